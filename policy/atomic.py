@@ -1,0 +1,82 @@
+"""Replacing a file so that a reader sees the old one or the new one, and one writer at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from xensnd.errors import UsageError
+
+LOCK_SECONDS = 10.0  # an edit takes some milliseconds
+_NEW_FILE_MODE = 0o644
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Held, nobody else edits this file. The lock is a hidden file that others cannot open."""
+    lock = path.with_name(f".{path.name}.lock")
+    fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        _lock(fd, path)
+        yield
+    finally:
+        os.close(fd)
+
+
+def replace(path: Path, octets: bytes) -> None:
+    """Write the file anew, its mode and owner kept. Hold its lock. OSError: nothing changed."""
+    temporary = path.with_name(f".{path.name}.new")
+    temporary.unlink(missing_ok=True)  # of an edit that was killed
+    try:
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with open(fd, "wb") as file:
+            _own_like(path, fd)
+            file.write(octets)
+            file.flush()
+            os.fsync(fd)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_directory(path.parent)
+
+
+def _lock(fd: int, path: Path) -> None:
+    deadline = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                message = f"{path}: somebody else has been editing it for {LOCK_SECONDS:.0f} s"
+                raise UsageError(f"{message}; try again") from None
+            time.sleep(0.02)
+
+
+def _own_like(path: Path, fd: int) -> None:
+    try:
+        old = path.stat()
+    except FileNotFoundError:
+        os.fchmod(fd, _NEW_FILE_MODE)
+        return
+    new = os.fstat(fd)
+    if (new.st_uid, new.st_gid) != (old.st_uid, old.st_gid):
+        os.fchown(fd, old.st_uid, old.st_gid)
+    os.fchmod(fd, stat.S_IMODE(old.st_mode))
+
+
+def _sync_directory(directory: Path) -> None:
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        message = f"{directory}: changed, but not safe on disk yet: {error.strerror}"
+        raise UsageError(message) from None
+    finally:
+        os.close(fd)

@@ -1,0 +1,146 @@
+"""For any policy, an edit changes only what was asked; all else stays octet for octet."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from itertools import takewhile
+from pathlib import Path
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from policy.editor import USER_FILE, set_verb
+from policy.engine import decide
+from policy.guests import covers, matches, quoted
+from policy.loader import load, parse
+from policy.model import Direction, Policy, Verb
+
+NAMES = ["work", "work-1", "mail", "no", "it's", "a: b", "\U0001f3a4"]
+GLOBS = ["*", "work*", "work-?", "[!w]*", "*l"]
+
+comments = st.sampled_from(["", " ", " # note", "   # '*': [x, \U0001f3a4"])
+between = st.sampled_from(["", "", "\n", "# - guest: work\n", "      # capture: deny\n\n", "  \n"])
+guests = st.sampled_from(NAMES + GLOBS)
+verbs = st.sampled_from(Verb)
+directions = st.sampled_from(Direction)
+
+
+@dataclass
+class Layout:
+    indent: str
+    dash: str  # what stands between the dash and the first key
+    newline: str
+
+
+@st.composite
+def written_scalar(draw: st.DrawFn, text: str) -> str:
+    plain = quoted(text)
+    if plain == text and draw(st.booleans()):
+        return draw(st.sampled_from([f"'{text}'", f'"{text}"']))
+    return plain
+
+
+@st.composite
+def written_rule(draw: st.DrawFn, layout: Layout, braces: bool) -> str:
+    keys = {"guest": draw(guests)}
+    keys |= draw(st.dictionaries(directions, verbs, min_size=1))
+    order = draw(st.permutations(list(keys)))
+    gap = draw(st.sampled_from([" ", "   "]))
+    pairs = [f"{key}:{gap}{draw(written_scalar(str(keys[key])))}" for key in order]
+    if braces:
+        comma = draw(st.sampled_from([", ", " ,", ",\n          "]))
+        return "{" + draw(st.sampled_from(["", " "])) + comma.join(pairs) + "}"
+    below = " " * len((layout.indent + "-" + layout.dash).rpartition("\n")[2])
+    lines = [pairs[0], *(below + pair for pair in pairs[1:])]
+    return "\n".join(line + draw(comments) for line in lines)
+
+
+@st.composite
+def policies(draw: st.DrawFn) -> str:
+    """The text of a good policy file, in an odd layout."""
+    indent = draw(st.sampled_from(["", "  ", "     "]))
+    dash = draw(st.sampled_from([" ", "   ", f"\n{indent}    "]))
+    layout = Layout(indent, dash, draw(st.sampled_from(["\n", "\n", "\r\n"])))
+    count = draw(st.integers(0, 5))
+    text = draw(between) + "version: 1" + draw(comments) + "\n" + draw(between)
+    if count == 0 or draw(st.integers(0, 3)) == 0:
+        rules = [draw(written_rule(layout, True)) for _ in range(count)]
+        inner = draw(st.sampled_from([", ", ",\n  ", " ,  "])).join(rules)
+        text += f"rules: [{inner}{draw(st.sampled_from(['', ' ']))}]" + draw(comments) + "\n"
+    else:
+        text += "rules:" + draw(comments) + "\n"
+        for _ in range(count):
+            braces = draw(st.booleans()) and "\n" not in dash
+            rule = draw(written_rule(layout, braces))
+            text += draw(between) + indent + "-" + dash + rule + "\n"
+    text += draw(between)
+    if draw(st.booleans()):
+        text = text.removesuffix("\n")
+    return text.replace("\n", layout.newline)
+
+
+def decisions(policy: Policy) -> dict[tuple[str, Direction], Verb]:
+    return {
+        (name, direction): decide(policy, name, direction).verb
+        for name in [*NAMES, "other", "mol"]
+        for direction in Direction
+    }
+
+
+def common_start(one: str, other: str) -> int:
+    return len([*takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))])
+
+
+def changed_part(old: str, new: str) -> tuple[str, str]:
+    """What differs: between the longest common start and the longest common end."""
+    start = common_start(old, new)
+    end = common_start(old[start:][::-1], new[start:][::-1])
+    return old[start : len(old) - end], new[start : len(new) - end]
+
+
+@settings(max_examples=250, deadline=None)
+@given(policies(), guests, directions, verbs)
+def test_edit_changes_only_what_was_asked(
+    text: str, guest: str, direction: Direction, verb: Verb
+) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        directory, path = Path(name), Path(name) / USER_FILE
+        path.write_bytes(text.encode())
+        path.chmod(0o644)
+        before = load([directory])
+        edit = set_verb([directory], guest, direction, verb)
+        after = load([directory])
+        new = path.read_bytes().decode()
+        assert not [left for left in directory.iterdir() if left.name.endswith(".new")]
+
+    assert edit.rule.verb(direction) is verb
+    assert covers(edit.rule.guest, guest)
+    gone, added = changed_part(text, new)
+    assert gone in ("", "allow", "deny", "'allow'", "'deny'", '"allow"', '"deny"')
+    assert gone == "" or added in ("allow", "deny")
+    assert len(after.rules) - len(before.rules) in (0, 1)
+
+    otherwise = [rule.guest for rule in edit.exceptions]
+    for (name, asked), was in decisions(before).items():
+        now = decide(after, name, asked).verb
+        if asked is not direction or not matches(guest, name):
+            assert now is was
+        elif not any(matches(exception, name) for exception in otherwise):
+            assert now is verb
+
+
+@settings(max_examples=100, deadline=None)
+@given(policies(), guests, directions, verbs)
+def test_edit_made_twice_is_made_once(
+    text: str, guest: str, direction: Direction, verb: Verb
+) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name) / USER_FILE
+        path.write_bytes(text.encode())
+        path.chmod(0o644)
+        set_verb([Path(name)], guest, direction, verb)
+        once = path.read_bytes()
+        set_verb([Path(name)], guest, direction, verb)
+        assert path.read_bytes() == once
+        assert parse(once, path)

@@ -1,0 +1,379 @@
+"""An edit changes what was asked and nothing else, takes effect, or is refused in one line."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from policy import atomic
+from policy.editor import USER_FILE, Edit, set_verb
+from policy.engine import decide
+from policy.loader import load
+from policy.model import Direction, Verb
+from policy.splice import NEW_FILE
+from xensnd.errors import PolicyError, UsageError
+
+ALLOW, DENY = Verb.ALLOW, Verb.DENY
+PLAYBACK, CAPTURE = Direction.PLAYBACK, Direction.CAPTURE
+HEAD = "version: 1\nrules:\n"
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="gives files away: needs root")
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    directory = tmp_path / "policy.d"
+    directory.mkdir(mode=0o755)
+    return directory
+
+
+def put(directory: Path, text: str, name: str = USER_FILE) -> Path:
+    path = directory / name
+    path.write_bytes(text.encode())
+    path.chmod(0o644)
+    return path
+
+
+def allow_capture(directory: Path, guest: str = "work") -> Edit:
+    return set_verb([directory], guest, CAPTURE, ALLOW)
+
+
+def after(directory: Path, text: str, guest: str = "work") -> str:
+    """The user's file once `guest` is allowed to record."""
+    path = put(directory, text)
+    allow_capture(directory, guest)
+    assert decide(load([directory]), guest, CAPTURE).verb is ALLOW
+    return path.read_bytes().decode()
+
+
+def refusal(directory: Path, guest: str = "work") -> str:
+    before = {path: path.read_bytes() for path in directory.iterdir() if path.is_file()}
+    with pytest.raises(UsageError) as caught:
+        allow_capture(directory, guest)
+    for path, octets in before.items():
+        assert path.read_bytes() == octets
+    assert left_behind(directory) == []
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def left_behind(directory: Path) -> list[str]:
+    return [path.name for path in directory.iterdir() if path.name.endswith(".new")]
+
+
+GOLDEN = {
+    "the verb is changed in place, comments and layout stay": (
+        "# top\nversion: 1\n\nrules:   # all\n  # calls\n  -  guest:   work   # me\n"
+        "     capture:   deny   # flip\n\n  # rest\n  - guest: x\n    capture: deny\n# end\n",
+        "# top\nversion: 1\n\nrules:   # all\n  # calls\n  -  guest:   work   # me\n"
+        "     capture:   allow   # flip\n\n  # rest\n  - guest: x\n    capture: deny\n# end\n",
+    ),
+    "a quoted verb becomes a plain one": (
+        HEAD + "- guest: work\n  capture: 'deny' # c\n",
+        HEAD + "- guest: work\n  capture: allow # c\n",
+    ),
+    "a missing direction is added below the rule's last key": (
+        HEAD
+        + "  - guest: work # me\n    playback: deny # quiet\n\n  - guest: x\n    capture: deny",
+        HEAD + "  - guest: work # me\n    playback: deny # quiet\n    capture: allow\n\n"
+        "  - guest: x\n    capture: deny",
+    ),
+    "a rule is appended below the last, as far in": (
+        HEAD + "    - guest: x\n      capture: deny  # no\n# end\n",
+        HEAD + "    - guest: x\n      capture: deny  # no\n    - guest: work\n"
+        "      capture: allow\n# end\n",
+    ),
+    "a list that is not indented stays so": (
+        "rules:\n- guest: x\n  capture: deny\nversion: 1\n",
+        "rules:\n- guest: x\n  capture: deny\n- guest: work\n  capture: allow\nversion: 1\n",
+    ),
+    "a file without a newline at its end gets none there": (
+        HEAD + "- guest: x\n  capture: deny",
+        HEAD + "- guest: x\n  capture: deny\n- guest: work\n  capture: allow",
+    ),
+    "a file of CRLF lines stays one": (
+        "version: 1\r\nrules:\r\n  - guest: x\r\n    capture: deny\r\n",
+        "version: 1\r\nrules:\r\n  - guest: x\r\n    capture: deny\r\n"
+        "  - guest: work\r\n    capture: allow\r\n",
+    ),
+    "a rule in braces is changed in them": (
+        HEAD + "- {guest: work, playback: deny, } # c\n",
+        HEAD + "- {guest: work, playback: deny, capture: allow, } # c\n",
+    ),
+    "a rule is appended below one in braces over several lines": (
+        HEAD + "- {guest: x,\n   playback: deny\n  } # c\n",
+        HEAD + "- {guest: x,\n   playback: deny\n  } # c\n- guest: work\n  capture: allow\n",
+    ),
+    "an empty list gets its first rule": (
+        "version: 1\nrules: []  # none\n",
+        "version: 1\nrules: [{guest: work, capture: allow}]  # none\n",
+    ),
+    "a list in brackets grows in them": (
+        "version: 1\nrules: [\n  {guest: x, capture: deny}, # c\n]\n",
+        "version: 1\nrules: [\n  {guest: x, capture: deny}, "
+        "{guest: work, capture: allow}, # c\n]\n",
+    ),
+    "a list in brackets is put above what overrides": (
+        "version: 1\nrules: [\n  {guest: '*', capture: deny} # c\n]\n",
+        "version: 1\nrules: [\n  {guest: work, capture: allow}, "
+        "{guest: '*', capture: deny} # c\n]\n",
+    ),
+    "a glob above is overridden right above it, and keeps its comment": (
+        HEAD + "  # mail\n  - guest: mail\n    capture: deny\n  # the rest\n  - guest: '*'\n"
+        "    capture: deny\n",
+        HEAD + "  # mail\n  - guest: mail\n    capture: deny\n  - guest: work\n    capture: allow\n"
+        "  # the rest\n  - guest: '*'\n    capture: deny\n",
+    ),
+    "a glob at the top is overridden at the top, below the key": (
+        HEAD + "  # the rest\n  -\n    guest: '*'\n    capture: deny\n",
+        HEAD + "  - guest: work\n    capture: allow\n  # the rest\n  -\n    guest: '*'\n"
+        "    capture: deny\n",
+    ),
+    "a rule that a glob above overrides stays, and one is put above the glob": (
+        HEAD + "- guest: '*'\n  capture: deny\n- guest: work\n  capture: deny\n",
+        HEAD + "- guest: work\n  capture: allow\n- guest: '*'\n  capture: deny\n- guest: work\n"
+        "  capture: deny\n",
+    ),
+    "of two rules for the guest, the one that speaks of the direction is changed": (
+        HEAD + "- guest: work\n  playback: deny\n- guest: work\n  capture: deny\n",
+        HEAD + "- guest: work\n  playback: deny\n- guest: work\n  capture: allow\n",
+    ),
+    "a document in marks keeps them": (
+        "---\n" + HEAD + "- guest: x\n  capture: deny\n...\n",
+        "---\n" + HEAD + "- guest: x\n  capture: deny\n- guest: work\n  capture: allow\n...\n",
+    ),
+    "what holds already is not touched": (
+        HEAD + "- {guest: work, capture: 'allow'}\n- guest: '*'\n  capture: deny\n",
+        HEAD + "- {guest: work, capture: 'allow'}\n- guest: '*'\n  capture: deny\n",
+    ),
+    "letters of four octets do not shift the place": (
+        "# \U0001f3a4\u00e9\n" + HEAD + "- guest: '\U0001f3a4'\n  capture: deny\n- guest: work\n"
+        "  capture: deny # \U0001f3a4\n",
+        "# \U0001f3a4\u00e9\n" + HEAD + "- guest: '\U0001f3a4'\n  capture: deny\n- guest: work\n"
+        "  capture: allow # \U0001f3a4\n",
+    ),
+}
+
+
+@pytest.mark.parametrize(("before", "expected"), GOLDEN.values(), ids=GOLDEN.keys())
+def test_golden_edit(directory: Path, before: str, expected: str) -> None:
+    assert after(directory, before) == expected
+
+
+@pytest.mark.parametrize(
+    ("guest", "written"),
+    [("no", "'no'"), ("12:30", "'12:30'"), ("*x", "'*x'"), ("a: b", "'a: b'"), ("a #b", "'a #b'"),
+     ("it's", "'it''s'"), ("B\u00fcro", "'B\u00fcro'"), ("a, b]", "'a, b]'")],
+)  # fmt: skip
+def test_guest_is_quoted_as_yaml_needs_it(directory: Path, guest: str, written: str) -> None:
+    base = HEAD + "- guest: x\n  capture: deny\n"
+    assert after(directory, base, guest) == base + f"- guest: {written}\n  capture: allow\n"
+    flow = "version: 1\nrules: []\n"
+    assert after(directory, flow, guest) == flow.replace(
+        "[]", f"[{{guest: {written}, capture: allow}}]"
+    )
+
+
+def test_file_that_is_not_there_is_made_with_a_head_that_teaches(directory: Path) -> None:
+    old_umask = os.umask(0o077)
+    try:
+        edit = allow_capture(directory)
+    finally:
+        os.umask(old_umask)
+    path = directory / USER_FILE
+    assert path.read_text() == NEW_FILE + "  - guest: work\n    capture: allow\n"
+    assert path.stat().st_mode & 0o7777 == 0o644
+    assert edit.rule.source == f"{path}:6"
+
+
+def test_second_edit_of_a_new_file_joins_the_rule(directory: Path) -> None:
+    allow_capture(directory)
+    set_verb([directory], "work", PLAYBACK, DENY)
+    assert (directory / USER_FILE).read_text() == (
+        NEW_FILE + "  - guest: work\n    capture: allow\n    playback: deny\n"
+    )
+
+
+def test_what_holds_already_is_not_written_again(directory: Path) -> None:
+    path = put(directory, HEAD + "- guest: work\n  capture: allow\n")
+    before = path.stat()
+    allow_capture(directory)
+    assert path.stat().st_ino == before.st_ino
+    assert path.stat().st_mtime_ns == before.st_mtime_ns
+
+
+def test_rule_of_an_earlier_file_that_overrides_is_named(directory: Path) -> None:
+    site = put(directory, HEAD + "- guest: w*\n  capture: deny\n", "10-site.yaml")
+    put(directory, HEAD + "- guest: work\n  playback: deny\n")
+    assert refusal(directory) == (
+        f"'work' would not get capture allow: {site}:3 is asked before 30-user.yaml and says "
+        "{guest: 'w*', capture: deny}; change that rule by hand"
+    )
+
+
+def test_nothing_is_made_where_an_earlier_file_overrides(directory: Path) -> None:
+    put(directory, HEAD + "- guest: '*'\n  capture: deny\n", "10-site.yaml")
+    refusal(directory)
+    assert not (directory / USER_FILE).exists()
+
+
+def test_earlier_file_that_says_the_same_does_not_hinder(directory: Path) -> None:
+    site = put(directory, HEAD + "- guest: '*'\n  capture: allow\n", "10-site.yaml")
+    assert allow_capture(directory).rule.source == f"{site}:3"
+    assert "guest: work" in (directory / USER_FILE).read_text()
+
+
+def test_later_files_are_overridden(directory: Path) -> None:
+    put(directory, HEAD + "- guest: work\n  capture: deny\n", "90-default.yaml")
+    assert allow_capture(directory).rule.file == directory / USER_FILE
+
+
+def test_glob_tells_which_rules_are_asked_before_it(directory: Path) -> None:
+    put(directory, HEAD + "- guest: work-mail\n  capture: deny\n")
+    edit = allow_capture(directory, "work-*")
+    assert (edit.rule.guest, edit.rule.line) == ("work-*", 5)
+    assert [rule.guest for rule in edit.exceptions] == ["work-mail"]
+
+
+def test_glob_put_above_a_wider_one_leaves_the_exceptions_above_it(directory: Path) -> None:
+    base = HEAD + "- guest: work-mail\n  capture: deny\n- guest: '*'\n  capture: deny\n"
+    assert after(directory, base, "work-*") == (
+        HEAD + "- guest: work-mail\n  capture: deny\n- guest: 'work-*'\n  capture: allow\n"
+        "- guest: '*'\n  capture: deny\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("guest", "message"),
+    [
+        ("", "guest '' is empty"),
+        ("a\nb", "guest 'a\\nb' has a character that cannot be printed"),
+        ("a\udcff", "guest 'a\\udcff' has a character that cannot be printed"),
+        (" a", "guest ' a' starts or ends with a space"),
+        ("a" * 64, f"guest '{'a' * 40}...' has 64 characters, at most 63 are allowed"),
+    ],
+)
+def test_guest_that_is_no_name_is_refused(directory: Path, guest: str, message: str) -> None:
+    assert refusal(directory, guest) == message
+    assert list(directory.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", [USER_FILE, "10-other.yaml"])
+def test_bad_policy_is_not_edited(directory: Path, name: str) -> None:
+    put(directory, HEAD)
+    path = put(directory, "x", name)
+    with pytest.raises(PolicyError, match=r"must be a|is empty"):
+        allow_capture(directory)
+    assert path.read_text() == "x"
+
+
+def test_layout_that_does_not_bear_the_edit_is_refused(directory: Path) -> None:
+    put(directory, "version: 1\n? rules\n: - guest: '*'\n    capture: deny\n")
+    assert refusal(directory).endswith("; edit it by hand")
+
+
+def test_link_is_neither_followed_nor_replaced(tmp_path: Path, directory: Path) -> None:
+    target = put(tmp_path, HEAD + "- guest: x\n  capture: deny\n", "elsewhere")
+    (directory / USER_FILE).symlink_to(target)
+    assert refusal(directory) == (
+        f"{directory}/30-user.yaml: a link; edit what it points to by hand, "
+        "or put a file in its place"
+    )
+    assert (directory / USER_FILE).is_symlink()
+
+
+def test_missing_directory_is_told(tmp_path: Path) -> None:
+    with pytest.raises(PolicyError, match="no such policy directory"):
+        allow_capture(tmp_path / "gone")
+
+
+def test_first_directory_is_the_one_that_is_written(tmp_path: Path, directory: Path) -> None:
+    second = tmp_path / "second"
+    second.mkdir(mode=0o755)
+    set_verb([directory, second], "work", CAPTURE, ALLOW)
+    assert (directory / USER_FILE).exists()
+    assert not (second / USER_FILE).exists()
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o644, 0o640, 0o444])
+def test_mode_is_kept(directory: Path, mode: int) -> None:
+    path = put(directory, HEAD + "- guest: work\n  capture: deny\n")
+    path.chmod(mode)
+    allow_capture(directory)
+    assert path.stat().st_mode & 0o7777 == mode
+    assert "allow" in path.read_text()
+
+
+@needs_root
+def test_group_is_kept(directory: Path) -> None:
+    path = put(directory, HEAD + "- guest: work\n  capture: deny\n")
+    os.chown(path, 0, 1234)
+    allow_capture(directory)
+    assert (path.stat().st_uid, path.stat().st_gid) == (0, 1234)
+
+
+@needs_root
+def test_owner_is_kept(tmp_path: Path) -> None:
+    path = put(tmp_path, "old")
+    os.chown(path, 1234, 1234)
+    atomic.replace(path, b"new")
+    assert (path.read_text(), path.stat().st_uid, path.stat().st_gid) == ("new", 1234, 1234)
+
+
+@pytest.mark.parametrize("call", ["fsync", "fchmod", "rename"])
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.EDQUOT])
+def test_failing_disk_changes_nothing_and_leaves_nothing(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, call: str, code: int
+) -> None:
+    put(directory, HEAD + "- guest: work\n  capture: deny\n")
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    if call == "rename":
+        monkeypatch.setattr(Path, "replace", fail)
+    else:
+        monkeypatch.setattr(os, call, fail)
+    assert refusal(directory) == (
+        f"{directory}/30-user.yaml: {os.strerror(code)}; nothing was changed"
+    )
+
+
+def test_edit_interrupted_before_the_rename_leaves_nothing(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(_: int) -> None:
+        raise KeyboardInterrupt
+
+    path = put(directory, HEAD + "- guest: work\n  capture: deny\n")
+    monkeypatch.setattr(os, "fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        allow_capture(directory)
+    assert "deny" in path.read_text()
+    assert left_behind(directory) == []
+
+
+def test_what_a_killed_edit_left_is_ignored_and_cleared_away(directory: Path) -> None:
+    put(directory, HEAD + "- guest: work\n  capture: deny\n")
+    (directory / ".30-user.yaml.new").write_text("half a")
+    assert len(load([directory]).rules) == 1
+    allow_capture(directory)
+    assert left_behind(directory) == []
+
+
+def test_lock_that_others_hold_for_long_is_told(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(atomic, "LOCK_SECONDS", 0.05)
+    with atomic.locked(directory / USER_FILE):
+        assert refusal(directory) == (
+            f"{directory}/30-user.yaml: somebody else has been editing it for 0 s; try again"
+        )
+
+
+def test_lock_cannot_be_held_by_those_who_may_only_read(directory: Path) -> None:
+    allow_capture(directory)
+    assert (directory / ".30-user.yaml.lock").stat().st_mode & 0o7777 == 0o600
