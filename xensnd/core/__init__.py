@@ -1,0 +1,30 @@
+"""Samples move here, in C and without the interpreter; the classes are Python's handles on it.
+
+ring.c, event_page.c, page_directory.c and pcm.c are pure bookkeeping over shared memory. engine.c
+is the thread, client.c and audio.c are libpulse, backend.c and frontend.c join them: one sndif
+stream each, in either role.
+"""
+
+from __future__ import annotations
+
+from .audio import AudioClient, AudioStreamConfig, ClientState
+from .backend import BackendStats, BackendStream, Violation
+from .directory import build_directory, walk_directory
+from .engine import Engine
+from .frontend import FrontendStats, FrontendStream
+from .pcm import PcmConfig
+
+__all__ = [
+    "AudioClient",
+    "AudioStreamConfig",
+    "BackendStats",
+    "BackendStream",
+    "ClientState",
+    "Engine",
+    "FrontendStats",
+    "FrontendStream",
+    "PcmConfig",
+    "Violation",
+    "build_directory",
+    "walk_directory",
+]

@@ -1,0 +1,94 @@
+"""The audio server as the core's streams see it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any
+
+from ._core import ffi, lib
+from .engine import Engine
+
+
+def text(pointer: Any) -> str:
+    return ffi.string(pointer).decode(errors="replace") if pointer else ""
+
+
+def property_array(properties: Mapping[str, str]) -> tuple[Any, list[Any]]:
+    """NULL-terminated keys and values, and what must stay alive as long."""
+    owned = [ffi.new("char[]", item.encode()) for pair in properties.items() for item in pair]
+    return ffi.new("char *[]", [*owned, ffi.NULL]), owned
+
+
+class ClientState(IntEnum):
+    CONNECTING = lib.XN_CLIENT_CONNECTING
+    READY = lib.XN_CLIENT_READY
+    FAILED = lib.XN_CLIENT_FAILED
+
+
+class AudioClient:
+    """One connection to the audio server: one application in its mixers.
+
+    `server` is as in PULSE_SERVER; None is the session's own. Connecting goes on by itself; the
+    engine wakes Python when `state` changes.
+    """
+
+    def __init__(self, engine: Engine, server: str | None, properties: Mapping[str, str]) -> None:
+        array, owned = property_array(properties)
+        address = ffi.new("char[]", server.encode()) if server else ffi.NULL
+        self.handle: Any = lib.xn_client_new(engine.handle, address, array)
+        del owned
+        if self.handle == ffi.NULL:
+            raise MemoryError
+
+    @property
+    def state(self) -> ClientState:
+        return ClientState(lib.xn_client_state(self.handle))
+
+    @property
+    def error(self) -> str:
+        return text(lib.xn_client_error(self.handle))
+
+    def close(self) -> None:
+        """Its streams were closed before."""
+        if self.handle:
+            lib.xn_client_free(self.handle)
+            self.handle = None
+
+
+@dataclass(frozen=True, slots=True)
+class AudioStreamConfig:
+    """A stream at the audio server. `pulse_format` as PulseAudio names it; device None: default."""
+
+    playback: bool
+    name: str
+    pulse_format: str
+    rate_hz: int
+    channels: int
+    latency_usec: int
+    device: str | None = None
+    variable_rate: bool = False
+    properties: Mapping[str, str] = field(default_factory=dict)
+
+    def struct(self) -> tuple[Any, list[Any]]:
+        """For the core, and what must stay alive as long."""
+        array, owned = property_array(self.properties)
+        name = ffi.new("char[]", self.name.encode())
+        pulse_format = ffi.new("char[]", self.pulse_format.encode())
+        device = ffi.new("char[]", self.device.encode()) if self.device else ffi.NULL
+        struct = ffi.new(
+            "struct xn_audio_config *",
+            {
+                "playback": self.playback,
+                "name": name,
+                "device": device,
+                "format": pulse_format,
+                "rate_hz": self.rate_hz,
+                "channels": self.channels,
+                "latency_usec": self.latency_usec,
+                "variable_rate": self.variable_rate,
+                "properties": array,
+            },
+        )
+        return struct, [owned, array, name, pulse_format, device]

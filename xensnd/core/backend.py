@@ -1,0 +1,117 @@
+"""One sndif stream as the backend serves it: see backend.h."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from enum import IntEnum
+from typing import Any
+
+from ..errors import AudioUnavailable
+from ._core import ffi, lib
+from .audio import AudioClient, AudioStreamConfig, text
+from .engine import Channel, Engine, channel_struct
+from .pcm import PcmConfig
+
+
+class Violation(IntEnum):
+    NONE = lib.XN_NO_VIOLATION
+    RING_INDEX = lib.XN_VIOLATION_RING_INDEX
+    STORM = lib.XN_VIOLATION_STORM
+
+
+@dataclass(frozen=True, slots=True)
+class BackendStats:
+    """Counts since the stream was connected. For playback `discarded_octets` went with the clock,
+    for capture it is silence that was made up."""
+
+    requests: int
+    refused: int
+    octets: int
+    discarded_octets: int
+    position_octets: int
+    buffered_octets: int
+    starved: int
+    stalled: int
+    server_underflows: int
+    server_latency_usec: int  # -1: not known
+
+
+class BackendStream:
+    """Pages and channels stay valid until close(), the PCM's buffer until close_pcm()."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        playback: bool,
+        ring_address: int,
+        event_address: int,
+        requests: Channel,
+        events: Channel,
+    ) -> None:
+        self.handle: Any = lib.xn_backend_new(
+            engine.handle,
+            playback,
+            ffi.cast("void *", ring_address),
+            ffi.cast("void *", event_address),
+            channel_struct(requests),
+            channel_struct(events),
+        )
+        if self.handle == ffi.NULL:
+            raise MemoryError
+
+    @property
+    def violation(self) -> Violation:
+        return Violation(lib.xn_backend_violation(self.handle))
+
+    def next_request(self) -> bytes | None:
+        """A copy of the 64 octets that wait for a decision: untrusted."""
+        packet = ffi.new("uint8_t[64]")
+        return bytes(packet) if lib.xn_backend_next_request(self.handle, packet) else None
+
+    def answer(self, response: bytes) -> None:
+        lib.xn_backend_answer(self.handle, response)
+
+    def open_pcm(self, config: PcmConfig, buffer_address: int) -> None:
+        lib.xn_backend_open_pcm(self.handle, config.struct(), ffi.cast("void *", buffer_address))
+
+    def close_pcm(self) -> None:
+        lib.xn_backend_close_pcm(self.handle)
+
+    def start(self) -> None:
+        lib.xn_backend_start(self.handle)
+
+    def stop(self) -> None:
+        lib.xn_backend_stop(self.handle)
+
+    def attach_audio(self, client: AudioClient, config: AudioStreamConfig) -> None:
+        struct, owned = config.struct()
+        error = ffi.new("const char **")
+        if not lib.xn_backend_attach_audio(self.handle, client.handle, struct, error):
+            raise AudioUnavailable(text(error[0]))
+        del owned
+
+    def detach_audio(self) -> None:
+        lib.xn_backend_detach_audio(self.handle)
+
+    @property
+    def audio_error(self) -> str | None:
+        """Why the stream at the audio server failed; None: it did not."""
+        error = ffi.new("const char **")
+        return text(error[0]) if lib.xn_backend_audio_failed(self.handle, error) else None
+
+    @property
+    def audio_index(self) -> int | None:
+        """The server's number of the sink input or source output."""
+        index = int(lib.xn_backend_audio_index(self.handle))
+        return None if index == 0xFFFFFFFF else index
+
+    def stats(self) -> BackendStats:
+        struct = ffi.new("struct xn_backend_stats *")
+        lib.xn_backend_stats(self.handle, struct)
+        return BackendStats(*(int(getattr(struct, field.name)) for field in fields(BackendStats)))
+
+    def close(self) -> None:
+        if self.handle:
+            lib.xn_backend_free(self.handle)
+            self.handle = None

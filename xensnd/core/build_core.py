@@ -1,0 +1,127 @@
+"""Builds xensnd.core._core: the C of this folder, seen from Python (cffi, API mode, abi3).
+
+The declarations are the part of the headers that Python uses; the compiler checks each of them
+against the headers themselves.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cffi import FFI
+
+SOURCES = [
+    "audio.c",
+    "backend.c",
+    "channel.c",
+    "client.c",
+    "engine.c",
+    "event_page.c",
+    "frontend.c",
+    "page_directory.c",
+    "pcm.c",
+    "ring.c",
+]
+
+DECLARATIONS = """
+struct xn_engine; struct xn_client; struct xn_backend; struct xn_frontend;
+
+/* engine.h */
+struct xn_engine *xn_engine_new(void);
+void xn_engine_free(struct xn_engine *);
+int xn_engine_wake_fd(const struct xn_engine *);
+uint64_t xn_engine_wakeups(const struct xn_engine *);
+
+/* channel.h */
+struct xn_channel {
+    int wait_fd; int notify_fd; void *context;
+    int (*clear)(void *context); int (*notify)(void *context);
+};
+
+/* client.h */
+enum xn_client_state { XN_CLIENT_CONNECTING, XN_CLIENT_READY, XN_CLIENT_FAILED };
+struct xn_client *xn_client_new(struct xn_engine *, const char *server, const char *const *);
+void xn_client_free(struct xn_client *);
+enum xn_client_state xn_client_state(struct xn_client *);
+const char *xn_client_error(struct xn_client *);
+
+/* pcm.h */
+struct xn_pcm_config {
+    uint32_t rate_hz; uint32_t frame_octets; uint32_t buffer_octets; uint32_t period_octets;
+    uint8_t silence_octet;
+};
+
+/* audio.h */
+struct xn_audio_config {
+    bool playback; const char *name; const char *device; const char *format; uint32_t rate_hz;
+    uint32_t channels; uint32_t latency_usec; bool variable_rate; const char *const *properties;
+};
+
+/* page_directory.h */
+uint32_t xn_directory_read(const void *page, uint32_t wanted, uint32_t *refs, uint32_t *next);
+uint32_t xn_directory_write(void *page, const uint32_t *refs, uint32_t count, uint32_t next);
+
+/* backend.h */
+enum xn_violation { XN_NO_VIOLATION, XN_VIOLATION_RING_INDEX, XN_VIOLATION_STORM };
+struct xn_backend_stats {
+    uint64_t requests; uint64_t refused; uint64_t octets; uint64_t discarded_octets;
+    uint64_t position_octets; uint64_t buffered_octets; uint32_t starved; uint32_t stalled;
+    uint32_t server_underflows; int64_t server_latency_usec;
+};
+struct xn_backend *xn_backend_new(struct xn_engine *, bool playback, void *ring_page,
+    void *event_page, const struct xn_channel *requests, const struct xn_channel *events);
+void xn_backend_free(struct xn_backend *);
+enum xn_violation xn_backend_violation(struct xn_backend *);
+bool xn_backend_next_request(struct xn_backend *, uint8_t *request);
+void xn_backend_answer(struct xn_backend *, const uint8_t *response);
+void xn_backend_open_pcm(struct xn_backend *, const struct xn_pcm_config *, void *buffer);
+void xn_backend_close_pcm(struct xn_backend *);
+void xn_backend_start(struct xn_backend *);
+void xn_backend_stop(struct xn_backend *);
+bool xn_backend_attach_audio(struct xn_backend *, struct xn_client *,
+    const struct xn_audio_config *, const char **error);
+void xn_backend_detach_audio(struct xn_backend *);
+bool xn_backend_audio_failed(struct xn_backend *, const char **error);
+uint32_t xn_backend_audio_index(struct xn_backend *);
+void xn_backend_stats(struct xn_backend *, struct xn_backend_stats *);
+
+/* frontend.h */
+struct xn_frontend_stats {
+    uint64_t position_octets; uint64_t moved_octets; uint64_t lost_octets; uint32_t refused;
+    uint32_t fill_octets; uint32_t rate_hz;
+};
+struct xn_frontend *xn_frontend_new(struct xn_engine *, bool playback, void *ring_page,
+    void *event_page, const struct xn_channel *requests, const struct xn_channel *events);
+void xn_frontend_free(struct xn_frontend *);
+bool xn_frontend_is_broken(struct xn_frontend *);
+int xn_frontend_request(struct xn_frontend *, const uint8_t *request);
+bool xn_frontend_response(struct xn_frontend *, uint8_t *response);
+void xn_frontend_open_pcm(struct xn_frontend *, const struct xn_pcm_config *, void *buffer);
+void xn_frontend_close_pcm(struct xn_frontend *);
+void xn_frontend_set_running(struct xn_frontend *, bool running);
+uint32_t xn_frontend_write(struct xn_frontend *, const void *from, uint32_t octets);
+uint32_t xn_frontend_read(struct xn_frontend *, void *to, uint32_t octets);
+void xn_frontend_await_octets(struct xn_frontend *, uint32_t octets);
+void xn_frontend_await_position(struct xn_frontend *, uint64_t position);
+bool xn_frontend_attach_audio(struct xn_frontend *, struct xn_client *,
+    const struct xn_audio_config *, uint32_t target_fill_octets, const char **error);
+void xn_frontend_detach_audio(struct xn_frontend *);
+bool xn_frontend_audio_failed(struct xn_frontend *, const char **error);
+void xn_frontend_stats(struct xn_frontend *, struct xn_frontend_stats *);
+"""
+
+HERE = Path(__file__).parent
+
+ffi = FFI()
+ffi.cdef(DECLARATIONS)
+ffi.set_source(
+    "xensnd.core._core",
+    '#include "backend.h"\n#include "frontend.h"\n#include "page_directory.h"\n',
+    # setuptools wants paths relative to the project's root, from where it runs.
+    sources=[f"xensnd/core/{source}" for source in SOURCES],
+    depends=[f"xensnd/core/{header.name}" for header in sorted(HERE.glob("*.h"))],
+    include_dirs=["xensnd/core"],
+    define_macros=[("_GNU_SOURCE", None)],
+    libraries=["pulse"],
+    extra_compile_args=["-std=c11", "-Wall"],
+)

@@ -1,0 +1,433 @@
+#include "frontend.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "event_page.h"
+#include "ring.h"
+#include "wire.h"
+
+/* The two clocks: a fill that is wrong is mended over this time, by at most so much of the rate.
+ * Clocks differ by 100 ppm at most, so the fill settles within half a millisecond of its target. */
+#define MEND_SECONDS 5.0
+#define MEND_AT_MOST 0.005
+#define MEND_EVERY_USEC 500000
+
+struct xn_frontend {
+    struct xn_engine *engine;
+    struct xn_channel requests_channel, events_channel;
+    pa_io_event *requests_io, *events_io;
+    struct xn_frontend_ring ring;
+    struct xn_event_reader events;
+    bool playback, broken;
+
+    uint16_t next_id;
+    struct xn_packet response; /* of the control request */
+    uint16_t control_id;
+    bool control_waits, response_waits;
+
+    struct xn_pcm pcm;
+    uint64_t moved; /* playback: written; capture: used */
+    uint64_t asked; /* capture: READ was sent up to here */
+    uint64_t ready; /* capture: READ was answered up to here */
+    struct {
+        uint16_t id;
+        uint32_t octets;
+    } transfers[XN_RING_SLOTS]; /* READs under way, in order */
+    unsigned first_transfer, transfer_count;
+
+    uint32_t awaited_octets;   /* 0: none */
+    uint64_t awaited_position; /* 0: none */
+
+    struct xn_audio *audio;
+    uint32_t target_fill_octets;
+    double fill_sum;
+    unsigned fill_count;
+    int64_t mended_usec;
+    struct xn_frontend_stats stats;
+};
+
+static void give_up(struct xn_frontend *frontend) {
+    pa_mainloop_api *api = xn_engine_api(frontend->engine);
+    frontend->broken = true;
+    api->io_enable(frontend->requests_io, PA_IO_EVENT_NULL);
+    api->io_enable(frontend->events_io, PA_IO_EVENT_NULL);
+    xn_engine_wake_python(frontend->engine);
+}
+
+/* ---- fill and drift ------------------------------------------------------------------------- */
+
+static uint32_t fill(const struct xn_frontend *frontend) {
+    uint64_t ahead = frontend->playback ? frontend->moved : frontend->ready;
+    uint64_t behind = frontend->playback ? frontend->pcm.position : frontend->moved;
+    return ahead > behind ? (uint32_t)(ahead - behind) : 0;
+}
+
+static uint32_t movable(const struct xn_frontend *frontend) {
+    if (!frontend->pcm.buffer) return 0;
+    return frontend->playback ? frontend->pcm.config.buffer_octets - fill(frontend)
+                              : fill(frontend);
+}
+
+/* Fuller than it should be: playback must bring less a second, capture must use more. */
+static void mend_drift(struct xn_frontend *frontend) {
+    if (!frontend->audio || !frontend->pcm.running) return;
+    frontend->fill_sum += fill(frontend);
+    frontend->fill_count++;
+    int64_t now_usec = xn_now_usec();
+    if (now_usec - frontend->mended_usec < MEND_EVERY_USEC) return;
+    const struct xn_pcm_config *config = &frontend->pcm.config;
+    double excess_octets = frontend->fill_sum / frontend->fill_count - frontend->target_fill_octets;
+    double excess_seconds = excess_octets / config->frame_octets / config->rate_hz;
+    double change = excess_seconds / MEND_SECONDS;
+    if (change > MEND_AT_MOST) change = MEND_AT_MOST;
+    if (change < -MEND_AT_MOST) change = -MEND_AT_MOST;
+    double rate_hz = config->rate_hz * (frontend->playback ? 1 - change : 1 + change);
+    if ((uint32_t)(rate_hz + 0.5) != frontend->stats.rate_hz) {
+        frontend->stats.rate_hz = (uint32_t)(rate_hz + 0.5);
+        xn_audio_set_rate(frontend->audio, frontend->stats.rate_hz);
+    }
+    frontend->fill_sum = frontend->fill_count = 0;
+    frontend->mended_usec = now_usec;
+}
+
+static void wake_if_awaited(struct xn_frontend *frontend) {
+    bool octets = frontend->awaited_octets && movable(frontend) >= frontend->awaited_octets;
+    bool position =
+        frontend->awaited_position && frontend->pcm.position >= frontend->awaited_position;
+    if (octets) frontend->awaited_octets = 0;
+    if (position) frontend->awaited_position = 0;
+    if (octets || position) xn_engine_wake_python(frontend->engine);
+}
+
+/* ---- requests ------------------------------------------------------------------------------- */
+
+static bool send_transfer(struct xn_frontend *frontend, uint64_t position, uint32_t octets) {
+    struct xn_packet packet;
+    struct xn_transfer transfer = {
+        .id = frontend->next_id,
+        .operation = frontend->playback ? XN_OP_WRITE : XN_OP_READ,
+        .offset = (uint32_t)(position % frontend->pcm.config.buffer_octets),
+        .octets = octets,
+    };
+    xn_wire_transfer_request(&packet, transfer);
+    int wants_to_know = xn_frontend_ring_request(&frontend->ring, &packet);
+    if (wants_to_know < 0) return false;
+    frontend->next_id++;
+    if (wants_to_know) xn_channel_notify(&frontend->requests_channel);
+    return true;
+}
+
+static uint32_t up_to_the_end(const struct xn_frontend *frontend, uint64_t position,
+                              uint64_t octets) {
+    uint32_t size = frontend->pcm.config.buffer_octets;
+    uint32_t room = size - (uint32_t)(position % size);
+    return octets < room ? (uint32_t)octets : room;
+}
+
+static void ask_for_captured(struct xn_frontend *frontend) {
+    struct xn_pcm *pcm = &frontend->pcm;
+    uint32_t size = pcm->config.buffer_octets;
+    if (pcm->position > frontend->moved + size) {
+        /* The backend has been round: the oldest lap is overwritten. */
+        uint64_t oldest = pcm->position - size / 2 / pcm->config.frame_octets * pcm->config.frame_octets;
+        frontend->stats.lost_octets += oldest - frontend->moved;
+        frontend->moved = frontend->asked = frontend->ready = oldest;
+        frontend->transfer_count = 0;
+    }
+    while (frontend->asked < pcm->position && frontend->transfer_count < XN_RING_SLOTS) {
+        uint32_t octets =
+            up_to_the_end(frontend, frontend->asked, pcm->position - frontend->asked);
+        uint16_t id = frontend->next_id;
+        if (!send_transfer(frontend, frontend->asked, octets)) break;
+        unsigned at = (frontend->first_transfer + frontend->transfer_count++) % XN_RING_SLOTS;
+        frontend->transfers[at].id = id;
+        frontend->transfers[at].octets = octets;
+        frontend->asked += octets;
+    }
+}
+
+static void take_transfer(struct xn_frontend *frontend, const struct xn_packet *response) {
+    if (xn_wire_status(response) != 0) frontend->stats.refused++;
+    if (frontend->playback || frontend->transfer_count == 0) return;
+    unsigned at = frontend->first_transfer;
+    if (frontend->transfers[at].id != xn_wire_id(response)) return;
+    frontend->first_transfer = (at + 1) % XN_RING_SLOTS;
+    frontend->transfer_count--;
+    frontend->ready += frontend->transfers[at].octets;
+}
+
+static void take_responses(struct xn_frontend *frontend) {
+    struct xn_packet response;
+    int taken;
+    while ((taken = xn_frontend_ring_take(&frontend->ring, &response)) > 0) {
+        uint8_t operation = xn_wire_operation(&response);
+        if (operation == XN_OP_READ || operation == XN_OP_WRITE) {
+            take_transfer(frontend, &response);
+        } else if (frontend->control_waits && xn_wire_id(&response) == frontend->control_id) {
+            frontend->response = response;
+            frontend->control_waits = false;
+            frontend->response_waits = true;
+            xn_engine_wake_python(frontend->engine);
+        }
+    }
+    if (taken < 0) give_up(frontend);
+}
+
+static void take_events(struct xn_frontend *frontend) {
+    struct xn_packet event;
+    int taken;
+    while ((taken = xn_event_reader_take(&frontend->events, &event)) > 0) {
+        uint64_t position = xn_wire_event_position(&event);
+        if (frontend->pcm.buffer && position > frontend->pcm.position)
+            frontend->pcm.position = position;
+    }
+    if (taken < 0) give_up(frontend);
+}
+
+static void look(struct xn_frontend *frontend) {
+    take_responses(frontend);
+    take_events(frontend);
+    if (!frontend->pcm.buffer || frontend->broken) return;
+    if (!frontend->playback) ask_for_captured(frontend);
+    mend_drift(frontend);
+    if (!frontend->playback && frontend->audio && frontend->pcm.running)
+        xn_audio_pump(frontend->audio);
+    wake_if_awaited(frontend);
+}
+
+static void on_response(pa_mainloop_api *api, pa_io_event *event, int fd,
+                        pa_io_event_flags_t flags, void *data) {
+    (void)api, (void)event, (void)fd, (void)flags;
+    struct xn_frontend *frontend = data;
+    xn_engine_count_wakeup(frontend->engine);
+    xn_channel_clear(&frontend->requests_channel);
+    look(frontend);
+}
+
+static void on_event(pa_mainloop_api *api, pa_io_event *event, int fd, pa_io_event_flags_t flags,
+                     void *data) {
+    (void)api, (void)event, (void)fd, (void)flags;
+    struct xn_frontend *frontend = data;
+    xn_engine_count_wakeup(frontend->engine);
+    xn_channel_clear(&frontend->events_channel);
+    look(frontend);
+}
+
+/* ---- samples -------------------------------------------------------------------------------- */
+
+static uint32_t write_samples(struct xn_frontend *frontend, const void *from, uint32_t octets) {
+    struct xn_pcm *pcm = &frontend->pcm;
+    uint32_t done = 0;
+    uint32_t room = movable(frontend);
+    if (octets > room) octets = room;
+    octets -= octets % pcm->config.frame_octets;
+    take_responses(frontend); /* and so free their slots */
+    while (done < octets && xn_frontend_ring_free_slots(&frontend->ring) > 1) {
+        uint32_t part = up_to_the_end(frontend, frontend->moved, octets - done);
+        xn_pcm_copy_in(pcm, frontend->moved, (const uint8_t *)from + done, part);
+        if (!send_transfer(frontend, frontend->moved, part)) break;
+        frontend->moved += part;
+        done += part;
+    }
+    return done;
+}
+
+static uint32_t read_samples(struct xn_frontend *frontend, void *to, uint32_t octets) {
+    uint32_t available = movable(frontend);
+    if (octets > available) octets = available;
+    octets -= octets % frontend->pcm.config.frame_octets;
+    xn_pcm_copy_out(&frontend->pcm, frontend->moved, to, octets);
+    frontend->moved += octets;
+    return octets;
+}
+
+uint32_t xn_frontend_write(struct xn_frontend *frontend, const void *from, uint32_t octets) {
+    uint32_t done = 0;
+    xn_engine_lock(frontend->engine);
+    if (frontend->pcm.buffer && !frontend->broken) done = write_samples(frontend, from, octets);
+    xn_engine_unlock(frontend->engine);
+    return done;
+}
+
+uint32_t xn_frontend_read(struct xn_frontend *frontend, void *to, uint32_t octets) {
+    uint32_t done = 0;
+    xn_engine_lock(frontend->engine);
+    if (frontend->pcm.buffer && !frontend->broken) done = read_samples(frontend, to, octets);
+    xn_engine_unlock(frontend->engine);
+    return done;
+}
+
+/* ---- the guest's audio server --------------------------------------------------------------- */
+
+static void consume(void *owner, const void *from, uint32_t octets) {
+    static const uint8_t silence[4096];
+    struct xn_frontend *frontend = owner;
+    if (!frontend->pcm.buffer || frontend->broken) return;
+    take_events(frontend);
+    while (octets > 0) {
+        uint32_t part = from || octets < sizeof silence ? octets : (uint32_t)sizeof silence;
+        uint32_t done = write_samples(frontend, from ? from : silence, part);
+        if (done == 0) break;
+        octets -= done;
+        if (from) from = (const uint8_t *)from + done;
+    }
+    frontend->stats.lost_octets += octets;
+    wake_if_awaited(frontend);
+}
+
+static uint32_t supply(void *owner, void *to, uint32_t octets) {
+    struct xn_frontend *frontend = owner;
+    if (!frontend->pcm.buffer || frontend->broken) return 0;
+    return read_samples(frontend, to, octets);
+}
+
+static void on_audio_changed(void *owner) { (void)owner; }
+
+bool xn_frontend_attach_audio(struct xn_frontend *frontend, struct xn_client *client,
+                              const struct xn_audio_config *config, uint32_t target_fill_octets,
+                              const char **error) {
+    const struct xn_audio_end end = {
+        .owner = frontend, .supply = supply, .consume = consume, .changed = on_audio_changed};
+    xn_frontend_detach_audio(frontend);
+    xn_engine_lock(frontend->engine);
+    frontend->target_fill_octets = target_fill_octets;
+    frontend->stats.rate_hz = config->rate_hz;
+    frontend->mended_usec = xn_now_usec();
+    frontend->audio = xn_audio_new(client, config, &end, error);
+    if (frontend->audio) xn_audio_start(frontend->audio);
+    xn_engine_unlock(frontend->engine);
+    return frontend->audio != NULL;
+}
+
+void xn_frontend_detach_audio(struct xn_frontend *frontend) {
+    xn_engine_lock(frontend->engine);
+    if (frontend->audio) xn_audio_free(frontend->audio, false);
+    frontend->audio = NULL;
+    xn_engine_unlock(frontend->engine);
+}
+
+bool xn_frontend_audio_failed(struct xn_frontend *frontend, const char **error) {
+    xn_engine_lock(frontend->engine);
+    bool failed = frontend->audio && xn_audio_has_failed(frontend->audio);
+    if (failed) *error = xn_audio_error(frontend->audio);
+    xn_engine_unlock(frontend->engine);
+    return failed;
+}
+
+/* ---- what Python decides -------------------------------------------------------------------- */
+
+struct xn_frontend *xn_frontend_new(struct xn_engine *engine, bool playback, void *ring_page,
+                                    void *event_page, const struct xn_channel *requests,
+                                    const struct xn_channel *events) {
+    struct xn_frontend *frontend = calloc(1, sizeof *frontend);
+    if (!frontend) return NULL;
+    frontend->engine = engine;
+    frontend->playback = playback;
+    frontend->requests_channel = *requests;
+    frontend->events_channel = *events;
+    xn_frontend_ring_attach(&frontend->ring, ring_page);
+    xn_event_reader_attach(&frontend->events, event_page);
+    xn_engine_lock(engine);
+    pa_mainloop_api *api = xn_engine_api(engine);
+    frontend->requests_io =
+        api->io_new(api, requests->wait_fd, PA_IO_EVENT_INPUT, on_response, frontend);
+    frontend->events_io = api->io_new(api, events->wait_fd, PA_IO_EVENT_INPUT, on_event, frontend);
+    take_responses(frontend); /* and so ask to be notified */
+    xn_engine_unlock(engine);
+    return frontend;
+}
+
+void xn_frontend_free(struct xn_frontend *frontend) {
+    xn_frontend_detach_audio(frontend);
+    xn_engine_lock(frontend->engine);
+    pa_mainloop_api *api = xn_engine_api(frontend->engine);
+    api->io_free(frontend->requests_io);
+    api->io_free(frontend->events_io);
+    xn_engine_unlock(frontend->engine);
+    free(frontend);
+}
+
+bool xn_frontend_is_broken(struct xn_frontend *frontend) {
+    xn_engine_lock(frontend->engine);
+    bool broken = frontend->broken;
+    xn_engine_unlock(frontend->engine);
+    return broken;
+}
+
+int xn_frontend_request(struct xn_frontend *frontend, const uint8_t request[64]) {
+    struct xn_packet packet;
+    int result = -EBUSY;
+    memcpy(packet.octets, request, XN_PACKET_OCTETS);
+    xn_engine_lock(frontend->engine);
+    if (!frontend->control_waits) {
+        xn_wire_set_id(&packet, frontend->next_id);
+        int wants_to_know = xn_frontend_ring_request(&frontend->ring, &packet);
+        if (wants_to_know >= 0) {
+            result = 0;
+            frontend->control_id = frontend->next_id++;
+            frontend->control_waits = true;
+            frontend->response_waits = false;
+            if (wants_to_know) xn_channel_notify(&frontend->requests_channel);
+        }
+    }
+    xn_engine_unlock(frontend->engine);
+    return result;
+}
+
+bool xn_frontend_response(struct xn_frontend *frontend, uint8_t response[64]) {
+    xn_engine_lock(frontend->engine);
+    bool waits = frontend->response_waits;
+    if (waits) memcpy(response, frontend->response.octets, XN_PACKET_OCTETS);
+    frontend->response_waits = false;
+    xn_engine_unlock(frontend->engine);
+    return waits;
+}
+
+void xn_frontend_open_pcm(struct xn_frontend *frontend, const struct xn_pcm_config *config,
+                          void *buffer) {
+    xn_engine_lock(frontend->engine);
+    take_events(frontend); /* what is left of an earlier PCM is not this one's position */
+    xn_pcm_open(&frontend->pcm, config, buffer);
+    frontend->moved = frontend->asked = frontend->ready = 0;
+    frontend->transfer_count = 0;
+    memset(&frontend->stats, 0, sizeof frontend->stats);
+    xn_engine_unlock(frontend->engine);
+}
+
+void xn_frontend_close_pcm(struct xn_frontend *frontend) {
+    xn_frontend_detach_audio(frontend);
+    xn_engine_lock(frontend->engine);
+    xn_pcm_close(&frontend->pcm);
+    xn_engine_unlock(frontend->engine);
+}
+
+void xn_frontend_set_running(struct xn_frontend *frontend, bool running) {
+    xn_engine_lock(frontend->engine);
+    frontend->pcm.running = running;
+    xn_engine_unlock(frontend->engine);
+}
+
+void xn_frontend_await_octets(struct xn_frontend *frontend, uint32_t octets) {
+    xn_engine_lock(frontend->engine);
+    frontend->awaited_octets = octets;
+    wake_if_awaited(frontend);
+    xn_engine_unlock(frontend->engine);
+}
+
+void xn_frontend_await_position(struct xn_frontend *frontend, uint64_t position) {
+    xn_engine_lock(frontend->engine);
+    frontend->awaited_position = position;
+    wake_if_awaited(frontend);
+    xn_engine_unlock(frontend->engine);
+}
+
+void xn_frontend_stats(struct xn_frontend *frontend, struct xn_frontend_stats *stats) {
+    xn_engine_lock(frontend->engine);
+    *stats = frontend->stats;
+    stats->position_octets = frontend->pcm.position;
+    stats->moved_octets = frontend->moved;
+    stats->fill_octets = fill(frontend);
+    xn_engine_unlock(frontend->engine);
+}

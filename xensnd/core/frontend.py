@@ -1,0 +1,118 @@
+"""One sndif stream as the frontend uses it: see frontend.h."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from ..errors import AudioUnavailable, LocalProtocolError
+from ._core import ffi, lib
+from .audio import AudioClient, AudioStreamConfig, text
+from .engine import Channel, Engine, channel_struct
+from .pcm import PcmConfig
+
+
+@dataclass(frozen=True, slots=True)
+class FrontendStats:
+    position_octets: int
+    moved_octets: int
+    lost_octets: int
+    refused: int
+    fill_octets: int
+    rate_hz: int
+
+
+class FrontendStream:
+    """Pages and channels stay valid until close(), the PCM's buffer until close_pcm()."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        playback: bool,
+        ring_address: int,
+        event_address: int,
+        requests: Channel,
+        events: Channel,
+    ) -> None:
+        self.handle: Any = lib.xn_frontend_new(
+            engine.handle,
+            playback,
+            ffi.cast("void *", ring_address),
+            ffi.cast("void *", event_address),
+            channel_struct(requests),
+            channel_struct(events),
+        )
+        if self.handle == ffi.NULL:
+            raise MemoryError
+
+    @property
+    def is_broken(self) -> bool:
+        """The backend broke a rule of ring or event page."""
+        return bool(lib.xn_frontend_is_broken(self.handle))
+
+    def request(self, packet: bytes) -> None:
+        """Sends a control request of 64 octets; its id is set on the way."""
+        if lib.xn_frontend_request(self.handle, packet) != 0:
+            raise LocalProtocolError("a control request is under way already")
+
+    def response(self) -> bytes | None:
+        """The answer, once."""
+        packet = ffi.new("uint8_t[64]")
+        return bytes(packet) if lib.xn_frontend_response(self.handle, packet) else None
+
+    def open_pcm(self, config: PcmConfig, buffer_address: int) -> None:
+        lib.xn_frontend_open_pcm(self.handle, config.struct(), ffi.cast("void *", buffer_address))
+
+    def close_pcm(self) -> None:
+        lib.xn_frontend_close_pcm(self.handle)
+
+    def set_running(self, running: bool) -> None:
+        lib.xn_frontend_set_running(self.handle, running)
+
+    def write(self, data: bytes | bytearray | memoryview) -> int:
+        """Copies what there is room for, in whole frames. Returns octets."""
+        view = memoryview(data)
+        return int(lib.xn_frontend_write(self.handle, ffi.from_buffer(view), view.nbytes))
+
+    def read(self, octets: int) -> bytes:
+        """What has been captured, in whole frames, up to so many octets."""
+        data = ffi.new("uint8_t[]", octets)
+        return bytes(ffi.buffer(data, int(lib.xn_frontend_read(self.handle, data, octets))))
+
+    def await_octets(self, octets: int) -> None:
+        """The engine wakes Python once when so many octets can be written or read."""
+        lib.xn_frontend_await_octets(self.handle, octets)
+
+    def await_position(self, position_octets: int) -> None:
+        """The engine wakes Python once when the backend has come so far."""
+        lib.xn_frontend_await_position(self.handle, position_octets)
+
+    def attach_audio(
+        self, client: AudioClient, config: AudioStreamConfig, *, target_fill_octets: int
+    ) -> None:
+        struct, owned = config.struct()
+        error = ffi.new("const char **")
+        if not lib.xn_frontend_attach_audio(
+            self.handle, client.handle, struct, target_fill_octets, error
+        ):
+            raise AudioUnavailable(text(error[0]))
+        del owned
+
+    def detach_audio(self) -> None:
+        lib.xn_frontend_detach_audio(self.handle)
+
+    @property
+    def audio_error(self) -> str | None:
+        error = ffi.new("const char **")
+        return text(error[0]) if lib.xn_frontend_audio_failed(self.handle, error) else None
+
+    def stats(self) -> FrontendStats:
+        struct = ffi.new("struct xn_frontend_stats *")
+        lib.xn_frontend_stats(self.handle, struct)
+        return FrontendStats(*(int(getattr(struct, field.name)) for field in fields(FrontendStats)))
+
+    def close(self) -> None:
+        if self.handle:
+            lib.xn_frontend_free(self.handle)
+            self.handle = None

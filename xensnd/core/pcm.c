@@ -1,0 +1,170 @@
+#include "pcm.h"
+
+#include <string.h>
+
+static uint64_t smaller(uint64_t a, uint64_t b) { return a < b ? a : b; }
+static uint64_t larger(uint64_t a, uint64_t b) { return a > b ? a : b; }
+
+void xn_pcm_open(struct xn_pcm *pcm, const struct xn_pcm_config *config, void *buffer) {
+    memset(pcm, 0, sizeof *pcm);
+    pcm->config = *config;
+    pcm->buffer = buffer;
+}
+
+void xn_pcm_close(struct xn_pcm *pcm) {
+    pcm->buffer = NULL;
+    pcm->running = false;
+}
+
+uint32_t xn_pcm_usec_to_octets(const struct xn_pcm *pcm, int64_t usec) {
+    if (usec <= 0) return 0;
+    uint64_t frames = (uint64_t)usec * pcm->config.rate_hz / 1000000u;
+    return (uint32_t)smaller(frames * pcm->config.frame_octets, UINT32_MAX / 2);
+}
+
+int64_t xn_pcm_octets_to_usec(const struct xn_pcm *pcm, uint64_t octets) {
+    return (int64_t)(octets / pcm->config.frame_octets * 1000000u / pcm->config.rate_hz);
+}
+
+bool xn_pcm_in_buffer(const struct xn_pcm *pcm, uint32_t offset, uint32_t octets) {
+    return offset <= pcm->config.buffer_octets && octets <= pcm->config.buffer_octets - offset;
+}
+
+void xn_pcm_copy_out(const struct xn_pcm *pcm, uint64_t position, void *to, uint32_t octets) {
+    uint32_t offset = (uint32_t)(position % pcm->config.buffer_octets);
+    uint32_t first = (uint32_t)smaller(octets, pcm->config.buffer_octets - offset);
+    memcpy(to, pcm->buffer + offset, first);
+    memcpy((uint8_t *)to + first, pcm->buffer, octets - first);
+}
+
+void xn_pcm_copy_in(struct xn_pcm *pcm, uint64_t position, const void *from, uint32_t octets) {
+    uint32_t offset = (uint32_t)(position % pcm->config.buffer_octets);
+    uint32_t first = (uint32_t)smaller(octets, pcm->config.buffer_octets - offset);
+    memcpy(pcm->buffer + offset, from, first);
+    memcpy(pcm->buffer, (const uint8_t *)from + first, octets - first);
+}
+
+static void set_clock(struct xn_pcm *pcm, uint64_t octets, int64_t now_usec) {
+    pcm->clock_octets = octets;
+    pcm->clock_usec = now_usec;
+}
+
+void xn_pcm_start(struct xn_pcm *pcm, int64_t now_usec) {
+    pcm->running = true;
+    set_clock(pcm, pcm->position, now_usec);
+}
+
+void xn_pcm_stop(struct xn_pcm *pcm) {
+    uint32_t into_lap = (uint32_t)(pcm->position % pcm->config.buffer_octets);
+    if (into_lap) {
+        pcm->position += pcm->config.buffer_octets - into_lap;
+        pcm->report_now = true;
+    }
+    pcm->running = false;
+    pcm->written = pcm->taken = pcm->heard = pcm->position;
+}
+
+void xn_pcm_wrote(struct xn_pcm *pcm, uint32_t offset, uint32_t octets) {
+    uint32_t size = pcm->config.buffer_octets;
+    uint64_t end = pcm->written + octets;
+    bool continues = pcm->written % size == offset && end - pcm->taken <= size;
+    if (!continues) {
+        /* A rewind, or the write that an underrun interrupted, sent again: what counts is where
+         * it lies ahead of the sink. */
+        uint32_t ahead = (uint32_t)((offset + (uint64_t)octets + size - pcm->taken % size) % size);
+        end = pcm->taken + (ahead || !octets ? ahead : size);
+    }
+    pcm->written = end;
+}
+
+uint32_t xn_pcm_available(const struct xn_pcm *pcm) {
+    return (uint32_t)(pcm->written - pcm->taken);
+}
+
+void xn_pcm_take(struct xn_pcm *pcm, void *to, uint32_t octets) {
+    xn_pcm_copy_out(pcm, pcm->taken, to, octets);
+    pcm->taken += octets;
+}
+
+static uint64_t clock_position(const struct xn_pcm *pcm, int64_t now_usec) {
+    return pcm->clock_octets + xn_pcm_usec_to_octets(pcm, now_usec - pcm->clock_usec);
+}
+
+/* The frontend has not taken note for half a lap: the clock stands still until it does, or its
+ * position would jump by more than it can tell. */
+static bool frontend_is_deaf(const struct xn_pcm *pcm) {
+    return pcm->config.period_octets &&
+           pcm->position - pcm->reported >= pcm->config.buffer_octets / 2 + pcm->config.frame_octets;
+}
+
+void xn_pcm_advance_playback(struct xn_pcm *pcm, int64_t now_usec, const uint64_t *heard,
+                             bool discard) {
+    if (frontend_is_deaf(pcm)) {
+        set_clock(pcm, pcm->position, now_usec);
+        return;
+    }
+    if (heard && *heard > pcm->heard) {
+        pcm->heard = *heard;
+        set_clock(pcm, *heard, now_usec);
+    }
+    bool starved = discard || pcm->taken == pcm->written;
+    uint64_t limit = starved ? pcm->written + pcm->config.period_octets : pcm->taken;
+    uint64_t target = clock_position(pcm, now_usec);
+    if (target >= limit) {
+        target = limit;
+        set_clock(pcm, limit, now_usec);
+        if (starved && limit > pcm->position) pcm->report_now = true;
+    }
+    pcm->position = larger(pcm->position, target);
+    if (discard) pcm->taken = larger(pcm->taken, smaller(pcm->position, pcm->written));
+}
+
+void xn_pcm_hold(struct xn_pcm *pcm, int64_t now_usec) { set_clock(pcm, pcm->position, now_usec); }
+
+void xn_pcm_rewind_to_position(struct xn_pcm *pcm) {
+    pcm->taken = smaller(pcm->position, pcm->written);
+    pcm->heard = pcm->taken;
+}
+
+uint32_t xn_pcm_capture(struct xn_pcm *pcm, const void *from, uint32_t octets, int64_t now_usec) {
+    uint32_t half = pcm->config.buffer_octets / 2;
+    uint64_t untold = pcm->config.period_octets ? pcm->position - pcm->reported : 0;
+    uint32_t room = untold < half ? half - (uint32_t)untold : 0;
+    room -= room % pcm->config.frame_octets;
+    uint32_t count = (uint32_t)smaller(octets, room);
+    if (from) {
+        xn_pcm_copy_in(pcm, pcm->position, from, count);
+    } else {
+        uint32_t offset = (uint32_t)(pcm->position % pcm->config.buffer_octets);
+        uint32_t first = (uint32_t)smaller(count, pcm->config.buffer_octets - offset);
+        memset(pcm->buffer + offset, pcm->config.silence_octet, first);
+        memset(pcm->buffer, pcm->config.silence_octet, count - first);
+    }
+    pcm->position += count;
+    set_clock(pcm, pcm->position, now_usec);
+    return count;
+}
+
+uint32_t xn_pcm_capture_due(const struct xn_pcm *pcm, int64_t now_usec) {
+    uint64_t due = clock_position(pcm, now_usec);
+    return due > pcm->position ? (uint32_t)(due - pcm->position) : 0;
+}
+
+uint32_t xn_pcm_report_octets(const struct xn_pcm *pcm) {
+    uint32_t frames = pcm->config.period_octets / pcm->config.frame_octets / 2;
+    return (frames ? frames : 1) * pcm->config.frame_octets;
+}
+
+uint64_t xn_pcm_report(const struct xn_pcm *pcm) {
+    if (!pcm->config.period_octets) return 0;
+    uint64_t moved = pcm->position - pcm->reported;
+    if (moved == 0 || (moved < xn_pcm_report_octets(pcm) && !pcm->report_now)) return 0;
+    /* A frontend takes it modulo its buffer: a whole lap would look like standing still. */
+    return pcm->reported +
+           smaller(moved, pcm->config.buffer_octets - pcm->config.frame_octets);
+}
+
+void xn_pcm_reported(struct xn_pcm *pcm, uint64_t position) {
+    pcm->reported = position;
+    if (position == pcm->position) pcm->report_now = false;
+}
