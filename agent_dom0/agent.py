@@ -1,0 +1,315 @@
+"""The agent: one event loop that follows XenStore, the policy files and the audio engine.
+
+While sound plays and nothing changes, none of these has anything to say and the loop sleeps.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import logging
+import os
+import signal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from xensnd.core import Engine
+from xensnd.errors import TransportLost, UsageError
+from xensnd.transport.interface import Store, Transport
+
+from .audit import Audit
+from .device import Device, DevicePath
+from .events import Event, EventKind, Priority, guest_event
+from .guests import read_guest, running_domids
+from .inotify import DirectoryWatch
+from .limits import Limits
+from .mixer import Guest, GuestMixer
+from .permission import Permission
+from .provision import DEVID, is_ours, make_device, remove_device
+from .stream import Services
+
+log = logging.getLogger("xensnd-dom0")
+
+AUDIT_RETRY_SECONDS = 1.0
+STORE_RETRY_FIRST_SECONDS = 0.1
+STORE_RETRY_LAST_SECONDS = 2.0
+# An editor makes several changes at once; the policy is read after the last of them.
+POLICY_SETTLE_SECONDS = 0.02
+
+_DOMAINS = "domains"
+_BACKEND = "backend"
+_NAME = "name:"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    transport: Transport
+    policy_directories: Sequence[Path]
+    server: str | None  # as in PULSE_SERVER
+    audit: Audit
+    limits: Limits
+
+
+class Agent:
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._transport = settings.transport
+        self._audit = settings.audit
+        self._permission = Permission(settings.policy_directories, settings.audit)
+        self._engine = Engine()
+        self._services = Services(
+            self._transport, self._engine, self._permission, self._audit.record, settings.limits
+        )
+        self._watch = DirectoryWatch(settings.policy_directories)
+        self._store: Store | None = None
+        self._store_retry_seconds = STORE_RETRY_FIRST_SECONDS
+        self._guests: dict[int, Guest] = {}
+        self._mixers: dict[int, GuestMixer] = {}
+        self._devices: dict[DevicePath, Device] = {}
+        self._policy_timer: asyncio.TimerHandle | None = None
+        self._stopped = asyncio.Event()
+
+    async def run(self, ready: Callable[[], None]) -> None:
+        """Until SIGTERM or SIGINT. `ready` is called once everything that runs has been seen."""
+        lock = _only_agent(self._transport)
+        loop = asyncio.get_running_loop()
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(signum, self._stopped.set)
+        loop.add_signal_handler(signal.SIGHUP, self._reload_policy)
+        loop.add_reader(self._engine.fileno(), self._on_engine)
+        loop.add_reader(self._watch.fileno(), self._on_policy_files)
+        self._audit.on_change = self._follow_policy
+        self._audit.record(Event(EventKind.AGENT_STARTED, "the agent has started"))
+        self._permission.load()
+        self._open_store()
+        retry_audit = asyncio.create_task(self._retry_audit())
+        try:
+            ready()
+            await self._stopped.wait()
+        finally:
+            retry_audit.cancel()
+            self._close()
+            os.close(lock)
+
+    def _close(self) -> None:
+        """States stay as they are: an agent that starts again takes the devices over."""
+        for device in self._devices.values():
+            device.close(forget=False)
+        for mixer in self._mixers.values():
+            mixer.close()
+        self._engine.close()
+        if self._store is not None:
+            self._store.close()
+        self._watch.close()
+        self._audit.record(Event(EventKind.AGENT_STOPPED, "the agent has stopped"))
+
+    # XenStore
+
+    def _open_store(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            store = self._transport.open_store()
+        except TransportLost as error:
+            self._lose_store(error)
+            return
+        self._store = store
+        loop.add_reader(store.fileno(), self._on_store)
+        if self._store_retry_seconds != STORE_RETRY_FIRST_SECONDS:
+            self._audit.record(Event(EventKind.STORE_FOUND, "XenStore is back", Priority.NOTICE))
+        self._store_retry_seconds = STORE_RETRY_FIRST_SECONDS
+        self._with_store(self._begin_with_store)
+
+    def _begin_with_store(self, store: Store) -> None:
+        store.watch("@introduceDomain", _DOMAINS)
+        store.watch("@releaseDomain", _DOMAINS)
+        store.watch(self._backend_root(), _BACKEND)
+        for domid in self._guests:
+            store.watch(f"/local/domain/{domid}/name", f"{_NAME}{domid}")
+        for device in self._devices.values():
+            device.use_store(store)
+        self._see_domains(store)
+        self._see_devices(store)
+
+    def _backend_root(self) -> str:
+        return f"/local/domain/{self._transport.domid}/backend/vsnd"
+
+    def _on_store(self) -> None:
+        self._with_store(self._follow_store)
+
+    def _follow_store(self, store: Store) -> None:
+        events = store.events()
+        tokens = {event.token for event in events}
+        if _DOMAINS in tokens or any(token.startswith(_NAME) for token in tokens):
+            self._see_domains(store)
+        if _BACKEND in tokens:
+            self._see_devices(store)
+        for path, device in list(self._devices.items()):
+            if path.backend in tokens:
+                device.step()
+
+    def _with_store(self, work: Callable[[Store], None]) -> None:
+        """Does work that may find XenStore gone, which is no reason to stop the sound."""
+        if self._store is None:
+            return
+        try:
+            work(self._store)
+        except TransportLost as error:
+            self._lose_store(error)
+
+    def _lose_store(self, error: TransportLost) -> None:
+        loop = asyncio.get_running_loop()
+        if self._store is not None:
+            loop.remove_reader(self._store.fileno())
+            self._store.close()
+            self._store = None
+        if self._store_retry_seconds == STORE_RETRY_FIRST_SECONDS:
+            self._audit.record(
+                Event(
+                    EventKind.STORE_LOST,
+                    f"XenStore: {error}; sound goes on, new devices wait until it is back",
+                    Priority.WARNING,
+                )
+            )
+        loop.call_later(self._store_retry_seconds, self._open_store)
+        self._store_retry_seconds = min(self._store_retry_seconds * 2, STORE_RETRY_LAST_SECONDS)
+
+    # Guests and their devices
+
+    def _see_domains(self, store: Store) -> None:
+        running = running_domids(store) - {0, self._transport.domid}
+        for domid in self._guests.keys() - running:
+            self._forget_guest(store, domid)
+        for domid in running:
+            guest = read_guest(store, domid)
+            if guest is None or guest == self._guests.get(domid):
+                if domid not in self._guests:
+                    store.watch(f"/local/domain/{domid}/name", f"{_NAME}{domid}")
+                continue
+            self._guests[domid] = guest
+            store.watch(f"/local/domain/{domid}/name", f"{_NAME}{domid}")
+        self._provision(store)
+
+    def _forget_guest(self, store: Store, domid: int) -> None:
+        store.unwatch(f"/local/domain/{domid}/name", f"{_NAME}{domid}")
+        for path in [path for path in self._devices if path.guest_domid == domid]:
+            self._forget_device(path)
+            if is_ours(store, path):
+                store.remove(f"{self._backend_root()}/{domid}")
+        mixer = self._mixers.pop(domid, None)
+        if mixer is not None:
+            mixer.close()
+        del self._guests[domid]
+
+    def _provision(self, store: Store) -> None:
+        """Each running guest has the device that policy gives it, and no other of ours."""
+        for domid, guest in self._guests.items():
+            path = DevicePath(self._transport.domid, domid, DEVID)
+            device = self._devices.get(path)
+            there = device is not None or _is_there(store, path)
+            gives = self._permission.gives_device(guest.name)
+            if gives and not there:
+                make_device(store, path)
+                self._say(EventKind.DEVICE_MADE, guest, f"device {DEVID} made")
+            elif device is not None and not gives and not device.is_in_use and is_ours(store, path):
+                self._forget_device(path)
+                remove_device(store, path)
+                self._say(EventKind.DEVICE_REMOVED, guest, f"device {DEVID} removed")
+
+    def _see_devices(self, store: Store) -> None:
+        """Follows every device below our backend's directory, whoever made it."""
+        there = {
+            DevicePath(self._transport.domid, domid, devid)
+            for domid in self._guests
+            for devid in _numbers(store, f"{self._backend_root()}/{domid}")
+        }
+        for path in self._devices.keys() - there:
+            self._forget_device(path)
+        for path in there - self._devices.keys():
+            guest = self._guests[path.guest_domid]
+            mixer = self._mixers.get(path.guest_domid)
+            if mixer is None:
+                mixer = GuestMixer(self._engine, self._settings.server, guest, self._audit.record)
+                self._mixers[path.guest_domid] = mixer
+            self._devices[path] = Device(self._services, store, path, guest, mixer)
+        for path in there:
+            self._devices[path].step()
+
+    def _forget_device(self, path: DevicePath) -> None:
+        self._devices.pop(path).close(forget=True)
+
+    def _say(self, kind: EventKind, guest: Guest, text: str) -> None:
+        self._audit.record(guest_event(kind, guest.name, guest.domid, text))
+
+    # The engine
+
+    def _on_engine(self) -> None:
+        self._engine.clear()
+        for mixer in self._mixers.values():
+            mixer.look()
+        self._with_store(self._serve_requests)
+
+    def _serve_requests(self, _store: Store) -> None:
+        for device in list(self._devices.values()):
+            device.look()
+
+    # Policy and audit
+
+    def _on_policy_files(self) -> None:
+        self._watch.clear()
+        if self._policy_timer is not None:
+            self._policy_timer.cancel()
+        loop = asyncio.get_running_loop()
+        self._policy_timer = loop.call_later(POLICY_SETTLE_SECONDS, self._reload_policy)
+
+    def _reload_policy(self) -> None:
+        self._watch.rearm()
+        self._permission.load()
+        self._follow_policy()
+
+    def _follow_policy(self) -> None:
+        for device in self._devices.values():
+            device.follow_policy()
+        self._with_store(self._provision)
+
+    async def _retry_audit(self) -> None:
+        while True:
+            await asyncio.sleep(AUDIT_RETRY_SECONDS)
+            self._audit.retry()
+
+
+def _is_there(store: Store, path: DevicePath) -> bool:
+    try:
+        store.read(f"{path.backend}/state")
+    except KeyError:
+        return False
+    return True
+
+
+def _numbers(store: Store, directory: str) -> list[int]:
+    try:
+        return [int(name) for name in store.list(directory) if name.isascii() and name.isdigit()]
+    except KeyError:
+        return []
+
+
+def _only_agent(transport: Transport) -> int:
+    """Locks out a second agent for the same domain; its descriptor holds the lock."""
+    path = transport.runtime_directory / f"backend-{transport.domid}.lock"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}; run as the user who may write there") from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.read(lock, 32).decode(errors="replace").strip()
+        os.close(lock)
+        raise UsageError(
+            f"another xensnd-dom0 (process {holder or '?'}) serves domain {transport.domid} "
+            "already; stop it first"
+        ) from None
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+    return lock

@@ -1,0 +1,152 @@
+"""The audit trail: events to the journal, or to a file of JSON lines.
+
+A trail that cannot be written denies capture, so every sink says when an event was not kept.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol
+
+from xensnd.errors import UsageError
+
+from .events import Event, EventKind, Priority
+
+log = logging.getLogger("xensnd-dom0")
+
+JOURNAL_SOCKET = "/run/systemd/journal/socket"
+
+
+class AuditSink(Protocol):
+    def write(self, event: Event) -> None:
+        """Keeps the event, or raises OSError."""
+
+    def describe(self) -> str: ...
+
+
+class JournalSink:
+    """journald, through systemd-python."""
+
+    def __init__(self) -> None:
+        try:
+            from systemd import journal  # noqa: PLC0415  (only where there is a journal)
+        except ImportError as error:
+            raise UsageError(
+                f"--audit journal: {error}; install python3-systemd, or give --audit FILE"
+            ) from None
+        self._send: Callable[..., None] = journal.send
+
+    def write(self, event: Event) -> None:
+        # journal.send() says nothing when nobody listens, so ask first.
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as probe:
+            probe.connect(JOURNAL_SOCKET)
+        fields = {name: str(value) for name, value in event.fields.items()}
+        self._send(
+            event.text,
+            MESSAGE_ID=event.kind.value,
+            PRIORITY=int(event.priority),
+            SYSLOG_IDENTIFIER="xensnd-dom0",
+            **fields,
+        )
+
+    def describe(self) -> str:
+        return "journal"
+
+
+class FileSink:
+    """One JSON object a line, in the journal's field names. Whole lines or none."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        except OSError as error:
+            raise UsageError(
+                f"--audit {path}: {error.strerror}; give a file that can be written"
+            ) from None
+
+    def write(self, event: Event) -> None:
+        record = {
+            "TIME": datetime.now(UTC).isoformat(timespec="microseconds"),
+            "MESSAGE_ID": event.kind.value,
+            "EVENT": event.kind.name.lower(),
+            "PRIORITY": int(event.priority),
+            "MESSAGE": event.text,
+            **event.fields,
+        }
+        line = (json.dumps(record, ensure_ascii=True) + "\n").encode()
+        written = os.write(self._fd, line)
+        if written != len(line):
+            # The disk filled up in the middle: what is there of the line would spoil the next.
+            end = os.lseek(self._fd, 0, os.SEEK_END)
+            os.ftruncate(self._fd, end - written)
+            raise OSError(28, "no space left for a whole line")
+
+    def describe(self) -> str:
+        return str(self.path)
+
+
+class Audit:
+    """Writes events to the sink, and knows whether the trail is whole.
+
+    `on_change` is told when the trail is lost and when it is back. While it is lost, `retry()`
+    tries again, and says in the trail how many events are missing from it.
+    """
+
+    def __init__(self, sink: AuditSink) -> None:
+        self._sink = sink
+        self._missing = 0
+        self.on_change: Callable[[], None] = lambda: None
+
+    @property
+    def is_lost(self) -> bool:
+        return self._missing > 0
+
+    def record(self, event: Event) -> bool:
+        """False: the event was not kept, so whatever it was to allow must not be."""
+        if self.is_lost:
+            self._missing += 1
+            return False
+        try:
+            self._sink.write(event)
+        except OSError as error:
+            self._missing = 1
+            log.error(
+                "audit %s: %s; capture is denied until it can be written again",
+                self._sink.describe(),
+                error.strerror or error,
+            )
+            self.on_change()
+            return False
+        level = logging.WARNING if event.priority <= Priority.WARNING else logging.INFO
+        log.log(level, "%s", event.text)
+        return True
+
+    def retry(self) -> None:
+        if not self.is_lost:
+            return
+        resumed = Event(
+            EventKind.AUDIT_RESUMED,
+            f"the audit trail is written again; {self._missing} events are missing from it",
+            Priority.WARNING,
+            {"XENSND_MISSING": self._missing},
+        )
+        try:
+            self._sink.write(resumed)
+        except OSError:
+            return
+        self._missing = 0
+        log.warning("%s", resumed.text)
+        self.on_change()
+
+
+def open_audit(where: str) -> Audit:
+    """`journal`, or the path of a file."""
+    sink: AuditSink = JournalSink() if where == "journal" else FileSink(Path(where))
+    return Audit(sink)

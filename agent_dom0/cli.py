@@ -1,0 +1,103 @@
+"""The command line of xensnd-dom0."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import sys
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from xensnd.errors import XensndError
+from xensnd.transport.factory import open_transport
+
+from .agent import Agent, Settings
+from .audit import open_audit
+from .limits import DEFAULT_LATENCY_USEC, Limits
+
+DEFAULT_POLICY = Path("/etc/xensnd/policy.d")
+
+
+def _version() -> str:
+    try:
+        return version("xensnd")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="xensnd-dom0",
+        description="Serves the sound cards of Xen guests: plays and records for each of them "
+        "what policy allows, and keeps an audit trail of every decision.",
+        epilog="SIGHUP reads the policy again (changed files are noticed anyway); SIGTERM ends. "
+        "Who may play or record is said with xensnd-policy.",
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
+    parser.add_argument(
+        "--transport",
+        default="xen:",
+        metavar="URL",
+        help="xen: (default), or local:DIR for a machine without Xen",
+    )
+    parser.add_argument(
+        "--policy",
+        type=Path,
+        action="append",
+        metavar="DIR",
+        help=f"a directory of policy files; may be repeated (default {DEFAULT_POLICY})",
+    )
+    parser.add_argument(
+        "--server",
+        metavar="ADDRESS",
+        help="the audio server, as in PULSE_SERVER (default: that of this session)",
+    )
+    parser.add_argument(
+        "--audit",
+        default="journal",
+        metavar="journal|FILE",
+        help="where decisions are kept: the journal (default), or a file of JSON lines",
+    )
+    parser.add_argument(
+        "--latency",
+        type=float,
+        default=DEFAULT_LATENCY_USEC / 1000,
+        metavar="MS",
+        help="what the audio server may keep queued of a stream (default %(default)g)",
+    )
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if not 1 <= options.latency <= 2000:
+        parser.error(f"--latency {options.latency:g}: give 1 to 2000 milliseconds")
+    logging.basicConfig(level=logging.INFO, format="xensnd-dom0: %(message)s", stream=sys.stderr)
+    try:
+        asyncio.run(_run(options))
+    except XensndError as error:
+        print(f"xensnd-dom0: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+async def _run(options: argparse.Namespace) -> None:
+    transport = open_transport(options.transport)
+    try:
+        settings = Settings(
+            transport=transport,
+            policy_directories=options.policy or [DEFAULT_POLICY],
+            server=options.server,
+            audit=open_audit(options.audit),
+            limits=Limits(latency_usec=int(options.latency * 1000)),
+        )
+        await Agent(settings).run(ready=lambda: print("xensnd-dom0: ready", flush=True))
+    finally:
+        transport.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,261 @@
+"""One guest's sound card: the handshake with its frontend, and the streams that come of it.
+
+The tables in xensnd.sndif.states say what follows from which state; this module does it. Which
+guest a device belongs to is read from the backend's own path and from nothing that a guest writes.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from dataclasses import dataclass
+
+from xensnd.errors import RemoteProtocolError
+from xensnd.sndif.states import (
+    BACKEND_TABLE,
+    BackendAction,
+    BackendPhase,
+    XenbusState,
+    backend_phase,
+    parse_state,
+)
+from xensnd.sndif.store_fields import (
+    SUPPORTED_VERSIONS,
+    VERSIONS,
+    parse_card,
+    parse_rings,
+)
+from xensnd.transport.interface import Store
+
+from .events import EventKind, Priority, guest_event
+from .mixer import Guest, GuestMixer
+from .stream import Services, Stream
+
+log = logging.getLogger("xensnd-dom0")
+
+# A card of 8 PCMs with 8 streams of 11 nodes is below this; a guest's directory that holds more
+# is not a card.
+NODES_MAX = 1024
+DEPTH_MAX = 3
+
+# A frontend that comes and goes faster than this is up to no good.
+CONNECTIONS_MAX = 32
+CONNECTIONS_SECONDS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class DevicePath:
+    """Where the two halves of a device stand in XenStore."""
+
+    backend_domid: int
+    guest_domid: int
+    devid: int
+
+    @property
+    def backend(self) -> str:
+        return f"/local/domain/{self.backend_domid}/backend/vsnd/{self.guest_domid}/{self.devid}"
+
+    @property
+    def frontend(self) -> str:
+        return f"/local/domain/{self.guest_domid}/device/vsnd/{self.devid}"
+
+
+class Device:
+    def __init__(
+        self, services: Services, store: Store, path: DevicePath, guest: Guest, mixer: GuestMixer
+    ) -> None:
+        self.path = path
+        self.guest = guest
+        self._services = services
+        self._mixer = mixer
+        self._streams: list[Stream] = []
+        self._phase: BackendPhase | None = None  # not looked at yet
+        self._frontend = XenbusState.UNKNOWN
+        self._connections: deque[float] = deque(maxlen=CONNECTIONS_MAX)  # when each began
+        self.use_store(store)
+
+    @property
+    def is_in_use(self) -> bool:
+        return bool(self._streams)
+
+    def use_store(self, store: Store) -> None:
+        """A new connection to XenStore: watch again, and look what has happened meanwhile."""
+        self._store = store
+        store.watch(f"{self.path.frontend}/state", self.path.backend)
+
+    # What the agent asks of it
+
+    def step(self) -> None:
+        """A state changed, ours or the frontend's."""
+        own = self._read_state(self.path.backend)
+        self._frontend = self._read_state(self.path.frontend)
+        if self._phase is None:
+            self._begin(own)
+        elif own is XenbusState.CLOSING and self._phase is not BackendPhase.CLOSED:
+            self._phase = BackendPhase.CLOSING
+        elif own is XenbusState.INITIALISING and self._phase is BackendPhase.CLOSED:
+            self._phase = BackendPhase.STARTING
+        elif self._may_start_afresh():
+            # A frontend that left for good, so the next is a new one. One that only failed goes
+            # to Initialising by itself; offered again it would fail again, for ever.
+            self._phase = BackendPhase.STARTING
+        if self._phase is None:
+            return
+        action, phase = BACKEND_TABLE[self._phase, self._frontend]
+        if action is BackendAction.CONNECT:
+            phase = self._connect()
+        elif action is BackendAction.OFFER:
+            phase = self._offer()
+        elif action in (BackendAction.DISCONNECT, BackendAction.CLOSE):
+            self._end_streams()
+        elif action is BackendAction.ESTABLISH:
+            self._say(EventKind.DEVICE_CONNECTED, f"device {self.path.devid} connected")
+        elif action is BackendAction.IGNORE:
+            log.warning("%s: its frontend is in state %s", self.guest.name, self._frontend.name)
+        self._enter(phase)
+
+    def look(self) -> None:
+        """Something happened in the engine: serve the requests that wait."""
+        try:
+            for stream in self._streams:
+                stream.look()
+        except RemoteProtocolError as error:
+            self._violated(str(error))
+            self._enter(BackendPhase.CLOSED)
+
+    def follow_policy(self) -> None:
+        for stream in self._streams:
+            stream.follow_policy()
+
+    def retire(self) -> None:
+        """Policy takes the device away, and no frontend uses it."""
+        self._end_streams()
+
+    def close(self, *, forget: bool) -> None:
+        """`forget`: its nodes are gone. Otherwise the states stay, for a later agent to go on."""
+        self._end_streams(quietly=not forget)
+        if forget:
+            self._store.unwatch(f"{self.path.frontend}/state", self.path.backend)
+
+    # The handshake
+
+    def _begin(self, own: XenbusState) -> None:
+        """A device that was there before us is taken as it stands."""
+        self._phase = backend_phase(own, self._frontend)
+        if self._phase is BackendPhase.CONNECTED:
+            # Left by an agent that ended. Renegotiating would crash a stock driver that plays.
+            self._phase = self._connect()
+            if self._phase is BackendPhase.ANSWERED:
+                self._phase = BackendPhase.CONNECTED
+                self._say(EventKind.DEVICE_CONNECTED, f"device {self.path.devid} taken over")
+            else:
+                self._enter(self._phase)
+        elif (self._phase, self._frontend) == (BackendPhase.ANSWERED, XenbusState.INITIALISED):
+            self._phase = BackendPhase.OFFERED  # the rings that it answered were another process's
+
+    def _may_start_afresh(self) -> bool:
+        """Whether a device that we closed is offered again: to a frontend that left for good."""
+        if (self._phase, self._frontend) != (BackendPhase.CLOSED, XenbusState.CLOSED):
+            return False
+        if self._read(f"{self.path.backend}/online") != "1":
+            return False  # the toolstack is taking it away
+        return not self._comes_too_often()
+
+    def _comes_too_often(self) -> bool:
+        began = self._connections
+        return len(began) == CONNECTIONS_MAX and time.monotonic() - began[0] < CONNECTIONS_SECONDS
+
+    def _offer(self) -> BackendPhase:
+        self._store.write(f"{self.path.backend}/{VERSIONS}", SUPPORTED_VERSIONS)
+        return BackendPhase.OFFERED
+
+    def _enter(self, phase: BackendPhase) -> None:
+        if phase is self._phase and phase.xenbus_state is self._read_state(self.path.backend):
+            return
+        self._phase = phase
+        if self._read(f"{self.path.backend}/frontend-id") is not None:
+            self._store.write(f"{self.path.backend}/state", str(int(phase.xenbus_state)))
+
+    def _connect(self) -> BackendPhase:
+        self._end_streams()
+        try:
+            if self._comes_too_often():
+                raise RemoteProtocolError(
+                    f"{CONNECTIONS_MAX} connections within {CONNECTIONS_SECONDS} s"
+                )
+            self._connections.append(time.monotonic())
+            self._make_streams()
+        except RemoteProtocolError as error:
+            self._violated(str(error))
+            return BackendPhase.CLOSED
+        return BackendPhase.ANSWERED
+
+    def _make_streams(self) -> None:
+        nodes = self._read_card_nodes()
+        for pcm in parse_card(nodes).pcms:
+            for config in pcm.streams:
+                name = f"{pcm.index}/{config.index}"
+                rings = parse_rings(_below(nodes, name))
+                self._streams.append(
+                    Stream(self._services, self.guest, self._mixer, name, config, rings)
+                )
+
+    def _read_card_nodes(self) -> dict[str, str]:
+        """Everything below the frontend's directory, within bounds: relative path to value."""
+        nodes: dict[str, str] = {}
+        directories = [("", 0)]
+        while directories:
+            directory, depth = directories.pop()
+            try:
+                names = self._store.list(f"{self.path.frontend}{directory}")
+            except KeyError:
+                continue  # nodes vanish at any moment
+            for name in names:
+                path = f"{directory}/{name}"
+                if len(nodes) >= NODES_MAX:
+                    raise RemoteProtocolError(f"more than {NODES_MAX} nodes in its directory")
+                try:
+                    nodes[path[1:]] = self._store.read(f"{self.path.frontend}{path}")
+                except KeyError:
+                    continue
+                if depth + 1 < DEPTH_MAX and name.isdigit():
+                    directories.append((path, depth + 1))
+        return nodes
+
+    def _end_streams(self, *, quietly: bool = False) -> None:
+        for stream in self._streams:
+            stream.close()
+        if self._streams and not quietly:
+            self._say(EventKind.DEVICE_DISCONNECTED, f"device {self.path.devid} disconnected")
+        self._streams.clear()
+
+    def _violated(self, text: str) -> None:
+        self._say(
+            EventKind.PROTOCOL_VIOLATION,
+            f"device {self.path.devid}: {text}; the device is closed",
+            Priority.WARNING,
+        )
+        self._end_streams()
+
+    # XenStore
+
+    def _read_state(self, directory: str) -> XenbusState:
+        try:
+            return parse_state(self._store.read(f"{directory}/state"))
+        except (KeyError, PermissionError, RemoteProtocolError):
+            return XenbusState.UNKNOWN
+
+    def _read(self, path: str) -> str | None:
+        try:
+            return self._store.read(path)
+        except KeyError:
+            return None
+
+    def _say(self, kind: EventKind, text: str, priority: Priority = Priority.INFO) -> None:
+        self._services.record(guest_event(kind, self.guest.name, self.guest.domid, text, priority))
+
+
+def _below(nodes: dict[str, str], directory: str) -> dict[str, str]:
+    prefix = f"{directory}/"
+    return {path[len(prefix) :]: value for path, value in nodes.items() if path.startswith(prefix)}

@@ -1,0 +1,79 @@
+"""What the audit trail can say: each kind of event, with its MESSAGE_ID and its text.
+
+The ids are fixed for ever; journalctl finds a kind of event by its id (`journalctl
+MESSAGE_ID=...`), whatever its text says by then.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum, IntEnum
+
+from policy.model import Decision, Direction
+
+
+class Priority(IntEnum):
+    """syslog(3)."""
+
+    ERROR = 3
+    WARNING = 4
+    NOTICE = 5
+    INFO = 6
+
+
+class EventKind(Enum):
+    """The value is the MESSAGE_ID."""
+
+    AGENT_STARTED = "558682652c5c4c1fba9d62dba04ffc79"
+    AGENT_STOPPED = "9411c1c97dd14507b7c229a841488190"
+    POLICY_LOADED = "6dd32d0a67bf4e73bd3fd6d21d54d4ad"
+    POLICY_REJECTED = "74aec8f6e6c348e888cdd16a398ea81d"
+    DEVICE_MADE = "9ea4d4d934c94080997fa3b91ca05cea"
+    DEVICE_REMOVED = "e2bd742610b64c1093bda03d199b269f"
+    DEVICE_CONNECTED = "a0d1eee2080e4e469c9f00cde8a6c23f"
+    DEVICE_DISCONNECTED = "52919e280c3f4f31baadbaa8c3f686f8"
+    STREAM_OPENED = "b367ebcf49124b6e90ced332c10cef81"
+    STREAM_CLOSED = "ea66e4fb46184dae9977fecb94a7e502"
+    DECISION = "69e775577ac44bb18fe65e1a7d85d90b"
+    PROTOCOL_VIOLATION = "cb64b845958d49e3a720dd07b34b7770"
+    SERVER_LOST = "dc787d3392074abaa355789bbdc9818c"
+    SERVER_FOUND = "a8cf6322e6124fdfbf8de395b5355dbb"
+    STORE_LOST = "c6983fa88d6e4f17bdb99c5046dbbe2c"
+    STORE_FOUND = "257b4baf18c04f9e9d007517857932e2"
+    AUDIT_RESUMED = "32ec9c200a594b029a5a782cf456ecde"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One line of the audit trail. `fields` go with it under these names, in upper case."""
+
+    kind: EventKind
+    text: str
+    priority: Priority = Priority.INFO
+    fields: dict[str, str | int] = field(default_factory=dict)
+
+
+def decision_event(guest: str, domid: int, direction: Direction, decision: Decision) -> Event:
+    """What policy said when a guest was about to play or record, and where it says so."""
+    fields: dict[str, str | int] = {
+        "XENSND_GUEST": guest,
+        "XENSND_DOMID": domid,
+        "XENSND_DIRECTION": direction.value,
+        "XENSND_DECISION": decision.verb.value,
+        "XENSND_REASON": decision.reason,
+    }
+    if decision.rule is not None:
+        fields["XENSND_RULE_FILE"] = str(decision.rule.file)
+        fields["XENSND_RULE_LINE"] = decision.rule.line
+    return Event(
+        EventKind.DECISION,
+        f"{guest}: {direction.value} {decision.verb.value} ({decision.source}: {decision.reason})",
+        Priority.NOTICE,
+        fields,
+    )
+
+
+def guest_event(
+    kind: EventKind, guest: str, domid: int, text: str, priority: Priority = Priority.INFO
+) -> Event:
+    return Event(kind, f"{guest}: {text}", priority, {"XENSND_GUEST": guest, "XENSND_DOMID": domid})

@@ -1,0 +1,41 @@
+"""Which guests run, as XenStore knows them."""
+
+from __future__ import annotations
+
+import re
+
+from xensnd.transport.interface import Store
+
+from .mixer import Guest
+
+_LABEL = re.compile(r"[a-z][a-z0-9-]{0,31}")
+
+
+def running_domids(store: Store) -> set[int]:
+    try:
+        names = store.list("/local/domain")
+    except KeyError:
+        return set()
+    return {int(name) for name in names if name.isascii() and name.isdigit()}
+
+
+def read_guest(store: Store, domid: int) -> Guest | None:
+    """None: it is gone again, or has no name yet. All read here is written by dom0 alone."""
+    try:
+        name = store.read(f"/local/domain/{domid}/name")
+        vm_path = store.read(f"/local/domain/{domid}/vm")
+    except KeyError:
+        return None
+    if not name or not name.isprintable():
+        return None
+    uuid = vm_path.rsplit("/", 1)[-1]
+    return Guest(domid=domid, name=name, uuid=uuid, label=_label(store, vm_path))
+
+
+def _label(store: Store, vm_path: str) -> str:
+    """A colour that the toolstack may give a guest; no name of an icon is made of anything else."""
+    try:
+        label = store.read(f"{vm_path}/label")
+    except (KeyError, PermissionError):
+        return ""
+    return label if _LABEL.fullmatch(label) else ""

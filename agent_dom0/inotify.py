@@ -1,0 +1,72 @@
+"""inotify(7), as far as watching policy directories needs it: something changed, look again."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+_IN_ATTRIB = 0x4
+_IN_CLOSE_WRITE = 0x8
+_IN_MOVED_FROM = 0x40
+_IN_MOVED_TO = 0x80
+_IN_CREATE = 0x100
+_IN_DELETE = 0x200
+_IN_DELETE_SELF = 0x400
+_IN_MOVE_SELF = 0x800
+_INTERESTING = (
+    _IN_ATTRIB
+    | _IN_CLOSE_WRITE
+    | _IN_MOVED_FROM
+    | _IN_MOVED_TO
+    | _IN_CREATE
+    | _IN_DELETE
+    | _IN_DELETE_SELF
+    | _IN_MOVE_SELF
+)
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class DirectoryWatch:
+    """Readable when something in one of the directories changed.
+
+    A directory that is not there is watched for in its nearest parent that is.
+    """
+
+    def __init__(self, directories: Iterable[Path]) -> None:
+        self._directories = tuple(directories)
+        self._fd = int(_libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC))
+        if self._fd < 0:
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+        self.rearm()
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def clear(self) -> None:
+        try:
+            while os.read(self._fd, 65536):
+                pass
+        except BlockingIOError:
+            pass
+
+    def rearm(self) -> None:
+        """Adds what has appeared. A watch that is there already stays as it is."""
+        for directory in self._directories:
+            for path in (directory, *directory.absolute().parents):
+                if self._add(path):
+                    break
+
+    def _add(self, path: Path) -> bool:
+        if _libc.inotify_add_watch(self._fd, os.fsencode(path), _INTERESTING) >= 0:
+            return True
+        code = ctypes.get_errno()
+        if code in (errno.ENOENT, errno.ENOTDIR, errno.EACCES):
+            return False
+        raise OSError(code, os.strerror(code), str(path))
+
+    def close(self) -> None:
+        os.close(self._fd)

@@ -1,0 +1,92 @@
+"""What the backend is able to do, and what it asks of a guest's buffer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from xensnd.errors import RemoteProtocolError
+from xensnd.sndif.formats import PLAYABLE, format_mask, formats_in_mask, require_playable
+from xensnd.sndif.packets import Open
+from xensnd.sndif.params import HwParams, Interval, narrow
+from xensnd.sndif.store_fields import StreamConfig
+
+MAX_BUFFER_OCTETS = 256 * 1024
+MIN_PERIOD_FRAMES = 64
+DEFAULT_LATENCY_USEC = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """`latency_usec` is what the audio server keeps queued of a stream, whatever buffer the guest
+    picks. Memory that a guest can make us map is bounded by `max_buffer_octets` a stream."""
+
+    latency_usec: int = DEFAULT_LATENCY_USEC
+    max_buffer_octets: int = MAX_BUFFER_OCTETS
+
+    def min_buffer_frames(self, rate_hz: int) -> int:
+        """The server has one latency's worth queued before it is heard, and a guest learns of
+        room only when it was heard: with less than twice that it would always be late."""
+        return 2 * self.latency_usec * rate_hz // 1_000_000
+
+
+def answer_query(asked: HwParams, config: StreamConfig, limits: Limits) -> HwParams:
+    """The part of what a frontend asks that we can do: never more than it asked."""
+    formats = format_mask(set(config.formats) & set(PLAYABLE))
+    common = narrow(
+        asked,
+        HwParams(
+            formats=formats,
+            rates=config.rate_range,
+            channels=config.channels,
+            buffer_frames=Interval(1, 2**32 - 1),
+            period_frames=Interval(1, 2**32 - 1),
+        ),
+    )
+    smallest_frame = common.channels.minimum * min(
+        f.sample_octets or 1 for f in formats_in_mask(common.formats)
+    )
+    largest_buffer = min(config.buffer_octets, limits.max_buffer_octets) // smallest_frame
+    smallest_buffer = min(limits.min_buffer_frames(common.rates.minimum), largest_buffer)
+    return narrow(
+        common,
+        HwParams(
+            formats=common.formats,
+            rates=common.rates,
+            channels=common.channels,
+            buffer_frames=Interval(smallest_buffer, largest_buffer),
+            period_frames=Interval(
+                min(MIN_PERIOD_FRAMES, largest_buffer), max(largest_buffer // 2, MIN_PERIOD_FRAMES)
+            ),
+        ),
+    )
+
+
+def check_open(request: Open, config: StreamConfig, limits: Limits) -> int:
+    """The octets of a frame, or RemoteProtocolError that says what is wrong with the request."""
+    require_playable(request.sample_format)
+    if request.sample_format not in config.formats:
+        allowed = ", ".join(f.wire_name for f in config.formats)
+        raise RemoteProtocolError(
+            f"OPEN format {request.sample_format.wire_name}, configured {allowed}"
+        )
+    if not config.allows_rate(request.rate_hz):
+        raise RemoteProtocolError(f"OPEN rate {request.rate_hz} Hz, configured {config.rate_range}")
+    if not config.channels.contains(request.channels):
+        raise RemoteProtocolError(
+            f"OPEN with {request.channels} channels, configured {config.channels}"
+        )
+    frame_octets = request.channels * (request.sample_format.sample_octets or 1)
+    limit = min(config.buffer_octets, limits.max_buffer_octets)
+    if not 2 * frame_octets <= request.buffer_octets <= limit:
+        raise RemoteProtocolError(f"OPEN buffer {request.buffer_octets} octets, limit {limit}")
+    if request.buffer_octets % frame_octets:
+        raise RemoteProtocolError(
+            f"OPEN buffer {request.buffer_octets} octets is no number of frames of {frame_octets}"
+        )
+    period = request.period_octets
+    if period > request.buffer_octets or period % frame_octets:
+        raise RemoteProtocolError(
+            f"OPEN period {period} octets, allowed 0 to {request.buffer_octets} "
+            f"in frames of {frame_octets}"
+        )
+    return frame_octets

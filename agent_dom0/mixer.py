@@ -1,0 +1,188 @@
+"""A guest as the audio server sees it: one client, with the guest's name, icon and label.
+
+The client is there while a stream that may sound is open: PulseAudio takes about 64 connections.
+When the server goes away, streams run on their clocks, and the client is made again, more and
+more patiently.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from xensnd.core import AudioClient, AudioStreamConfig, ClientState, Engine
+from xensnd.errors import AudioUnavailable
+
+from .events import Event, EventKind, Priority, guest_event
+
+log = logging.getLogger("xensnd-dom0")
+
+RETRY_FIRST_SECONDS = 0.1
+RETRY_LAST_SECONDS = 5.0
+
+# After its last stream a guest stays known to the server so long: the server still plays the end
+# of that stream, and the next sound often follows at once.
+LINGER_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Guest:
+    domid: int
+    name: str
+    uuid: str = ""
+    label: str = ""  # a colour, where the platform gives its guests labels
+
+
+class Voice(Protocol):
+    """A stream of the guest that wants to sound."""
+
+    def attach(self, client: AudioClient) -> None: ...
+    def detach(self) -> None: ...
+    @property
+    def audio_error(self) -> str | None: ...
+
+
+class GuestMixer:
+    """Connects the voices that join with the audio server, for as long as they stay."""
+
+    def __init__(
+        self, engine: Engine, server: str | None, guest: Guest, record: Callable[[Event], bool]
+    ) -> None:
+        self._engine = engine
+        self._server = server
+        self._guest = guest
+        self._record = record
+        self._voices: list[Voice] = []
+        self._client: AudioClient | None = None
+        self._retry: asyncio.TimerHandle | None = None
+        self._linger: asyncio.TimerHandle | None = None
+        self._retry_seconds = RETRY_FIRST_SECONDS
+        self._lost = False
+
+    def client_properties(self) -> dict[str, str]:
+        icon = f"appvm-{self._guest.label}" if self._guest.label else "computer"
+        return {
+            "application.name": self._guest.name,
+            "application.id": f"xensnd.{self._guest.name}",
+            "application.icon_name": icon,
+            "xensnd.guest": self._guest.name,
+            "xensnd.domid": str(self._guest.domid),
+            "xensnd.uuid": self._guest.uuid,
+            "xensnd.label": self._guest.label,
+        }
+
+    def join(self, voice: Voice) -> None:
+        if voice in self._voices:
+            return
+        self._voices.append(voice)
+        self._cancel_linger()
+        if self._client is None and self._retry is None:
+            self._connect()
+        elif self._client is not None:
+            self._attach(voice, self._client)
+
+    def leave(self, voice: Voice) -> None:
+        """The voice ends its stream at the server itself, in the way it wants."""
+        if voice not in self._voices:
+            return
+        self._voices.remove(voice)
+        if not self._voices:
+            loop = asyncio.get_running_loop()
+            self._linger = loop.call_later(LINGER_SECONDS, self._disconnect)
+
+    def look(self) -> None:
+        """Something happened in the engine."""
+        if self._client is None:
+            return
+        state = self._client.state
+        if state is ClientState.FAILED:
+            self._lose(self._client.error)
+        elif error := next((v.audio_error for v in self._voices if v.audio_error), None):
+            self._lose(error)
+        elif state is ClientState.READY:
+            self._find()
+
+    def close(self) -> None:
+        self._voices.clear()
+        self._disconnect()
+
+    def _connect(self) -> None:
+        self._retry = None
+        self._client = AudioClient(self._engine, self._server, self.client_properties())
+        for voice in self._voices:
+            self._attach(voice, self._client)
+        # libpulse may have failed at once, before anyone could be told.
+        asyncio.get_running_loop().call_soon(self.look)
+
+    def _attach(self, voice: Voice, client: AudioClient) -> None:
+        try:
+            voice.attach(client)
+        except AudioUnavailable as error:
+            log.warning("%s: %s", self._guest.name, error)
+
+    def _disconnect(self) -> None:
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+        self._cancel_linger()
+        for voice in self._voices:
+            voice.detach()
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
+    def _cancel_linger(self) -> None:
+        if self._linger is not None:
+            self._linger.cancel()
+            self._linger = None
+
+    def _lose(self, why: str) -> None:
+        self._disconnect()
+        if not self._lost:
+            self._lost = True
+            self._say(
+                EventKind.SERVER_LOST,
+                f"audio server {self._server or 'of this session'}: {why}; "
+                "sound comes back when it does",
+                Priority.WARNING,
+            )
+        loop = asyncio.get_running_loop()
+        self._retry = loop.call_later(self._retry_seconds, self._connect)
+        self._retry_seconds = min(self._retry_seconds * 2, RETRY_LAST_SECONDS)
+
+    def _find(self) -> None:
+        self._retry_seconds = RETRY_FIRST_SECONDS
+        if self._lost:
+            self._lost = False
+            self._say(EventKind.SERVER_FOUND, "the audio server is back", Priority.NOTICE)
+
+    def _say(self, kind: EventKind, text: str, priority: Priority) -> None:
+        self._record(guest_event(kind, self._guest.name, self._guest.domid, text, priority))
+
+
+def stream_config(
+    guest: Guest,
+    *,
+    playback: bool,
+    pulse_format: str,
+    rate_hz: int,
+    channels: int,
+    latency_usec: int,
+) -> AudioStreamConfig:
+    """How a guest's stream appears: named after it, and remembered by the mixer under its name."""
+    what = "playback" if playback else "capture"
+    return AudioStreamConfig(
+        playback=playback,
+        name=f"{guest.name} {what}",
+        pulse_format=pulse_format,
+        rate_hz=rate_hz,
+        channels=channels,
+        latency_usec=latency_usec,
+        properties={
+            "module-stream-restore.id": f"xensnd-{what}:{guest.name}",
+            "media.icon_name": "audio-card" if playback else "audio-input-microphone",
+        },
+    )

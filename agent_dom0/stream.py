@@ -1,0 +1,327 @@
+"""One stream of a guest's card: its requests, and whether it may sound.
+
+Samples never come here; xensnd.core moves them. What comes here is what changes the stream:
+OPEN, CLOSE, TRIGGER, HW_PARAM_QUERY.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from policy.model import Decision, Verb
+from xensnd.core import (
+    AudioClient,
+    BackendStats,
+    BackendStream,
+    Engine,
+    PcmConfig,
+    Violation,
+    walk_directory,
+)
+from xensnd.errors import AccessDenied, RemoteProtocolError, TransportLost
+from xensnd.sndif.layout import buffer_pages
+from xensnd.sndif.packets import (
+    Close,
+    HwParamQuery,
+    Open,
+    Request,
+    Response,
+    Status,
+    Trigger,
+    TriggerRequest,
+    decode_request,
+    encode_response,
+    peek_request,
+)
+from xensnd.sndif.params import HwParams
+from xensnd.sndif.states import StreamEvent, StreamState, next_stream_state
+from xensnd.sndif.store_fields import Direction, StreamConfig, StreamRings
+from xensnd.transport.interface import EventChannel, Pages, Transport
+
+from .events import Event, EventKind, Priority, decision_event, guest_event
+from .limits import Limits, answer_query, check_open
+from .mixer import Guest, GuestMixer, stream_config
+from .permission import Permission
+
+# A guest may get this many requests wrong while its device is connected; then it is closed.
+FAULTS_MAX = 64
+
+_VIOLATIONS = {
+    Violation.RING_INDEX: "the request ring's index is beyond the ring",
+    Violation.STORM: "it notifies without end",
+}
+_TRIGGERS = {
+    Trigger.START: StreamEvent.START,
+    Trigger.PAUSE: StreamEvent.PAUSE,
+    Trigger.STOP: StreamEvent.STOP,
+    Trigger.RESUME: StreamEvent.RESUME,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What every device and stream of the agent shares."""
+
+    transport: Transport
+    engine: Engine
+    permission: Permission
+    record: Callable[[Event], bool]
+    limits: Limits
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """A stream's two pages and two event channels, mapped and bound."""
+
+    ring: Pages
+    event_page: Pages
+    requests: EventChannel
+    events: EventChannel
+
+    def close(self) -> None:
+        self.requests.close()
+        self.events.close()
+        self.ring.close()
+        self.event_page.close()
+
+
+def connect(transport: Transport, domid: int, rings: StreamRings) -> Connection:
+    """All four, or RemoteProtocolError and none."""
+    opened: list[Pages | EventChannel] = []
+    try:
+        ring = transport.map_pages(domid, [rings.ring_ref], writable=True)
+        opened.append(ring)
+        event_page = transport.map_pages(domid, [rings.evt_ring_ref], writable=True)
+        opened.append(event_page)
+        requests = transport.bind_channel(domid, rings.event_channel)
+        opened.append(requests)
+        events = transport.bind_channel(domid, rings.evt_event_channel)
+    except BaseException:
+        for each in opened:
+            each.close()
+        raise
+    return Connection(ring, event_page, requests, events)
+
+
+class Stream:
+    """`name` is where it stands in the card, such as "0/1"."""
+
+    def __init__(
+        self,
+        services: Services,
+        guest: Guest,
+        mixer: GuestMixer,
+        name: str,
+        config: StreamConfig,
+        rings: StreamRings,
+    ) -> None:
+        self.name = name
+        self.direction = config.direction
+        self._services = services
+        self._guest = guest
+        self._mixer = mixer
+        self._config = config
+        self._state = StreamState.CLOSED
+        self._open: Open | None = None
+        self._decision: Decision | None = None
+        self._buffer: Pages | None = None
+        self._faults = 0
+        self._connection = connect(services.transport, guest.domid, rings)
+        self._core = BackendStream(
+            services.engine,
+            playback=config.direction is Direction.PLAYBACK,
+            ring_address=self._connection.ring.address,
+            event_address=self._connection.event_page.address,
+            requests=self._connection.requests.fds,
+            events=self._connection.events.fds,
+        )
+
+    # What the agent asks of it
+
+    def look(self) -> None:
+        """Serves the request that waits, if one does. RemoteProtocolError: close the session."""
+        violation = self._core.violation
+        if violation is not Violation.NONE:
+            raise RemoteProtocolError(f"stream {self.name}: {_VIOLATIONS[violation]}")
+        packet = self._core.next_request()
+        if packet is not None:
+            self._core.answer(self._serve(packet))
+
+    def follow_policy(self) -> None:
+        """Policy, or the audit trail, changed: an open stream is decided anew."""
+        if self._open is None:
+            return
+        before = self._decision
+        decision = self._decide()
+        if before is None or before.verb is not decision.verb:
+            self._apply(decision)
+
+    def stats(self) -> BackendStats:
+        return self._core.stats()
+
+    def close(self) -> None:
+        self._close_pcm()
+        self._core.close()
+        self._connection.close()
+
+    # Requests
+
+    def _serve(self, packet: bytes) -> bytes:
+        """The response to one request, whatever the 64 octets are."""
+        request_id, operation = peek_request(packet)
+        params: HwParams | None = None
+        status = Status.OK
+        try:
+            params = self._handle(decode_request(packet)[1])
+        except RemoteProtocolError as error:
+            status = Status.EINVAL
+            self._note_fault(str(error))
+        except AccessDenied:
+            status = Status.EACCES
+        except NotImplementedError:
+            status = Status.EOPNOTSUPP
+        except (TransportLost, OSError):
+            status = Status.EIO
+        return encode_response(Response(request_id, operation, status, params))
+
+    def _handle(self, request: Request) -> HwParams | None:
+        match request:
+            case HwParamQuery(params):
+                return answer_query(params, self._config, self._services.limits)
+            case Open():
+                self._open_pcm(request)
+            case Close():
+                self._state = next_stream_state(self._state, StreamEvent.CLOSE)
+                self._close_pcm()
+            case TriggerRequest(trigger):
+                self._trigger(_TRIGGERS[trigger])
+            case _:
+                raise NotImplementedError
+        return None
+
+    def _trigger(self, event: StreamEvent) -> None:
+        self._state = next_stream_state(self._state, event)
+        if self._state is StreamState.RUNNING:
+            self._core.start()
+        else:
+            self._core.stop()
+
+    def _open_pcm(self, request: Open) -> None:
+        frame_octets = check_open(request, self._config, self._services.limits)
+        state = next_stream_state(self._state, StreamEvent.OPEN)
+        self._close_pcm()
+        self._buffer = self._map_buffer(request)
+        self._core.open_pcm(
+            PcmConfig(
+                rate_hz=request.rate_hz,
+                frame_octets=frame_octets,
+                buffer_octets=request.buffer_octets,
+                period_octets=request.period_octets,
+                silence_octet=request.sample_format.silence[0],
+            ),
+            self._buffer.address,
+        )
+        self._state = state
+        self._open = request
+        self._say(
+            EventKind.STREAM_OPENED,
+            f"{self.direction} {self.name} opened: {request.sample_format.wire_name} "
+            f"{request.rate_hz} Hz, {request.channels} channels, "
+            f"buffer {request.buffer_octets} octets",
+        )
+        self._apply(self._decide())
+
+    def _map_buffer(self, request: Open) -> Pages:
+        transport, domid = self._services.transport, self._guest.domid
+
+        @contextmanager
+        def map_page(ref: int) -> Iterator[int]:
+            page = transport.map_pages(domid, [ref], writable=False)
+            try:
+                yield page.address
+            finally:
+                page.close()
+
+        count = buffer_pages(request.buffer_octets)
+        refs = walk_directory(map_page, request.directory_ref, count)
+        # Only what is recorded is written by us.
+        return transport.map_pages(domid, refs, writable=self.direction is Direction.CAPTURE)
+
+    def _close_pcm(self) -> None:
+        """Ends the open PCM, if there is one. When it returns, the guest may free its pages."""
+        if self._open is None:
+            return
+        stats = self._core.stats()
+        self._mixer.leave(self)
+        self._core.close_pcm()
+        if self._buffer is not None:
+            self._buffer.close()
+        self._buffer = self._open = self._decision = None
+        self._state = StreamState.CLOSED
+        self._say(
+            EventKind.STREAM_CLOSED,
+            f"{self.direction} {self.name} closed after {stats.position_octets} octets",
+        )
+
+    # Permission
+
+    def _decide(self) -> Decision:
+        return self._services.permission.decide(self._guest.name, self.direction)
+
+    def _apply(self, decision: Decision) -> None:
+        """Lets the stream sound, or leaves it to its clock; and says so in the audit trail."""
+        kept = self._services.record(
+            decision_event(self._guest.name, self._guest.domid, self.direction, decision)
+        )
+        if not kept and self.direction is Direction.CAPTURE:
+            decision = Decision(Verb.DENY, None, "the audit trail cannot be written")
+        self._decision = decision
+        if decision.verb is Verb.ALLOW:
+            self._mixer.join(self)
+        else:
+            self._mixer.leave(self)
+            self._core.detach_audio()
+
+    # What the mixer asks of it
+
+    def attach(self, client: AudioClient) -> None:
+        if self._open is None:
+            return
+        self._core.attach_audio(
+            client,
+            stream_config(
+                self._guest,
+                playback=self.direction is Direction.PLAYBACK,
+                pulse_format=self._open.sample_format.pulse_name or "",
+                rate_hz=self._open.rate_hz,
+                channels=self._open.channels,
+                latency_usec=self._services.limits.latency_usec,
+            ),
+        )
+
+    def detach(self) -> None:
+        self._core.detach_audio()
+
+    @property
+    def audio_error(self) -> str | None:
+        return self._core.audio_error
+
+    # Audit
+
+    def _note_fault(self, text: str) -> None:
+        self._faults += 1
+        if self._faults in {1, FAULTS_MAX}:
+            self._say(
+                EventKind.PROTOCOL_VIOLATION,
+                f"{self.direction} {self.name}: {text}",
+                Priority.WARNING,
+            )
+        if self._faults >= FAULTS_MAX:
+            raise RemoteProtocolError(f"stream {self.name}: {self._faults} requests were wrong")
+
+    def _say(self, kind: EventKind, text: str, priority: Priority = Priority.INFO) -> None:
+        self._services.record(
+            guest_event(kind, self._guest.name, self._guest.domid, text, priority)
+        )
