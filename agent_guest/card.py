@@ -1,0 +1,266 @@
+"""The guest's sound card: found in XenStore, negotiated with the backend, published stream by
+stream. One process at a time is the frontend of a card.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from xensnd.core import Engine
+from xensnd.errors import RemoteProtocolError, TransportLost, UsageError
+from xensnd.sndif.states import FRONTEND_TABLE, FrontendAction, XenbusState, parse_state
+from xensnd.sndif.store_fields import CardConfig, Direction, parse_card
+from xensnd.transport.interface import Store, Transport
+
+from .pcm import Pcm
+
+CARD_TIMEOUT_SECONDS = 5.0
+HANDSHAKE_TIMEOUT_SECONDS = 10.0
+DEVICES = "device/vsnd"
+_NODES_DEPTH = 3
+
+
+class Card:
+    """`async with Card(...) as card:` is connected; at the end it is closed in order."""
+
+    def __init__(self, transport: Transport, engine: Engine) -> None:
+        self._transport = transport
+        self._engine = engine
+        self._store: Store | None = None
+        self._lock = -1
+        self._device = ""
+        self._backend = ""
+        self._backend_domid = 0
+        self._state = XenbusState.INITIALISING
+        self._changed = asyncio.Event()
+        self.config = CardConfig(pcms=())
+        self.streams: list[Pcm] = []
+        self.lost = asyncio.Event()
+        """Set when the backend has left: the streams are of no use any more."""
+
+    async def __aenter__(self) -> Card:
+        loop = asyncio.get_running_loop()
+        self._lock = _only_frontend(self._transport)
+        try:
+            self._store = store = self._transport.open_store()
+            loop.add_reader(store.fileno(), self._on_store)
+            loop.add_reader(self._engine.fileno(), self._on_engine)
+            store.watch(DEVICES, "devices")
+            await self._find_device(store)
+            await self._negotiate(store)
+        except BaseException:
+            await self._release()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        with contextlib.suppress(TransportLost):
+            await self._leave()
+        await self._release()
+
+    def stream(self, direction: Direction) -> Pcm:
+        """The first stream of this direction."""
+        for pcm in self.streams:
+            if pcm.config.direction is direction:
+                return pcm
+        raise UsageError(f"this guest's sound card has no {direction} stream")
+
+    # Finding it
+
+    async def _find_device(self, store: Store) -> None:
+        def devices() -> list[int]:
+            try:
+                return sorted(int(name) for name in store.list(DEVICES) if name.isdigit())
+            except KeyError:
+                return []
+
+        if not await self._until(lambda: bool(devices()), CARD_TIMEOUT_SECONDS):
+            raise UsageError(
+                "this guest has no sound card; in dom0, check that xensnd-dom0 runs and that "
+                "its policy allows this guest something: xensnd-policy explain GUEST"
+            )
+        self._device = f"{DEVICES}/{devices()[0]}"
+        try:
+            self._backend = store.read(f"{self._device}/backend")
+            self._backend_domid = int(store.read(f"{self._device}/backend-id"))
+        except (KeyError, ValueError):
+            raise RemoteProtocolError(f"{self._device}: no backend is named there") from None
+        store.watch(f"{self._backend}/state", "backend")
+
+    # The handshake
+
+    async def _negotiate(self, store: Store) -> None:
+        await self._begin_afresh(store)
+        deadline = asyncio.get_running_loop().time() + HANDSHAKE_TIMEOUT_SECONDS
+        while self._state is not XenbusState.CONNECTED:
+            self._changed.clear()
+            self._step(store)
+            if self._state is XenbusState.CONNECTED:
+                return
+            remaining = deadline - asyncio.get_running_loop().time()
+            if remaining <= 0 or not await _within(self._changed.wait(), remaining):
+                raise TransportLost(
+                    f"the backend stays in state {self._backend_state(store).name}; "
+                    "is xensnd-dom0 running there?"
+                )
+
+    async def _begin_afresh(self, store: Store) -> None:
+        """What another frontend left behind is ended first, as that frontend should have done."""
+        with contextlib.suppress(KeyError, RemoteProtocolError):
+            self._state = parse_state(store.read(f"{self._device}/state"))
+        backend = self._backend_state(store)
+        if self._state in (XenbusState.INITIALISED, XenbusState.CONNECTED, XenbusState.CLOSING):
+            self._enter(store, XenbusState.CLOSING)
+            left = await self._until(
+                lambda: self._backend_state(store) is not XenbusState.CONNECTED,
+                HANDSHAKE_TIMEOUT_SECONDS,
+            )
+            backend = self._backend_state(store) if left else backend
+        if backend is XenbusState.CLOSED:
+            self._enter(store, XenbusState.CLOSED)
+            await self._until(
+                lambda: self._backend_state(store) is not XenbusState.CLOSED,
+                HANDSHAKE_TIMEOUT_SECONDS,
+            )
+        self._enter(store, XenbusState.INITIALISING)
+
+    def _step(self, store: Store) -> None:
+        backend = self._backend_state(store)
+        action, state = FRONTEND_TABLE[self._state, backend]
+        if action is FrontendAction.PUBLISH:
+            self._end_streams()
+            self._publish(store)
+        elif action in (FrontendAction.TEAR_DOWN, FrontendAction.FINISH):
+            self._end_streams()
+            self.lost.set()
+        if state is not self._state:
+            self._enter(store, state)
+
+    def _publish(self, store: Store) -> None:
+        self.config = parse_card(_card_nodes(store, self._device))
+        for pcm in self.config.pcms:
+            for config in pcm.streams:
+                name = f"{pcm.index}/{config.index}"
+                self.streams.append(
+                    Pcm(self._transport, self._engine, self._backend_domid, name, config)
+                )
+        for attempt in store.transactions():
+            with attempt as transaction:
+                for stream in self.streams:
+                    for name, value in stream.rings.nodes().items():
+                        transaction.write(f"{self._device}/{stream.name}/{name}", value)
+
+    def _enter(self, store: Store, state: XenbusState) -> None:
+        self._state = state
+        store.write(f"{self._device}/state", str(int(state)))
+
+    def _backend_state(self, store: Store) -> XenbusState:
+        try:
+            return parse_state(store.read(f"{self._backend}/state"))
+        except (KeyError, PermissionError, RemoteProtocolError):
+            return XenbusState.UNKNOWN
+
+    # Leaving
+
+    async def _leave(self) -> None:
+        """Pages must not go before the backend has let go of them."""
+        if self._store is None or self._state is not XenbusState.CONNECTED:
+            return
+        store = self._store
+        self._enter(store, XenbusState.CLOSING)
+        await self._until(
+            lambda: self._backend_state(store) is not XenbusState.CONNECTED,
+            HANDSHAKE_TIMEOUT_SECONDS,
+        )
+        self._enter(store, XenbusState.CLOSED)
+
+    async def _release(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._end_streams()
+        loop.remove_reader(self._engine.fileno())
+        if self._store is not None:
+            loop.remove_reader(self._store.fileno())
+            self._store.close()
+            self._store = None
+        os.close(self._lock)
+
+    def _end_streams(self) -> None:
+        for stream in self.streams:
+            stream.release()
+        self.streams.clear()
+
+    # Events
+
+    def _on_store(self) -> None:
+        if self._store is None:
+            return
+        try:
+            self._store.events()
+            self._changed.set()
+            if self._state is XenbusState.CONNECTED:
+                self._step(self._store)
+        except TransportLost:
+            asyncio.get_running_loop().remove_reader(self._store.fileno())
+            self._changed.set()
+            self.lost.set()
+
+    def _on_engine(self) -> None:
+        self._engine.clear()
+        for stream in self.streams:
+            stream.look()
+
+    async def _until(self, condition: Callable[[], bool], seconds: float) -> bool:
+        """Waits for events of XenStore until the condition holds. False: it never did."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + seconds
+        while True:
+            self._changed.clear()
+            if condition():
+                return True
+            remaining = deadline - loop.time()
+            if remaining <= 0 or not await _within(self._changed.wait(), remaining):
+                return condition()
+
+
+async def _within(awaitable: asyncio.Future[bool] | object, seconds: float) -> bool:
+    try:
+        await asyncio.wait_for(awaitable, seconds)  # type: ignore[arg-type]
+    except TimeoutError:
+        return False
+    return True
+
+
+def _card_nodes(store: Store, device: str) -> dict[str, str]:
+    nodes: dict[str, str] = {}
+    directories = [("", 0)]
+    while directories:
+        directory, depth = directories.pop()
+        for name in store.list(f"{device}{directory}"):
+            path = f"{directory}/{name}"
+            nodes[path[1:]] = store.read(f"{device}{path}")
+            if depth + 1 < _NODES_DEPTH and name.isdigit():
+                directories.append((path, depth + 1))
+    return nodes
+
+
+def _only_frontend(transport: Transport) -> int:
+    path: Path = transport.runtime_directory / "frontend.lock"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}; run as the user who may write there") from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise UsageError(
+            "this guest's sound card is in use by another xensnd-guest; stop that one first, "
+            "or use the audio server that it serves"
+        ) from None
+    return lock

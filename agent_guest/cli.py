@@ -1,0 +1,173 @@
+"""The command line of xensnd-guest."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import signal
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import closing
+from importlib.metadata import PackageNotFoundError, version
+
+from xensnd.core import Engine
+from xensnd.errors import UsageError, XensndError
+from xensnd.sndif.formats import PLAYABLE, SampleFormat, parse_format
+from xensnd.transport.factory import open_transport
+
+from .card import Card
+from .files import play, record
+from .pcm import Sound
+from .soundfile_io import open_sink, open_source
+
+
+def _version() -> str:
+    try:
+        return version("xensnd")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def _sample_format(text: str) -> SampleFormat:
+    try:
+        sample_format = parse_format(text)
+    except XensndError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    if sample_format not in PLAYABLE:
+        names = ", ".join(f.wire_name for f in PLAYABLE)
+        raise argparse.ArgumentTypeError(f"{text} cannot be played; give one of {names}")
+    return sample_format
+
+
+def _at_least_one(text: str) -> int:
+    if text.isascii() and text.isdigit() and 0 < int(text) < 2**31:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is no number of 1 or more")
+
+
+def _seconds(text: str) -> float:
+    with contextlib.suppress(ValueError):
+        if 0 < float(text) < 1e6:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds")
+
+
+def _add_sound(parser: argparse.ArgumentParser, when: str) -> None:
+    parser.add_argument(
+        "--format",
+        type=_sample_format,
+        default=SampleFormat.S16_LE,
+        metavar="FORMAT",
+        help=f"{when}: s16_le (default), s24_le, s32_le, float_le, u8, ...",
+    )
+    parser.add_argument(
+        "--rate",
+        type=_at_least_one,
+        default=48000,
+        metavar="HZ",
+        help=f"{when} (default %(default)s)",
+    )
+    parser.add_argument(
+        "--channels",
+        type=_at_least_one,
+        default=2,
+        metavar="N",
+        help=f"{when} (default %(default)s)",
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="xensnd-guest",
+        description="Plays and records through this guest's Xen sound card, without a kernel "
+        "driver: files, or everything that the guest's own audio server plays.",
+        epilog="Whether anything is heard or recorded is decided in dom0, by xensnd-policy.",
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
+    parser.add_argument(
+        "--transport",
+        default="xen:",
+        metavar="URL",
+        help="xen: (default), or local:DIR for a machine without Xen",
+    )
+    parser.add_argument("--domain", metavar="NAME", help="with local: only: which guest to be")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    playing = commands.add_parser("play", help="play a WAV file, or raw samples from '-'")
+    playing.add_argument("file", metavar="FILE")
+    _add_sound(playing, "of raw samples")
+
+    recording = commands.add_parser("record", help="record a WAV file, or raw samples to '-'")
+    recording.add_argument("file", metavar="FILE")
+    recording.add_argument("--seconds", type=_seconds, required=True, metavar="N")
+    _add_sound(recording, "of what is recorded")
+
+    serving = commands.add_parser(
+        "serve", help="give the guest's PulseAudio or PipeWire a sink and a source"
+    )
+    serving.add_argument(
+        "--server", metavar="ADDRESS", help="the guest's audio server, as in PULSE_SERVER"
+    )
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    try:
+        return asyncio.run(_run(options))
+    except XensndError as error:
+        print(f"xensnd-guest: {error}", file=sys.stderr)
+        return 2 if isinstance(error, UsageError) else 1
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except BrokenPipeError:
+        return 0
+
+
+async def _run(options: argparse.Namespace) -> int:
+    main_task = asyncio.current_task()
+    assert main_task is not None  # noqa: S101
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, main_task.cancel)
+    with contextlib.suppress(asyncio.CancelledError):
+        await _COMMANDS[options.command](options)
+    return 0
+
+
+async def _play(options: argparse.Namespace) -> None:
+    source = open_source(options.file, Sound(options.format, options.rate, options.channels))
+    with contextlib.closing(source):
+        async with _card(options) as card:
+            await play(card, source)
+
+
+async def _record(options: argparse.Namespace) -> None:
+    sound = Sound(options.format, options.rate, options.channels)
+    async with _card(options) as card:
+        with contextlib.closing(open_sink(options.file, sound)) as sink:
+            lost = await record(card, sink, sound, round(options.seconds * options.rate))
+    if lost:
+        print(f"xensnd-guest: {lost} octets were lost, this guest was too slow", file=sys.stderr)
+
+
+async def _serve(options: argparse.Namespace) -> None:
+    from .desktop import serve  # noqa: PLC0415  (pulsectl is not wanted for files)
+
+    await serve(options.transport, options.domain, options.server)
+
+
+@contextlib.asynccontextmanager
+async def _card(options: argparse.Namespace) -> AsyncIterator[Card]:
+    with (
+        closing(open_transport(options.transport, options.domain)) as transport,
+        closing(Engine()) as engine,
+    ):
+        async with Card(transport, engine) as card:
+            yield card
+
+
+_COMMANDS = {"play": _play, "record": _record, "serve": _serve}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,265 @@
+"""One stream of the guest's card: its pages, its control requests, and the samples of files."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from xensnd.core import (
+    AudioClient,
+    AudioStreamConfig,
+    Engine,
+    FrontendStats,
+    FrontendStream,
+    build_directory,
+)
+from xensnd.core import PcmConfig as CorePcmConfig
+from xensnd.errors import AccessDenied, AudioUnavailable, RemoteProtocolError, TransportLost
+from xensnd.sndif.formats import SampleFormat, format_mask
+from xensnd.sndif.layout import PAGE_OCTETS, buffer_pages, directory_pages
+from xensnd.sndif.packets import (
+    Close,
+    HwParamQuery,
+    Open,
+    Request,
+    Response,
+    Status,
+    Trigger,
+    TriggerRequest,
+    decode_response,
+    encode_request,
+    operation_of,
+)
+from xensnd.sndif.params import HwParams, Interval
+from xensnd.sndif.store_fields import Direction, StreamConfig, StreamRings
+from xensnd.transport.interface import Pages, Transport
+
+# Linux gives up after as long.
+REQUEST_TIMEOUT_SECONDS = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Sound:
+    """What samples are, wherever they come from."""
+
+    sample_format: SampleFormat
+    rate_hz: int
+    channels: int
+
+    @property
+    def frame_octets(self) -> int:
+        return self.channels * (self.sample_format.sample_octets or 1)
+
+    def __str__(self) -> str:
+        return f"{self.sample_format.wire_name}, {self.rate_hz} Hz, {self.channels} channels"
+
+
+@dataclass(frozen=True, slots=True)
+class BufferSize:
+    buffer_frames: int
+    period_frames: int
+
+
+class Pcm:
+    def __init__(
+        self,
+        transport: Transport,
+        engine: Engine,
+        backend_domid: int,
+        name: str,
+        config: StreamConfig,
+    ) -> None:
+        self.name = name
+        self.config = config
+        self._transport = transport
+        self._backend_domid = backend_domid
+        self._pages = transport.share_pages(backend_domid, 2)
+        self._requests = transport.allocate_channel(backend_domid)
+        self._events = transport.allocate_channel(backend_domid)
+        self.rings = StreamRings(
+            ring_ref=self._pages.refs[0],
+            event_channel=self._requests.port,
+            evt_ring_ref=self._pages.refs[1],
+            evt_event_channel=self._events.port,
+        )
+        self._core = FrontendStream(
+            engine,
+            playback=config.direction is Direction.PLAYBACK,
+            ring_address=self._pages.address,
+            event_address=self._pages.address + PAGE_OCTETS,
+            requests=self._requests.fds,
+            events=self._events.fds,
+        )
+        self._buffer: list[Pages] = []  # the data pages, then the directory's
+        self._woken = asyncio.Event()
+        self._response: Response | None = None
+        self._released = False
+
+    # Negotiating and opening
+
+    async def query(self, sound: Sound, buffer_frames: Interval) -> HwParams:
+        """What the backend allows of this; RemoteProtocolError if nothing."""
+        answer = await self._ask(
+            HwParamQuery(
+                HwParams(
+                    formats=format_mask([sound.sample_format]),
+                    rates=Interval(sound.rate_hz, sound.rate_hz),
+                    channels=Interval(sound.channels, sound.channels),
+                    buffer_frames=buffer_frames,
+                    period_frames=Interval(1, buffer_frames.maximum),
+                )
+            )
+        )
+        assert answer.params is not None  # noqa: S101  (decode_response sees to it)
+        return answer.params
+
+    async def open(self, sound: Sound, size: BufferSize) -> None:
+        octets = size.buffer_frames * sound.frame_octets
+        period = size.period_frames * sound.frame_octets
+        count = buffer_pages(octets)
+        data = self._transport.share_pages(self._backend_domid, count)
+        self._buffer = [data]
+        directory = self._transport.share_pages(self._backend_domid, directory_pages(count))
+        self._buffer.append(directory)
+        addresses = range(directory.address, directory.address + directory.octets, PAGE_OCTETS)
+        build_directory(addresses, directory.refs, data.refs)
+        self._core.open_pcm(
+            CorePcmConfig(
+                rate_hz=sound.rate_hz,
+                frame_octets=sound.frame_octets,
+                buffer_octets=octets,
+                period_octets=period,
+                silence_octet=sound.sample_format.silence[0],
+            ),
+            data.address,
+        )
+        await self._ask(
+            Open(
+                rate_hz=sound.rate_hz,
+                sample_format=sound.sample_format,
+                channels=sound.channels,
+                buffer_octets=octets,
+                period_octets=period,
+                directory_ref=directory.refs[0],
+            )
+        )
+
+    async def start(self) -> None:
+        await self._ask(TriggerRequest(Trigger.START))
+        self._core.set_running(True)
+
+    async def stop(self) -> None:
+        self._core.set_running(False)
+        await self._ask(TriggerRequest(Trigger.STOP))
+
+    async def close(self) -> None:
+        if self._released or not self._buffer:
+            return
+        self._core.close_pcm()
+        await self._ask(Close())
+        self._free_buffer()
+
+    # Samples
+
+    def write(self, data: memoryview) -> int:
+        """Octets taken: as many as there is room for."""
+        return self._core.write(data)
+
+    def read(self, octets: int) -> bytes:
+        return self._core.read(octets)
+
+    async def await_octets(self, octets: int, seconds: float) -> None:
+        """Until so many can be written or read. TransportLost: they never could."""
+        before = self._core.stats()
+        self._woken.clear()
+        self._core.await_octets(octets)
+        await self._wake(seconds, before)
+
+    async def await_position(self, position_octets: int, seconds: float) -> None:
+        before = self._core.stats()
+        self._woken.clear()
+        self._core.await_position(position_octets)
+        await self._wake(seconds, before)
+
+    async def _wake(self, seconds: float, before: FrontendStats) -> None:
+        try:
+            await asyncio.wait_for(self._woken.wait(), seconds)
+        except TimeoutError:
+            if self._released or self.stats().position_octets == before.position_octets:
+                raise TransportLost("the backend does not move on; is dom0 well?") from None
+        if self._released:
+            raise TransportLost("the backend has left")
+
+    def stats(self) -> FrontendStats:
+        return self._core.stats()
+
+    # The guest's audio server
+
+    def attach_audio(
+        self, client: AudioClient, config: AudioStreamConfig, target_fill_octets: int
+    ) -> None:
+        self._core.attach_audio(client, config, target_fill_octets=target_fill_octets)
+
+    def detach_audio(self) -> None:
+        self._core.detach_audio()
+
+    def check_audio(self) -> None:
+        error = self._core.audio_error
+        if error:
+            raise AudioUnavailable(error)
+
+    # Requests
+
+    async def _ask(self, request: Request) -> Response:
+        if self._released:
+            raise TransportLost("the backend has left")
+        self._response = None
+        self._woken.clear()
+        self._core.request(encode_request(0, request))
+        what = operation_of(request).name
+        deadline = asyncio.get_running_loop().time() + REQUEST_TIMEOUT_SECONDS
+        while self._response is None:
+            remaining = deadline - asyncio.get_running_loop().time()
+            try:
+                await asyncio.wait_for(self._woken.wait(), max(remaining, 0))
+            except TimeoutError:
+                raise TransportLost(f"dom0 does not answer {what}") from None
+            if self._released:
+                raise TransportLost("the backend has left")
+            self._woken.clear()
+        return _accepted(what, self._response)
+
+    def look(self) -> None:
+        """Something happened in the engine."""
+        if self._released:
+            return
+        packet = self._core.response()
+        if packet is not None:
+            self._response = decode_response(packet)
+        self._woken.set()
+
+    def _free_buffer(self) -> None:
+        for pages in self._buffer:
+            pages.close()
+        self._buffer = []
+
+    def release(self) -> None:
+        """The connection ends: everything of it goes, and who waits is told."""
+        if self._released:
+            return
+        self._released = True
+        self._core.close()
+        self._requests.close()
+        self._events.close()
+        self._free_buffer()
+        self._pages.close()
+        self._woken.set()
+
+
+def _accepted(what: str, response: Response) -> Response:
+    if response.status == Status.OK:
+        return response
+    if response.status == Status.EACCES:
+        raise AccessDenied(f"dom0's policy refuses {what}; there: xensnd-policy explain GUEST")
+    status = response.status.name if isinstance(response.status, Status) else response.status
+    raise RemoteProtocolError(f"dom0 answers {what} with {status}; its journal says why")
