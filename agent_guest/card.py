@@ -25,6 +25,10 @@ DEVICES = "device/vsnd"
 _NODES_DEPTH = 3
 
 
+class NoCardError(UsageError):
+    """Dom0 gives this guest no sound card, or not yet."""
+
+
 class Card:
     """`async with Card(...) as card:` is connected; at the end it is closed in order."""
 
@@ -80,7 +84,7 @@ class Card:
                 return []
 
         if not await self._until(lambda: bool(devices()), CARD_TIMEOUT_SECONDS):
-            raise UsageError(
+            raise NoCardError(
                 "this guest has no sound card; in dom0, check that xensnd-dom0 runs and that "
                 "its policy allows this guest something: xensnd-policy explain GUEST"
             )
@@ -97,7 +101,7 @@ class Card:
     async def _negotiate(self, store: Store) -> None:
         await self._begin_afresh(store)
         deadline = asyncio.get_running_loop().time() + HANDSHAKE_TIMEOUT_SECONDS
-        while self._state is not XenbusState.CONNECTED:
+        while True:
             self._changed.clear()
             self._step(store)
             if self._state is XenbusState.CONNECTED:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import logging
 import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -114,6 +115,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="xensnd-guest: %(message)s", stream=sys.stderr)
     try:
         return asyncio.run(_run(options))
     except XensndError as error:
@@ -151,7 +153,7 @@ async def _record(options: argparse.Namespace) -> None:
 
 
 async def _serve(options: argparse.Namespace) -> None:
-    from .desktop import serve  # noqa: PLC0415  (pulsectl is not wanted for files)
+    from .serving import serve  # noqa: PLC0415  (pulsectl is not wanted for files)
 
     await serve(options.transport, options.domain, options.server)
 

@@ -58,7 +58,7 @@ async def play(card: Card, source: Source) -> int:
                 await pcm.start()
                 started = True
             if rest:
-                await pcm.await_octets(min(half, len(rest)), STANDSTILL_SECONDS)
+                await pcm.await_room(min(half, len(rest)), STANDSTILL_SECONDS)
         if pcm.stats().refused:
             raise RemoteProtocolError("dom0 refuses what is played; its journal says why")
     if total:
@@ -79,7 +79,7 @@ async def record(card: Card, sink: Sink, sound: Sound, frames: int) -> int:
     wanted = frames * sound.frame_octets
     quarter = size.buffer_frames // 4 * sound.frame_octets
     while wanted:
-        await pcm.await_octets(min(quarter, wanted), STANDSTILL_SECONDS)
+        await pcm.await_fill(min(quarter, wanted), STANDSTILL_SECONDS)
         data = pcm.read(wanted)
         sink.write(data)
         wanted -= len(data)

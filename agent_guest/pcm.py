@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from xensnd.core import (
@@ -90,10 +91,13 @@ class Pcm:
             requests=self._requests.fds,
             events=self._events.fds,
         )
+        self._buffer_octets = 0
         self._buffer: list[Pages] = []  # the data pages, then the directory's
         self._woken = asyncio.Event()
         self._response: Response | None = None
         self._released = False
+        self.refused = asyncio.Event()
+        """Set when dom0 has refused samples of the open stream."""
 
     # Negotiating and opening
 
@@ -116,6 +120,8 @@ class Pcm:
     async def open(self, sound: Sound, size: BufferSize) -> None:
         octets = size.buffer_frames * sound.frame_octets
         period = size.period_frames * sound.frame_octets
+        self._buffer_octets = octets
+        self.refused.clear()
         count = buffer_pages(octets)
         data = self._transport.share_pages(self._backend_domid, count)
         self._buffer = [data]
@@ -168,27 +174,40 @@ class Pcm:
     def read(self, octets: int) -> bytes:
         return self._core.read(octets)
 
-    async def await_octets(self, octets: int, seconds: float) -> None:
-        """Until so many can be written or read. TransportLost: they never could."""
-        before = self._core.stats()
-        self._woken.clear()
-        self._core.await_octets(octets)
-        await self._wake(seconds, before)
+    async def await_room(self, octets: int, seconds: float) -> None:
+        """Until so many can be written. TransportLost: for so long nothing has moved at all."""
+        most = self._buffer_octets - octets
+        await self._await(
+            lambda: self._core.await_room(octets), lambda now: now.fill_octets <= most, seconds
+        )
+
+    async def await_fill(self, octets: int, seconds: float) -> None:
+        """Until so many are written and not heard, or captured and not read."""
+        await self._await(
+            lambda: self._core.await_fill(octets), lambda now: now.fill_octets >= octets, seconds
+        )
 
     async def await_position(self, position_octets: int, seconds: float) -> None:
-        before = self._core.stats()
-        self._woken.clear()
-        self._core.await_position(position_octets)
-        await self._wake(seconds, before)
+        """Until so many have been heard."""
+        await self._await(
+            lambda: self._core.await_position(position_octets),
+            lambda now: now.position_octets >= position_octets,
+            seconds,
+        )
 
-    async def _wake(self, seconds: float, before: FrontendStats) -> None:
-        try:
-            await asyncio.wait_for(self._woken.wait(), seconds)
-        except TimeoutError:
-            if self._released or self.stats().position_octets == before.position_octets:
-                raise TransportLost("the backend does not move on; is dom0 well?") from None
-        if self._released:
-            raise TransportLost("the backend has left")
+    async def _await(
+        self, arm: Callable[[], None], done: Callable[[FrontendStats], bool], seconds: float
+    ) -> None:
+        while not done(before := self._core.stats()):
+            self._woken.clear()
+            arm()
+            try:
+                await asyncio.wait_for(self._woken.wait(), seconds)
+            except TimeoutError:
+                if self._core.stats() == before:
+                    raise TransportLost("dom0 does not move on; is its agent well?") from None
+            if self._released:
+                raise TransportLost("dom0 has left")
 
     def stats(self) -> FrontendStats:
         return self._core.stats()
@@ -212,7 +231,7 @@ class Pcm:
 
     async def _ask(self, request: Request) -> Response:
         if self._released:
-            raise TransportLost("the backend has left")
+            raise TransportLost("dom0 has left")
         self._response = None
         self._woken.clear()
         self._core.request(encode_request(0, request))
@@ -225,7 +244,7 @@ class Pcm:
             except TimeoutError:
                 raise TransportLost(f"dom0 does not answer {what}") from None
             if self._released:
-                raise TransportLost("the backend has left")
+                raise TransportLost("dom0 has left")
             self._woken.clear()
         return _accepted(what, self._response)
 
@@ -236,6 +255,8 @@ class Pcm:
         packet = self._core.response()
         if packet is not None:
             self._response = decode_response(packet)
+        if self._buffer and self._core.stats().refused:
+            self.refused.set()
         self._woken.set()
 
     def _free_buffer(self) -> None:

@@ -101,7 +101,8 @@ void xn_frontend_close_pcm(struct xn_frontend *);
 void xn_frontend_set_running(struct xn_frontend *, bool running);
 uint32_t xn_frontend_write(struct xn_frontend *, const void *from, uint32_t octets);
 uint32_t xn_frontend_read(struct xn_frontend *, void *to, uint32_t octets);
-void xn_frontend_await_octets(struct xn_frontend *, uint32_t octets);
+void xn_frontend_await_room(struct xn_frontend *, uint32_t octets);
+void xn_frontend_await_fill(struct xn_frontend *, uint32_t octets);
 void xn_frontend_await_position(struct xn_frontend *, uint64_t position);
 bool xn_frontend_attach_audio(struct xn_frontend *, struct xn_client *,
     const struct xn_audio_config *, uint32_t target_fill_octets, const char **error);

@@ -37,8 +37,8 @@ struct xn_frontend {
     } transfers[XN_RING_SLOTS]; /* READs under way, in order */
     unsigned first_transfer, transfer_count;
 
-    uint32_t awaited_octets;   /* 0: none */
-    uint64_t awaited_position; /* 0: none */
+    uint32_t awaited_room, awaited_fill; /* 0: none */
+    uint64_t awaited_position;
 
     struct xn_audio *audio;
     uint32_t target_fill_octets;
@@ -64,10 +64,8 @@ static uint32_t fill(const struct xn_frontend *frontend) {
     return ahead > behind ? (uint32_t)(ahead - behind) : 0;
 }
 
-static uint32_t movable(const struct xn_frontend *frontend) {
-    if (!frontend->pcm.buffer) return 0;
-    return frontend->playback ? frontend->pcm.config.buffer_octets - fill(frontend)
-                              : fill(frontend);
+static uint32_t room(const struct xn_frontend *frontend) {
+    return frontend->pcm.buffer ? frontend->pcm.config.buffer_octets - fill(frontend) : 0;
 }
 
 /* Fuller than it should be: playback must bring less a second, capture must use more. */
@@ -93,12 +91,20 @@ static void mend_drift(struct xn_frontend *frontend) {
 }
 
 static void wake_if_awaited(struct xn_frontend *frontend) {
-    bool octets = frontend->awaited_octets && movable(frontend) >= frontend->awaited_octets;
-    bool position =
-        frontend->awaited_position && frontend->pcm.position >= frontend->awaited_position;
-    if (octets) frontend->awaited_octets = 0;
-    if (position) frontend->awaited_position = 0;
-    if (octets || position) xn_engine_wake_python(frontend->engine);
+    bool wake = false;
+    if (frontend->awaited_room && room(frontend) >= frontend->awaited_room) {
+        frontend->awaited_room = 0;
+        wake = true;
+    }
+    if (frontend->awaited_fill && fill(frontend) >= frontend->awaited_fill) {
+        frontend->awaited_fill = 0;
+        wake = true;
+    }
+    if (frontend->awaited_position && frontend->pcm.position >= frontend->awaited_position) {
+        frontend->awaited_position = 0;
+        wake = true;
+    }
+    if (wake) xn_engine_wake_python(frontend->engine);
 }
 
 /* ---- requests ------------------------------------------------------------------------------- */
@@ -122,8 +128,8 @@ static bool send_transfer(struct xn_frontend *frontend, uint64_t position, uint3
 static uint32_t up_to_the_end(const struct xn_frontend *frontend, uint64_t position,
                               uint64_t octets) {
     uint32_t size = frontend->pcm.config.buffer_octets;
-    uint32_t room = size - (uint32_t)(position % size);
-    return octets < room ? (uint32_t)octets : room;
+    uint32_t left = size - (uint32_t)(position % size);
+    return octets < left ? (uint32_t)octets : left;
 }
 
 static void ask_for_captured(struct xn_frontend *frontend) {
@@ -149,7 +155,8 @@ static void ask_for_captured(struct xn_frontend *frontend) {
 }
 
 static void take_transfer(struct xn_frontend *frontend, const struct xn_packet *response) {
-    if (xn_wire_status(response) != 0) frontend->stats.refused++;
+    if (xn_wire_status(response) != 0 && frontend->stats.refused++ == 0)
+        xn_engine_wake_python(frontend->engine);
     if (frontend->playback || frontend->transfer_count == 0) return;
     unsigned at = frontend->first_transfer;
     if (frontend->transfers[at].id != xn_wire_id(response)) return;
@@ -220,8 +227,8 @@ static void on_event(pa_mainloop_api *api, pa_io_event *event, int fd, pa_io_eve
 static uint32_t write_samples(struct xn_frontend *frontend, const void *from, uint32_t octets) {
     struct xn_pcm *pcm = &frontend->pcm;
     uint32_t done = 0;
-    uint32_t room = movable(frontend);
-    if (octets > room) octets = room;
+    uint32_t free_octets = room(frontend);
+    if (octets > free_octets) octets = free_octets;
     octets -= octets % pcm->config.frame_octets;
     take_responses(frontend); /* and so free their slots */
     while (done < octets && xn_frontend_ring_free_slots(&frontend->ring) > 1) {
@@ -235,7 +242,7 @@ static uint32_t write_samples(struct xn_frontend *frontend, const void *from, ui
 }
 
 static uint32_t read_samples(struct xn_frontend *frontend, void *to, uint32_t octets) {
-    uint32_t available = movable(frontend);
+    uint32_t available = fill(frontend);
     if (octets > available) octets = available;
     octets -= octets % frontend->pcm.config.frame_octets;
     xn_pcm_copy_out(&frontend->pcm, frontend->moved, to, octets);
@@ -409,9 +416,16 @@ void xn_frontend_set_running(struct xn_frontend *frontend, bool running) {
     xn_engine_unlock(frontend->engine);
 }
 
-void xn_frontend_await_octets(struct xn_frontend *frontend, uint32_t octets) {
+void xn_frontend_await_room(struct xn_frontend *frontend, uint32_t octets) {
     xn_engine_lock(frontend->engine);
-    frontend->awaited_octets = octets;
+    frontend->awaited_room = octets;
+    wake_if_awaited(frontend);
+    xn_engine_unlock(frontend->engine);
+}
+
+void xn_frontend_await_fill(struct xn_frontend *frontend, uint32_t octets) {
+    xn_engine_lock(frontend->engine);
+    frontend->awaited_fill = octets;
     wake_if_awaited(frontend);
     xn_engine_unlock(frontend->engine);
 }

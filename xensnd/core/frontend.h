@@ -52,11 +52,10 @@ uint32_t xn_frontend_write(struct xn_frontend *frontend, const void *from, uint3
 /* Copies what has been captured, in whole frames. Returns octets. */
 uint32_t xn_frontend_read(struct xn_frontend *frontend, void *to, uint32_t octets);
 
-/* Wakes Python once when so many octets can be written or read, or a playback that far from its
- * end has been played: see xn_frontend_await_position(). */
-void xn_frontend_await_octets(struct xn_frontend *frontend, uint32_t octets);
-
-/* Wakes Python once when the position has come to `position`. */
+/* Each wakes Python once: when so many octets can be written; when so many are between the two
+ * sides (playback: not heard yet; capture: not read yet); when the position has come so far. */
+void xn_frontend_await_room(struct xn_frontend *frontend, uint32_t octets);
+void xn_frontend_await_fill(struct xn_frontend *frontend, uint32_t octets);
 void xn_frontend_await_position(struct xn_frontend *frontend, uint64_t position);
 
 /* Joins the open PCM with the guest's audio server. `target_fill_octets` is kept between the two

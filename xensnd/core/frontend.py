@@ -80,9 +80,14 @@ class FrontendStream:
         data = ffi.new("uint8_t[]", octets)
         return bytes(ffi.buffer(data, int(lib.xn_frontend_read(self.handle, data, octets))))
 
-    def await_octets(self, octets: int) -> None:
-        """The engine wakes Python once when so many octets can be written or read."""
-        lib.xn_frontend_await_octets(self.handle, octets)
+    def await_room(self, octets: int) -> None:
+        """The engine wakes Python once when so many octets can be written."""
+        lib.xn_frontend_await_room(self.handle, octets)
+
+    def await_fill(self, octets: int) -> None:
+        """The engine wakes Python once when so many are written and not heard, or captured and
+        not read."""
+        lib.xn_frontend_await_fill(self.handle, octets)
 
     def await_position(self, position_octets: int) -> None:
         """The engine wakes Python once when the backend has come so far."""

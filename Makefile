@@ -1,0 +1,27 @@
+# `make demo` and `make check` do all of their own set-up.
+PYTHON = .venv/bin/python
+
+.PHONY: env demo check lint test bench clean
+
+env:
+	@tools/setup-env
+
+demo: env
+	@$(PYTHON) -m tools.demo
+
+check: lint test
+
+lint: env
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+test: env
+	$(PYTHON) -m pytest
+
+bench: env
+	@$(PYTHON) -m bench
+
+clean:
+	rm -rf .venv build dist *.egg-info xensnd/core/_core.*
