@@ -1,0 +1,41 @@
+"""A transport by its URL, as people give it to the agents."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from xensnd.errors import UsageError
+from xensnd.transport.interface import Transport
+
+
+def open_transport(url: str, domain: str | None = None) -> Transport:
+    """`local:DIR`, as domain 0 or the guest that `domain` names; `xen:`, as what we run on."""
+    scheme, colon, rest = url.partition(":")
+    opener = _OPENERS.get(scheme) if colon else None
+    if not opener:
+        known = ", ".join(_FORMS)
+        hint = f"; did you mean local:{url}?" if not colon and url else ""
+        raise UsageError(f"transport {url!r}: known are {known}{hint}")
+    return opener(rest, domain)
+
+
+def _open_local(directory: str, domain: str | None) -> Transport:
+    from xensnd.transport.local import LocalTransport  # noqa: PLC0415  (as Xen's libraries will)
+
+    if not directory:
+        raise UsageError("transport 'local:': wants a directory, as in local:/run/xensnd")
+    return LocalTransport(Path(directory), domain)
+
+
+def _open_xen(rest: str, domain: str | None) -> Transport:
+    if rest or domain is not None:
+        raise UsageError("transport 'xen:': takes neither an address nor a domain")
+    raise UsageError("transport 'xen:': comes with transport/xen, which is not built yet")
+
+
+_OPENERS: dict[str, Callable[[str, str | None], Transport]] = {
+    "local": _open_local,
+    "xen": _open_xen,
+}
+_FORMS = ("local:DIR", "xen:")

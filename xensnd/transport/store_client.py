@@ -1,0 +1,346 @@
+"""XenStore through pyxs: on Xen, on a real xenstored's socket, and on the stand-in's.
+
+pyxs knows where XenStore is, how to reach it, and its packets. Its router thread, its client and
+its monitor are not used: with xenstored gone they wait for ever, and a watch event that nobody
+waits for makes them spin. Here a request waits for its own reply, for so long at most, and keeps
+the events that come in between.
+"""
+
+from __future__ import annotations
+
+import copy
+import errno
+import os
+import re
+import select
+import socket
+import struct
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+
+from pyxs import PyXSError
+from pyxs._internal import Op, Packet
+from pyxs.connection import UnixSocketConnection, XenBusConnection
+
+from xensnd.errors import TransportLost
+from xensnd.transport.interface import Store, TransactionConflict, WatchEvent
+
+REPLY_SECONDS_MAX = 10.0
+ATTEMPTS_MAX = 100  # of a transaction: a guest that keeps writing must not hold us for ever
+PAYLOAD_OCTETS_MAX = 4096
+_DIRECTORY_PART = 22  # which pyxs does not know
+
+_HEADER = struct.Struct("=IIII")  # operation, request, transaction, octets that follow
+_PATH = re.compile(r"[-a-zA-Z0-9/_@]+")
+_ERRNO = {name.encode(): number for number, name in errno.errorcode.items()}
+_ERRNO[b"EQUOTA"] = errno.EDQUOT  # as oxenstored spells it
+
+
+class _Descriptor:
+    """What pyxs's connections call a transport, on a descriptor that never blocks."""
+
+    def __init__(self, fd: int) -> None:
+        os.set_blocking(fd, False)
+        self._fd = fd
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def send(self, data: bytes) -> None:
+        if os.write(self._fd, data) != len(data):
+            raise OSError(errno.EAGAIN, "takes no requests")
+
+    def recv(self, octets: int) -> bytes:
+        return os.read(self._fd, octets)
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+class _Socket(UnixSocketConnection):  # type: ignore[misc]
+    def create_transport(self) -> _Descriptor:
+        with socket.socket(socket.AF_UNIX) as connecting:
+            connecting.connect(self.path)
+            return _Descriptor(connecting.detach())
+
+
+class _XenBus(XenBusConnection):  # type: ignore[misc]
+    def create_transport(self) -> _Descriptor:
+        return _Descriptor(os.open(self.path, os.O_RDWR | os.O_CLOEXEC))
+
+
+class _Failure(Exception):
+    """XenStore's answer is an error, of this name."""
+
+
+class _Wire:
+    """One connection: a request and its reply at a time, and the events in between."""
+
+    def __init__(self, connection: UnixSocketConnection | XenBusConnection, timeout: float) -> None:
+        self.watches: set[tuple[str, str]] = set()
+        self._connection = connection
+        self._timeout = timeout
+        self._lost = ""
+        self._request = 0
+        self._received = bytearray()
+        self._replies: deque[tuple[int, int, bytes]] = deque()  # operation, request, payload
+        self._events: deque[WatchEvent] = deque()
+        try:
+            connection.connect()
+        except OSError as error:
+            raise TransportLost(f"XenStore at {connection.path}: {error.strerror}") from error
+        self._ready = select.epoll()
+        self._kept = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)  # events, or the loss
+        self._ready.register(connection.fileno(), select.EPOLLIN)
+        self._ready.register(self._kept, select.EPOLLIN)
+
+    def fileno(self) -> int:
+        return self._ready.fileno()
+
+    def call(self, op: int, payload: bytes, transaction: int) -> bytes:
+        self._require_alive()
+        if len(payload) > PAYLOAD_OCTETS_MAX:
+            raise OSError(errno.E2BIG, f"more than {PAYLOAD_OCTETS_MAX} octets for XenStore")
+        self._request = (self._request + 1) & 0xFFFF_FFFF
+        packet = Packet(Op.READ, payload, self._request, transaction)._replace(op=op)
+        try:
+            self._connection.send(packet)
+        except (PyXSError, OSError) as error:
+            raise self._lose("takes no requests") from error
+        deadline = time.monotonic() + self._timeout
+        while not self._replies:
+            self._wait_until(deadline)
+            self._receive()
+        answered, request, content = self._replies.popleft()
+        if request != self._request:
+            raise self._lose("answered a request that was not made")
+        if answered == Op.ERROR:
+            raise _Failure(content.rstrip(b"\0"))
+        return content
+
+    def events(self) -> list[WatchEvent]:
+        self._require_alive()
+        while self._receive():
+            pass
+        if self._replies:
+            raise self._lose("answered a request that was not made")
+        with suppress(BlockingIOError):
+            os.eventfd_read(self._kept)
+        events, self._events = self._events, deque()
+        tokens = {token for _, token in self.watches}
+        return [event for event in events if event.token in tokens]
+
+    def close(self) -> None:
+        if not self._ready.closed:
+            self._lost = self._lost or "closed here"
+            self._connection.close()
+            self._ready.close()
+            os.close(self._kept)
+
+    def _require_alive(self) -> None:
+        if self._lost:
+            raise TransportLost(f"XenStore at {self._connection.path}: {self._lost}")
+
+    def _lose(self, why: str) -> TransportLost:
+        self._lost = why
+        self._connection.close()
+        os.eventfd_write(self._kept, 1)
+        return TransportLost(f"XenStore at {self._connection.path}: {why}")
+
+    def _wait_until(self, deadline: float) -> None:
+        poll = select.poll()
+        poll.register(self._connection.fileno(), select.POLLIN)
+        if not poll.poll(max(0, deadline - time.monotonic()) * 1000):
+            raise self._lose(f"no answer within {self._timeout:g} s")
+
+    def _receive(self) -> bool:
+        """Take what has arrived. False if that is nothing."""
+        try:
+            octets = self._connection.transport.recv(1 << 16)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            raise self._lose(error.strerror or "broken") from error
+        if not octets:
+            raise self._lose("the connection was closed")
+        self._received += octets
+        self._cut()
+        return True
+
+    def _cut(self) -> None:
+        """What was received into packets: replies and events, each kept for who wants them."""
+        while len(self._received) >= _HEADER.size:
+            op, request, _, octets = _HEADER.unpack_from(self._received)
+            end = _HEADER.size + octets
+            if len(self._received) < end:
+                return
+            payload = bytes(self._received[_HEADER.size : end])
+            del self._received[:end]
+            if op == Op.WATCH_EVENT:
+                path, token, *_ = (*payload.split(b"\0"), b"", b"")
+                self._events.append(WatchEvent(_shown(path), _shown(token)))
+                os.eventfd_write(self._kept, 1)
+            else:
+                self._replies.append((op, request, payload))
+
+
+class XenStore(Store):
+    def __init__(self, wire: _Wire) -> None:
+        self._wire = wire
+        self._transaction = 0
+
+    @classmethod
+    def over_socket(cls, path: Path | str, *, timeout: float = REPLY_SECONDS_MAX) -> XenStore:
+        """Of xenstored, or the stand-in. `timeout`: seconds to wait for a reply."""
+        return cls(_Wire(_Socket(str(path)), timeout))
+
+    @classmethod
+    def over_xenbus(
+        cls, path: Path | str | None = None, *, timeout: float = REPLY_SECONDS_MAX
+    ) -> XenStore:
+        """The kernel's device, /dev/xen/xenbus unless said otherwise."""
+        return cls(_Wire(_XenBus(str(path) if path else None), timeout))
+
+    def read(self, path: str) -> str:
+        return _shown(self._on_path(Op.READ, path))
+
+    def write(self, path: str, value: str) -> None:
+        self._on_path(Op.WRITE, path, value.encode(errors="backslashreplace"))
+
+    def list(self, path: str) -> list[str]:
+        try:
+            names = self._on_path(Op.DIRECTORY, path)
+        except OSError as error:
+            if error.errno != errno.E2BIG:
+                raise
+            names = self._long_directory(path)
+        return [_shown(name) for name in names.split(b"\0")[:-1]]
+
+    def _long_directory(self, path: str) -> bytes:
+        """In parts, and from the start again if it changed meanwhile."""
+        names, before = b"", b""
+        while not names.endswith(b"\0\0"):
+            part = self._on_path(_DIRECTORY_PART, path, b"%d\0" % len(names))
+            generation, _, more = part.partition(b"\0")
+            if before not in (b"", generation):
+                names, before = b"", b""
+                continue
+            names, before = names + more, generation
+        return names[:-1]
+
+    def remove(self, path: str) -> None:
+        with suppress(KeyError):
+            self._on_path(Op.RM, path)
+
+    def mkdir(self, path: str) -> None:
+        self._on_path(Op.MKDIR, path)
+
+    def get_permissions(self, path: str) -> Sequence[str]:
+        return self._on_path(Op.GET_PERMS, path).decode().split("\0")[:-1]
+
+    def set_permissions(self, path: str, permissions: Sequence[str]) -> None:
+        self._on_path(Op.SET_PERMS, path, "".join(f"{word}\0" for word in permissions).encode())
+
+    @contextmanager
+    def transaction(self) -> Iterator[Store]:
+        view = copy.copy(self)
+        view._transaction = int(self._call(Op.TRANSACTION_START, b"\0").rstrip(b"\0"))
+        try:
+            yield view
+        except BaseException:
+            with suppress(TransportLost, OSError, KeyError):
+                view._call(Op.TRANSACTION_END, b"F\0")
+            raise
+        try:
+            view._call(Op.TRANSACTION_END, b"T\0")
+        except BlockingIOError as error:  # EAGAIN
+            raise TransactionConflict("another writer came between") from error
+
+    def transactions(self) -> Iterator[AbstractContextManager[Store]]:
+        for number in range(1, ATTEMPTS_MAX + 1):
+            attempt = _Attempt(self.transaction, last=number == ATTEMPTS_MAX)
+            yield attempt
+            if attempt.committed:
+                return
+
+    def watch(self, path: str, token: str) -> None:
+        if (path, token) not in self._wire.watches:
+            self._on_path(Op.WATCH, path, _token(token))
+            self._wire.watches.add((path, token))
+
+    def unwatch(self, path: str, token: str) -> None:
+        self._on_path(Op.UNWATCH, path, _token(token))
+        self._wire.watches.discard((path, token))
+
+    def events(self) -> Sequence[WatchEvent]:
+        return self._wire.events()
+
+    def fileno(self) -> int:
+        return self._wire.fileno()
+
+    def close(self) -> None:
+        self._wire.close()
+
+    def introduce(self, domid: int) -> None:
+        """For a toolstack: this domain may talk to XenStore; fires @introduceDomain."""
+        self._call(Op.INTRODUCE, b"%d\0001\0001\0" % domid)
+
+    def release(self, domid: int) -> None:
+        """For a toolstack: this domain is gone; fires @releaseDomain."""
+        self._call(Op.RELEASE, b"%d\0" % domid, f"dom{domid}")
+
+    def _on_path(self, op: int, path: str, rest: bytes = b"") -> bytes:
+        if not _PATH.fullmatch(path):
+            raise OSError(errno.EINVAL, "not a XenStore path", path)
+        return self._call(op, path.encode() + b"\0" + rest, path)
+
+    def _call(self, op: int, payload: bytes, subject: str | None = None) -> bytes:
+        try:
+            return self._wire.call(op, payload, self._transaction)
+        except _Failure as failure:
+            name = failure.args[0]
+            if name == b"ENOENT":
+                raise KeyError(subject) from None
+            number = _ERRNO.get(name, errno.EIO)
+            text = os.strerror(number) if name in _ERRNO else f"XenStore says {_shown(name)}"
+            raise OSError(number, text, subject) from None
+
+
+class _Attempt(AbstractContextManager[Store]):
+    """A transaction whose conflict means: once more."""
+
+    def __init__(self, start: Callable[[], AbstractContextManager[Store]], *, last: bool) -> None:
+        self.committed = False
+        self._transaction = start()
+        self._last = last
+
+    def __enter__(self) -> Store:
+        return self._transaction.__enter__()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            self._transaction.__exit__(kind, error, traceback)
+        except TransactionConflict:
+            if self._last:
+                raise
+        else:
+            self.committed = kind is None
+
+
+def _token(token: str) -> bytes:
+    if "\0" in token:
+        raise OSError(errno.EINVAL, "a watch's token with a NUL", token)
+    return token.encode(errors="backslashreplace") + b"\0"
+
+
+def _shown(octets: bytes) -> str:
+    return "".join(chr(each) if 0x20 <= each < 0x7F else f"\\x{each:02x}" for each in octets)
