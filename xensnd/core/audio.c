@@ -7,15 +7,18 @@ struct xn_audio {
     struct xn_client *client;
     struct xn_client_listener listener;
     struct xn_audio_end end;
-    pa_stream *stream;
+    pa_stream *stream; /* NULL until the context is ready */
     pa_operation *drain;
     bool playback;
-    bool connected; /* pa_stream_connect_*() was called */
+    bool connected; /* the stream was made, or could not be */
     bool running;
     bool pumping; /* `supply` may look at the ring, whose requests want the pump again */
     bool orphan; /* freed, and only still here to play its rest */
     uint32_t underflows;
-    char *device;
+    char *name, *device;
+    pa_proplist *properties;
+    pa_sample_spec spec;
+    pa_channel_map map;
     pa_buffer_attr attributes;
     pa_stream_flags_t flags;
 };
@@ -26,12 +29,16 @@ static void destroy(struct xn_audio *audio) {
         pa_operation_cancel(audio->drain);
         pa_operation_unref(audio->drain);
     }
-    pa_stream_set_state_callback(audio->stream, NULL, NULL);
-    pa_stream_set_write_callback(audio->stream, NULL, NULL);
-    pa_stream_set_read_callback(audio->stream, NULL, NULL);
-    pa_stream_set_underflow_callback(audio->stream, NULL, NULL);
-    if (audio->connected) pa_stream_disconnect(audio->stream);
-    pa_stream_unref(audio->stream);
+    if (audio->stream) {
+        pa_stream_set_state_callback(audio->stream, NULL, NULL);
+        pa_stream_set_write_callback(audio->stream, NULL, NULL);
+        pa_stream_set_read_callback(audio->stream, NULL, NULL);
+        pa_stream_set_underflow_callback(audio->stream, NULL, NULL);
+        pa_stream_disconnect(audio->stream);
+        pa_stream_unref(audio->stream);
+    }
+    pa_proplist_free(audio->properties);
+    free(audio->name);
     free(audio->device);
     free(audio);
 }
@@ -44,20 +51,22 @@ static void set_corked(struct xn_audio *audio, bool corked) {
     ignore(pa_stream_cork(audio->stream, corked, NULL, NULL));
 }
 
-static void hand_over(struct xn_audio *audio, size_t wanted) {
+/* True: the server has all it wanted. */
+static bool hand_over(struct xn_audio *audio, size_t wanted) {
     while (wanted > 0) {
         void *to;
         size_t room = wanted;
-        if (pa_stream_begin_write(audio->stream, &to, &room) < 0 || !to) return;
+        if (pa_stream_begin_write(audio->stream, &to, &room) < 0 || !to) return false;
         if (room > wanted) room = wanted;
         uint32_t octets = audio->end.supply(audio->end.owner, to, (uint32_t)room);
         if (octets == 0) {
             pa_stream_cancel_write(audio->stream);
-            return;
+            return false;
         }
-        if (pa_stream_write(audio->stream, to, octets, NULL, 0, PA_SEEK_RELATIVE) < 0) return;
+        if (pa_stream_write(audio->stream, to, octets, NULL, 0, PA_SEEK_RELATIVE) < 0) return false;
         wanted -= octets;
     }
+    return true;
 }
 
 void xn_audio_pump(struct xn_audio *audio) {
@@ -65,8 +74,9 @@ void xn_audio_pump(struct xn_audio *audio) {
     size_t wanted = pa_stream_writable_size(audio->stream);
     if (wanted == (size_t)-1) return;
     audio->pumping = true;
-    hand_over(audio, wanted);
+    bool satisfied = hand_over(audio, wanted);
     audio->pumping = false;
+    audio->end.settled(audio->end.owner, satisfied);
 }
 
 static void on_write(pa_stream *stream, size_t octets, void *data) {
@@ -111,16 +121,29 @@ static void on_stream_state(pa_stream *stream, void *data) {
     }
 }
 
+static bool make_stream(struct xn_audio *audio) {
+    audio->stream = pa_stream_new_with_proplist(xn_client_context(audio->client), audio->name,
+                                                &audio->spec, &audio->map, audio->properties);
+    if (!audio->stream) return false;
+    pa_stream_set_state_callback(audio->stream, on_stream_state, audio);
+    pa_stream_set_write_callback(audio->stream, on_write, audio);
+    pa_stream_set_read_callback(audio->stream, on_read, audio);
+    pa_stream_set_underflow_callback(audio->stream, on_underflow, audio);
+    int error = audio->playback
+                    ? pa_stream_connect_playback(audio->stream, audio->device, &audio->attributes,
+                                                 audio->flags, NULL, NULL)
+                    : pa_stream_connect_record(audio->stream, audio->device, &audio->attributes,
+                                               audio->flags);
+    return error == 0;
+}
+
+/* Only a context that is ready knows the server's version, without which libpulse refuses to make
+ * a stream of 24 or 32 bits. */
 static void connect_stream(struct xn_audio *audio) {
     pa_context *context = xn_client_context(audio->client);
     if (audio->connected || pa_context_get_state(context) != PA_CONTEXT_READY) return;
     audio->connected = true;
-    if (audio->playback)
-        (void)pa_stream_connect_playback(audio->stream, audio->device, &audio->attributes,
-                                         audio->flags, NULL, NULL);
-    else
-        (void)pa_stream_connect_record(audio->stream, audio->device, &audio->attributes,
-                                       audio->flags);
+    if (!make_stream(audio)) xn_engine_wake_python(xn_client_engine(audio->client));
 }
 
 static void on_client_changed(void *owner) {
@@ -128,58 +151,47 @@ static void on_client_changed(void *owner) {
     connect_stream(audio);
 }
 
-static void set_attributes(struct xn_audio *audio, const struct xn_audio_config *config,
-                           const pa_sample_spec *spec) {
-    uint32_t latency = (uint32_t)pa_usec_to_bytes(config->latency_usec, spec);
+static void set_attributes(struct xn_audio *audio, const struct xn_audio_config *config) {
+    uint32_t latency = (uint32_t)pa_usec_to_bytes(config->latency_usec, &audio->spec);
     audio->attributes = (pa_buffer_attr){
         .maxlength = (uint32_t)-1,
         .tlength = latency,
         /* Play from the first frame on, and again after running dry: nothing waits for more. */
-        .prebuf = (uint32_t)pa_frame_size(spec),
+        .prebuf = (uint32_t)pa_frame_size(&audio->spec),
         .minreq = (uint32_t)-1,
-        .fragsize = (uint32_t)pa_usec_to_bytes(config->latency_usec / 2, spec),
+        .fragsize = (uint32_t)pa_usec_to_bytes(config->latency_usec / 2, &audio->spec),
     };
     audio->flags = PA_STREAM_START_CORKED | PA_STREAM_ADJUST_LATENCY |
                    PA_STREAM_AUTO_TIMING_UPDATE | PA_STREAM_INTERPOLATE_TIMING;
     if (config->variable_rate) audio->flags |= PA_STREAM_VARIABLE_RATE;
 }
 
-static pa_stream *new_stream(struct xn_client *client, const struct xn_audio_config *config,
-                             const pa_sample_spec *spec) {
-    pa_channel_map map;
-    if (!pa_sample_spec_valid(spec)) return NULL;
-    pa_proplist *properties = xn_proplist(config->properties);
-    pa_stream *stream = pa_stream_new_with_proplist(
-        xn_client_context(client), config->name, spec,
-        pa_channel_map_init_extend(&map, (unsigned)config->channels, PA_CHANNEL_MAP_ALSA),
-        properties);
-    pa_proplist_free(properties);
-    return stream;
+static bool set_spec(struct xn_audio *audio, const struct xn_audio_config *config) {
+    if (config->channels == 0 || config->channels > PA_CHANNELS_MAX) return false;
+    audio->spec = (pa_sample_spec){.format = pa_parse_sample_format(config->format),
+                                   .rate = config->rate_hz,
+                                   .channels = (uint8_t)config->channels};
+    pa_channel_map_init_extend(&audio->map, (unsigned)config->channels, PA_CHANNEL_MAP_ALSA);
+    return pa_sample_spec_valid(&audio->spec);
 }
 
 struct xn_audio *xn_audio_new(struct xn_client *client, const struct xn_audio_config *config,
                               const struct xn_audio_end *end, const char **error) {
-    pa_sample_spec spec = {.format = pa_parse_sample_format(config->format),
-                           .rate = config->rate_hz,
-                           .channels = (uint8_t)config->channels};
     struct xn_audio *audio = calloc(1, sizeof *audio);
     *error = "out of memory";
     if (!audio) return NULL;
     *error = "no such sample format, rate or number of channels at the audio server";
-    if (config->channels <= PA_CHANNELS_MAX) audio->stream = new_stream(client, config, &spec);
-    if (!audio->stream) {
+    if (!set_spec(audio, config)) {
         free(audio);
         return NULL;
     }
     audio->client = client;
     audio->end = *end;
     audio->playback = config->playback;
+    audio->name = strdup(config->name);
     audio->device = config->device ? strdup(config->device) : NULL;
-    set_attributes(audio, config, &spec);
-    pa_stream_set_state_callback(audio->stream, on_stream_state, audio);
-    pa_stream_set_write_callback(audio->stream, on_write, audio);
-    pa_stream_set_read_callback(audio->stream, on_read, audio);
-    pa_stream_set_underflow_callback(audio->stream, on_underflow, audio);
+    audio->properties = xn_proplist(config->properties);
+    set_attributes(audio, config);
     audio->listener = (struct xn_client_listener){.changed = on_client_changed, .owner = audio};
     xn_client_listen(client, &audio->listener);
     connect_stream(audio);
@@ -209,12 +221,13 @@ void xn_audio_free(struct xn_audio *audio, bool drain) {
 }
 
 bool xn_audio_is_ready(const struct xn_audio *audio) {
-    return pa_stream_get_state(audio->stream) == PA_STREAM_READY;
+    return audio->stream && pa_stream_get_state(audio->stream) == PA_STREAM_READY;
 }
 
 bool xn_audio_has_failed(const struct xn_audio *audio) {
     return !PA_CONTEXT_IS_GOOD(pa_context_get_state(xn_client_context(audio->client))) ||
-           (audio->connected && !PA_STREAM_IS_GOOD(pa_stream_get_state(audio->stream)));
+           (audio->connected &&
+            !(audio->stream && PA_STREAM_IS_GOOD(pa_stream_get_state(audio->stream))));
 }
 
 const char *xn_audio_error(const struct xn_audio *audio) {

@@ -27,6 +27,8 @@ struct xn_audio_end {
     void *owner;
     /* Playback: copies up to `octets`; returns how many there were. */
     uint32_t (*supply)(void *owner, void *to, uint32_t octets);
+    /* Playback: the server was given what there was; `satisfied`: that was all it wanted. */
+    void (*settled)(void *owner, bool satisfied);
     /* Capture: takes all; `from` NULL is a hole. */
     void (*consume)(void *owner, const void *from, uint32_t octets);
     /* The stream became ready, or failed. */

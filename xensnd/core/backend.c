@@ -19,7 +19,8 @@
 /* So many such windows on end are no misfortune. */
 #define STORM_WINDOWS 200
 
-/* Requests served in one go, so that one guest cannot keep the thread from the others. */
+/* Requests served in one go, and the rest a tick later, so that one guest cannot keep the thread
+ * from the others, nor busy. */
 #define REQUESTS_AT_ONCE 64
 
 /* Without its audio server a stream holds its breath for half its buffer, and at least so long:
@@ -29,6 +30,8 @@
 /* Positions are not looked at more often than this, however short the periods are. */
 #define TICK_MIN_USEC 1000
 #define TICK_MAX_USEC 20000
+/* A position may be told this much late if the audio server's next request comes first. */
+#define SERVER_LATE_USEC 1000
 
 struct xn_backend {
     struct xn_engine *engine;
@@ -41,11 +44,13 @@ struct xn_backend {
 
     struct xn_packet request; /* the one that waits for Python */
     bool request_waits;
+    bool more_requests; /* than were served in one go */
     enum xn_violation violation;
 
     struct xn_pcm pcm;
     struct xn_audio *audio;
     bool stalled;
+    bool hungry; /* the audio server wants more than there was */
     int64_t progress_usec; /* when the audio server last took or gave octets */
 
     int64_t window_usec; /* when the storm window began */
@@ -133,15 +138,25 @@ static void advance(struct xn_backend *backend, int64_t now_usec) {
     report(backend);
 }
 
+/* Whether the audio server's requests drive this playback. */
+static bool is_fed(const struct xn_backend *backend) {
+    return backend->playback && backend->audio && backend->pcm.running && !backend->stalled &&
+           !backend->hungry;
+}
+
 static void schedule(struct xn_backend *backend, int64_t now_usec) {
     int64_t due_usec = XN_NEVER;
     if (backend->pcm.running || backend->pcm.report_now) {
         /* All streams of one period tick together, on a grid of their own. */
         int64_t step = tick_usec(backend);
         due_usec = (now_usec / step + 1) * step;
+        /* A server that asks on time makes the clock's own wakeups unnecessary. */
+        if (is_fed(backend)) due_usec = now_usec + step + SERVER_LATE_USEC;
     }
     if (backend->muted && due_usec > backend->window_usec + STORM_WINDOW_USEC)
         due_usec = backend->window_usec + STORM_WINDOW_USEC;
+    if (backend->more_requests && due_usec > now_usec + TICK_MIN_USEC)
+        due_usec = now_usec + TICK_MIN_USEC;
     xn_engine_schedule(backend->engine, &backend->tick, due_usec);
 }
 
@@ -160,16 +175,27 @@ static int32_t transfer(struct xn_backend *backend, struct xn_transfer transfer)
     return STATUS_OK;
 }
 
+/* A frontend that waits for each answer wants it at once. One that does not is looked after when
+ * the audio server asks, which saves a wakeup for each of its requests. */
+static bool wants_notice(const struct xn_backend *backend) {
+    return !(backend->ring.pipelined && is_fed(backend));
+}
+
 static void serve(struct xn_backend *backend) {
     bool answered = false;
+    backend->more_requests = false;
     for (unsigned n = 0; !backend->request_waits && !backend->violation; n++) {
         if (n == REQUESTS_AT_ONCE) {
-            xn_engine_schedule(backend->engine, &backend->tick, xn_now_usec());
+            backend->more_requests = true;
+            schedule(backend, xn_now_usec());
             break;
         }
         struct xn_packet request, response;
         int taken = xn_backend_ring_take(&backend->ring, &request);
-        if (taken == 0) break;
+        if (taken == 0) {
+            if (wants_notice(backend) && xn_backend_ring_ask(&backend->ring)) continue;
+            break;
+        }
         if (taken < 0) {
             violate(backend, XN_VIOLATION_RING_INDEX);
             break;
@@ -253,6 +279,17 @@ static uint32_t supply(void *owner, void *to, uint32_t octets) {
     return count;
 }
 
+static void settled(void *owner, bool satisfied) {
+    struct xn_backend *backend = owner;
+    backend->hungry = !satisfied;
+    if (!backend->pcm.running) return;
+    /* The positions that follow from what was taken tell the frontend how much to write. */
+    int64_t now_usec = xn_now_usec();
+    advance(backend, now_usec);
+    schedule(backend, now_usec);
+    if (backend->hungry) serve(backend);
+}
+
 static void consume(void *owner, const void *from, uint32_t octets) {
     struct xn_backend *backend = owner;
     if (!backend->pcm.buffer || !backend->pcm.running) return;
@@ -278,7 +315,12 @@ static void on_audio_changed(void *owner) {
 bool xn_backend_attach_audio(struct xn_backend *backend, struct xn_client *client,
                              const struct xn_audio_config *config, const char **error) {
     const struct xn_audio_end end = {
-        .owner = backend, .supply = supply, .consume = consume, .changed = on_audio_changed};
+        .owner = backend,
+        .supply = supply,
+        .settled = settled,
+        .consume = consume,
+        .changed = on_audio_changed,
+    };
     xn_backend_detach_audio(backend);
     xn_engine_lock(backend->engine);
     int64_t now_usec = xn_now_usec();
@@ -395,6 +437,7 @@ void xn_backend_close_pcm(struct xn_backend *backend) {
     xn_pcm_close(&backend->pcm);
     backend->pcm.report_now = false;
     schedule(backend, xn_now_usec());
+    serve(backend); /* and so ask to be notified */
     xn_engine_unlock(backend->engine);
 }
 
@@ -419,6 +462,7 @@ void xn_backend_stop(struct xn_backend *backend) {
         xn_pcm_stop(&backend->pcm);
         report(backend);
         schedule(backend, xn_now_usec());
+        serve(backend); /* and so ask to be notified */
     }
     xn_engine_unlock(backend->engine);
 }

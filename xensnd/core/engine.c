@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -11,9 +12,12 @@
 struct xn_engine {
     pa_threaded_mainloop *mainloop;
     pa_mainloop_api *api;
-    pa_time_event *timer;
+    /* A timerfd, since each change of libpulse's own time events wakes its mainloop. */
+    int timer_fd;
+    pa_io_event *timer_io;
     int64_t timer_due_usec;
     struct xn_task *tasks;
+    bool running_tasks; /* the timer is set when all have run */
     int wake_fd;
     uint64_t wakeups;
 };
@@ -24,62 +28,67 @@ int64_t xn_now_usec(void) {
     return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
 }
 
-static void set_timer(struct xn_engine *engine, int64_t due_usec) {
+static void set_timer(struct xn_engine *engine) {
+    int64_t due_usec = XN_NEVER;
+    for (struct xn_task *task = engine->tasks; task; task = task->next)
+        if (task->due_usec < due_usec) due_usec = task->due_usec;
+    if (due_usec == engine->timer_due_usec) return;
     engine->timer_due_usec = due_usec;
-    if (due_usec == XN_NEVER) {
-        engine->api->time_restart(engine->timer, NULL);
-        return;
+    struct itimerspec at = {0}; /* zero: never */
+    if (due_usec != XN_NEVER) {
+        at.it_value.tv_sec = due_usec / 1000000;
+        at.it_value.tv_nsec = due_usec % 1000000 * 1000 + 1; /* zero would be never */
     }
-    int64_t wait_usec = due_usec - xn_now_usec();
-    struct timeval at;
-    pa_gettimeofday(&at);
-    pa_timeval_add(&at, wait_usec > 0 ? (pa_usec_t)wait_usec : 0);
-    engine->api->time_restart(engine->timer, &at);
+    (void)timerfd_settime(engine->timer_fd, TFD_TIMER_ABSTIME, &at, NULL);
 }
 
-static void run_tasks(pa_mainloop_api *api, pa_time_event *event, const struct timeval *at,
+static void run_tasks(pa_mainloop_api *api, pa_io_event *event, int fd, pa_io_event_flags_t flags,
                       void *data) {
-    (void)api, (void)event, (void)at;
+    (void)api, (void)event, (void)flags;
     struct xn_engine *engine = data;
+    uint64_t expirations;
+    (void)!read(fd, &expirations, sizeof expirations);
     int64_t now_usec = xn_now_usec();
     engine->wakeups++;
     engine->timer_due_usec = XN_NEVER;
+    engine->running_tasks = true;
     for (struct xn_task *task = engine->tasks, *next; task; task = next) {
         next = task->next;
         if (task->due_usec > now_usec + TOGETHER_USEC) continue;
         task->due_usec = XN_NEVER;
         task->run(task->owner, now_usec);
     }
-    int64_t due_usec = XN_NEVER;
-    for (struct xn_task *task = engine->tasks; task; task = task->next)
-        if (task->due_usec < due_usec) due_usec = task->due_usec;
-    set_timer(engine, due_usec);
+    engine->running_tasks = false;
+    set_timer(engine);
 }
 
 struct xn_engine *xn_engine_new(void) {
     struct xn_engine *engine = calloc(1, sizeof *engine);
     if (!engine) return NULL;
+    engine->timer_due_usec = XN_NEVER;
     engine->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    engine->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
     engine->mainloop = pa_threaded_mainloop_new();
-    if (engine->wake_fd < 0 || !engine->mainloop) goto failed;
+    if (engine->wake_fd < 0 || engine->timer_fd < 0 || !engine->mainloop) goto failed;
     pa_threaded_mainloop_set_name(engine->mainloop, "xensnd-core");
     engine->api = pa_threaded_mainloop_get_api(engine->mainloop);
-    struct timeval never = {0};
-    engine->timer = engine->api->time_new(engine->api, &never, run_tasks, engine);
-    set_timer(engine, XN_NEVER);
+    engine->timer_io = engine->api->io_new(engine->api, engine->timer_fd, PA_IO_EVENT_INPUT,
+                                           run_tasks, engine);
     if (pa_threaded_mainloop_start(engine->mainloop) == 0) return engine;
 failed:
     if (engine->mainloop) pa_threaded_mainloop_free(engine->mainloop);
     if (engine->wake_fd >= 0) close(engine->wake_fd);
+    if (engine->timer_fd >= 0) close(engine->timer_fd);
     free(engine);
     return NULL;
 }
 
 void xn_engine_free(struct xn_engine *engine) {
     pa_threaded_mainloop_stop(engine->mainloop);
-    engine->api->time_free(engine->timer);
+    engine->api->io_free(engine->timer_io);
     pa_threaded_mainloop_free(engine->mainloop);
     close(engine->wake_fd);
+    close(engine->timer_fd);
     free(engine);
 }
 
@@ -107,5 +116,6 @@ void xn_engine_remove_task(struct xn_engine *engine, struct xn_task *task) {
 
 void xn_engine_schedule(struct xn_engine *engine, struct xn_task *task, int64_t due_usec) {
     task->due_usec = due_usec;
-    if (due_usec < engine->timer_due_usec) set_timer(engine, due_usec);
+    /* Never later: a task that is put off again and again would cost a system call each time. */
+    if (due_usec < engine->timer_due_usec && !engine->running_tasks) set_timer(engine);
 }

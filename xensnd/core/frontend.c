@@ -290,13 +290,19 @@ static uint32_t supply(void *owner, void *to, uint32_t octets) {
     return read_samples(frontend, to, octets);
 }
 
+static void settled(void *owner, bool satisfied) { (void)owner, (void)satisfied; }
 static void on_audio_changed(void *owner) { (void)owner; }
 
 bool xn_frontend_attach_audio(struct xn_frontend *frontend, struct xn_client *client,
                               const struct xn_audio_config *config, uint32_t target_fill_octets,
                               const char **error) {
     const struct xn_audio_end end = {
-        .owner = frontend, .supply = supply, .consume = consume, .changed = on_audio_changed};
+        .owner = frontend,
+        .supply = supply,
+        .settled = settled,
+        .consume = consume,
+        .changed = on_audio_changed,
+    };
     xn_frontend_detach_audio(frontend);
     xn_engine_lock(frontend->engine);
     frontend->target_fill_octets = target_fill_octets;

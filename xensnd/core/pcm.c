@@ -16,10 +16,13 @@ void xn_pcm_close(struct xn_pcm *pcm) {
     pcm->running = false;
 }
 
-uint32_t xn_pcm_usec_to_octets(const struct xn_pcm *pcm, int64_t usec) {
+static uint64_t octets_in(const struct xn_pcm *pcm, int64_t usec) {
     if (usec <= 0) return 0;
-    uint64_t frames = (uint64_t)usec * pcm->config.rate_hz / 1000000u;
-    return (uint32_t)smaller(frames * pcm->config.frame_octets, UINT32_MAX / 2);
+    return (uint64_t)usec * pcm->config.rate_hz / 1000000u * pcm->config.frame_octets;
+}
+
+uint32_t xn_pcm_usec_to_octets(const struct xn_pcm *pcm, int64_t usec) {
+    return (uint32_t)smaller(octets_in(pcm, usec), UINT32_MAX / 2);
 }
 
 int64_t xn_pcm_octets_to_usec(const struct xn_pcm *pcm, uint64_t octets) {
@@ -56,23 +59,23 @@ void xn_pcm_start(struct xn_pcm *pcm, int64_t now_usec) {
 
 void xn_pcm_stop(struct xn_pcm *pcm) {
     uint32_t into_lap = (uint32_t)(pcm->position % pcm->config.buffer_octets);
-    if (into_lap) {
-        pcm->position += pcm->config.buffer_octets - into_lap;
-        pcm->report_now = true;
-    }
+    if (into_lap) pcm->position += pcm->config.buffer_octets - into_lap;
+    pcm->report_now = pcm->config.period_octets && pcm->position != pcm->reported;
     pcm->running = false;
     pcm->written = pcm->taken = pcm->heard = pcm->position;
 }
 
 void xn_pcm_wrote(struct xn_pcm *pcm, uint32_t offset, uint32_t octets) {
     uint32_t size = pcm->config.buffer_octets;
+    /* A frontend writes up to a lap ahead of the position: so we know which lap it means. */
+    uint64_t lap = smaller(pcm->position, pcm->taken);
     uint64_t end = pcm->written + octets;
-    bool continues = pcm->written % size == offset && end - pcm->taken <= size;
+    bool continues = pcm->written % size == offset && end - lap <= size;
     if (!continues) {
-        /* A rewind, or the write that an underrun interrupted, sent again: what counts is where
-         * it lies ahead of the sink. */
-        uint32_t ahead = (uint32_t)((offset + (uint64_t)octets + size - pcm->taken % size) % size);
-        end = pcm->taken + (ahead || !octets ? ahead : size);
+        /* A rewind, or the write that an underrun interrupted, sent again. What the sink has is
+         * not taken back. */
+        uint32_t ahead = (uint32_t)((offset + (uint64_t)octets + size - lap % size) % size);
+        end = larger(lap + (ahead || !octets ? ahead : size), pcm->taken);
     }
     pcm->written = end;
 }
@@ -87,7 +90,7 @@ void xn_pcm_take(struct xn_pcm *pcm, void *to, uint32_t octets) {
 }
 
 static uint64_t clock_position(const struct xn_pcm *pcm, int64_t now_usec) {
-    return pcm->clock_octets + xn_pcm_usec_to_octets(pcm, now_usec - pcm->clock_usec);
+    return pcm->clock_octets + octets_in(pcm, now_usec - pcm->clock_usec);
 }
 
 /* The frontend has not taken note for half a lap: the clock stands still until it does, or its
@@ -113,7 +116,7 @@ void xn_pcm_advance_playback(struct xn_pcm *pcm, int64_t now_usec, const uint64_
     if (target >= limit) {
         target = limit;
         set_clock(pcm, limit, now_usec);
-        if (starved && limit > pcm->position) pcm->report_now = true;
+        if (starved && limit > pcm->position) pcm->report_now = pcm->config.period_octets != 0;
     }
     pcm->position = larger(pcm->position, target);
     if (discard) pcm->taken = larger(pcm->taken, smaller(pcm->position, pcm->written));
@@ -141,13 +144,14 @@ uint32_t xn_pcm_capture(struct xn_pcm *pcm, const void *from, uint32_t octets, i
         memset(pcm->buffer, pcm->config.silence_octet, count - first);
     }
     pcm->position += count;
-    set_clock(pcm, pcm->position, now_usec);
+    /* Silence follows the clock: to set it each time would lose a part of a frame each time. */
+    if (from || count < octets) set_clock(pcm, pcm->position, now_usec);
     return count;
 }
 
 uint32_t xn_pcm_capture_due(const struct xn_pcm *pcm, int64_t now_usec) {
     uint64_t due = clock_position(pcm, now_usec);
-    return due > pcm->position ? (uint32_t)(due - pcm->position) : 0;
+    return due > pcm->position ? (uint32_t)smaller(due - pcm->position, UINT32_MAX / 2) : 0;
 }
 
 uint32_t xn_pcm_report_octets(const struct xn_pcm *pcm) {
@@ -158,7 +162,9 @@ uint32_t xn_pcm_report_octets(const struct xn_pcm *pcm) {
 uint64_t xn_pcm_report(const struct xn_pcm *pcm) {
     if (!pcm->config.period_octets) return 0;
     uint64_t moved = pcm->position - pcm->reported;
-    if (moved == 0 || (moved < xn_pcm_report_octets(pcm) && !pcm->report_now)) return 0;
+    /* Who looks that often looks a little early at times: the next look would be too late. */
+    uint32_t enough = xn_pcm_report_octets(pcm) / 4 * 3;
+    if (moved == 0 || (moved < enough && !pcm->report_now)) return 0;
     /* A frontend takes it modulo its buffer: a whole lap would look like standing still. */
     return pcm->reported +
            smaller(moved, pcm->config.buffer_octets - pcm->config.frame_octets);

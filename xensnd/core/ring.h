@@ -25,14 +25,19 @@ struct xn_backend_ring {
     struct xn_ring_page *page;
     uint32_t req_cons; /* requests taken */
     uint32_t rsp_prod; /* responses published */
+    bool pipelined;    /* the frontend has had two requests under way at once */
 };
 
 /* Goes on where the page stands: a new connection starts at 0, a take-over in the middle. */
 void xn_backend_ring_attach(struct xn_backend_ring *ring, void *page);
 
-/* Takes a copy of the next request. 1: taken. 0: none, and the frontend will notify at the next
- * one. -EPROTO: the frontend claims more requests than the ring has slots. */
+/* Takes a copy of the next request. 1: taken. 0: none. -EPROTO: the frontend claims more requests
+ * than the ring has slots. */
 int xn_backend_ring_take(struct xn_backend_ring *ring, struct xn_packet *request);
+
+/* Asks to be notified of the next request. True: one is there already, and none will be notified.
+ * A backend that does not ask looks by itself. */
+bool xn_backend_ring_ask(struct xn_backend_ring *ring);
 
 /* Publishes the response to a request taken before. The caller notifies, always: Linux leaves a
  * stale rsp_event behind when it misses a response, and would never be told again. */
