@@ -260,10 +260,21 @@ class Stream:
             self._buffer.close()
         self._buffer = self._open = self._decision = None
         self._state = StreamState.CLOSED
-        self._say(
+        event = guest_event(
             EventKind.STREAM_CLOSED,
-            f"{self.direction} {self.name} closed after {stats.position_octets} octets",
+            self._guest.name,
+            self._guest.domid,
+            f"{self.direction} {self.name} closed: {stats.octets} octets, "
+            f"{stats.discarded_octets} on the clock alone, starved {stats.starved} times",
         )
+        event.fields.update(
+            XENSND_DIRECTION=self.direction.value,
+            XENSND_OCTETS=stats.octets,
+            XENSND_DISCARDED_OCTETS=stats.discarded_octets,
+            XENSND_STARVED=stats.starved,
+            XENSND_STALLED=stats.stalled,
+        )
+        self._services.record(event)
 
     # Permission
 
