@@ -265,13 +265,13 @@ class Stream:
             self._guest.name,
             self._guest.domid,
             f"{self.direction} {self.name} closed: {stats.octets} octets, "
-            f"{stats.discarded_octets} on the clock alone, starved {stats.starved} times",
+            f"{stats.discarded_octets} on the clock alone, {stats.gaps} gaps",
         )
         event.fields.update(
             XENSND_DIRECTION=self.direction.value,
             XENSND_OCTETS=stats.octets,
             XENSND_DISCARDED_OCTETS=stats.discarded_octets,
-            XENSND_STARVED=stats.starved,
+            XENSND_GAPS=stats.gaps,
             XENSND_STALLED=stats.stalled,
         )
         self._services.record(event)

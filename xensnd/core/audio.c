@@ -14,7 +14,8 @@ struct xn_audio {
     bool running;
     bool pumping; /* `supply` may look at the ring, whose requests want the pump again */
     bool orphan; /* freed, and only still here to play its rest */
-    uint32_t underflows;
+    bool dry; /* the server has played all it had */
+    uint32_t gaps;
     char *name, *device;
     pa_proplist *properties;
     pa_sample_spec spec;
@@ -64,6 +65,8 @@ static bool hand_over(struct xn_audio *audio, size_t wanted) {
             return false;
         }
         if (pa_stream_write(audio->stream, to, octets, NULL, 0, PA_SEEK_RELATIVE) < 0) return false;
+        audio->gaps += audio->dry;
+        audio->dry = false;
         wanted -= octets;
     }
     return true;
@@ -101,7 +104,8 @@ static void on_read(pa_stream *stream, size_t octets, void *data) {
 
 static void on_underflow(pa_stream *stream, void *data) {
     (void)stream;
-    ((struct xn_audio *)data)->underflows++;
+    struct xn_audio *audio = data;
+    audio->dry = audio->running;
 }
 
 static void on_stream_state(pa_stream *stream, void *data) {
@@ -250,7 +254,7 @@ void xn_audio_start(struct xn_audio *audio) {
 }
 
 void xn_audio_stop(struct xn_audio *audio, bool drain) {
-    audio->running = false;
+    audio->running = audio->dry = false;
     if (!xn_audio_is_ready(audio)) return;
     if (drain && audio->playback) {
         if (!audio->drain) audio->drain = pa_stream_drain(audio->stream, on_drained, audio);
@@ -269,7 +273,7 @@ bool xn_audio_latency_usec(struct xn_audio *audio, int64_t *latency_usec) {
     return true;
 }
 
-uint32_t xn_audio_underflows(const struct xn_audio *audio) { return audio->underflows; }
+uint32_t xn_audio_gaps(const struct xn_audio *audio) { return audio->gaps; }
 
 void xn_audio_set_rate(struct xn_audio *audio, uint32_t rate_hz) {
     if (xn_audio_is_ready(audio))

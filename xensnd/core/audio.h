@@ -58,8 +58,8 @@ void xn_audio_stop(struct xn_audio *audio, bool drain);
 /* Playback: how long until a sample written now is heard. False: not known yet. */
 bool xn_audio_latency_usec(struct xn_audio *audio, int64_t *latency_usec);
 
-/* How often the server ran dry. */
-uint32_t xn_audio_underflows(const struct xn_audio *audio);
+/* Playback: how often the server ran dry and sound came after it: gaps that could be heard. */
+uint32_t xn_audio_gaps(const struct xn_audio *audio);
 
 void xn_audio_set_rate(struct xn_audio *audio, uint32_t rate_hz);
 

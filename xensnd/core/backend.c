@@ -271,7 +271,6 @@ static uint32_t supply(void *owner, void *to, uint32_t octets) {
     serve(backend);
     if (!pcm->buffer) return 0;
     uint32_t available = xn_pcm_available(pcm);
-    if (available == 0) backend->stats.starved++;
     uint32_t count = octets < available ? octets : available;
     count -= count % pcm->config.frame_octets;
     xn_pcm_take(pcm, to, count);
@@ -335,6 +334,7 @@ bool xn_backend_attach_audio(struct xn_backend *backend, struct xn_client *clien
 
 static void release_audio(struct xn_backend *backend, bool drain) {
     if (!backend->audio) return;
+    backend->stats.gaps += xn_audio_gaps(backend->audio);
     xn_audio_free(backend->audio, drain);
     backend->audio = NULL;
     backend->stalled = false;
@@ -427,6 +427,7 @@ void xn_backend_open_pcm(struct xn_backend *backend, const struct xn_pcm_config 
                          void *buffer) {
     xn_engine_lock(backend->engine);
     xn_pcm_open(&backend->pcm, config, buffer);
+    memset(&backend->stats, 0, sizeof backend->stats);
     xn_engine_unlock(backend->engine);
 }
 
@@ -475,7 +476,7 @@ void xn_backend_stats(struct xn_backend *backend, struct xn_backend_stats *stats
     stats->buffered_octets = backend->playback ? xn_pcm_available(&backend->pcm) : 0;
     stats->server_latency_usec = -1;
     if (backend->audio) {
-        stats->server_underflows = xn_audio_underflows(backend->audio);
+        stats->gaps += xn_audio_gaps(backend->audio);
         if (xn_audio_latency_usec(backend->audio, &latency_usec))
             stats->server_latency_usec = latency_usec;
     }

@@ -24,16 +24,15 @@ enum xn_violation {
     XN_VIOLATION_STORM,      /* notified without end */
 };
 
-struct xn_backend_stats {
+struct xn_backend_stats { /* since the PCM was opened */
     uint64_t requests;
     uint64_t refused;  /* READ and WRITE outside the buffer, or without one */
     uint64_t octets;   /* moved between the guest's buffer and the audio server */
     uint64_t discarded_octets; /* playback: gone with the clock; capture: silence made up */
     uint64_t position_octets;
     uint64_t buffered_octets; /* playback: written, not yet at the server */
-    uint32_t starved;         /* playback: times that the server asked and nothing was there */
-    uint32_t stalled;         /* times that the server did not ask for too long */
-    uint32_t server_underflows;
+    uint32_t gaps;    /* playback: times that the guest was late and it could be heard */
+    uint32_t stalled; /* times that the server did not ask for too long */
     int64_t server_latency_usec; /* -1: not known */
 };
 

@@ -21,7 +21,7 @@ class Violation(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class BackendStats:
-    """Counts since the stream was connected. For playback `discarded_octets` went with the clock,
+    """Counts since the PCM was opened. For playback `discarded_octets` went with the clock,
     for capture it is silence that was made up."""
 
     requests: int
@@ -30,9 +30,8 @@ class BackendStats:
     discarded_octets: int
     position_octets: int
     buffered_octets: int
-    starved: int
+    gaps: int
     stalled: int
-    server_underflows: int
     server_latency_usec: int  # -1: not known
 
 
