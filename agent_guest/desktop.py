@@ -30,6 +30,10 @@ SOURCE = "xensnd_microphone"
 PIPE_DEVICE = {Direction.PLAYBACK: f"{SINK}.monitor", Direction.CAPTURE: CAPTURE_SINK}
 
 
+# pulsectl's PulseDisconnected is none of its PulseErrors.
+_TROUBLE = (pulsectl.PulseError, pulsectl.PulseDisconnected)
+
+
 def _null_sink(name: str, description: str, rate_hz: int, options: str = "") -> tuple[str, str]:
     return (
         "module-null-sink",
@@ -82,13 +86,13 @@ class Desktop:
         self._events.event_listen_stop()
         self._listener.join(timeout=1)
         for module in reversed(self._modules):
-            with contextlib.suppress(pulsectl.PulseError):
+            with contextlib.suppress(*_TROUBLE):
                 self._pulse.module_unload(module)
         self._disconnect()
 
     def _disconnect(self) -> None:
         for connection in (self._events, self._pulse):
-            with contextlib.suppress(pulsectl.PulseError):
+            with contextlib.suppress(*_TROUBLE):
                 connection.close()
 
     def is_wanted(self, direction: Direction) -> bool:
@@ -130,7 +134,7 @@ class Desktop:
         return next((device.index for device in devices if device.name == name), None)
 
     def _listen(self) -> None:
-        with contextlib.suppress(pulsectl.PulseError):
+        with contextlib.suppress(*_TROUBLE):
             self._events.event_listen()
             return  # told to stop
         self._wake(self.lost)
@@ -144,7 +148,7 @@ class Desktop:
     def _reporting(self) -> Iterator[None]:
         try:
             yield
-        except pulsectl.PulseError as error:
+        except _TROUBLE as error:
             raise AudioUnavailable(
                 f"audio server {self._server or 'of this session'}: {error or 'not there'}"
             ) from None
