@@ -16,6 +16,7 @@ from xensnd.transport.factory import open_transport
 from .agent import Agent, Settings
 from .audit import open_audit
 from .limits import DEFAULT_LATENCY_USEC, Limits
+from .supervisor import supervise
 
 DEFAULT_POLICY = Path("/etc/xensnd/policy.d")
 
@@ -76,6 +77,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not 1 <= options.latency <= 2000:
         parser.error(f"--latency {options.latency:g}: give 1 to 2000 milliseconds")
     logging.basicConfig(level=logging.INFO, format="xensnd-dom0: %(message)s", stream=sys.stderr)
+    return supervise(lambda: _work(options))
+
+
+def _work(options: argparse.Namespace) -> int:
     try:
         asyncio.run(_run(options))
     except XensndError as error:

@@ -30,6 +30,7 @@ from xensnd.transport.interface import Store
 
 from .events import EventKind, Priority, guest_event
 from .mixer import Guest, GuestMixer
+from .record import StreamRecord
 from .stream import Services, Stream
 
 log = logging.getLogger("xensnd-dom0")
@@ -134,9 +135,13 @@ class Device:
 
     def close(self, *, forget: bool) -> None:
         """`forget`: its nodes are gone. Otherwise the states stay, for a later agent to go on."""
-        self._end_streams(quietly=not forget)
         if forget:
+            self._end_streams()
             self._store.unwatch(f"{self.path.frontend}/state", self.path.backend)
+            return
+        for stream in self._streams:
+            stream.leave()
+        self._streams.clear()
 
     # The handshake
 
@@ -148,6 +153,8 @@ class Device:
             self._phase = self._connect()
             if self._phase is BackendPhase.ANSWERED:
                 self._phase = BackendPhase.CONNECTED
+                for stream in self._streams:
+                    stream.adopt()
                 self._say(EventKind.DEVICE_CONNECTED, f"device {self.path.devid} taken over")
             else:
                 self._enter(self._phase)
@@ -196,10 +203,22 @@ class Device:
         for pcm in parse_card(nodes).pcms:
             for config in pcm.streams:
                 name = f"{pcm.index}/{config.index}"
-                rings = parse_rings(_below(nodes, name))
                 self._streams.append(
-                    Stream(self._services, self.guest, self._mixer, name, config, rings)
+                    Stream(
+                        self._services,
+                        self.guest,
+                        self._mixer,
+                        name,
+                        config,
+                        parse_rings(_below(nodes, name)),
+                        self._record(name),
+                    )
                 )
+
+    def _record(self, stream: str) -> StreamRecord:
+        directory = self._services.transport.runtime_directory / "streams"
+        name = f"{self.guest.domid}-{self.path.devid}-{stream.replace('/', '-')}"
+        return StreamRecord(directory / name, self.guest.uuid)
 
     def _read_card_nodes(self) -> dict[str, str]:
         """Everything below the frontend's directory, within bounds: relative path to value."""
@@ -223,10 +242,10 @@ class Device:
                     directories.append((path, depth + 1))
         return nodes
 
-    def _end_streams(self, *, quietly: bool = False) -> None:
+    def _end_streams(self) -> None:
         for stream in self._streams:
             stream.close()
-        if self._streams and not quietly:
+        if self._streams:
             self._say(EventKind.DEVICE_DISCONNECTED, f"device {self.path.devid} disconnected")
         self._streams.clear()
 

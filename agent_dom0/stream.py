@@ -44,6 +44,7 @@ from .events import Event, EventKind, Priority, decision_event, guest_event
 from .limits import Limits, answer_query, check_open
 from .mixer import Guest, GuestMixer, stream_config
 from .permission import Permission
+from .record import StreamRecord
 
 # A guest may get this many requests wrong while its device is connected; then it is closed.
 FAULTS_MAX = 64
@@ -105,6 +106,16 @@ def connect(transport: Transport, domid: int, rings: StreamRings) -> Connection:
     return Connection(ring, event_page, requests, events)
 
 
+def _pcm_config(request: Open, frame_octets: int) -> PcmConfig:
+    return PcmConfig(
+        rate_hz=request.rate_hz,
+        frame_octets=frame_octets,
+        buffer_octets=request.buffer_octets,
+        period_octets=request.period_octets,
+        silence_octet=request.sample_format.silence[0],
+    )
+
+
 class Stream:
     """`name` is where it stands in the card, such as "0/1"."""
 
@@ -116,6 +127,7 @@ class Stream:
         name: str,
         config: StreamConfig,
         rings: StreamRings,
+        record: StreamRecord,
     ) -> None:
         self.name = name
         self.direction = config.direction
@@ -129,6 +141,7 @@ class Stream:
         self._buffer: Pages | None = None
         self._faults = 0
         self._connection = connect(services.transport, guest.domid, rings)
+        self._record = record
         self._core = BackendStream(
             services.engine,
             playback=config.direction is Direction.PLAYBACK,
@@ -136,6 +149,7 @@ class Stream:
             event_address=self._connection.event_page.address,
             requests=self._connection.requests.fds,
             events=self._connection.events.fds,
+            pcm_address=record.pcm_address,
         )
 
     # What the agent asks of it
@@ -164,7 +178,42 @@ class Stream:
     def close(self) -> None:
         self._close_pcm()
         self._core.close()
+        self._record.close(keep=False)
         self._connection.close()
+
+    def leave(self) -> None:
+        """Ends here, not for the guest: the next agent takes the stream over where it stands."""
+        self._mixer.leave(self)
+        self._core.close()
+        self._record.close(keep=True)
+        if self._buffer is not None:
+            self._buffer.close()
+        self._connection.close()
+
+    def adopt(self) -> None:
+        """Takes over what an agent before us had open."""
+        recorded = self._record.load()
+        if recorded is None:
+            return
+        request, running = recorded
+        try:
+            frame_octets = check_open(request, self._config, self._services.limits)
+            self._buffer = self._map_buffer(request)
+        except (RemoteProtocolError, TransportLost):
+            # The guest gave up meanwhile, and its pages are its own again.
+            self._record.clear()
+            return
+        if not self._core.adopt_pcm(_pcm_config(request, frame_octets), self._buffer.address):
+            self._buffer.close()
+            self._buffer = None
+            self._record.clear()
+            return
+        self._open = request
+        self._state = StreamState.RUNNING if running else StreamState.PREPARED
+        self._say(EventKind.STREAM_TAKEN_OVER, f"{self.direction} {self.name} taken over")
+        self._apply(self._decide())
+        if running:
+            self._core.start()
 
     # Requests
 
@@ -203,7 +252,10 @@ class Stream:
 
     def _trigger(self, event: StreamEvent) -> None:
         self._state = next_stream_state(self._state, event)
-        if self._state is StreamState.RUNNING:
+        running = self._state is StreamState.RUNNING
+        if self._open is not None:
+            self._record.save(self._open, running=running)
+        if running:
             self._core.start()
         else:
             self._core.stop()
@@ -214,15 +266,10 @@ class Stream:
         self._close_pcm()
         self._buffer = self._map_buffer(request)
         self._core.open_pcm(
-            PcmConfig(
-                rate_hz=request.rate_hz,
-                frame_octets=frame_octets,
-                buffer_octets=request.buffer_octets,
-                period_octets=request.period_octets,
-                silence_octet=request.sample_format.silence[0],
-            ),
+            _pcm_config(request, frame_octets),
             self._buffer.address,
         )
+        self._record.save(request, running=False)
         self._state = state
         self._open = request
         self._say(
@@ -254,6 +301,7 @@ class Stream:
         if self._open is None:
             return
         stats = self._core.stats()
+        self._record.clear()
         self._mixer.leave(self)
         self._core.close_pcm()
         if self._buffer is not None:

@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.measure import Cost, Lateness, cost, lateness, proportional_kib
+from bench.measure import Cost, Lateness, children, cost, lateness, proportional_kib
 from tests.agents import Dom0
 from tests.local_machine import LocalMachine
 from tests.pulse_server import SINK, PulseServer
@@ -90,7 +90,8 @@ def bench_agent(directory: Path, probe: Path, streams: int, options: argparse.Na
             running(*guest, str(options.latency), str(written), *names),
         ):
             dom0.await_event("decision", count=streams, seconds=30)
-            return measure(streams, options.seconds, [dom0.process.pid], (written, heard))
+            pids = [dom0.process.pid, *children(dom0.process.pid)]
+            return measure(streams, options.seconds, pids, (written, heard))
 
 
 def bench_bare(directory: Path, probe: Path, streams: int, options: argparse.Namespace) -> Run:

@@ -38,6 +38,10 @@ def cost(pids: Iterable[int]) -> Cost:
     return Cost(cpu_ns / 1e9, switches, interpreter)
 
 
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
 def proportional_kib(pids: Iterable[int]) -> int:
     return sum(_field(Path(f"/proc/{pid}/smaps_rollup"), "Pss") for pid in pids)
 

@@ -8,13 +8,14 @@ stream each, in either role.
 from __future__ import annotations
 
 from .audio import AudioClient, AudioStreamConfig, ClientState
-from .backend import BackendStats, BackendStream, Violation
+from .backend import PCM_STATE_OCTETS, BackendStats, BackendStream, Violation
 from .directory import build_directory, walk_directory
 from .engine import Engine
 from .frontend import FrontendStats, FrontendStream
 from .pcm import PcmConfig
 
 __all__ = [
+    "PCM_STATE_OCTETS",
     "AudioClient",
     "AudioStreamConfig",
     "BackendStats",

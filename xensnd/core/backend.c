@@ -47,7 +47,7 @@ struct xn_backend {
     bool more_requests; /* than were served in one go */
     enum xn_violation violation;
 
-    struct xn_pcm pcm;
+    struct xn_pcm own_pcm, *pcm; /* elsewhere if it is to outlive this process */
     struct xn_audio *audio;
     bool stalled;
     bool hungry; /* the audio server wants more than there was */
@@ -71,10 +71,10 @@ static void violate(struct xn_backend *backend, enum xn_violation violation) {
 static void report(struct xn_backend *backend) {
     bool told = false;
     uint64_t position;
-    if (!backend->pcm.buffer) return;
-    while ((position = xn_pcm_report(&backend->pcm)) != 0) {
+    if (!backend->pcm->buffer) return;
+    while ((position = xn_pcm_report(backend->pcm)) != 0) {
         if (xn_event_writer_position(&backend->events, position) < 0) break;
-        xn_pcm_reported(&backend->pcm, position);
+        xn_pcm_reported(backend->pcm, position);
         told = true;
     }
     if (told) xn_channel_notify(&backend->events_channel);
@@ -84,21 +84,21 @@ static void report(struct xn_backend *backend) {
 
 static int64_t tick_usec(const struct xn_backend *backend) {
     int64_t usec = TICK_MAX_USEC;
-    if (backend->pcm.config.period_octets)
-        usec = xn_pcm_octets_to_usec(&backend->pcm, xn_pcm_report_octets(&backend->pcm));
+    if (backend->pcm->config.period_octets)
+        usec = xn_pcm_octets_to_usec(backend->pcm, xn_pcm_report_octets(backend->pcm));
     if (usec < TICK_MIN_USEC) return TICK_MIN_USEC;
     return usec < TICK_MAX_USEC ? usec : TICK_MAX_USEC;
 }
 
 static int64_t stall_usec(const struct xn_backend *backend) {
-    int64_t half = xn_pcm_octets_to_usec(&backend->pcm, backend->pcm.config.buffer_octets) / 2;
+    int64_t half = xn_pcm_octets_to_usec(backend->pcm, backend->pcm->config.buffer_octets) / 2;
     return half > STALL_MIN_USEC ? half : STALL_MIN_USEC;
 }
 
 static void watch_for_stall(struct xn_backend *backend, int64_t now_usec) {
     if (!backend->audio || backend->stalled) return;
     /* A server that wants nothing while nothing is there has not stalled. */
-    if (backend->playback && xn_pcm_available(&backend->pcm) == 0 &&
+    if (backend->playback && xn_pcm_available(backend->pcm) == 0 &&
         !xn_audio_has_failed(backend->audio))
         backend->progress_usec = now_usec;
     if (now_usec - backend->progress_usec <= stall_usec(backend)) return;
@@ -107,7 +107,7 @@ static void watch_for_stall(struct xn_backend *backend, int64_t now_usec) {
 }
 
 static void advance_playback(struct xn_backend *backend, int64_t now_usec) {
-    struct xn_pcm *pcm = &backend->pcm;
+    struct xn_pcm *pcm = backend->pcm;
     int64_t latency_usec;
     if (!backend->audio || backend->stalled) {
         uint64_t before = pcm->taken;
@@ -124,9 +124,9 @@ static void advance_playback(struct xn_backend *backend, int64_t now_usec) {
 
 static void advance_capture(struct xn_backend *backend, int64_t now_usec) {
     if (backend->audio && !backend->stalled) return; /* the server's data is the clock */
-    uint32_t due = xn_pcm_capture_due(&backend->pcm, now_usec);
+    uint32_t due = xn_pcm_capture_due(backend->pcm, now_usec);
     backend->stats.discarded_octets +=
-        xn_pcm_capture(&backend->pcm, NULL, due, now_usec);
+        xn_pcm_capture(backend->pcm, NULL, due, now_usec);
 }
 
 static void advance(struct xn_backend *backend, int64_t now_usec) {
@@ -140,13 +140,13 @@ static void advance(struct xn_backend *backend, int64_t now_usec) {
 
 /* Whether the audio server's requests drive this playback. */
 static bool is_fed(const struct xn_backend *backend) {
-    return backend->playback && backend->audio && backend->pcm.running && !backend->stalled &&
+    return backend->playback && backend->audio && backend->pcm->running && !backend->stalled &&
            !backend->hungry;
 }
 
 static void schedule(struct xn_backend *backend, int64_t now_usec) {
     int64_t due_usec = XN_NEVER;
-    if (backend->pcm.running || backend->pcm.report_now) {
+    if (backend->pcm->running || backend->pcm->report_now) {
         /* All streams of one period tick together, on a grid of their own. */
         int64_t step = tick_usec(backend);
         due_usec = (now_usec / step + 1) * step;
@@ -163,10 +163,10 @@ static void schedule(struct xn_backend *backend, int64_t now_usec) {
 /* ---- the ring ------------------------------------------------------------------------------- */
 
 static int32_t transfer(struct xn_backend *backend, struct xn_transfer transfer) {
-    struct xn_pcm *pcm = &backend->pcm;
+    struct xn_pcm *pcm = backend->pcm;
     bool right_way = transfer.operation == (backend->playback ? XN_OP_WRITE : XN_OP_READ);
     if (!pcm->buffer || !right_way || !xn_pcm_in_buffer(pcm, transfer.offset, transfer.octets) ||
-        transfer.octets % pcm->config.frame_octets) {
+        transfer.offset % pcm->config.frame_octets || transfer.octets % pcm->config.frame_octets) {
         backend->stats.refused++;
         return STATUS_EINVAL;
     }
@@ -214,7 +214,7 @@ static void serve(struct xn_backend *backend) {
     }
     if (answered) {
         xn_channel_notify(&backend->requests_channel);
-        if (backend->audio && backend->pcm.running && !backend->stalled)
+        if (backend->audio && backend->pcm->running && !backend->stalled)
             xn_audio_pump(backend->audio);
     }
 }
@@ -254,7 +254,7 @@ static void on_tick(void *owner, int64_t now_usec) {
     struct xn_backend *backend = owner;
     end_window(backend, now_usec);
     serve(backend);
-    if (backend->pcm.running)
+    if (backend->pcm->running)
         advance(backend, now_usec);
     else
         report(backend);
@@ -265,7 +265,7 @@ static void on_tick(void *owner, int64_t now_usec) {
 
 static uint32_t supply(void *owner, void *to, uint32_t octets) {
     struct xn_backend *backend = owner;
-    struct xn_pcm *pcm = &backend->pcm;
+    struct xn_pcm *pcm = backend->pcm;
     backend->progress_usec = xn_now_usec();
     backend->stalled = false;
     serve(backend);
@@ -281,7 +281,7 @@ static uint32_t supply(void *owner, void *to, uint32_t octets) {
 static void settled(void *owner, bool satisfied) {
     struct xn_backend *backend = owner;
     backend->hungry = !satisfied;
-    if (!backend->pcm.running) return;
+    if (!backend->pcm->running) return;
     /* The positions that follow from what was taken tell the frontend how much to write. */
     int64_t now_usec = xn_now_usec();
     advance(backend, now_usec);
@@ -291,12 +291,12 @@ static void settled(void *owner, bool satisfied) {
 
 static void consume(void *owner, const void *from, uint32_t octets) {
     struct xn_backend *backend = owner;
-    if (!backend->pcm.buffer || !backend->pcm.running) return;
+    if (!backend->pcm->buffer || !backend->pcm->running) return;
     int64_t now_usec = xn_now_usec();
     backend->progress_usec = now_usec;
     backend->stalled = false;
     while (octets > 0) {
-        uint32_t count = xn_pcm_capture(&backend->pcm, from, octets, now_usec);
+        uint32_t count = xn_pcm_capture(backend->pcm, from, octets, now_usec);
         if (count == 0) break; /* the frontend does not keep up: an overrun, as in hardware */
         backend->stats.octets += count;
         octets -= count;
@@ -325,9 +325,9 @@ bool xn_backend_attach_audio(struct xn_backend *backend, struct xn_client *clien
     int64_t now_usec = xn_now_usec();
     backend->stalled = false;
     backend->progress_usec = now_usec;
-    if (backend->playback) xn_pcm_rewind_to_position(&backend->pcm);
+    if (backend->playback) xn_pcm_rewind_to_position(backend->pcm);
     backend->audio = xn_audio_new(client, config, &end, error);
-    if (backend->audio && backend->pcm.running) xn_audio_start(backend->audio);
+    if (backend->audio && backend->pcm->running) xn_audio_start(backend->audio);
     xn_engine_unlock(backend->engine);
     return backend->audio != NULL;
 }
@@ -343,7 +343,7 @@ static void release_audio(struct xn_backend *backend, bool drain) {
 void xn_backend_detach_audio(struct xn_backend *backend) {
     xn_engine_lock(backend->engine);
     release_audio(backend, false);
-    xn_pcm_hold(&backend->pcm, xn_now_usec());
+    xn_pcm_hold(backend->pcm, xn_now_usec());
     xn_engine_unlock(backend->engine);
 }
 
@@ -366,11 +366,13 @@ uint32_t xn_backend_audio_index(struct xn_backend *backend) {
 
 struct xn_backend *xn_backend_new(struct xn_engine *engine, bool playback, void *ring_page,
                                   void *event_page, const struct xn_channel *requests,
-                                  const struct xn_channel *events) {
+                                  const struct xn_channel *events, struct xn_pcm *pcm) {
     struct xn_backend *backend = calloc(1, sizeof *backend);
     if (!backend) return NULL;
     backend->engine = engine;
     backend->playback = playback;
+    backend->pcm = pcm ? pcm : &backend->own_pcm;
+    backend->pcm->buffer = NULL; /* of another process, if of any */
     backend->requests_channel = *requests;
     backend->events_channel = *events;
     backend->tick = (struct xn_task){.run = on_tick, .owner = backend};
@@ -426,17 +428,30 @@ void xn_backend_answer(struct xn_backend *backend, const uint8_t response[64]) {
 void xn_backend_open_pcm(struct xn_backend *backend, const struct xn_pcm_config *config,
                          void *buffer) {
     xn_engine_lock(backend->engine);
-    xn_pcm_open(&backend->pcm, config, buffer);
+    xn_pcm_open(backend->pcm, config, buffer);
     memset(&backend->stats, 0, sizeof backend->stats);
     xn_engine_unlock(backend->engine);
+}
+
+bool xn_backend_adopt_pcm(struct xn_backend *backend, const struct xn_pcm_config *config,
+                          void *buffer) {
+    xn_engine_lock(backend->engine);
+    bool adopted = xn_pcm_adopt(backend->pcm, config, buffer, xn_now_usec());
+    if (adopted) {
+        /* The other process may have published without notifying. */
+        xn_channel_notify(&backend->requests_channel);
+        xn_channel_notify(&backend->events_channel);
+    }
+    xn_engine_unlock(backend->engine);
+    return adopted;
 }
 
 void xn_backend_close_pcm(struct xn_backend *backend) {
     xn_engine_lock(backend->engine);
     report(backend); /* no event may come after this: a closed PCM would find it at its next open */
-    release_audio(backend, xn_pcm_available(&backend->pcm) == 0);
-    xn_pcm_close(&backend->pcm);
-    backend->pcm.report_now = false;
+    release_audio(backend, xn_pcm_available(backend->pcm) == 0);
+    xn_pcm_close(backend->pcm);
+    backend->pcm->report_now = false;
     schedule(backend, xn_now_usec());
     serve(backend); /* and so ask to be notified */
     xn_engine_unlock(backend->engine);
@@ -444,9 +459,9 @@ void xn_backend_close_pcm(struct xn_backend *backend) {
 
 void xn_backend_start(struct xn_backend *backend) {
     xn_engine_lock(backend->engine);
-    if (backend->pcm.buffer && !backend->pcm.running) {
+    if (backend->pcm->buffer && !backend->pcm->running) {
         int64_t now_usec = xn_now_usec();
-        xn_pcm_start(&backend->pcm, now_usec);
+        xn_pcm_start(backend->pcm, now_usec);
         backend->progress_usec = now_usec;
         backend->stalled = false;
         if (backend->audio) xn_audio_start(backend->audio);
@@ -457,10 +472,10 @@ void xn_backend_start(struct xn_backend *backend) {
 
 void xn_backend_stop(struct xn_backend *backend) {
     xn_engine_lock(backend->engine);
-    if (backend->pcm.buffer && backend->pcm.running) {
-        bool all_taken = xn_pcm_available(&backend->pcm) == 0;
+    if (backend->pcm->buffer && backend->pcm->running) {
+        bool all_taken = xn_pcm_available(backend->pcm) == 0;
         if (backend->audio) xn_audio_stop(backend->audio, all_taken);
-        xn_pcm_stop(&backend->pcm);
+        xn_pcm_stop(backend->pcm);
         report(backend);
         schedule(backend, xn_now_usec());
         serve(backend); /* and so ask to be notified */
@@ -472,8 +487,8 @@ void xn_backend_stats(struct xn_backend *backend, struct xn_backend_stats *stats
     xn_engine_lock(backend->engine);
     int64_t latency_usec;
     *stats = backend->stats;
-    stats->position_octets = backend->pcm.position;
-    stats->buffered_octets = backend->playback ? xn_pcm_available(&backend->pcm) : 0;
+    stats->position_octets = backend->pcm->position;
+    stats->buffered_octets = backend->playback ? xn_pcm_available(backend->pcm) : 0;
     stats->server_latency_usec = -1;
     if (backend->audio) {
         stats->gaps += xn_audio_gaps(backend->audio);

@@ -36,10 +36,12 @@ struct xn_backend_stats { /* since the PCM was opened */
     int64_t server_latency_usec; /* -1: not known */
 };
 
-/* Serves from now on. The pages stay mapped until xn_backend_free(). NULL: no memory. */
+/* Serves from now on. The pages stay mapped until xn_backend_free(). `pcm`: where the PCM's
+ * positions are kept, so that another process can go on with them; NULL: nowhere else.
+ * Returns NULL if there is no memory. */
 struct xn_backend *xn_backend_new(struct xn_engine *engine, bool playback, void *ring_page,
                                   void *event_page, const struct xn_channel *requests,
-                                  const struct xn_channel *events);
+                                  const struct xn_channel *events, struct xn_pcm *pcm);
 
 /* After this nothing touches the pages, the channels or the PCM's buffer. */
 void xn_backend_free(struct xn_backend *backend);
@@ -55,6 +57,12 @@ void xn_backend_answer(struct xn_backend *backend, const uint8_t response[64]);
 /* `buffer` is shared with the frontend and stays mapped until xn_backend_close_pcm(). */
 void xn_backend_open_pcm(struct xn_backend *backend, const struct xn_pcm_config *config,
                          void *buffer);
+
+/* Goes on with a PCM that another process had open, where its positions stand; what that process
+ * had given to the audio server and was not heard is given again. False: the positions are none
+ * of such a PCM. */
+bool xn_backend_adopt_pcm(struct xn_backend *backend, const struct xn_pcm_config *config,
+                          void *buffer);
 
 /* After this nothing touches the PCM's buffer. */
 void xn_backend_close_pcm(struct xn_backend *backend);

@@ -12,6 +12,8 @@ from .audio import AudioClient, AudioStreamConfig, text
 from .engine import Channel, Engine, channel_struct
 from .pcm import PcmConfig
 
+PCM_STATE_OCTETS = int(ffi.sizeof("struct xn_pcm"))
+
 
 class Violation(IntEnum):
     NONE = lib.XN_NO_VIOLATION
@@ -36,7 +38,11 @@ class BackendStats:
 
 
 class BackendStream:
-    """Pages and channels stay valid until close(), the PCM's buffer until close_pcm()."""
+    """Pages and channels stay valid until close(), the PCM's buffer until close_pcm().
+
+    `pcm_address`: PCM_STATE_OCTETS of memory where an open PCM's positions are kept, so that
+    another process can adopt it; 0: nowhere.
+    """
 
     def __init__(
         self,
@@ -47,6 +53,7 @@ class BackendStream:
         event_address: int,
         requests: Channel,
         events: Channel,
+        pcm_address: int = 0,
     ) -> None:
         self.handle: Any = lib.xn_backend_new(
             engine.handle,
@@ -55,6 +62,7 @@ class BackendStream:
             ffi.cast("void *", event_address),
             channel_struct(requests),
             channel_struct(events),
+            ffi.cast("struct xn_pcm *", pcm_address),
         )
         if self.handle == ffi.NULL:
             raise MemoryError
@@ -73,6 +81,11 @@ class BackendStream:
 
     def open_pcm(self, config: PcmConfig, buffer_address: int) -> None:
         lib.xn_backend_open_pcm(self.handle, config.struct(), ffi.cast("void *", buffer_address))
+
+    def adopt_pcm(self, config: PcmConfig, buffer_address: int) -> bool:
+        """Goes on where another process left off; False: what it left is no such PCM."""
+        buffer = ffi.cast("void *", buffer_address)
+        return bool(lib.xn_backend_adopt_pcm(self.handle, config.struct(), buffer))
 
     def close_pcm(self) -> None:
         lib.xn_backend_close_pcm(self.handle)

@@ -50,6 +50,7 @@ struct xn_pcm_config {
     uint32_t rate_hz; uint32_t frame_octets; uint32_t buffer_octets; uint32_t period_octets;
     uint8_t silence_octet;
 };
+struct xn_pcm { ...; };
 
 /* audio.h */
 struct xn_audio_config {
@@ -69,12 +70,14 @@ struct xn_backend_stats {
     int64_t server_latency_usec;
 };
 struct xn_backend *xn_backend_new(struct xn_engine *, bool playback, void *ring_page,
-    void *event_page, const struct xn_channel *requests, const struct xn_channel *events);
+    void *event_page, const struct xn_channel *requests, const struct xn_channel *events,
+    struct xn_pcm *pcm);
 void xn_backend_free(struct xn_backend *);
 enum xn_violation xn_backend_violation(struct xn_backend *);
 bool xn_backend_next_request(struct xn_backend *, uint8_t *request);
 void xn_backend_answer(struct xn_backend *, const uint8_t *response);
 void xn_backend_open_pcm(struct xn_backend *, const struct xn_pcm_config *, void *buffer);
+bool xn_backend_adopt_pcm(struct xn_backend *, const struct xn_pcm_config *, void *buffer);
 void xn_backend_close_pcm(struct xn_backend *);
 void xn_backend_start(struct xn_backend *);
 void xn_backend_stop(struct xn_backend *);

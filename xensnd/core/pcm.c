@@ -21,6 +21,30 @@ static uint64_t octets_in(const struct xn_pcm *pcm, int64_t usec) {
     return (uint64_t)usec * pcm->config.rate_hz / 1000000u * pcm->config.frame_octets;
 }
 
+static void set_clock(struct xn_pcm *pcm, uint64_t octets, int64_t now_usec) {
+    pcm->clock_octets = octets;
+    pcm->clock_usec = now_usec;
+}
+
+static bool same_config(const struct xn_pcm_config *a, const struct xn_pcm_config *b) {
+    return a->rate_hz == b->rate_hz && a->frame_octets == b->frame_octets &&
+           a->buffer_octets == b->buffer_octets && a->period_octets == b->period_octets &&
+           a->silence_octet == b->silence_octet;
+}
+
+bool xn_pcm_adopt(struct xn_pcm *pcm, const struct xn_pcm_config *config, void *buffer,
+                  int64_t now_usec) {
+    uint64_t size = config->buffer_octets;
+    if (!same_config(&pcm->config, config)) return false;
+    if (pcm->reported > pcm->position || pcm->position - pcm->reported > 2 * size) return false;
+    if (pcm->taken > pcm->written || pcm->written > pcm->position + size) return false;
+    pcm->buffer = buffer;
+    pcm->running = false;
+    xn_pcm_rewind_to_position(pcm);
+    set_clock(pcm, pcm->position, now_usec);
+    return true;
+}
+
 uint32_t xn_pcm_usec_to_octets(const struct xn_pcm *pcm, int64_t usec) {
     return (uint32_t)smaller(octets_in(pcm, usec), UINT32_MAX / 2);
 }
@@ -47,11 +71,6 @@ void xn_pcm_copy_in(struct xn_pcm *pcm, uint64_t position, const void *from, uin
     memcpy(pcm->buffer, (const uint8_t *)from + first, octets - first);
 }
 
-static void set_clock(struct xn_pcm *pcm, uint64_t octets, int64_t now_usec) {
-    pcm->clock_octets = octets;
-    pcm->clock_usec = now_usec;
-}
-
 void xn_pcm_start(struct xn_pcm *pcm, int64_t now_usec) {
     pcm->running = true;
     set_clock(pcm, pcm->position, now_usec);
@@ -67,16 +86,18 @@ void xn_pcm_stop(struct xn_pcm *pcm) {
 
 void xn_pcm_wrote(struct xn_pcm *pcm, uint32_t offset, uint32_t octets) {
     uint32_t size = pcm->config.buffer_octets;
-    /* A frontend writes up to a lap ahead of the position: so we know which lap it means. */
-    uint64_t lap = smaller(pcm->position, pcm->taken);
     uint64_t end = pcm->written + octets;
-    bool continues = pcm->written % size == offset && end - lap <= size;
+    bool continues = pcm->written % size == offset && end <= pcm->position + size;
     if (!continues) {
-        /* A rewind, or the write that an underrun interrupted, sent again. What the sink has is
-         * not taken back. */
-        uint32_t ahead = (uint32_t)((offset + (uint64_t)octets + size - lap % size) % size);
-        end = larger(lap + (ahead || !octets ? ahead : size), pcm->taken);
+        /* A rewind, or the write that an underrun interrupted, sent again. A frontend writes up to
+         * a lap ahead of the position: that tells which lap it means. What the sink has is not
+         * taken back. */
+        uint32_t into_lap = (uint32_t)(pcm->position % size);
+        uint32_t ahead = (uint32_t)((offset + (uint64_t)octets + size - into_lap) % size);
+        end = larger(pcm->position + (ahead || !octets ? ahead : size), pcm->taken);
     }
+    /* After an underrun the position is ahead of the sink: what came too late is written over. */
+    if (end - pcm->taken > size) pcm->taken = end - size;
     pcm->written = end;
 }
 

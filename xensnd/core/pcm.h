@@ -41,6 +41,11 @@ struct xn_pcm {
 void xn_pcm_open(struct xn_pcm *pcm, const struct xn_pcm_config *config, void *buffer);
 void xn_pcm_close(struct xn_pcm *pcm);
 
+/* Goes on with positions that another process has left. False: they are none of such a PCM. It
+ * stands until it is started, and then goes on from where it stood: the outage did not happen. */
+bool xn_pcm_adopt(struct xn_pcm *pcm, const struct xn_pcm_config *config, void *buffer,
+                  int64_t now_usec);
+
 uint32_t xn_pcm_usec_to_octets(const struct xn_pcm *pcm, int64_t usec);
 int64_t xn_pcm_octets_to_usec(const struct xn_pcm *pcm, uint64_t octets);
 

@@ -1,0 +1,89 @@
+"""The agent dies while guests play and record, and the next one goes on where it stood."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+from tests.agents import Dom0, Guest, eventually
+from tests.local_machine import LocalMachine
+from tests.pulse_server import PulseServer, noise
+
+POLICY = 'version: 1\nrules:\n  - guest: "*"\n    playback: allow\n    capture: allow\n'
+
+
+def worker(dom0: Dom0) -> int:
+    """The process that does the work, below the one that waits for its end."""
+    assert dom0.process is not None
+    pid = dom0.process.pid
+    children = Path(f"/proc/{pid}/task/{pid}/children")
+    found = eventually(lambda: children.read_text().split())
+    return int(found[0])
+
+
+def kill_worker(dom0: Dom0) -> None:
+    """And waits until the next one has taken over."""
+    killed = worker(dom0)
+    before = len(dom0.events("stream_taken_over"))
+    os.kill(killed, signal.SIGKILL)
+    dom0.await_event("stream_taken_over", count=before + 1)
+    assert worker(dom0) != killed
+
+
+def test_a_killed_agent_loses_no_frame_of_a_guest_that_plays(
+    work: Guest, dom0: Dom0, pulse: PulseServer
+) -> None:
+    played = noise(6)
+    with pulse.listening() as ears, work.start("play", "-", stdin=[played]) as playing:
+        ears.listen_until(lambda heard: played[: 4 * 48000] in heard)
+        kill_worker(dom0)
+        ears.listen_until(lambda heard: played[4 * 48000 * 3 : 4 * 48000 * 3 + 4096] in heard)
+        kill_worker(dom0)
+        assert playing.ended().status == 0
+        heard = ears.listen_until(lambda heard: played[-4096:] in heard)
+    assert pieces_cover(played, heard)
+
+
+def pieces_cover(played: bytes, heard: bytes, piece: int = 4 * 480) -> bool:
+    """Each 10 ms of what was played was heard, though some of it twice: what the server had when
+    the agent died is given to it again."""
+    return all(played[at : at + piece] in heard for at in range(0, len(played), piece))
+
+
+def test_a_killed_agent_leaves_a_recording_guest_its_microphone(
+    work: Guest, dom0: Dom0, pulse: PulseServer, tmp_path: Path
+) -> None:
+    spoken = noise(8)
+    file = tmp_path / "recorded.raw"
+    with (
+        pulse.microphone(spoken),
+        work.start("record", "-", "--seconds=4") as recording,
+    ):
+        recording.listen_until(lambda heard: len(heard.strip(b"\0")) > 4 * 48000)
+        kill_worker(dom0)
+        assert recording.ended().status == 0
+    file.write_bytes(recording.heard)
+    assert len(recording.heard) == 4 * 4 * 48000
+    assert recording.heard[-4096:] in spoken
+
+
+def test_an_agent_that_is_stopped_and_started_again_takes_over_too(
+    work: Guest, dom0: Dom0, pulse: PulseServer
+) -> None:
+    """As an upgrade does it; the guest's buffer is 200 ms, so it waits for a while."""
+    played = noise(5)
+    with pulse.listening() as ears, work.start("play", "-", stdin=[played]) as playing:
+        ears.listen_until(lambda heard: played[: 4 * 48000] in heard)
+        assert dom0.stop() == 0
+        dom0.start()
+        dom0.await_event("stream_taken_over", guest="work", domid=work.domid)
+        assert playing.ended().status == 0
+        heard = ears.listen_until(lambda heard: played[-4096:] in heard)
+    assert pieces_cover(played, heard)
+
+
+def test_records_go_with_their_streams(work: Guest, dom0: Dom0, machine: LocalMachine) -> None:
+    assert work.run("play", "-", stdin=noise(0.2)).status == 0
+    dom0.await_event("device_disconnected", guest="work", domid=work.domid)
+    assert eventually(lambda: list((machine.directory / "dom0" / "streams").iterdir()) == [])
