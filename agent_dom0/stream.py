@@ -26,13 +26,17 @@ from xensnd.sndif.packets import (
     Close,
     HwParamQuery,
     Open,
+    Read,
     Request,
     Response,
+    Span,
     Status,
     Trigger,
     TriggerRequest,
+    Write,
     decode_request,
     encode_response,
+    operation_of,
     peek_request,
 )
 from xensnd.sndif.params import HwParams
@@ -42,6 +46,7 @@ from xensnd.transport.interface import EventChannel, Pages, Transport
 
 from .events import Event, EventKind, Priority, decision_event, guest_event
 from .limits import Limits, answer_query, check_open
+from .loudness import Loudness
 from .mixer import Guest, GuestMixer, stream_config
 from .permission import Permission
 from .record import StreamRecord
@@ -139,6 +144,7 @@ class Stream:
         self._open: Open | None = None
         self._decision: Decision | None = None
         self._buffer: Pages | None = None
+        self._loudness: Loudness | None = None
         self._faults = 0
         self._connection = connect(services.transport, guest.domid, rings)
         self._record = record
@@ -209,6 +215,7 @@ class Stream:
             self._record.clear()
             return
         self._open = request
+        self._loudness = Loudness(self._core, request.channels)
         self._state = StreamState.RUNNING if running else StreamState.PREPARED
         self._say(EventKind.STREAM_TAKEN_OVER, f"{self.direction} {self.name} taken over")
         self._apply(self._decide())
@@ -246,8 +253,12 @@ class Stream:
                 self._close_pcm()
             case TriggerRequest(trigger):
                 self._trigger(_TRIGGERS[trigger])
-            case _:
-                raise NotImplementedError
+            case Read() | Write():
+                raise NotImplementedError  # the core answers these
+            case Span():
+                if self._loudness is None:
+                    raise RemoteProtocolError(f"{operation_of(request).name} before OPEN")
+                self._loudness.serve(request)
         return None
 
     def _trigger(self, event: StreamEvent) -> None:
@@ -272,6 +283,7 @@ class Stream:
         self._record.save(request, running=False)
         self._state = state
         self._open = request
+        self._loudness = Loudness(self._core, request.channels)
         self._say(
             EventKind.STREAM_OPENED,
             f"{self.direction} {self.name} opened: {request.sample_format.wire_name} "
@@ -293,8 +305,8 @@ class Stream:
 
         count = buffer_pages(request.buffer_octets)
         refs = walk_directory(map_page, request.directory_ref, count)
-        # Only what is recorded is written by us.
-        return transport.map_pages(domid, refs, writable=self.direction is Direction.CAPTURE)
+        # Written by us: what is recorded, and the answer to GET_VOLUME.
+        return transport.map_pages(domid, refs, writable=True)
 
     def _close_pcm(self) -> None:
         """Ends the open PCM, if there is one. When it returns, the guest may free its pages."""
@@ -306,7 +318,7 @@ class Stream:
         self._core.close_pcm()
         if self._buffer is not None:
             self._buffer.close()
-        self._buffer = self._open = self._decision = None
+        self._buffer = self._open = self._decision = self._loudness = None
         self._state = StreamState.CLOSED
         event = guest_event(
             EventKind.STREAM_CLOSED,
@@ -359,6 +371,9 @@ class Stream:
                 latency_usec=self._services.limits.latency_usec,
             ),
         )
+
+        if self._loudness is not None:
+            self._loudness.apply_again()
 
     def detach(self) -> None:
         self._core.detach_audio()

@@ -54,6 +54,13 @@ def _seconds(text: str) -> float:
     raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds")
 
 
+def _decibels(text: str) -> float:
+    with contextlib.suppress(ValueError):
+        if -200 <= float(text) <= 0:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is no number of decibels from -200 to 0")
+
+
 def _add_sound(parser: argparse.ArgumentParser, when: str) -> None:
     parser.add_argument(
         "--format",
@@ -98,6 +105,12 @@ def _parser() -> argparse.ArgumentParser:
     playing = commands.add_parser("play", help="play a WAV file, or raw samples from '-'")
     playing.add_argument("file", metavar="FILE")
     _add_sound(playing, "of raw samples")
+    playing.add_argument(
+        "--volume",
+        type=_decibels,
+        metavar="DB",
+        help="how loud dom0's mixer is to play it, such as -6; 0 is all of it",
+    )
 
     recording = commands.add_parser("record", help="record a WAV file, or raw samples to '-'")
     recording.add_argument("file", metavar="FILE")
@@ -140,7 +153,7 @@ async def _play(options: argparse.Namespace) -> None:
     source = open_source(options.file, Sound(options.format, options.rate, options.channels))
     with contextlib.closing(source):
         async with _card(options) as card:
-            await play(card, source)
+            await play(card, source, options.volume)
 
 
 async def _record(options: argparse.Namespace) -> None:

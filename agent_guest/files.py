@@ -39,12 +39,14 @@ async def choose_size(pcm: Pcm, sound: Sound, buffer_seconds: float = BUFFER_SEC
     return BufferSize(frames - frames % max(period, 1) or frames, period)
 
 
-async def play(card: Card, source: Source) -> int:
-    """Until the last octet was heard. Returns octets."""
+async def play(card: Card, source: Source, volume_db: float | None = None) -> int:
+    """Until the last octet was heard. Returns octets. `volume_db` is for dom0's mixer to mind."""
     pcm = card.stream(Direction.PLAYBACK)
     sound = source.sound
     size = await choose_size(pcm, sound)
     await pcm.open(sound, size)
+    if volume_db is not None:
+        await pcm.set_volume([round(volume_db * 1000)] * sound.channels)
     half = size.buffer_frames // 2 * sound.frame_octets
     started = False
     total = 0

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import ctypes
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from xensnd.core import (
@@ -20,15 +21,22 @@ from xensnd.sndif.formats import SampleFormat, format_mask
 from xensnd.sndif.layout import PAGE_OCTETS, buffer_pages, directory_pages
 from xensnd.sndif.packets import (
     Close,
+    GetVolume,
     HwParamQuery,
+    Mute,
     Open,
     Request,
     Response,
+    SetVolume,
     Status,
     Trigger,
     TriggerRequest,
+    Unmute,
     decode_response,
+    decode_volumes,
+    encode_mutes,
     encode_request,
+    encode_volumes,
     operation_of,
 )
 from xensnd.sndif.params import HwParams, Interval
@@ -164,6 +172,35 @@ class Pcm:
         self._core.close_pcm()
         await self._ask(Close())
         self._free_buffer()
+
+    # Volume
+
+    async def set_volume(self, milli_db: Sequence[int]) -> None:
+        """Each channel's, in 0.001 dB, at most 0."""
+        await self._ask(SetVolume(*self._put(encode_volumes(milli_db))))
+
+    async def volume(self, channels: int) -> tuple[int, ...]:
+        offset, octets = self._put(encode_volumes((0,) * channels))
+        await self._ask(GetVolume(offset, octets))
+        address = self._buffer[0].address + offset
+        return decode_volumes(ctypes.string_at(address, octets), channels)
+
+    async def mute(self, channels: Sequence[bool]) -> None:
+        """Mutes the channels that are marked; the others stay as they are."""
+        await self._ask(Mute(*self._put(encode_mutes(channels))))
+
+    async def unmute(self, channels: Sequence[bool]) -> None:
+        await self._ask(Unmute(*self._put(encode_mutes(channels))))
+
+    def _put(self, values: bytes) -> tuple[int, int]:
+        """Offset and octets of where they lie now."""
+        offset = self._core.scratch(len(values))
+        if offset is None:
+            raise RemoteProtocolError(
+                "no room for volumes among the samples, try again"
+            )
+        ctypes.memmove(self._buffer[0].address + offset, values, len(values))
+        return offset, len(values)
 
     # Samples
 

@@ -105,12 +105,22 @@ def open_sink(name: str, sound: Sound) -> Sink:
         raise UsageError(f"{name}: {_reason(error)}; give a place that can be written") from None
 
     def write(data: bytes) -> None:
+        if sound.sample_format is SampleFormat.S24_LE:
+            data = _upper_24_bits(data)
         try:
             file.buffer_write(data, dtype=dtype)
         except (OSError, library.LibsndfileError) as error:
             raise UsageError(f"{name}: {_reason(error)}; what came before is kept") from None
 
     return Sink(write, file.close)
+
+
+def _upper_24_bits(data: bytes) -> bytes:
+    """S24_LE has its 24 bits in the lower part of 32, libsndfile wants them in the upper one."""
+    samples = bytearray(len(data))
+    for place in range(3):
+        samples[place + 1 :: 4] = data[place::4]
+    return bytes(samples)
 
 
 def _whole_frames(stream: BinaryIO, frame_octets: int) -> Callable[[int], bytes]:

@@ -16,6 +16,7 @@ struct xn_audio {
     bool orphan; /* freed, and only still here to play its rest */
     bool dry; /* the server has played all it had */
     uint32_t gaps;
+    struct xn_volume volume;
     char *name, *device;
     pa_proplist *properties;
     pa_sample_spec spec;
@@ -26,6 +27,7 @@ struct xn_audio {
 
 static void destroy(struct xn_audio *audio) {
     xn_client_unlisten(audio->client, &audio->listener);
+    xn_volume_done(&audio->volume);
     if (audio->drain) {
         pa_operation_cancel(audio->drain);
         pa_operation_unref(audio->drain);
@@ -115,6 +117,7 @@ static void on_stream_state(pa_stream *stream, void *data) {
         if (!PA_STREAM_IS_GOOD(state)) destroy(audio);
         return;
     }
+    if (state == PA_STREAM_READY) xn_volume_ready(&audio->volume, pa_stream_get_index(stream));
     if (state == PA_STREAM_READY && audio->running) {
         xn_audio_pump(audio);
         set_corked(audio, false);
@@ -153,6 +156,11 @@ static void connect_stream(struct xn_audio *audio) {
 static void on_client_changed(void *owner) {
     struct xn_audio *audio = owner;
     connect_stream(audio);
+}
+
+static void on_stream_changed(void *owner, bool playback, uint32_t index) {
+    struct xn_audio *audio = owner;
+    if (playback == audio->playback) xn_volume_changed(&audio->volume, index);
 }
 
 static void set_attributes(struct xn_audio *audio, const struct xn_audio_config *config) {
@@ -196,7 +204,9 @@ struct xn_audio *xn_audio_new(struct xn_client *client, const struct xn_audio_co
     audio->device = config->device ? strdup(config->device) : NULL;
     audio->properties = xn_proplist(config->properties);
     set_attributes(audio, config);
-    audio->listener = (struct xn_client_listener){.changed = on_client_changed, .owner = audio};
+    audio->listener = (struct xn_client_listener){
+        .changed = on_client_changed, .stream_changed = on_stream_changed, .owner = audio};
+    xn_volume_init(&audio->volume, client, config->playback, (uint8_t)config->channels);
     xn_client_listen(client, &audio->listener);
     connect_stream(audio);
     return audio;
@@ -274,6 +284,8 @@ bool xn_audio_latency_usec(struct xn_audio *audio, int64_t *latency_usec) {
 }
 
 uint32_t xn_audio_gaps(const struct xn_audio *audio) { return audio->gaps; }
+
+struct xn_volume *xn_audio_volume(struct xn_audio *audio) { return &audio->volume; }
 
 void xn_audio_set_rate(struct xn_audio *audio, uint32_t rate_hz) {
     if (xn_audio_is_ready(audio))

@@ -7,6 +7,7 @@
 #define XENSND_AUDIO_H
 
 #include "client.h"
+#include "volume.h"
 
 struct xn_audio;
 
@@ -60,6 +61,9 @@ bool xn_audio_latency_usec(struct xn_audio *audio, int64_t *latency_usec);
 
 /* Playback: how often the server ran dry and sound came after it: gaps that could be heard. */
 uint32_t xn_audio_gaps(const struct xn_audio *audio);
+
+/* Its volume at the server's mixer, for as long as the stream is there. */
+struct xn_volume *xn_audio_volume(struct xn_audio *audio);
 
 void xn_audio_set_rate(struct xn_audio *audio, uint32_t rate_hz);
 

@@ -355,6 +355,37 @@ bool xn_backend_audio_failed(struct xn_backend *backend, const char **error) {
     return failed;
 }
 
+bool xn_backend_peek(struct xn_backend *backend, uint32_t offset, void *to, uint32_t octets) {
+    xn_engine_lock(backend->engine);
+    bool inside = backend->pcm->buffer && xn_pcm_in_buffer(backend->pcm, offset, octets);
+    if (inside) memcpy(to, backend->pcm->buffer + offset, octets);
+    xn_engine_unlock(backend->engine);
+    return inside;
+}
+
+bool xn_backend_poke(struct xn_backend *backend, uint32_t offset, const void *from,
+                     uint32_t octets) {
+    xn_engine_lock(backend->engine);
+    bool inside = backend->pcm->buffer && xn_pcm_in_buffer(backend->pcm, offset, octets);
+    if (inside) memcpy(backend->pcm->buffer + offset, from, octets);
+    xn_engine_unlock(backend->engine);
+    return inside;
+}
+
+void xn_backend_set_volume(struct xn_backend *backend, const int32_t *milli_db,
+                           const uint8_t *muted) {
+    xn_engine_lock(backend->engine);
+    if (backend->audio) xn_volume_set(xn_audio_volume(backend->audio), milli_db, muted);
+    xn_engine_unlock(backend->engine);
+}
+
+bool xn_backend_get_volume(struct xn_backend *backend, int32_t *milli_db) {
+    xn_engine_lock(backend->engine);
+    bool known = backend->audio && xn_volume_get(xn_audio_volume(backend->audio), milli_db);
+    xn_engine_unlock(backend->engine);
+    return known;
+}
+
 uint32_t xn_backend_audio_index(struct xn_backend *backend) {
     xn_engine_lock(backend->engine);
     uint32_t index = backend->audio ? xn_audio_index(backend->audio) : UINT32_MAX;
@@ -372,7 +403,7 @@ struct xn_backend *xn_backend_new(struct xn_engine *engine, bool playback, void 
     backend->engine = engine;
     backend->playback = playback;
     backend->pcm = pcm ? pcm : &backend->own_pcm;
-    backend->pcm->buffer = NULL; /* of another process, if of any */
+    xn_pcm_close(backend->pcm); /* another process had it open, if any */
     backend->requests_channel = *requests;
     backend->events_channel = *events;
     backend->tick = (struct xn_task){.run = on_tick, .owner = backend};

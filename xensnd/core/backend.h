@@ -80,6 +80,16 @@ void xn_backend_detach_audio(struct xn_backend *backend);
 /* *error is NULL unless the stream at the server failed. */
 bool xn_backend_audio_failed(struct xn_backend *backend, const char **error);
 
+/* Copies out of, or into, the open PCM's buffer. False: the span is not in it. */
+bool xn_backend_peek(struct xn_backend *backend, uint32_t offset, void *to, uint32_t octets);
+bool xn_backend_poke(struct xn_backend *backend, uint32_t offset, const void *from,
+                     uint32_t octets);
+
+/* The volume of the stream at the audio server, a value for each channel: see volume.h. */
+void xn_backend_set_volume(struct xn_backend *backend, const int32_t *milli_db,
+                           const uint8_t *muted);
+bool xn_backend_get_volume(struct xn_backend *backend, int32_t *milli_db);
+
 uint32_t xn_backend_audio_index(struct xn_backend *backend);
 void xn_backend_stats(struct xn_backend *backend, struct xn_backend_stats *stats);
 

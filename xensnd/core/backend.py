@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from enum import IntEnum
 from typing import Any
 
-from ..errors import AudioUnavailable
+from ..errors import AudioUnavailable, RemoteProtocolError
 from ._core import ffi, lib
 from .audio import AudioClient, AudioStreamConfig, text
 from .engine import Channel, Engine, channel_struct
@@ -105,6 +106,26 @@ class BackendStream:
 
     def detach_audio(self) -> None:
         lib.xn_backend_detach_audio(self.handle)
+
+    def peek(self, offset: int, octets: int) -> bytes:
+        """A copy out of the PCM's buffer: untrusted."""
+        data = ffi.new("uint8_t[]", octets)
+        if not lib.xn_backend_peek(self.handle, offset, data, octets):
+            raise RemoteProtocolError(f"octets {offset}+{octets} are not in the buffer")
+        return bytes(ffi.buffer(data))
+
+    def poke(self, offset: int, data: bytes) -> None:
+        if not lib.xn_backend_poke(self.handle, offset, data, len(data)):
+            raise RemoteProtocolError(f"octets {offset}+{len(data)} are not in the buffer")
+
+    def set_volume(self, milli_db: Sequence[int], muted: Sequence[bool]) -> None:
+        """A value for each channel, at most 0 dB; nothing happens while there is no audio."""
+        lib.xn_backend_set_volume(self.handle, list(milli_db), list(map(bool, muted)))
+
+    def volume(self, channels: int) -> tuple[int, ...] | None:
+        """Each channel's, in 0.001 dB, as the mixer has it; None: not known."""
+        values = ffi.new("int32_t[]", channels)
+        return tuple(values) if lib.xn_backend_get_volume(self.handle, values) else None
 
     @property
     def audio_error(self) -> str | None:

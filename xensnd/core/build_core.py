@@ -21,6 +21,7 @@ SOURCES = [
     "page_directory.c",
     "pcm.c",
     "ring.c",
+    "volume.c",
 ]
 
 DECLARATIONS = """
@@ -85,6 +86,10 @@ bool xn_backend_attach_audio(struct xn_backend *, struct xn_client *,
     const struct xn_audio_config *, const char **error);
 void xn_backend_detach_audio(struct xn_backend *);
 bool xn_backend_audio_failed(struct xn_backend *, const char **error);
+bool xn_backend_peek(struct xn_backend *, uint32_t offset, void *to, uint32_t octets);
+bool xn_backend_poke(struct xn_backend *, uint32_t offset, const void *from, uint32_t octets);
+void xn_backend_set_volume(struct xn_backend *, const int32_t *milli_db, const uint8_t *muted);
+bool xn_backend_get_volume(struct xn_backend *, int32_t *milli_db);
 uint32_t xn_backend_audio_index(struct xn_backend *);
 void xn_backend_stats(struct xn_backend *, struct xn_backend_stats *);
 
@@ -104,6 +109,7 @@ void xn_frontend_close_pcm(struct xn_frontend *);
 void xn_frontend_set_running(struct xn_frontend *, bool running);
 uint32_t xn_frontend_write(struct xn_frontend *, const void *from, uint32_t octets);
 uint32_t xn_frontend_read(struct xn_frontend *, void *to, uint32_t octets);
+int64_t xn_frontend_scratch(struct xn_frontend *, uint32_t octets);
 void xn_frontend_await_room(struct xn_frontend *, uint32_t octets);
 void xn_frontend_await_fill(struct xn_frontend *, uint32_t octets);
 void xn_frontend_await_position(struct xn_frontend *, uint64_t position);
@@ -126,6 +132,6 @@ ffi.set_source(
     depends=[f"xensnd/core/{header.name}" for header in sorted(HERE.glob("*.h"))],
     include_dirs=["xensnd/core"],
     define_macros=[("_GNU_SOURCE", None)],
-    libraries=["pulse"],
+    libraries=["pulse", "m"],
     extra_compile_args=["-std=c11", "-Wall"],
 )

@@ -422,6 +422,21 @@ void xn_frontend_set_running(struct xn_frontend *frontend, bool running) {
     xn_engine_unlock(frontend->engine);
 }
 
+int64_t xn_frontend_scratch(struct xn_frontend *frontend, uint32_t octets) {
+    int64_t result = -EAGAIN;
+    xn_engine_lock(frontend->engine);
+    if (frontend->pcm.buffer && room(frontend) / 2 >= octets) {
+        /* The end of what is free: the samples that are written next come there last. */
+        uint32_t size = frontend->pcm.config.buffer_octets;
+        uint64_t busy = frontend->playback ? frontend->pcm.position : frontend->moved;
+        uint32_t end = (uint32_t)(busy % size);
+        if (end == 0) end = size;
+        if (end >= octets) result = end - octets;
+    }
+    xn_engine_unlock(frontend->engine);
+    return result;
+}
+
 void xn_frontend_await_room(struct xn_frontend *frontend, uint32_t octets) {
     xn_engine_lock(frontend->engine);
     frontend->awaited_room = octets;

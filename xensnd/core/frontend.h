@@ -52,6 +52,10 @@ uint32_t xn_frontend_write(struct xn_frontend *frontend, const void *from, uint3
 /* Copies what has been captured, in whole frames. Returns octets. */
 uint32_t xn_frontend_read(struct xn_frontend *frontend, void *to, uint32_t octets);
 
+/* A part of the buffer that is free for so many octets of something else than samples, such as
+ * volumes, and stays so for longest. Its offset, or -EAGAIN: there is none now. */
+int64_t xn_frontend_scratch(struct xn_frontend *frontend, uint32_t octets);
+
 /* Each wakes Python once: when so many octets can be written; when so many are between the two
  * sides (playback: not heard yet; capture: not read yet); when the position has come so far. */
 void xn_frontend_await_room(struct xn_frontend *frontend, uint32_t octets);

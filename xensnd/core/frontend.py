@@ -80,6 +80,11 @@ class FrontendStream:
         data = ffi.new("uint8_t[]", octets)
         return bytes(ffi.buffer(data, int(lib.xn_frontend_read(self.handle, data, octets))))
 
+    def scratch(self, octets: int) -> int | None:
+        """The offset of a part of the buffer that is free for something else than samples."""
+        offset = int(lib.xn_frontend_scratch(self.handle, octets))
+        return offset if offset >= 0 else None
+
     def await_room(self, octets: int) -> None:
         """The engine wakes Python once when so many octets can be written."""
         lib.xn_frontend_await_room(self.handle, octets)

@@ -1,0 +1,114 @@
+#include "volume.h"
+
+#include <math.h>
+#include <string.h>
+
+/* What the wire says for silence, -200 dB: PulseAudio's own is minus infinity. */
+#define SILENCE_MILLI_DB (-200000)
+
+void xn_volume_init(struct xn_volume *volume, struct xn_client *client, bool playback,
+                    uint8_t channels) {
+    memset(volume, 0, sizeof *volume);
+    volume->client = client;
+    volume->playback = playback;
+    volume->index = UINT32_MAX;
+    volume->channels = channels;
+}
+
+static void forget_query(struct xn_volume *volume) {
+    if (!volume->query) return;
+    pa_operation_cancel(volume->query);
+    pa_operation_unref(volume->query);
+    volume->query = NULL;
+}
+
+void xn_volume_done(struct xn_volume *volume) { forget_query(volume); }
+
+static void ignore(pa_operation *operation) {
+    if (operation) pa_operation_unref(operation);
+}
+
+static void apply(struct xn_volume *volume) {
+    pa_context *context = xn_client_context(volume->client);
+    if (volume->index == UINT32_MAX || volume->wanted.channels == 0) return;
+    if (volume->playback)
+        ignore(pa_context_set_sink_input_volume(context, volume->index, &volume->wanted, NULL,
+                                                NULL));
+    else
+        ignore(pa_context_set_source_output_volume(context, volume->index, &volume->wanted, NULL,
+                                                   NULL));
+    /* A person's mute stays as long as the guest says nothing of it. */
+    if (!volume->mute_is_wanted) return;
+    if (volume->playback)
+        ignore(pa_context_set_sink_input_mute(context, volume->index, volume->wanted_mute, NULL,
+                                              NULL));
+    else
+        ignore(pa_context_set_source_output_mute(context, volume->index, volume->wanted_mute, NULL,
+                                                 NULL));
+}
+
+static void on_sink_input(pa_context *context, const pa_sink_input_info *info, int end,
+                          void *data) {
+    (void)context;
+    struct xn_volume *volume = data;
+    if (end == 0 && info->has_volume) volume->actual = info->volume;
+}
+
+static void on_source_output(pa_context *context, const pa_source_output_info *info, int end,
+                             void *data) {
+    (void)context;
+    struct xn_volume *volume = data;
+    if (end == 0 && info->has_volume) volume->actual = info->volume;
+}
+
+static void ask(struct xn_volume *volume) {
+    pa_context *context = xn_client_context(volume->client);
+    forget_query(volume);
+    if (volume->playback)
+        volume->query =
+            pa_context_get_sink_input_info(context, volume->index, on_sink_input, volume);
+    else
+        volume->query =
+            pa_context_get_source_output_info(context, volume->index, on_source_output, volume);
+}
+
+void xn_volume_ready(struct xn_volume *volume, uint32_t index) {
+    volume->index = index;
+    apply(volume);
+    ask(volume);
+}
+
+void xn_volume_changed(struct xn_volume *volume, uint32_t index) {
+    if (volume->index == index) ask(volume);
+}
+
+void xn_volume_set(struct xn_volume *volume, const int32_t *milli_db, const uint8_t *muted) {
+    bool all_muted = true, any_muted = false;
+    pa_cvolume_init(&volume->wanted);
+    volume->wanted.channels = volume->channels;
+    for (uint8_t i = 0; i < volume->channels; i++) {
+        pa_volume_t loud = pa_sw_volume_from_dB(milli_db[i] / 1000.0);
+        if (loud > PA_VOLUME_NORM) loud = PA_VOLUME_NORM;
+        volume->wanted.values[i] = loud;
+        all_muted = all_muted && muted[i];
+        any_muted = any_muted || muted[i];
+    }
+    if (any_muted && !all_muted)
+        for (uint8_t i = 0; i < volume->channels; i++)
+            if (muted[i]) volume->wanted.values[i] = PA_VOLUME_MUTED;
+    volume->mute_is_wanted = volume->mute_is_wanted || any_muted;
+    volume->wanted_mute = all_muted;
+    volume->actual = volume->wanted;
+    apply(volume);
+}
+
+bool xn_volume_get(const struct xn_volume *volume, int32_t *milli_db) {
+    if (volume->actual.channels != volume->channels) return false;
+    for (uint8_t i = 0; i < volume->channels; i++) {
+        double decibels = pa_sw_volume_to_dB(volume->actual.values[i]);
+        milli_db[i] = isinf(decibels) || decibels < SILENCE_MILLI_DB / 1000.0
+                          ? SILENCE_MILLI_DB
+                          : (int32_t)lround(decibels * 1000.0);
+    }
+    return true;
+}
