@@ -150,11 +150,9 @@ class Device:
         self._phase = backend_phase(own, self._frontend)
         if self._phase is BackendPhase.CONNECTED:
             # Left by an agent that ended. Renegotiating would crash a stock driver that plays.
-            self._phase = self._connect()
+            self._phase = self._connect(adopt=True)
             if self._phase is BackendPhase.ANSWERED:
                 self._phase = BackendPhase.CONNECTED
-                for stream in self._streams:
-                    stream.adopt()
                 self._say(EventKind.DEVICE_CONNECTED, f"device {self.path.devid} taken over")
             else:
                 self._enter(self._phase)
@@ -184,7 +182,7 @@ class Device:
         if self._read(f"{self.path.backend}/frontend-id") is not None:
             self._store.write(f"{self.path.backend}/state", str(int(phase.xenbus_state)))
 
-    def _connect(self) -> BackendPhase:
+    def _connect(self, *, adopt: bool = False) -> BackendPhase:
         self._end_streams()
         try:
             if self._comes_too_often():
@@ -193,6 +191,8 @@ class Device:
                 )
             self._connections.append(time.monotonic())
             self._make_streams()
+            for stream in self._streams:
+                stream.begin(adopt=adopt)
         except RemoteProtocolError as error:
             self._violated(str(error))
             return BackendPhase.CLOSED

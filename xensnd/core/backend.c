@@ -413,10 +413,21 @@ struct xn_backend *xn_backend_new(struct xn_engine *engine, bool playback, void 
     pa_mainloop_api *api = xn_engine_api(engine);
     backend->requests_io =
         api->io_new(api, requests->wait_fd, PA_IO_EVENT_INPUT, on_request, backend);
+    api->io_enable(backend->requests_io, PA_IO_EVENT_NULL);
     xn_engine_add_task(engine, &backend->tick);
-    serve(backend); /* and so ask to be notified */
     xn_engine_unlock(engine);
     return backend;
+}
+
+void xn_backend_begin(struct xn_backend *backend, bool succeeds) {
+    xn_engine_lock(backend->engine);
+    xn_engine_api(backend->engine)->io_enable(backend->requests_io, PA_IO_EVENT_INPUT);
+    serve(backend); /* and so ask to be notified */
+    if (succeeds) {
+        xn_channel_notify(&backend->requests_channel);
+        xn_channel_notify(&backend->events_channel);
+    }
+    xn_engine_unlock(backend->engine);
 }
 
 void xn_backend_free(struct xn_backend *backend) {
@@ -468,11 +479,6 @@ bool xn_backend_adopt_pcm(struct xn_backend *backend, const struct xn_pcm_config
                           void *buffer) {
     xn_engine_lock(backend->engine);
     bool adopted = xn_pcm_adopt(backend->pcm, config, buffer, xn_now_usec());
-    if (adopted) {
-        /* The other process may have published without notifying. */
-        xn_channel_notify(&backend->requests_channel);
-        xn_channel_notify(&backend->events_channel);
-    }
     xn_engine_unlock(backend->engine);
     return adopted;
 }

@@ -36,12 +36,16 @@ struct xn_backend_stats { /* since the PCM was opened */
     int64_t server_latency_usec; /* -1: not known */
 };
 
-/* Serves from now on. The pages stay mapped until xn_backend_free(). `pcm`: where the PCM's
- * positions are kept, so that another process can go on with them; NULL: nowhere else.
- * Returns NULL if there is no memory. */
+/* The pages stay mapped until xn_backend_free(). `pcm`: where the PCM's positions are kept, so
+ * that another process can go on with them; NULL: nowhere else. Returns NULL if there is no
+ * memory. */
 struct xn_backend *xn_backend_new(struct xn_engine *engine, bool playback, void *ring_page,
                                   void *event_page, const struct xn_channel *requests,
                                   const struct xn_channel *events, struct xn_pcm *pcm);
+
+/* Serves from now on. `succeeds`: another process did before, and may have published without
+ * notifying. What it had open was adopted already: a WRITE may wait. */
+void xn_backend_begin(struct xn_backend *backend, bool succeeds);
 
 /* After this nothing touches the pages, the channels or the PCM's buffer. */
 void xn_backend_free(struct xn_backend *backend);

@@ -68,6 +68,11 @@ class BackendStream:
         if self.handle == ffi.NULL:
             raise MemoryError
 
+    def begin(self, *, succeeds: bool = False) -> None:
+        """Serves from now on. `succeeds`: another process did before; what it had open was
+        adopted already."""
+        lib.xn_backend_begin(self.handle, succeeds)
+
     @property
     def violation(self) -> Violation:
         return Violation(lib.xn_backend_violation(self.handle))
