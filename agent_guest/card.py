@@ -107,7 +107,7 @@ class Card:
             if self._state is XenbusState.CONNECTED:
                 return
             remaining = deadline - asyncio.get_running_loop().time()
-            if remaining <= 0 or not await _within(self._changed.wait(), remaining):
+            if remaining <= 0 or not await _within(self._changed, remaining):
                 raise TransportLost(
                     f"the backend stays in state {self._backend_state(store).name}; "
                     "is xensnd-dom0 running there?"
@@ -227,13 +227,14 @@ class Card:
             if condition():
                 return True
             remaining = deadline - loop.time()
-            if remaining <= 0 or not await _within(self._changed.wait(), remaining):
+            if remaining <= 0 or not await _within(self._changed, remaining):
                 return condition()
 
 
-async def _within(awaitable: asyncio.Future[bool] | object, seconds: float) -> bool:
+async def _within(event: asyncio.Event, seconds: float) -> bool:
     try:
-        await asyncio.wait_for(awaitable, seconds)  # type: ignore[arg-type]
+        async with asyncio.timeout(seconds):  # wait_for() may swallow a cancellation
+            await event.wait()
     except TimeoutError:
         return False
     return True

@@ -8,7 +8,7 @@ import contextlib
 import logging
 import signal
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import closing
 from importlib.metadata import PackageNotFoundError, version
 
@@ -18,9 +18,11 @@ from xensnd.sndif.formats import PLAYABLE, SampleFormat, parse_format
 from xensnd.transport.factory import open_transport
 
 from .card import Card
-from .files import play, record
+from .files import Player, Recorder, keep_at_it
 from .pcm import Sound
 from .soundfile_io import open_sink, open_source
+
+log = logging.getLogger("xensnd-guest")
 
 
 def _version() -> str:
@@ -152,17 +154,18 @@ async def _run(options: argparse.Namespace) -> int:
 async def _play(options: argparse.Namespace) -> None:
     source = open_source(options.file, Sound(options.format, options.rate, options.channels))
     with contextlib.closing(source):
-        async with _card(options) as card:
-            await play(card, source, options.volume)
+        async with _cards(options) as connect:
+            await keep_at_it(Player(source, options.volume), connect)
 
 
 async def _record(options: argparse.Namespace) -> None:
     sound = Sound(options.format, options.rate, options.channels)
-    async with _card(options) as card:
+    async with _cards(options) as connect:
         with contextlib.closing(open_sink(options.file, sound)) as sink:
-            lost = await record(card, sink, sound, round(options.seconds * options.rate))
-    if lost:
-        print(f"xensnd-guest: {lost} octets were lost, this guest was too slow", file=sys.stderr)
+            recorder = Recorder(sink, sound, round(options.seconds * options.rate))
+            await keep_at_it(recorder, connect)
+    if recorder.lost_octets:
+        log.warning("%d octets were lost: this guest was too slow", recorder.lost_octets)
 
 
 async def _serve(options: argparse.Namespace) -> None:
@@ -172,13 +175,13 @@ async def _serve(options: argparse.Namespace) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _card(options: argparse.Namespace) -> AsyncIterator[Card]:
+async def _cards(options: argparse.Namespace) -> AsyncIterator[Callable[[], Card]]:
+    """A way to this guest's card, again whenever it was lost."""
     with (
         closing(open_transport(options.transport, options.domain)) as transport,
         closing(Engine()) as engine,
     ):
-        async with Card(transport, engine) as card:
-            yield card
+        yield lambda: Card(transport, engine)
 
 
 _COMMANDS = {"play": _play, "record": _record, "serve": _serve}

@@ -104,6 +104,7 @@ class Pcm:
         self._woken = asyncio.Event()
         self._response: Response | None = None
         self._released = False
+        self._last: FrontendStats | None = None
         self.refused = asyncio.Event()
         """Set when dom0 has refused samples of the open stream."""
 
@@ -196,9 +197,7 @@ class Pcm:
         """Offset and octets of where they lie now."""
         offset = self._core.scratch(len(values))
         if offset is None:
-            raise RemoteProtocolError(
-                "no room for volumes among the samples, try again"
-            )
+            raise RemoteProtocolError("no room for volumes among the samples, try again")
         ctypes.memmove(self._buffer[0].address + offset, values, len(values))
         return offset, len(values)
 
@@ -206,9 +205,11 @@ class Pcm:
 
     def write(self, data: memoryview) -> int:
         """Octets taken: as many as there is room for."""
+        self._require_card()
         return self._core.write(data)
 
     def read(self, octets: int) -> bytes:
+        self._require_card()
         return self._core.read(octets)
 
     async def await_room(self, octets: int, seconds: float) -> None:
@@ -235,19 +236,21 @@ class Pcm:
     async def _await(
         self, arm: Callable[[], None], done: Callable[[FrontendStats], bool], seconds: float
     ) -> None:
-        while not done(before := self._core.stats()):
+        while not done(before := self.stats()):
+            self._require_card()
             self._woken.clear()
             arm()
             try:
-                await asyncio.wait_for(self._woken.wait(), seconds)
+                async with asyncio.timeout(seconds):  # wait_for() may swallow a cancellation
+                    await self._woken.wait()
             except TimeoutError:
-                if self._core.stats() == before:
+                if self.stats() == before:
                     raise TransportLost("dom0 does not move on; is its agent well?") from None
-            if self._released:
-                raise TransportLost("dom0 has left")
+            self._require_card()
 
     def stats(self) -> FrontendStats:
-        return self._core.stats()
+        """Of the open stream; once the connection has ended, as they were then."""
+        return self._last if self._last is not None else self._core.stats()
 
     # The guest's audio server
 
@@ -266,9 +269,12 @@ class Pcm:
 
     # Requests
 
-    async def _ask(self, request: Request) -> Response:
+    def _require_card(self) -> None:
         if self._released:
             raise TransportLost("dom0 has left")
+
+    async def _ask(self, request: Request) -> Response:
+        self._require_card()
         self._response = None
         self._woken.clear()
         self._core.request(encode_request(0, request))
@@ -277,11 +283,11 @@ class Pcm:
         while self._response is None:
             remaining = deadline - asyncio.get_running_loop().time()
             try:
-                await asyncio.wait_for(self._woken.wait(), max(remaining, 0))
+                async with asyncio.timeout(max(remaining, 0)):
+                    await self._woken.wait()
             except TimeoutError:
                 raise TransportLost(f"dom0 does not answer {what}") from None
-            if self._released:
-                raise TransportLost("dom0 has left")
+            self._require_card()
             self._woken.clear()
         return _accepted(what, self._response)
 
@@ -306,6 +312,7 @@ class Pcm:
         if self._released:
             return
         self._released = True
+        self._last = self._core.stats()
         self._core.close()
         self._requests.close()
         self._events.close()

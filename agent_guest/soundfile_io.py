@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any
 
 from xensnd.errors import UsageError
 from xensnd.sndif.formats import SampleFormat
@@ -42,10 +44,11 @@ def _library() -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where samples come from. `read(octets)` gives up to so many, none at the end."""
+    """Where samples come from. `read(octets)` gives up to so many whole frames, none at the end;
+    while it waits for them, everything else goes on."""
 
     sound: Sound
-    read: Callable[[int], bytes]
+    read: Callable[[int], Awaitable[bytes]]
     close: Callable[[], None]
 
 
@@ -60,13 +63,13 @@ class Sink:
 def open_source(name: str, raw: Sound) -> Source:
     """A WAV file, or `-`: raw samples, which are as `raw` says."""
     if name == "-":
-        return Source(raw, _whole_frames(sys.stdin.buffer, raw.frame_octets), lambda: None)
+        return Source(raw, _whole_frames(sys.stdin.fileno(), raw.frame_octets), lambda: None)
     library = _library()
     try:
         file = library.SoundFile(name)
     except (OSError, library.LibsndfileError) as error:
         raise UsageError(
-            f"{name}: {_reason(error)}; give a WAV file, or raw samples on '-'"
+            f"{name}: {_open_reason(name, os.O_RDONLY, error)}; give a WAV file, or raw samples on '-'"
         ) from None
     if file.subtype not in _FORMAT_OF_SUBTYPE:
         file.close()
@@ -77,7 +80,7 @@ def open_source(name: str, raw: Sound) -> Source:
     dtype, sample_format = _FORMAT_OF_SUBTYPE[file.subtype]
     sound = Sound(sample_format, file.samplerate, file.channels)
 
-    def read(octets: int) -> bytes:
+    async def read(octets: int) -> bytes:
         return bytes(file.buffer_read(octets // sound.frame_octets, dtype=dtype))
 
     return Source(sound, read, file.close)
@@ -89,8 +92,13 @@ def open_sink(name: str, sound: Sound) -> Sink:
         output = sys.stdout.buffer
 
         def write_raw(data: bytes) -> None:
-            output.write(data)
-            output.flush()
+            try:
+                output.write(data)
+                output.flush()
+            except BrokenPipeError:  # who read it has enough
+                raise
+            except OSError as error:
+                raise UsageError(f"standard output: {error.strerror}; make room there") from None
 
         return Sink(write_raw, lambda: None)
     library = _library()
@@ -102,7 +110,8 @@ def open_sink(name: str, sound: Sound) -> Sink:
             name, "w", sound.rate_hz, sound.channels, subtype=subtype, format="WAV"
         )
     except (OSError, library.LibsndfileError) as error:
-        raise UsageError(f"{name}: {_reason(error)}; give a place that can be written") from None
+        reason = _open_reason(name, os.O_WRONLY | os.O_CREAT, error)
+        raise UsageError(f"{name}: {reason}; give a place that can be written") from None
 
     def write(data: bytes) -> None:
         if sound.sample_format is SampleFormat.S24_LE:
@@ -123,14 +132,46 @@ def _upper_24_bits(data: bytes) -> bytes:
     return bytes(samples)
 
 
-def _whole_frames(stream: BinaryIO, frame_octets: int) -> Callable[[int], bytes]:
-    """Reads whole frames only; a part of one at the very end is dropped."""
+def _whole_frames(fd: int, frame_octets: int) -> Callable[[int], Awaitable[bytes]]:
+    """Reads what has arrived, in whole frames; a part of one at the very end is dropped."""
+    rest = b""
 
-    def read(octets: int) -> bytes:
-        data = stream.read(octets - octets % frame_octets)
-        return data[: len(data) - len(data) % frame_octets]
+    async def read(octets: int) -> bytes:
+        nonlocal rest
+        while True:
+            await _readable(fd)
+            data = os.read(fd, octets)
+            if not data:
+                return b""
+            data = rest + data
+            whole = len(data) - len(data) % frame_octets
+            rest = data[whole:]
+            if whole:
+                return data[:whole]
 
     return read
+
+
+async def _readable(fd: int) -> None:
+    loop = asyncio.get_running_loop()
+    readable = asyncio.Event()
+    try:
+        loop.add_reader(fd, readable.set)
+    except PermissionError:
+        return  # a regular file makes nobody wait
+    try:
+        await readable.wait()
+    finally:
+        loop.remove_reader(fd)
+
+
+def _open_reason(name: str, flags: int, error: Exception) -> str:
+    """Of what the system refuses, libsndfile says no more than that."""
+    try:
+        os.close(os.open(name, flags | os.O_CLOEXEC | os.O_NONBLOCK))
+    except OSError as refused:
+        return refused.strerror or str(refused)
+    return _reason(error)
 
 
 def _reason(error: Exception) -> str:
