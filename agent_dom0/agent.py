@@ -63,6 +63,7 @@ class Agent:
         )
         self._watch = DirectoryWatch(settings.policy_directories)
         self._store: Store | None = None
+        self._store_timer: asyncio.TimerHandle | None = None  # set while the store is lost
         self._store_retry_seconds = STORE_RETRY_FIRST_SECONDS
         self._guests: dict[int, Guest] = {}
         self._mixers: dict[int, GuestMixer] = {}
@@ -108,6 +109,7 @@ class Agent:
 
     def _open_store(self) -> None:
         loop = asyncio.get_running_loop()
+        self._store_timer = None
         try:
             store = self._transport.open_store()
         except TransportLost as error:
@@ -158,6 +160,8 @@ class Agent:
             self._lose_store(error)
 
     def _lose_store(self, error: TransportLost) -> None:
+        if self._store_timer is not None:
+            return
         loop = asyncio.get_running_loop()
         if self._store is not None:
             loop.remove_reader(self._store.fileno())
@@ -171,7 +175,7 @@ class Agent:
                     Priority.WARNING,
                 )
             )
-        loop.call_later(self._store_retry_seconds, self._open_store)
+        self._store_timer = loop.call_later(self._store_retry_seconds, self._open_store)
         self._store_retry_seconds = min(self._store_retry_seconds * 2, STORE_RETRY_LAST_SECONDS)
 
     # Guests and their devices
@@ -247,11 +251,11 @@ class Agent:
         self._engine.clear()
         for mixer in self._mixers.values():
             mixer.look()
-        self._with_store(self._serve_requests)
-
-    def _serve_requests(self, _store: Store) -> None:
         for device in list(self._devices.values()):
-            device.look()
+            try:
+                device.look()  # also without XenStore: what sounds goes on, and can end
+            except TransportLost as error:
+                self._lose_store(error)
 
     # Policy and audit
 

@@ -42,7 +42,11 @@ class Voice(Protocol):
     def attach(self, client: AudioClient) -> None: ...
     def detach(self) -> None: ...
     @property
-    def audio_error(self) -> str | None: ...
+    def audio_error(self) -> str | None:
+        """Why its stream at the server failed; None: it did not."""
+
+    @property
+    def audio_is_ready(self) -> bool: ...
 
 
 class GuestMixer:
@@ -56,10 +60,12 @@ class GuestMixer:
         self._guest = guest
         self._record = record
         self._voices: list[Voice] = []
+        self._failed: list[Voice] = []  # of these, though the client is well: tried again
         self._client: AudioClient | None = None
         self._retry: asyncio.TimerHandle | None = None
         self._linger: asyncio.TimerHandle | None = None
         self._retry_seconds = RETRY_FIRST_SECONDS
+        self._tried = 0.0  # when, in the loop's time
         self._lost = False
 
     def client_properties(self) -> dict[str, str]:
@@ -79,16 +85,20 @@ class GuestMixer:
             return
         self._voices.append(voice)
         self._cancel_linger()
-        if self._client is None and self._retry is None:
-            self._connect()
-        elif self._client is not None:
+        if self._client is not None:
             self._attach(voice, self._client)
+        elif self._retry is None:
+            self._connect()
+        else:
+            self._hasten()
 
     def leave(self, voice: Voice) -> None:
         """The voice ends its stream at the server itself, in the way it wants."""
         if voice not in self._voices:
             return
         self._voices.remove(voice)
+        if voice in self._failed:
+            self._failed.remove(voice)
         if not self._voices:
             loop = asyncio.get_running_loop()
             self._linger = loop.call_later(LINGER_SECONDS, self._disconnect)
@@ -97,12 +107,14 @@ class GuestMixer:
         """Something happened in the engine."""
         if self._client is None:
             return
-        state = self._client.state
-        if state is ClientState.FAILED:
+        if self._client.state is ClientState.FAILED:
             self._lose(self._client.error)
-        elif error := next((v.audio_error for v in self._voices if v.audio_error), None):
-            self._lose(error)
-        elif state is ClientState.READY:
+            return
+        for voice in self._voices:
+            error = voice.audio_error
+            if error:
+                self._lose_stream(voice, error)
+        if self._voices and all(voice.audio_is_ready for voice in self._voices):
             self._find()
 
     def close(self) -> None:
@@ -111,11 +123,19 @@ class GuestMixer:
 
     def _connect(self) -> None:
         self._retry = None
+        self._tried = asyncio.get_running_loop().time()
         self._client = AudioClient(self._engine, self._server, self.client_properties())
         for voice in self._voices:
             self._attach(voice, self._client)
         # libpulse may have failed at once, before anyone could be told.
         asyncio.get_running_loop().call_soon(self.look)
+
+    def _reattach(self) -> None:
+        self._retry = None
+        failed, self._failed = self._failed, []
+        for voice in failed:
+            if self._client is not None:
+                self._attach(voice, self._client)
 
     def _attach(self, voice: Voice, client: AudioClient) -> None:
         try:
@@ -128,6 +148,7 @@ class GuestMixer:
             self._retry.cancel()
             self._retry = None
         self._cancel_linger()
+        self._failed.clear()
         for voice in self._voices:
             voice.detach()
         if self._client is not None:
@@ -141,17 +162,40 @@ class GuestMixer:
 
     def _lose(self, why: str) -> None:
         self._disconnect()
-        if not self._lost:
-            self._lost = True
-            self._say(
-                EventKind.SERVER_LOST,
-                f"audio server {self._server or 'of this session'}: {why}; "
-                "sound comes back when it does",
-                Priority.WARNING,
-            )
+        self._say_lost(why)
+        if self._voices:  # otherwise the next one tries
+            self._try_later(self._connect)
+
+    def _lose_stream(self, voice: Voice, why: str) -> None:
+        """The server ended this one, or had no device for it: the guest's others go on."""
+        voice.detach()
+        self._failed.append(voice)
+        self._say_lost(why)
+        if self._retry is None:
+            self._try_later(self._reattach)
+
+    def _try_later(self, again: Callable[[], None]) -> None:
         loop = asyncio.get_running_loop()
-        self._retry = loop.call_later(self._retry_seconds, self._connect)
+        self._retry = loop.call_later(self._retry_seconds, again)
         self._retry_seconds = min(self._retry_seconds * 2, RETRY_LAST_SECONDS)
+
+    def _hasten(self) -> None:
+        """Sound that begins now is a reason to try sooner, though never more often than at first."""
+        loop = asyncio.get_running_loop()
+        if self._retry is not None:
+            self._retry.cancel()
+        when = max(loop.time(), self._tried + RETRY_FIRST_SECONDS)
+        self._retry = loop.call_at(when, self._connect)
+
+    def _say_lost(self, why: str) -> None:
+        if self._lost:
+            return
+        self._lost = True
+        self._say(
+            EventKind.SERVER_LOST,
+            f"audio server {self._server or 'of this session'}: {why}; sound comes back when it does",
+            Priority.WARNING,
+        )
 
     def _find(self) -> None:
         self._retry_seconds = RETRY_FIRST_SECONDS

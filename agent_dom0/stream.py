@@ -45,6 +45,7 @@ from xensnd.sndif.store_fields import Direction, StreamConfig, StreamRings
 from xensnd.transport.interface import EventChannel, Pages, Transport
 
 from .events import Event, EventKind, Priority, decision_event, guest_event
+from .level import peak
 from .limits import Limits, answer_query, check_open
 from .loudness import Loudness
 from .mixer import Guest, GuestMixer, stream_config
@@ -53,6 +54,9 @@ from .record import StreamRecord
 
 # A guest may get this many requests wrong while its device is connected; then it is closed.
 FAULTS_MAX = 64
+
+# How much of a stream its level is read from.
+LEVEL_MS = 20
 
 _VIOLATIONS = {
     Violation.RING_INDEX: "the request ring's index is beyond the ring",
@@ -121,6 +125,39 @@ def _pcm_config(request: Open, frame_octets: int) -> PcmConfig:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class StreamStatus:
+    """What people are shown of a stream: see docs/control.md."""
+
+    name: str
+    direction: str
+    state: str
+    sound: str
+    decision: str
+    source: str
+    reason: str
+    is_heard: bool  # connected with the audio server, not on its clock alone
+    latency_ms: float | None
+    level: float
+    gaps: int
+
+
+def _described(request: Open) -> str:
+    return (
+        f"{request.sample_format.wire_name} {request.rate_hz} Hz, {request.channels} channels, "
+        f"buffer {request.buffer_octets} octets"
+    )
+
+
+def _queued_ms(request: Open, stats: BackendStats) -> float | None:
+    """From the guest's last write to the ear; None while the audio server does not say."""
+    if stats.server_latency_usec < 0:
+        return None
+    frame_octets = request.channels * (request.sample_format.sample_octets or 1)
+    buffered_ms = stats.buffered_octets / frame_octets / request.rate_hz * 1000
+    return round(buffered_ms + stats.server_latency_usec / 1000, 1)
+
+
 class Stream:
     """`name` is where it stands in the card, such as "0/1"."""
 
@@ -178,8 +215,33 @@ class Stream:
         if before is None or before.verb is not decision.verb:
             self._apply(decision)
 
-    def stats(self) -> BackendStats:
-        return self._core.stats()
+    def status(self) -> StreamStatus:
+        stats = self._core.stats()
+        opened, decision = self._open, self._decision
+        return StreamStatus(
+            name=self.name,
+            direction=self.direction.value,
+            state=self._state.name.lower(),
+            sound=_described(opened) if opened else "",
+            decision=decision.verb.value if decision else "",
+            source=decision.source if decision else "",
+            reason=decision.reason if decision else "",
+            is_heard=self._state is StreamState.RUNNING and self._core.audio_index is not None,
+            latency_ms=_queued_ms(opened, stats) if opened else None,
+            level=self._level(opened, stats) if opened else 0.0,
+            gaps=stats.gaps,
+        )
+
+    def _level(self, opened: Open, stats: BackendStats) -> float:
+        """The peak of what has just been heard or captured, from 0 to 1. Looked at on request
+        only, in a copy of a few ms."""
+        frame_octets = opened.channels * (opened.sample_format.sample_octets or 1)
+        wanted = LEVEL_MS * opened.rate_hz // 1000 * frame_octets
+        end = stats.position_octets % opened.buffer_octets
+        start = max(end - wanted, 0)
+        if self._state is not StreamState.RUNNING:
+            return 0.0
+        return peak(opened.sample_format, self._core.peek(start, end - start))
 
     def close(self) -> None:
         self._close_pcm()
@@ -196,7 +258,13 @@ class Stream:
             self._buffer.close()
         self._connection.close()
 
-    def adopt(self) -> None:
+    def begin(self, *, adopt: bool) -> None:
+        """Serves from now on. `adopt`: its frontend was connected to an agent before us."""
+        if adopt:
+            self._adopt()
+        self._core.begin(succeeds=adopt)
+
+    def _adopt(self) -> None:
         """Takes over what an agent before us had open."""
         recorded = self._record.load()
         if recorded is None:
@@ -286,9 +354,7 @@ class Stream:
         self._loudness = Loudness(self._core, request.channels)
         self._say(
             EventKind.STREAM_OPENED,
-            f"{self.direction} {self.name} opened: {request.sample_format.wire_name} "
-            f"{request.rate_hz} Hz, {request.channels} channels, "
-            f"buffer {request.buffer_octets} octets",
+            f"{self.direction} {self.name} opened: {_described(request)}",
         )
         self._apply(self._decide())
 
@@ -371,7 +437,6 @@ class Stream:
                 latency_usec=self._services.limits.latency_usec,
             ),
         )
-
         if self._loudness is not None:
             self._loudness.apply_again()
 
@@ -381,6 +446,10 @@ class Stream:
     @property
     def audio_error(self) -> str | None:
         return self._core.audio_error
+
+    @property
+    def audio_is_ready(self) -> bool:
+        return self._core.audio_index is not None
 
     # Audit
 

@@ -2,23 +2,46 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import json
 import os
 import select
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from agent_guest.card import Card
+from agent_guest.files import Player, Recorder
+from agent_guest.pcm import Sound
+from agent_guest.soundfile_io import Sink, Source
 from tests.local_machine import LocalMachine
+from tests.pulse_server import (
+    Ears,
+    Listener,
+    PulseServer,
+    difference,
+    feed,
+    noise,
+    on_right,
+    right_of,
+    write_wav,
+)
+from xensnd.core import Engine
+from xensnd.sndif.formats import SampleFormat
+from xensnd.transport.interface import Transport
 
 BIN = Path(sys.executable).parent
 READY_SECONDS = 20
+SECOND_OCTETS = 48000 * 4
 ALLOW_PLAYBACK = 'version: 1\nrules:\n  - guest: "*"\n    playback: allow\n    capture: deny\n'
 
 
@@ -34,6 +57,7 @@ class Dom0:
         policy: str = ALLOW_PLAYBACK,
         audit: str | None = None,
         options: Sequence[str] = (),
+        prefix: Sequence[str] = (),  # a command that runs what follows it, such as nsenter
     ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.policy_directory = directory / "policy.d"
@@ -42,14 +66,14 @@ class Dom0:
         self.write_policy(policy)
         self.audit_file = directory / "audit.jsonl"
         self.log_file = directory / "dom0.log"
-        self._command = [
-            str(BIN / "xensnd-dom0"),
+        self.options = [
             f"--transport={transport}",
             f"--policy={self.policy_directory}",
             f"--server={server}",
             f"--audit={audit or self.audit_file}",
             *options,
         ]
+        self._prefix = prefix
         self.process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -67,7 +91,8 @@ class Dom0:
 
     def start(self) -> None:
         with self.log_file.open("ab") as log:
-            self.process = subprocess.Popen(self._command, stdout=subprocess.PIPE, stderr=log)
+            command = [*self._prefix, str(BIN / "xensnd-dom0"), *self.options]
+            self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log)
         assert self.process.stdout is not None
         readable, _, _ = select.select([self.process.stdout], [], [], READY_SECONDS)
         line = self.process.stdout.readline() if readable else b"(nothing)"
@@ -77,16 +102,16 @@ class Dom0:
             raise RuntimeError(f"xensnd-dom0 said {line!r}; its log: {self.log}")
 
     def stop(self) -> int:
-        return self._end(signal.SIGTERM)
+        return self.end(signal.SIGTERM)
 
     def kill(self) -> None:
-        self._end(signal.SIGKILL)
+        self.end(signal.SIGKILL)
 
     def hang_up(self) -> None:
         assert self.process is not None
         self.process.send_signal(signal.SIGHUP)
 
-    def _end(self, signum: int) -> int:
+    def end(self, signum: int) -> int:
         process, self.process = self.process, None
         assert process is not None
         with process:
@@ -95,7 +120,7 @@ class Dom0:
 
     @property
     def log(self) -> str:
-        return self.log_file.read_text(errors="replace")
+        return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
 
     def write_policy(self, text: str) -> None:
         """As an editor does: another file in its place, at once."""
@@ -160,18 +185,19 @@ class Ended:
     errors: str = ""
 
 
-class Running:
-    """A command under way; with the block that it is of, it ends at the latest."""
+class Running(Listener):
+    """A command under way, of which everything is kept that it says; with its block it ends.
 
-    def __init__(self, command: Sequence[str], environment: dict[str, str] | None = None) -> None:
-        self.process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env={**os.environ, **(environment or {})},
+    `stdin` is what it gets on standard input, which is closed after that. None: it stays open.
+    """
+
+    def __init__(self, command: Sequence[str], stdin: Iterable[bytes] | None = None) -> None:
+        self._errors = tempfile.TemporaryFile()
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors
         )
-        self.output = b""  # once it has ended
+        super().__init__(process)
+        self._feeder = feed(process, stdin) if stdin is not None else None
 
     def __enter__(self) -> Self:
         return self
@@ -182,25 +208,37 @@ class Running:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        with self.process as process:
-            process.kill()
+        self.process.kill()
+        self.stop()
+        if self._feeder:
+            self._feeder.join()
+        self._errors.close()
 
     @property
     def is_running(self) -> bool:
         return self.process.poll() is None
 
-    def terminate(self) -> None:
-        self.process.terminate()
+    @property
+    def errors(self) -> str:
+        """What it has said on standard error."""
+        self._errors.seek(0)
+        return self._errors.read().decode()
 
-    def kill(self) -> None:
-        self.process.kill()
+    def give(self, octets: bytes) -> None:
+        """On standard input."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(octets)
+        self.process.stdin.flush()
 
-    def ended(self, seconds: float = 30, *, stdin: bytes | None = None) -> Ended:
-        """Waits for its end; `stdin` is what it still gets."""
-        if self.process.stdin is not None and self.process.stdin.closed:
-            self.process.stdin = None
-        self.output, errors = self.process.communicate(stdin, timeout=seconds)
-        return Ended(self.process.returncode, errors.decode())
+    def give_no_more(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+
+    def ended(self, seconds: float = 30) -> Ended:
+        """Waits for its end."""
+        self.process.wait(seconds)
+        self._thread.join()
+        return Ended(self.process.returncode, self.errors)
 
 
 class Guest:
@@ -214,13 +252,74 @@ class Guest:
     def destroy(self) -> None:
         self._machine.destroy(self.name)
 
-    def start(self, *arguments: str) -> Running:
-        return Running(guest_command(self._machine.url, self.name, *arguments))
+    def start(self, *arguments: str, stdin: Iterable[bytes] | None = None) -> Running:
+        return Running(guest_command(self._machine.url, self.name, *arguments), stdin)
 
-    def run(self, *arguments: str, stdin: bytes | None = None, seconds: float = 30) -> Ended:
+    def run(self, *arguments: str, stdin: bytes = b"", seconds: float = 30) -> Ended:
         """xensnd-guest to its end."""
-        with self.start(*arguments) as running:
-            return running.ended(seconds, stdin=stdin)
+        with self.start(*arguments, stdin=[stdin]) as running:
+            return running.ended(seconds)
+
+
+@functools.cache
+def _long_noise() -> bytes:
+    return noise(150, frame_octets=2, seed=9)
+
+
+class Neighbour:
+    """A guest that plays noise on the right, all the time: whatever else happens must leave it."""
+
+    def __init__(self, guest: Guest, ears: Ears, directory: Path) -> None:
+        self._ears = ears
+        file = write_wav(directory / "neighbour.wav", on_right(_long_noise()))
+        self.playing = guest.start("play", str(file))
+        ears.listen_until(lambda heard: right_of(heard).strip(b"\0"))
+
+    def assert_undisturbed(self) -> None:
+        """It goes on, and up to here each octet was heard."""
+        began = len(self._ears.heard)
+        self._ears.listen_until(lambda heard: len(heard) > began + SECOND_OCTETS // 5)
+        heard, played = right_of(self._ears.heard), _long_noise()
+        start = heard.find(played[:64])
+        assert start >= 0, difference(played, heard)
+        assert played.startswith(heard[start:]), difference(played, heard)
+        assert self.playing.is_running
+
+
+@contextmanager
+def neighbour_of(pulse: PulseServer, guest: Guest) -> Iterator[Neighbour]:
+    """Undisturbed from the beginning of the block to its end."""
+    with (
+        tempfile.TemporaryDirectory(prefix="neighbour-") as directory,
+        pulse.listening() as ears,
+    ):
+        neighbour = Neighbour(guest, ears, Path(directory))
+        with neighbour.playing:
+            yield neighbour
+            neighbour.assert_undisturbed()
+
+
+def play_and_record(transport: Transport, played: bytes, frames: int = 0) -> bytes:
+    """Both at once, as the guest of this transport, in this process. What was recorded."""
+    sound = Sound(SampleFormat.S16_LE, 48000, 2)
+    rest, recorded = bytearray(played), bytearray()
+
+    async def read(octets: int) -> bytes:
+        part = bytes(rest[:octets])
+        del rest[:octets]
+        return part
+
+    async def both(engine: Engine) -> None:
+        async with Card(transport, engine) as card:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(Player(Source(sound, read, lambda: None)).run(card))
+                if frames:
+                    sink = Sink(recorded.extend, lambda: None)
+                    tasks.create_task(Recorder(sink, sound, frames).run(card))
+
+    with closing(Engine()) as engine:
+        asyncio.run(both(engine))
+    return bytes(recorded)
 
 
 def guest_command(transport: str, domain: str, *arguments: str) -> list[str]:

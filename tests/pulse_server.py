@@ -9,8 +9,8 @@ import subprocess
 import threading
 import time
 from array import array
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from random import Random
 from types import TracebackType
@@ -19,6 +19,7 @@ from typing import Any, Self
 import pulsectl
 
 START_SECONDS = 20
+LOOK_SECONDS = 0.03
 SINK = "speakers"
 
 
@@ -26,6 +27,7 @@ class PulseServer:
     """`with PulseServer(directory) as pulse:`; may be stopped, killed and started again inside.
 
     `norewinds`: an idle null sink renders two seconds ahead, and new streams would wait for that.
+    `speed`: how fast its clock runs beside that of the others.
     """
 
     def __init__(
@@ -36,8 +38,10 @@ class PulseServer:
         sample_format: str = "s16le",
         channels: int = 2,
         modules: tuple[str, ...] = (),
+        speed: float = 1,
     ) -> None:
         self.directory = directory
+        self._prefix = [] if speed == 1 else ["faketime", "-f", f"+0 x{speed}"]
         self.address = f"unix:{directory}/native"
         self._modules = (
             f"module-native-protocol-unix socket={directory}/native auth-anonymous=1",
@@ -80,7 +84,7 @@ class PulseServer:
 
     def start(self) -> None:
         (self.directory / "native").unlink(missing_ok=True)
-        command = ["pulseaudio", "-n", "--daemonize=no", "--exit-idle-time=-1"]
+        command = [*self._prefix, "pulseaudio", "-n", "--daemonize=no", "--exit-idle-time=-1"]
         command += ["--use-pid-file=no", f"--log-target=file:{self.directory}/log"]
         command += [f"--load={module}" for module in self._modules]
         self._process = subprocess.Popen(
@@ -128,7 +132,7 @@ class PulseServer:
     @contextmanager
     def sink(
         self, name: str, *, rate_hz: int = 48000, sample_format: str = "s16le", channels: int = 2
-    ) -> Iterator[None]:
+    ) -> Iterator[str]:
         """One more null sink, for as long as the block lasts."""
         arguments = f"rate={rate_hz} format={sample_format} channels={channels}"
         with self.mixer() as mixer:
@@ -136,18 +140,53 @@ class PulseServer:
                 "module-null-sink", f"sink_name={name} norewinds=1 {arguments}"
             )
         try:
-            yield
+            yield name
         finally:
             with self.mixer() as mixer:
                 mixer.module_unload(module)
 
-    def make_default(self, *, sink: str | None = None, source: str | None = None) -> None:
-        """Where streams go that ask for no device."""
-        with self.mixer() as mixer:
-            if sink is not None:
-                mixer.sink_default_set(sink)
-            if source is not None:
-                mixer.source_default_set(source)
+    @contextmanager
+    def default_sink(
+        self, name: str, *, rate_hz: int = 48000, sample_format: str = "s16le", channels: int = 2
+    ) -> Iterator[str]:
+        """One more null sink, where streams go that ask for none."""
+        with self.sink(name, rate_hz=rate_hz, sample_format=sample_format, channels=channels):
+            with self.mixer() as mixer:
+                mixer.sink_default_set(name)
+            yield name
+            with self.mixer() as mixer:
+                mixer.sink_default_set(SINK)
+
+    @contextmanager
+    def microphone(
+        self,
+        octets: bytes,
+        *,
+        rate_hz: int = 48000,
+        sample_format: str = "s16le",
+        channels: int = 2,
+    ) -> Iterator[None]:
+        """The default source gives these octets, from a moment on. Then silence."""
+        with self.sink(
+            "microphone", rate_hz=rate_hz, sample_format=sample_format, channels=channels
+        ):
+            with self.mixer() as mixer:
+                mixer.source_default_set("microphone.monitor")
+            command = ["pacat", "--raw", "--device=microphone", "--latency-msec=500"]
+            command += [f"--format={sample_format}", f"--rate={rate_hz}", f"--channels={channels}"]
+            with (
+                subprocess.Popen(command, env=self.environment, stdin=subprocess.PIPE) as speaking,
+                self.listening(device="microphone.monitor") as ears,
+            ):
+                feeder = feed(speaking, [octets])
+                try:
+                    ears.listen_until(lambda heard: heard.strip(b"\0"))
+                    yield
+                finally:
+                    speaking.kill()
+                    feeder.join()
+            with self.mixer() as mixer:
+                mixer.source_default_set(f"{SINK}.monitor")
 
     @contextmanager
     def listening(self, *options: str, device: str = f"{SINK}.monitor") -> Iterator[Ears]:
@@ -159,35 +198,26 @@ class PulseServer:
             ears.stop()
 
 
-class Ears:
-    """What a source gives, as raw octets in the source's own format. Heard all the time, whether
-    a test looks or not."""
+class Listener:
+    """Raw octets that a process gives on its standard output. Heard all the time, whether a test
+    looks or not."""
 
-    def __init__(self, pulse: PulseServer, device: str, options: tuple[str, ...]) -> None:
-        command = ["parec", "--raw", "--fix-format", "--fix-rate", "--fix-channels"]
-        command += [f"--device={device}", "--latency-msec=20", *options]
-        self._process = subprocess.Popen(
-            command,
-            env=pulse.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            bufsize=0,
-        )
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self.process = process
         self._heard = bytearray()
-        self._deaf = False  # the server is gone, or we stopped
+        self._ended = False
         self._more = threading.Condition()
-        self._thread = threading.Thread(target=self._listen, name="ears", daemon=True)
+        self._thread = threading.Thread(target=self._listen, name="listener", daemon=True)
         self._thread.start()
-        self.listen_until(lambda heard: len(heard) > 0)
 
     def _listen(self) -> None:
-        assert self._process.stdout is not None
-        while octets := self._process.stdout.read(1 << 16):
+        assert self.process.stdout is not None
+        while octets := os.read(self.process.stdout.fileno(), 1 << 16):
             with self._more:
                 self._heard += octets
                 self._more.notify_all()
         with self._more:
-            self._deaf = True
+            self._ended = True
             self._more.notify_all()
 
     @property
@@ -200,24 +230,59 @@ class Ears:
         deadline = time.monotonic() + seconds
         while True:
             heard = self.heard
-            remaining = deadline - time.monotonic()
-            if enough(heard) or remaining <= 0 or self._deaf:
+            if enough(heard) or self._ended or time.monotonic() >= deadline:
                 return heard
             with self._more:
-                self._more.wait_for(
-                    lambda seen=len(heard): len(self._heard) > seen or self._deaf, remaining
-                )
+                # Not for each little bit that comes: to look costs time that others need.
+                until = min(time.monotonic() + LOOK_SECONDS, deadline)
+                while not self._ended and (remaining := until - time.monotonic()) > 0:
+                    self._more.wait(remaining)
 
-    def hears(self, played: bytes, seconds: float = 20) -> bool:
+    def hears(self, played: bytes, seconds: float = 5) -> bool:
         """Whether exactly these octets come, after silence or anything else."""
         return played in self.listen_until(
             lambda heard: len(heard) >= len(played) and played in heard, seconds
         )
 
-    def stop(self) -> None:
-        with self._process as process:
-            process.terminate()
+    def stop(self) -> int:
+        """Ends the process. Its exit status."""
+        with self.process:
+            self.process.terminate()
             self._thread.join()
+        return self.process.returncode
+
+
+class Ears(Listener):
+    """What a source gives, in the source's own format."""
+
+    def __init__(self, pulse: PulseServer, device: str, options: tuple[str, ...]) -> None:
+        command = ["parec", "--raw", "--fix-format", "--fix-rate", "--fix-channels"]
+        command += [f"--device={device}", "--latency-msec=20", *options]
+        super().__init__(
+            subprocess.Popen(
+                command,
+                env=pulse.environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                bufsize=0,
+            )
+        )
+        self.listen_until(lambda heard: len(heard) > 0)
+
+
+def feed(process: subprocess.Popen[bytes], sounds: Iterable[bytes]) -> threading.Thread:
+    """Writes them to a process's standard input, as fast as that takes them, and closes that."""
+    assert process.stdin is not None
+    stdin = process.stdin
+
+    def write() -> None:
+        with suppress(BrokenPipeError), stdin:
+            for octets in sounds:
+                stdin.write(octets)
+
+    thread = threading.Thread(target=write, name="feeder", daemon=True)
+    thread.start()
+    return thread
 
 
 # Sounds

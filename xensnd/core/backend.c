@@ -228,6 +228,7 @@ static void end_window(struct xn_backend *backend, int64_t now_usec) {
     backend->notifications = 0;
     if (!backend->muted) return;
     backend->muted = false;
+    if (backend->violation) return;
     if (backend->storms >= STORM_WINDOWS)
         violate(backend, XN_VIOLATION_STORM);
     else

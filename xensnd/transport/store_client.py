@@ -80,10 +80,16 @@ class _Failure(Exception):
 class _Wire:
     """One connection: a request and its reply at a time, and the events in between."""
 
-    def __init__(self, connection: UnixSocketConnection | XenBusConnection, timeout: float) -> None:
+    def __init__(
+        self,
+        connection: UnixSocketConnection | XenBusConnection,
+        timeout: float,
+        payload_octets_max: int = PAYLOAD_OCTETS_MAX,
+    ) -> None:
         self.watches: set[tuple[str, str]] = set()
         self._connection = connection
         self._timeout = timeout
+        self._payload_octets_max = payload_octets_max
         self._lost = ""
         self._request = 0
         self._received = bytearray()
@@ -103,8 +109,8 @@ class _Wire:
 
     def call(self, op: int, payload: bytes, transaction: int) -> bytes:
         self._require_alive()
-        if len(payload) > PAYLOAD_OCTETS_MAX:
-            raise OSError(errno.E2BIG, f"more than {PAYLOAD_OCTETS_MAX} octets for XenStore")
+        if len(payload) > self._payload_octets_max:
+            raise OSError(errno.E2BIG, f"more than {self._payload_octets_max} octets for XenStore")
         self._request = (self._request + 1) & 0xFFFF_FFFF
         packet = Packet(Op.READ, payload, self._request, transaction)._replace(op=op)
         try:
@@ -203,7 +209,9 @@ class XenStore(Store):
         cls, path: Path | str | None = None, *, timeout: float = REPLY_SECONDS_MAX
     ) -> XenStore:
         """The kernel's device, /dev/xen/xenbus unless said otherwise."""
-        return cls(_Wire(_XenBus(str(path) if path else None), timeout))
+        # The kernel counts the header in, and hangs up on who sends more.
+        payload_octets_max = PAYLOAD_OCTETS_MAX - _HEADER.size
+        return cls(_Wire(_XenBus(str(path) if path else None), timeout, payload_octets_max))
 
     def read(self, path: str) -> str:
         return _shown(self._on_path(Op.READ, path))

@@ -1,0 +1,88 @@
+"""How the C of the core is compiled for tests: strictly, and with the sanitizers."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+HERE = Path(__file__).parent
+CORE = HERE.parents[1] / "xensnd" / "core"
+
+STRICT = [
+    "-std=c11",
+    "-D_GNU_SOURCE",
+    "-Wall",
+    "-Wextra",
+    "-Wpedantic",
+    "-Wshadow",
+    "-Wconversion",
+    "-Werror",
+    f"-I{CORE}",
+    f"-I{HERE}",
+]
+SANITIZED = ["-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+
+# What each test_*.c and fuzz_*.c is about, and what else it is linked with.
+SOURCES: dict[str, Sequence[str]] = {
+    "test_layout": [],
+    "test_ring": ["ring.c"],
+    "test_event_page": ["event_page.c"],
+    "test_page_directory": ["page_directory.c"],
+    "test_pcm": ["pcm.c"],
+    "test_backend": ["backend.c", "channel.c", "event_page.c", "pcm.c", "ring.c"],
+    "fuzz_ring": ["event_page.c", "page_directory.c", "ring.c"],
+    "fuzz_pcm": ["pcm.c"],
+}
+_MORE = {
+    "test_backend": [str(HERE / "fake_engine.c"), "-Wl,--wrap=xn_backend_ring_answer"],
+}
+
+
+class CompileError(Exception):
+    """Its text is what the compiler said."""
+
+
+def run_compiler(compiler: str, *arguments: str | Path) -> None:
+    done = subprocess.run(
+        [compiler, *map(str, arguments)], capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        raise CompileError(done.stderr)
+
+
+def build_tests(module: str, directory: Path) -> Path:
+    """A program of the tests in `module`.c: its one argument is the sentence to run."""
+    program = directory / module
+    sources = [HERE / f"{module}.c", HERE / "check.c", *_core(module)]
+    run_compiler("gcc", *STRICT, *SANITIZED, *sources, *_MORE.get(module, []), "-o", program)
+    return program
+
+
+def build_fuzzer(module: str, directory: Path) -> Path:
+    program = directory / module
+    sanitized = [*SANITIZED, "-fsanitize=fuzzer"]
+    run_compiler("clang", *STRICT, *sanitized, HERE / f"{module}.c", *_core(module), "-o", program)
+    return program
+
+
+def build_model_library(directory: Path) -> Path:
+    """The core's pure bookkeeping alone, with each copy watched: checked_memory.h."""
+    library = directory / "model.so"
+    watched = ["-include", str(HERE / "checked_memory.h")]
+    sources = [CORE / name for name in ("event_page.c", "page_directory.c", "pcm.c", "ring.c")]
+    run_compiler(
+        "gcc", *STRICT, "-O1", "-g", "-shared", "-fPIC", *watched, *sources,
+        HERE / "checked_memory.c", "-o", library,
+    )  # fmt: skip
+    return library
+
+
+def sentences(module: str) -> list[str]:
+    """The names of the tests in `module`.c."""
+    return re.findall(r"^TEST\((\w+)\)", (HERE / f"{module}.c").read_text(), re.MULTILINE)
+
+
+def _core(module: str) -> list[Path]:
+    return [CORE / name for name in SOURCES[module]]

@@ -1,0 +1,246 @@
+#include "fake_engine.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "audio.h"
+#include "check.h"
+
+/* ---- time ----------------------------------------------------------------------------------- */
+
+int64_t fake_now_usec, fake_jitter_usec;
+unsigned fake_python_wakeups;
+
+static struct xn_task *tasks;
+static bool late;
+
+int64_t xn_now_usec(void) { return fake_now_usec; }
+
+static struct xn_task *next_task(void) {
+    struct xn_task *next = NULL;
+    for (struct xn_task *task = tasks; task; task = task->next)
+        if (task->due_usec != XN_NEVER && (!next || task->due_usec < next->due_usec)) next = task;
+    return next;
+}
+
+int64_t fake_next_due_usec(void) {
+    struct xn_task *task = next_task();
+    return task ? task->due_usec : XN_NEVER;
+}
+
+void fake_pass_usec(int64_t usec) {
+    int64_t end_usec = fake_now_usec + usec;
+    for (unsigned runs = 0; fake_next_due_usec() <= end_usec; runs++) {
+        struct xn_task *task = next_task();
+        CHECK(runs < 1000000); /* a task that is always due leaves nobody else a turn */
+        if (task->due_usec > fake_now_usec) fake_now_usec = task->due_usec;
+        if (late) fake_now_usec += fake_jitter_usec;
+        late = !late;
+        task->due_usec = XN_NEVER;
+        task->run(task->owner, fake_now_usec);
+    }
+    if (fake_now_usec < end_usec) fake_now_usec = end_usec;
+}
+
+void xn_engine_add_task(struct xn_engine *engine, struct xn_task *task) {
+    (void)engine;
+    task->due_usec = XN_NEVER;
+    task->next = tasks;
+    tasks = task;
+}
+
+void xn_engine_remove_task(struct xn_engine *engine, struct xn_task *task) {
+    (void)engine;
+    for (struct xn_task **at = &tasks; *at; at = &(*at)->next) {
+        if (*at != task) continue;
+        *at = task->next;
+        return;
+    }
+}
+
+void xn_engine_schedule(struct xn_engine *engine, struct xn_task *task, int64_t due_usec) {
+    (void)engine;
+    task->due_usec = due_usec;
+}
+
+void xn_engine_lock(struct xn_engine *engine) { (void)engine; }
+void xn_engine_unlock(struct xn_engine *engine) { (void)engine; }
+void xn_engine_count_wakeup(struct xn_engine *engine) { (void)engine; }
+
+void xn_engine_wake_python(struct xn_engine *engine) {
+    (void)engine;
+    fake_python_wakeups++;
+}
+
+/* ---- the request channel -------------------------------------------------------------------- */
+
+struct pa_io_event {
+    pa_io_event_cb_t run;
+    void *data;
+    bool exists, polled, pending;
+};
+
+static pa_io_event polled_event;
+static pa_mainloop_api api;
+
+static void deliver(void) {
+    if (!polled_event.exists || !polled_event.polled || !polled_event.pending) return;
+    polled_event.pending = false;
+    polled_event.run(&api, &polled_event, -1, PA_IO_EVENT_INPUT, polled_event.data);
+}
+
+static pa_io_event *io_new(pa_mainloop_api *a, int fd, pa_io_event_flags_t flags,
+                           pa_io_event_cb_t run, void *data) {
+    (void)a, (void)fd;
+    polled_event = (pa_io_event){
+        .run = run, .data = data, .exists = true, .polled = flags == PA_IO_EVENT_INPUT};
+    return &polled_event;
+}
+
+static void io_enable(pa_io_event *event, pa_io_event_flags_t flags) {
+    event->polled = flags == PA_IO_EVENT_INPUT;
+}
+
+static void io_free(pa_io_event *event) { event->exists = false; }
+
+pa_mainloop_api *xn_engine_api(struct xn_engine *engine) {
+    (void)engine;
+    api.io_new = io_new;
+    api.io_enable = io_enable;
+    api.io_free = io_free;
+    return &api;
+}
+
+bool fake_is_polled(void) { return polled_event.exists && polled_event.polled; }
+
+bool fake_arrive(void) {
+    polled_event.pending = true;
+    deliver();
+    return !polled_event.pending;
+}
+
+static int notify(void *context) {
+    ((struct fake_channel *)context)->notified++;
+    return 0;
+}
+
+static int clear(void *context) {
+    ((struct fake_channel *)context)->cleared++;
+    return 0;
+}
+
+struct xn_channel fake_channel_end(struct fake_channel *channel) {
+    return (struct xn_channel){.context = channel, .clear = clear, .notify = notify};
+}
+
+/* ---- the audio server ----------------------------------------------------------------------- */
+
+int64_t fake_latency_usec;
+bool fake_server_failed;
+
+struct xn_audio {
+    struct xn_audio_end end;
+    bool exists, running;
+};
+
+static struct xn_audio audio;
+
+struct xn_audio *xn_audio_new(struct xn_client *client, const struct xn_audio_config *config,
+                              const struct xn_audio_end *end, const char **error) {
+    (void)client, (void)config, (void)error;
+    audio = (struct xn_audio){.end = *end, .exists = true};
+    return &audio;
+}
+
+void xn_audio_free(struct xn_audio *freed, bool drain) {
+    (void)drain;
+    freed->exists = false;
+}
+
+bool xn_audio_has_failed(const struct xn_audio *asked) {
+    (void)asked;
+    return fake_server_failed;
+}
+
+const char *xn_audio_error(const struct xn_audio *asked) {
+    (void)asked;
+    return "it failed";
+}
+
+/* This server wants no more than it asked for. */
+void xn_audio_pump(struct xn_audio *pumped) { (void)pumped; }
+void xn_audio_start(struct xn_audio *started) { started->running = true; }
+
+void xn_audio_stop(struct xn_audio *stopped, bool drain) {
+    (void)drain;
+    stopped->running = false;
+}
+
+bool xn_audio_latency_usec(struct xn_audio *asked, int64_t *latency_usec) {
+    (void)asked;
+    *latency_usec = fake_latency_usec;
+    return fake_latency_usec >= 0;
+}
+
+uint32_t xn_audio_gaps(const struct xn_audio *asked) {
+    (void)asked;
+    return 0;
+}
+
+uint32_t xn_audio_index(struct xn_audio *asked) {
+    (void)asked;
+    return 0;
+}
+
+bool fake_is_attached(void) { return audio.exists; }
+
+uint32_t fake_server_asks(uint32_t octets) {
+    CHECK(audio.exists && audio.running);
+    uint32_t given = 0;
+    while (given < octets) {
+        uint8_t *to = malloc(octets - given); /* fenced, as the server's memory is not */
+        uint32_t some = audio.end.supply(audio.end.owner, to, octets - given);
+        free(to);
+        if (some == 0) break;
+        given += some;
+    }
+    audio.end.settled(audio.end.owner, given == octets);
+    return given;
+}
+
+void fake_server_records(const void *from, uint32_t octets) {
+    CHECK(audio.exists && audio.running);
+    audio.end.consume(audio.end.owner, from, octets);
+}
+
+/* --------------------------------------------------------------------------------------------- */
+
+struct xn_engine *fake_engine_new(void) {
+    static char engine;
+    fake_now_usec = 1000000;
+    fake_python_wakeups = 0;
+    fake_jitter_usec = 0;
+    fake_latency_usec = -1;
+    fake_server_failed = false;
+    late = false;
+    tasks = NULL;
+    memset(&polled_event, 0, sizeof polled_event);
+    memset(&audio, 0, sizeof audio);
+    return (struct xn_engine *)(void *)&engine;
+}
+
+/* The mixer: there is none. */
+
+struct xn_volume *xn_audio_volume(struct xn_audio *asked) {
+    (void)asked;
+    return NULL;
+}
+
+void xn_volume_set(struct xn_volume *volume, const int32_t *milli_db, const uint8_t *muted) {
+    (void)volume, (void)milli_db, (void)muted;
+}
+
+bool xn_volume_get(const struct xn_volume *volume, int32_t *milli_db) {
+    (void)volume, (void)milli_db;
+    return false;
+}

@@ -1,0 +1,589 @@
+/* The backend's side of a stream, with its clock, its frontend and its audio server in our hands. */
+#include "backend.h"
+
+#include <string.h>
+
+#include "check.h"
+#include "event_page.h"
+#include "fake_engine.h"
+#include "ring.h"
+#include "wire.h"
+
+enum { RATE_HZ = 48000, FRAME = 4, OCTETS_A_MSEC = 192, BUFFER = 15360, PERIOD = 3840 };
+enum { OP_TRIGGER = 8 };
+#define MSEC 1000
+
+static struct xn_engine *engine;
+static struct xn_backend *backend;
+static struct xn_ring_page *ring_page;
+static struct xn_event_page *event_page;
+static struct fake_channel requests, events;
+static struct xn_frontend_ring frontend;
+static struct xn_event_reader reader;
+static uint8_t *buffer;
+
+/* A backend process on the pages as they are, before it begins. `pcm`: where it keeps its
+ * positions. */
+static void attend(bool playback, struct xn_pcm *pcm) {
+    engine = fake_engine_new();
+    memset(&requests, 0, sizeof requests);
+    memset(&events, 0, sizeof events);
+    struct xn_channel requests_end = fake_channel_end(&requests);
+    struct xn_channel events_end = fake_channel_end(&events);
+    backend = xn_backend_new(engine, playback, ring_page, event_page, &requests_end, &events_end,
+                             pcm);
+}
+
+/* The first process on new pages. */
+static void connect_and_keep(bool playback, struct xn_pcm *pcm) {
+    ring_page = fenced_page();
+    event_page = fenced_page();
+    xn_frontend_ring_attach(&frontend, ring_page);
+    xn_event_reader_attach(&reader, event_page);
+    attend(playback, pcm);
+    xn_backend_begin(backend, false);
+}
+
+static void connect(bool playback) { connect_and_keep(playback, NULL); }
+
+static struct xn_pcm_config config_of(uint32_t octets, uint32_t period_octets) {
+    return (struct xn_pcm_config){.rate_hz = RATE_HZ,
+                                  .frame_octets = FRAME,
+                                  .buffer_octets = octets,
+                                  .period_octets = period_octets};
+}
+
+static void open_with(uint32_t octets, uint32_t period_octets) {
+    struct xn_pcm_config config = config_of(octets, period_octets);
+    buffer = fenced_octets(octets);
+    xn_backend_open_pcm(backend, &config, buffer);
+}
+
+static void open(void) { open_with(BUFFER, PERIOD); }
+
+static void attach(void) {
+    const struct xn_audio_config config = {0};
+    const char *error;
+    CHECK(xn_backend_attach_audio(backend, NULL, &config, &error));
+}
+
+/* The frontend's request; if `notified`, the channel tells the backend, which runs. */
+static void request(uint8_t operation, uint32_t offset, uint32_t octets, bool notified) {
+    struct xn_packet packet;
+    xn_wire_transfer_request(&packet, (struct xn_transfer){1, operation, offset, octets});
+    CHECK(xn_frontend_ring_request(&frontend, &packet) >= 0);
+    if (notified) fake_arrive();
+}
+
+enum { NO_ANSWER = 1 };
+
+/* The status of the next response. */
+static int32_t answer(void) {
+    struct xn_packet packet;
+    if (xn_frontend_ring_take(&frontend, &packet) != 1) return NO_ANSWER;
+    return xn_wire_status(&packet);
+}
+
+static int32_t transfer(uint8_t operation, uint32_t offset, uint32_t octets) {
+    request(operation, offset, octets, true);
+    return answer();
+}
+
+static void write_all(uint32_t offset, uint32_t octets) {
+    CHECK_EQUAL(transfer(XN_OP_WRITE, offset, octets), 0);
+}
+
+/* The frontend takes note of all events; the last position, 0 for none. */
+static uint64_t hear(void) {
+    struct xn_packet event;
+    uint64_t position = 0;
+    while (xn_event_reader_take(&reader, &event) == 1) position = xn_wire_event_position(&event);
+    return position;
+}
+
+static struct xn_backend_stats stats(void) {
+    struct xn_backend_stats now;
+    xn_backend_stats(backend, &now);
+    return now;
+}
+
+/* A guest that writes as soon as it learns of room, for so long; its largest step of position. */
+static uint64_t play_on_for(int64_t usec) {
+    uint64_t heard = 0, widest = 0, written = BUFFER;
+    for (int64_t end_usec = fake_now_usec + usec; fake_now_usec < end_usec;) {
+        fake_pass_usec(100);
+        uint64_t position = hear();
+        if (!position) continue;
+        if (heard && position - heard > widest) widest = position - heard;
+        heard = position;
+        while (written < heard + BUFFER) {
+            uint32_t offset = (uint32_t)(written % BUFFER);
+            uint32_t room = (uint32_t)(heard + BUFFER - written);
+            uint32_t octets = room < BUFFER - offset ? room : BUFFER - offset;
+            write_all(offset, octets);
+            written += octets;
+        }
+    }
+    return widest;
+}
+
+/* ---- requests ------------------------------------------------------------------------------- */
+
+TEST(write_is_answered_at_once_and_the_answer_notified) {
+    connect(true), open();
+    write_all(0, 400);
+    CHECK_EQUAL(requests.notified, 1);
+    CHECK_EQUAL(stats().buffered_octets, 400);
+    CHECK_EQUAL(fake_python_wakeups, 0);
+    xn_backend_free(backend);
+}
+
+TEST(transfer_that_cannot_be_is_refused_and_harmless) {
+    connect(true);
+    CHECK_EQUAL(transfer(XN_OP_WRITE, 0, 4), -22);
+    open();
+    CHECK_EQUAL(transfer(XN_OP_WRITE, BUFFER, 4), -22);
+    CHECK_EQUAL(transfer(XN_OP_WRITE, 4, BUFFER), -22);
+    CHECK_EQUAL(transfer(XN_OP_WRITE, UINT32_MAX - 3, 4), -22);
+    CHECK_EQUAL(transfer(XN_OP_WRITE, 0, 3), -22);
+    CHECK_EQUAL(transfer(XN_OP_WRITE, 2, 4), -22);
+    CHECK_EQUAL(transfer(XN_OP_READ, 0, 4), -22);
+    xn_backend_close_pcm(backend);
+    CHECK_EQUAL(transfer(XN_OP_WRITE, 0, 4), -22);
+    CHECK_EQUAL(stats().refused, 7);
+    CHECK_EQUAL(stats().buffered_octets, 0);
+    xn_backend_free(backend);
+}
+
+TEST(control_request_waits_for_python_and_all_behind_it) {
+    connect(true), open();
+    request(OP_TRIGGER, 0, 0, false);
+    request(XN_OP_WRITE, 0, 400, true);
+    uint8_t packet[64];
+    CHECK(xn_backend_next_request(backend, packet));
+    CHECK_EQUAL(packet[2], OP_TRIGGER);
+    CHECK_EQUAL(fake_python_wakeups, 1);
+    fake_arrive(), fake_pass_usec(100 * MSEC);
+    CHECK_EQUAL(answer(), NO_ANSWER);
+    CHECK_EQUAL(stats().buffered_octets, 0);
+    memset(packet + 3, 0, sizeof packet - 3);
+    xn_backend_answer(backend, packet);
+    CHECK(!xn_backend_next_request(backend, packet));
+    CHECK_EQUAL(answer(), 0);
+    CHECK_EQUAL(answer(), 0);
+    CHECK_EQUAL(stats().buffered_octets, 400);
+    xn_backend_free(backend);
+}
+
+/* With --wrap=xn_backend_ring_answer: a frontend on a CPU of its own that asks again at once. */
+static unsigned refills;
+void __real_xn_backend_ring_answer(struct xn_backend_ring *, const struct xn_packet *);
+void __wrap_xn_backend_ring_answer(struct xn_backend_ring *, const struct xn_packet *);
+
+void __wrap_xn_backend_ring_answer(struct xn_backend_ring *ring, const struct xn_packet *response) {
+    __real_xn_backend_ring_answer(ring, response);
+    if (refills == 0) return;
+    refills--;
+    CHECK_EQUAL(answer(), 0);
+    request(XN_OP_WRITE, 0, 4, false);
+}
+
+TEST(frontend_faster_than_the_backend_is_served_64_requests_a_millisecond_to_its_end) {
+    connect(true), open();
+    refills = 500;
+    request(XN_OP_WRITE, 0, 4, true);
+    CHECK_EQUAL(stats().requests, 64);
+    for (unsigned msec = 1; msec <= 7; msec++) {
+        CHECK(stats().requests <= 64 * msec);
+        fake_pass_usec(MSEC);
+    }
+    CHECK_EQUAL(stats().requests, 501);
+    CHECK_EQUAL(answer(), 0);
+    xn_backend_free(backend);
+}
+
+TEST(ring_index_violation_is_reported_and_the_channel_left_alone) {
+    connect(true), open();
+    xn_store_index(&ring_page->req_prod, 33);
+    fake_arrive();
+    CHECK_EQUAL(xn_backend_violation(backend), XN_VIOLATION_RING_INDEX);
+    CHECK_EQUAL(fake_python_wakeups, 1);
+    CHECK(!fake_is_polled());
+    fake_pass_usec(1000 * MSEC);
+    CHECK(!fake_is_polled());
+    CHECK_EQUAL(requests.notified, 0);
+    xn_backend_free(backend);
+}
+
+/* ---- storms --------------------------------------------------------------------------------- */
+
+/* As many notifications as are looked at, in each of so many milliseconds. */
+static void storm(unsigned msec) {
+    for (unsigned i = 0; i < msec; i++) {
+        for (unsigned n = 0; n < 200 && fake_is_polled(); n++) fake_arrive();
+        fake_pass_usec(MSEC);
+    }
+}
+
+TEST(storm_is_muted_to_a_hundred_notifications_in_ten_milliseconds) {
+    connect(true);
+    storm(100);
+    CHECK(requests.cleared <= 11 * 101);
+    CHECK_EQUAL(xn_backend_violation(backend), XN_NO_VIOLATION);
+    xn_backend_free(backend);
+}
+
+TEST(storm_without_end_is_a_violation) {
+    connect(true);
+    storm(3000);
+    CHECK_EQUAL(xn_backend_violation(backend), XN_VIOLATION_STORM);
+    CHECK(!fake_is_polled());
+    CHECK_EQUAL(fake_python_wakeups, 1);
+    xn_backend_free(backend);
+}
+
+TEST(storm_that_ends_is_forgiven) {
+    connect(true);
+    for (unsigned i = 0; i < 10; i++) {
+        storm(1500);
+        fake_pass_usec(30 * MSEC);
+        fake_arrive();
+    }
+    CHECK_EQUAL(xn_backend_violation(backend), XN_NO_VIOLATION);
+    CHECK(fake_is_polled());
+    xn_backend_free(backend);
+}
+
+TEST(violation_of_a_muted_frontend_stays_muted) {
+    connect(true);
+    for (unsigned i = 0; i < 100; i++) fake_arrive();
+    CHECK(fake_is_polled());
+    xn_store_index(&ring_page->req_prod, 33);
+    fake_arrive();
+    CHECK_EQUAL(xn_backend_violation(backend), XN_VIOLATION_RING_INDEX);
+    fake_pass_usec(100 * MSEC);
+    CHECK(!fake_is_polled());
+    xn_backend_free(backend);
+}
+
+TEST(requests_of_a_muted_frontend_are_served_at_the_end_of_the_window) {
+    connect(true), open();
+    while (fake_is_polled()) fake_arrive();
+    request(XN_OP_WRITE, 0, 4, true);
+    CHECK_EQUAL(answer(), NO_ANSWER);
+    fake_pass_usec(10 * MSEC);
+    CHECK_EQUAL(answer(), 0);
+    xn_backend_free(backend);
+}
+
+/* ---- the clock ------------------------------------------------------------------------------ */
+
+TEST(playback_without_audio_goes_with_the_clock) {
+    connect(true), open();
+    write_all(0, BUFFER);
+    xn_backend_start(backend);
+    CHECK(play_on_for(1000 * MSEC) > 0);
+    CHECK(stats().position_octets >= 1000 * OCTETS_A_MSEC - PERIOD);
+    CHECK(stats().position_octets <= 1000 * OCTETS_A_MSEC);
+    CHECK_EQUAL(stats().discarded_octets, stats().position_octets);
+    xn_backend_free(backend);
+}
+
+TEST(position_is_told_more_often_than_once_a_period_however_late_the_ticks_are) {
+    const uint32_t period_frames[] = {64, 100, 441, 512, 960, 1024};
+    for (unsigned i = 0; i < sizeof period_frames / sizeof period_frames[0]; i++) {
+        for (int64_t jitter_usec = 0; jitter_usec <= 200; jitter_usec += 50) {
+            connect(true), open_with(BUFFER, period_frames[i] * FRAME);
+            fake_jitter_usec = jitter_usec;
+            write_all(0, BUFFER);
+            xn_backend_start(backend);
+            CHECK(play_on_for(500 * MSEC) < period_frames[i] * FRAME);
+            xn_backend_free(backend);
+        }
+    }
+}
+
+TEST(start_twice_is_start_once) {
+    connect(true), open();
+    write_all(0, BUFFER);
+    for (unsigned msec = 0; msec < 60; msec += 3) {
+        xn_backend_start(backend);
+        fake_pass_usec(3 * MSEC);
+        hear();
+    }
+    CHECK(stats().position_octets >= 50 * OCTETS_A_MSEC);
+    CHECK(stats().position_octets <= 60 * OCTETS_A_MSEC);
+    xn_backend_free(backend);
+}
+
+TEST(stream_that_stands_still_wakes_nobody) {
+    const uint32_t periods[] = {0, PERIOD};
+    for (unsigned i = 0; i < 2; i++) {
+        connect(true), open_with(BUFFER, periods[i]);
+        CHECK_EQUAL(fake_next_due_usec(), XN_NEVER);
+        write_all(0, 400);
+        xn_backend_start(backend);
+        fake_pass_usec(200 * MSEC);
+        xn_backend_stop(backend);
+        CHECK_EQUAL(fake_next_due_usec(), XN_NEVER);
+        xn_backend_free(backend);
+    }
+}
+
+TEST(stop_is_told_as_soon_as_a_full_event_page_has_room) {
+    connect(true), open();
+    write_all(0, BUFFER);
+    xn_backend_start(backend);
+    fake_pass_usec(20 * MSEC);
+    event_page->in_cons = event_page->in_prod - 63;
+    xn_backend_stop(backend);
+    fake_pass_usec(100 * MSEC);
+    event_page->in_cons = reader.in_cons = event_page->in_prod;
+    fake_pass_usec(100 * MSEC);
+    CHECK_EQUAL(hear(), BUFFER);
+    CHECK_EQUAL(fake_next_due_usec(), XN_NEVER);
+    xn_backend_free(backend);
+}
+
+TEST(no_event_comes_after_close) {
+    connect(true), open();
+    write_all(0, BUFFER);
+    xn_backend_start(backend);
+    fake_pass_usec(33 * MSEC);
+    xn_backend_close_pcm(backend);
+    hear();
+    fake_pass_usec(1000 * MSEC);
+    CHECK_EQUAL(hear(), 0);
+    CHECK_EQUAL(fake_next_due_usec(), XN_NEVER);
+    xn_backend_free(backend);
+}
+
+TEST(what_a_full_event_page_could_not_be_told_is_forgotten_at_close) {
+    connect(true), open();
+    write_all(0, BUFFER);
+    event_page->in_cons = event_page->in_prod - 63;
+    xn_backend_start(backend);
+    fake_pass_usec(33 * MSEC);
+    xn_backend_stop(backend);
+    xn_backend_close_pcm(backend);
+    CHECK_EQUAL(fake_next_due_usec(), XN_NEVER);
+    event_page->in_cons = event_page->in_prod;
+    while (fake_is_polled()) fake_arrive(); /* a storm, whose end is a tick */
+    fake_pass_usec(100 * MSEC);
+    CHECK_EQUAL(hear(), 0);
+    xn_backend_free(backend);
+}
+
+TEST(event_ids_run_on_over_close_and_open) {
+    connect(true);
+    for (unsigned i = 0; i < 3; i++) {
+        open();
+        write_all(0, BUFFER);
+        xn_backend_start(backend);
+        fake_pass_usec(30 * MSEC);
+        xn_backend_close_pcm(backend);
+    }
+    struct xn_packet event;
+    unsigned id = 0;
+    for (; xn_event_reader_take(&reader, &event) == 1; id++)
+        CHECK_EQUAL(xn_wire_id(&event), id);
+    CHECK(id >= 3);
+    xn_backend_free(backend);
+}
+
+TEST(capture_without_audio_keeps_time) {
+    connect(false), open();
+    xn_backend_start(backend);
+    fake_jitter_usec = 137;
+    int64_t started_usec = fake_now_usec;
+    for (unsigned i = 0; i < 1000; i++) fake_pass_usec(MSEC), hear();
+    uint64_t expected = (uint64_t)(fake_now_usec - started_usec) * OCTETS_A_MSEC / MSEC;
+    CHECK(stats().position_octets >= expected - PERIOD);
+    CHECK(stats().position_octets <= expected);
+    xn_backend_free(backend);
+}
+
+/* ---- the audio server ----------------------------------------------------------------------- */
+
+TEST(position_is_what_the_server_has_made_audible) {
+    connect(true), open(), attach();
+    write_all(0, BUFFER);
+    xn_backend_start(backend);
+    fake_latency_usec = 20 * MSEC;
+    CHECK_EQUAL(fake_server_asks(30 * OCTETS_A_MSEC), 30 * OCTETS_A_MSEC);
+    fake_pass_usec(20 * MSEC);
+    CHECK(stats().position_octets >= 10 * OCTETS_A_MSEC);
+    CHECK(stats().position_octets <= 30 * OCTETS_A_MSEC);
+    CHECK_EQUAL(stats().octets, 30 * OCTETS_A_MSEC);
+    xn_backend_free(backend);
+}
+
+TEST(new_server_is_given_what_the_old_one_had_not_made_audible) {
+    connect(true), open(), attach();
+    write_all(0, BUFFER);
+    xn_backend_start(backend);
+    fake_latency_usec = 20 * MSEC;
+    fake_server_asks(30 * OCTETS_A_MSEC);
+    fake_pass_usec(5 * MSEC);
+    attach();
+    uint64_t position = stats().position_octets;
+    CHECK(position > 0 && position < 30 * OCTETS_A_MSEC);
+    CHECK_EQUAL(stats().buffered_octets, BUFFER - position);
+    xn_backend_free(backend);
+}
+
+TEST(server_that_stalls_is_left_behind_by_the_clock_until_it_asks_again) {
+    connect(true), open(), attach();
+    write_all(0, BUFFER);
+    xn_backend_start(backend);
+    fake_latency_usec = 0;
+    play_on_for(300 * MSEC);
+    CHECK_EQUAL(stats().stalled, 1);
+    CHECK(stats().position_octets >= 200 * OCTETS_A_MSEC);
+    uint64_t before = stats().octets;
+    CHECK(fake_server_asks(400) > 0);
+    CHECK(stats().octets > before);
+    xn_backend_free(backend);
+}
+
+TEST(position_never_stands_still_for_a_hundred_milliseconds_when_the_server_vanishes) {
+    connect(true), open(), attach();
+    write_all(0, BUFFER);
+    xn_backend_start(backend);
+    fake_server_failed = true;
+    fake_pass_usec(100 * MSEC);
+    CHECK(hear() > 0);
+    xn_backend_free(backend);
+}
+
+TEST(new_server_reads_nothing_outside_the_buffer_whatever_the_frontend_wrote) {
+    connect(true), open_with(64, 16), attach();
+    write_all(0, 64);
+    xn_backend_start(backend);
+    fake_latency_usec = 1000 * MSEC;
+    for (unsigned i = 0; i < 100; i++) { /* it writes what was taken, heard or not */
+        fake_server_asks(64);
+        write_all(0, 64);
+    }
+    attach();
+    CHECK(fake_server_asks(4096) <= 64);
+    xn_backend_free(backend);
+}
+
+TEST(server_that_asks_with_no_stream_open_is_given_nothing) {
+    connect(true), open(), attach();
+    write_all(0, BUFFER);
+    xn_backend_start(backend);
+    xn_backend_close_pcm(backend);
+    CHECK(!fake_is_attached());
+    xn_backend_free(backend);
+}
+
+TEST(recorded_data_lies_in_the_buffer_and_is_told) {
+    connect(false), open(), attach();
+    xn_backend_start(backend);
+    static uint8_t sound[PERIOD];
+    memset(sound, 0x55, sizeof sound);
+    fake_server_records(sound, sizeof sound);
+    CHECK_EQUAL(hear(), PERIOD);
+    CHECK_EQUAL(buffer[0], 0x55);
+    CHECK_EQUAL(buffer[PERIOD - 1], 0x55);
+    CHECK_EQUAL(transfer(XN_OP_READ, 0, PERIOD), 0);
+    xn_backend_free(backend);
+}
+
+TEST(recording_longer_than_the_buffer_is_taken_while_the_frontend_is_told) {
+    connect(false), open(), attach();
+    xn_backend_start(backend);
+    fake_server_records(NULL, 2 * BUFFER);
+    CHECK_EQUAL(hear(), 2 * BUFFER);
+    xn_backend_free(backend);
+}
+
+TEST(recording_for_a_deaf_frontend_ends_at_half_a_buffer_untold) {
+    connect(false), open(), attach();
+    xn_backend_start(backend);
+    event_page->in_cons = event_page->in_prod - 63;
+    for (unsigned i = 0; i < 100; i++) fake_server_records(NULL, PERIOD);
+    CHECK_EQUAL(stats().position_octets, BUFFER / 2);
+    xn_backend_free(backend);
+}
+
+TEST(nothing_is_recorded_before_start) {
+    connect(false), open(), attach();
+    xn_backend_start(backend);
+    xn_backend_stop(backend);
+    uint64_t before = stats().position_octets;
+    fake_pass_usec(1000 * MSEC);
+    CHECK_EQUAL(stats().position_octets, before);
+    xn_backend_free(backend);
+}
+
+/* ---- one process after another -------------------------------------------------------------- */
+
+/* What the first process leaves when it dies: this, and the pages. */
+static struct xn_pcm kept;
+
+static bool adopt(void) {
+    struct xn_pcm_config config = config_of(BUFFER, PERIOD);
+    return xn_backend_adopt_pcm(backend, &config, buffer);
+}
+
+TEST(successor_goes_on_where_the_process_before_stood) {
+    connect_and_keep(true, &kept), open(), attach();
+    write_all(0, BUFFER);
+    xn_backend_start(backend);
+    fake_latency_usec = 0;
+    CHECK_EQUAL(fake_server_asks(BUFFER / 2), BUFFER / 2);
+    fake_pass_usec(10 * MSEC);
+    uint64_t position = stats().position_octets;
+    xn_backend_free(backend);
+    attend(true, &kept);
+    CHECK(adopt());
+    CHECK_EQUAL(stats().position_octets, position);
+    CHECK_EQUAL(stats().buffered_octets, BUFFER - position);
+    xn_backend_start(backend);
+    xn_backend_begin(backend, true);
+    CHECK_EQUAL(requests.notified, 1);
+    CHECK_EQUAL(events.notified, 1);
+    fake_pass_usec(10 * MSEC);
+    CHECK(stats().position_octets > position);
+    xn_backend_free(backend);
+}
+
+TEST(successor_adopts_no_pcm_of_another_shape) {
+    connect_and_keep(true, &kept), open_with(BUFFER / 2, PERIOD);
+    xn_backend_free(backend);
+    attend(true, &kept);
+    CHECK(!adopt());
+    xn_backend_free(backend);
+}
+
+TEST(clock_of_a_pcm_that_was_not_adopted_stands_still) {
+    connect_and_keep(false, &kept), open();
+    xn_backend_start(backend);
+    fake_pass_usec(10 * MSEC);
+    uint64_t position = kept.position;
+    xn_backend_free(backend);
+    attend(false, &kept);
+    xn_backend_begin(backend, true);
+    while (fake_is_polled()) fake_arrive(); /* a storm, whose end is a tick */
+    fake_pass_usec(100 * MSEC);
+    CHECK_EQUAL(kept.position, position);
+    xn_backend_free(backend);
+}
+
+TEST(write_sent_between_two_processes_is_answered_once_the_second_begins) {
+    connect_and_keep(true, &kept), open();
+    write_all(0, 400);
+    xn_backend_free(backend);
+    request(XN_OP_WRITE, 400, 400, false);
+    attend(true, &kept);
+    fake_arrive(), fake_pass_usec(100 * MSEC);
+    CHECK_EQUAL(answer(), NO_ANSWER);
+    CHECK(adopt());
+    xn_backend_begin(backend, true);
+    CHECK_EQUAL(answer(), 0);
+    CHECK_EQUAL(stats().buffered_octets, 800);
+    xn_backend_free(backend);
+}

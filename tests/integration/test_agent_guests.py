@@ -1,0 +1,190 @@
+"""Guests come and go, and so do the rules for them; the agent follows, and nobody else notices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.agents import ALLOW_PLAYBACK, Dom0, Ended, Guest, eventually, neighbour_of
+from tests.local_machine import LocalMachine
+from tests.pulse_server import PulseServer, difference, left_of, noise, on_left, write_wav
+
+PLAYED = Ended(0)
+NO_CARD = (
+    "xensnd-guest: this guest has no sound card; in dom0, check that xensnd-dom0 runs and that "
+    "its policy allows this guest something: xensnd-policy explain GUEST\n"
+)
+NEIGHBOUR_ALONE = "version: 1\nrules:\n- guest: neighbour\n  playback: allow\n"
+
+
+@pytest.fixture
+def dom0(own_dom0: Dom0) -> Dom0:
+    """One for each test, that is not started yet."""
+    return own_dom0
+
+
+def nodes_of(machine: LocalMachine, guest: Guest) -> list[str]:
+    """What XenStore still has of the guest's sound."""
+    with closing(machine.open_store()) as store:
+
+        def listed(path: str) -> list[str]:
+            try:
+                return store.list(path)
+            except KeyError:
+                return []
+
+        return [
+            *listed(f"/local/domain/{guest.domid}/device/vsnd"),
+            *listed(f"/local/domain/0/backend/vsnd/{guest.domid}"),
+        ]
+
+
+def clients(pulse: PulseServer) -> list[Any]:
+    with pulse.mixer() as mixer:
+        return [each.proplist.get("application.name") for each in mixer.client_list()]
+
+
+def test_guest_that_was_there_before_the_agent_plays(
+    dom0: Dom0, pulse: PulseServer, work: Guest
+) -> None:
+    played = noise(0.5)
+    dom0.start()
+    with pulse.listening() as ears:
+        assert work.run("play", "-", stdin=played) == PLAYED
+        assert ears.hears(played), difference(played, ears.heard)
+
+
+def test_guest_created_after_the_agent_plays(
+    dom0: Dom0, pulse: PulseServer, new_guest: Callable[[str], Guest]
+) -> None:
+    played = noise(0.5)
+    dom0.start()
+    guest = new_guest("late")
+    dom0.await_event("device_made", guest="late", domid=guest.domid)
+    with pulse.listening() as ears:
+        assert guest.run("play", "-", stdin=played) == PLAYED
+        assert ears.hears(played), difference(played, ears.heard)
+
+
+def test_guest_agent_that_comes_first_waits_for_the_one_in_dom0(
+    dom0: Dom0, machine: LocalMachine, work: Guest
+) -> None:
+    with work.start("play", "-", stdin=[noise(0.5)]) as playing:
+        lock = machine.directory / f"dom{work.domid}" / "frontend.lock"
+        assert eventually(lock.exists)
+        dom0.start()
+        assert playing.ended() == PLAYED
+
+
+def test_guest_agent_without_one_in_dom0_says_what_to_do(work: Guest) -> None:
+    assert work.run("play", "-", stdin=noise(0.5)) == Ended(2, NO_CARD)
+
+
+def test_rule_for_a_running_guest_gives_it_a_device(
+    dom0: Dom0, machine: LocalMachine, pulse: PulseServer, work: Guest
+) -> None:
+    played = noise(0.5)
+    dom0.write_policy(NEIGHBOUR_ALONE)
+    dom0.start()
+    with (
+        pulse.listening() as ears,
+        work.start("play", "-", stdin=[played]) as playing,
+    ):
+        assert nodes_of(machine, work) == []
+        assert dom0.policy("allow-playback", "work").returncode == 0
+        assert playing.ended() == PLAYED
+        assert ears.hears(played), difference(played, ears.heard)
+    assert nodes_of(machine, work) == ["0", "0"]
+
+
+def test_guest_that_may_nothing_any_more_loses_its_device(
+    dom0: Dom0, machine: LocalMachine, work: Guest
+) -> None:
+    dom0.start()
+    dom0.await_event("device_made", domid=work.domid)
+    dom0.write_policy(NEIGHBOUR_ALONE)
+    dom0.await_event("device_removed", domid=work.domid)
+    assert nodes_of(machine, work) == []
+    dom0.write_policy(ALLOW_PLAYBACK)
+    dom0.await_event("device_made", domid=work.domid, count=2)
+    assert work.run("play", "-", stdin=noise(0.1)) == PLAYED
+
+
+def test_device_in_use_stays_when_its_guest_may_nothing_any_more(
+    dom0: Dom0, machine: LocalMachine, pulse: PulseServer, work: Guest
+) -> None:
+    dom0.start()
+    with pulse.listening() as ears, work.start("play", "-", stdin=[noise(1.5)]) as playing:
+        ears.listen_until(lambda heard: heard.strip(b"\0"))
+        dom0.write_policy(NEIGHBOUR_ALONE)
+        dom0.await_event("decision", domid=work.domid, decision="deny")
+        assert nodes_of(machine, work) == ["0", "0"]
+        assert playing.ended() == PLAYED
+
+
+def test_destroyed_guest_leaves_nothing_behind_and_disturbs_no_other(
+    dom0: Dom0, machine: LocalMachine, pulse: PulseServer, new_guest: Callable[[str], Guest]
+) -> None:
+    dom0.start()
+    doomed = Guest(machine, "doomed")
+    with (
+        neighbour_of(pulse, new_guest("neighbour")) as neighbour,
+        pulse.listening() as ears,
+        doomed.start("play", "-", stdin=[on_left(noise(60, frame_octets=2))]),
+    ):
+        ears.listen_until(lambda heard: left_of(heard).strip(b"\0"))
+        assert "doomed" in clients(pulse)
+        doomed.destroy()
+        assert eventually(lambda: "doomed" not in clients(pulse))
+        assert eventually(lambda: not nodes_of(machine, doomed))
+        neighbour.assert_undisturbed()
+        again = new_guest("doomed")
+        assert again.run("play", "-", stdin=on_left(noise(0.2, frame_octets=2))) == PLAYED
+    dom0.await_event("device_disconnected", domid=doomed.domid)
+
+
+def test_many_guests_destroyed_at_once_disturb_no_other(
+    dom0: Dom0, machine: LocalMachine, pulse: PulseServer, new_guest: Callable[[str], Guest]
+) -> None:
+    dom0.start()
+    with neighbour_of(pulse, new_guest("neighbour")) as neighbour:
+        doomed = [Guest(machine, f"doomed-{number}") for number in range(8)]
+        for guest in doomed:
+            dom0.await_event("device_made", domid=guest.domid)
+        for guest in doomed:
+            guest.destroy()
+        assert eventually(lambda: not any(nodes_of(machine, guest) for guest in doomed))
+        neighbour.assert_undisturbed()
+
+
+def test_guest_agent_killed_while_it_plays_can_play_again(
+    dom0: Dom0, pulse: PulseServer, work: Guest, new_guest: Callable[[str], Guest]
+) -> None:
+    dom0.start()
+    played = noise(0.5, frame_octets=2)
+    with neighbour_of(pulse, new_guest("neighbour")) as neighbour, pulse.listening() as ears:
+        with work.start("play", "-", stdin=[on_left(noise(60, frame_octets=2, seed=3))]) as first:
+            ears.listen_until(lambda heard: left_of(heard).strip(b"\0"))
+            first.process.kill()
+        assert work.run("play", "-", stdin=on_left(played)) == PLAYED
+        heard = left_of(ears.listen_until(lambda heard: played in left_of(heard)))
+        assert played in heard, difference(played, heard)
+        neighbour.assert_undisturbed()
+
+
+def test_second_guest_agent_is_refused_and_the_first_goes_on(
+    dom0: Dom0, pulse: PulseServer, work: Guest, tmp_path: Path
+) -> None:
+    dom0.start()
+    file = write_wav(tmp_path / "noise.wav", noise(0.1))
+    with neighbour_of(pulse, work) as neighbour:
+        assert work.run("play", str(file)) == Ended(
+            2,
+            "xensnd-guest: this guest's sound card is in use by another xensnd-guest; stop that "
+            "one first, or use the audio server that it serves\n",
+        )
+        neighbour.assert_undisturbed()

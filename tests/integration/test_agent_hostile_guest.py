@@ -1,0 +1,603 @@
+"""A guest breaks the rules: its own session ends or is refused, and nobody else notices.
+
+The hostile guest is this process, with a guest's rights and its pages in raw octets. A neighbour
+plays all the while, and must be heard octet for octet.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import select
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, suppress
+from dataclasses import replace
+from random import Random
+from types import TracebackType
+from typing import Any, Self
+
+import pytest
+
+from tests.agents import Dom0, Ended, Guest, Neighbour, eventually, neighbour_of
+from tests.local_machine import LocalMachine
+from tests.pulse_server import PulseServer, difference, left_of, noise, on_left
+from xensnd.errors import TransportLost
+from xensnd.sndif.formats import SampleFormat
+from xensnd.sndif.layout import (
+    DIRECTORY_REFS_OFFSET,
+    IN_CONS_OFFSET,
+    PAGE_OCTETS,
+    REQ_EVENT_OFFSET,
+    REQ_PROD_OFFSET,
+    RING_HEADER_OCTETS,
+    RING_SLOTS,
+    RSP_EVENT_OFFSET,
+    RSP_PROD_OFFSET,
+)
+from xensnd.sndif.packets import (
+    PACKET_OCTETS,
+    Close,
+    HwParamQuery,
+    Mute,
+    Open,
+    Operation,
+    Read,
+    Request,
+    Response,
+    SetVolume,
+    Status,
+    Trigger,
+    TriggerRequest,
+    Write,
+    decode_response,
+    encode_request,
+)
+from xensnd.sndif.params import HwParams, Interval
+from xensnd.sndif.states import XenbusState
+from xensnd.sndif.store_fields import StreamRings
+from xensnd.transport.interface import Pages
+
+PLAYED = Ended(0)
+ANSWER_SECONDS = 10
+BUFFER_OCTETS = 65536
+ALL = Interval(1, 2**32 - 1)
+START = TriggerRequest(Trigger.START)
+
+
+def words(pages: Pages) -> memoryview:
+    octets = (ctypes.c_uint8 * pages.octets).from_address(pages.address)
+    return memoryview(octets).cast("B").cast("I")
+
+
+class RawStream:
+    """A stream's two pages and two event channels, with nothing between them and the test."""
+
+    def __init__(self, evil: EvilGuest) -> None:
+        self._transport = evil.transport
+        self.ring_page = evil.transport.share_pages(0, 1)
+        self.event_page = evil.transport.share_pages(0, 1)
+        self.requests = evil.transport.allocate_channel(0)
+        self.events = evil.transport.allocate_channel(0)
+        self.ring, self.event_words = words(self.ring_page), words(self.event_page)
+        self.ring[REQ_EVENT_OFFSET // 4] = self.ring[RSP_EVENT_OFFSET // 4] = 1
+        self.rings = StreamRings(
+            self.ring_page.refs[0], self.requests.port, self.event_page.refs[0], self.events.port
+        )
+        self._sent = 0
+
+    def put(self, packet: bytes) -> None:
+        """Into the ring, without a word to anyone."""
+        slot = (RING_HEADER_OCTETS + self._sent % RING_SLOTS * PACKET_OCTETS) // 4
+        self.ring[slot : slot + PACKET_OCTETS // 4] = memoryview(packet).cast("I")
+        self._sent += 1
+        self.ring[REQ_PROD_OFFSET // 4] = self._sent
+
+    def answers(self, count: int) -> list[Response]:
+        """The latest of them, once all requests have one."""
+        assert eventually(lambda: self.ring[RSP_PROD_OFFSET // 4] == self._sent, ANSWER_SECONDS)
+        octets = self.ring.cast("B")
+        result = []
+        for number in range(self._sent - count, self._sent):
+            slot = RING_HEADER_OCTETS + number % RING_SLOTS * PACKET_OCTETS
+            result.append(decode_response(bytes(octets[slot : slot + PACKET_OCTETS])))
+        return result
+
+    def send(self, *packets: bytes) -> list[int]:
+        """The status of each answer."""
+        for packet in packets:
+            self.put(packet)
+        self.requests.notify()
+        return [answer.status for answer in self.answers(len(packets))]
+
+    def ask(self, request: Request) -> int:
+        return self.send(encode_request(self._sent & 0xFFFF, request))[0]
+
+    def good_open(self) -> Open:
+        """An OPEN that is as it should be."""
+        count = BUFFER_OCTETS // PAGE_OCTETS
+        self.buffer = self._transport.share_pages(0, count)
+        self.directory = self._transport.share_pages(0, 1)
+        start = DIRECTORY_REFS_OFFSET // 4
+        for number, ref in enumerate(self.buffer.refs):
+            words(self.directory)[start + number] = ref
+        return Open(
+            rate_hz=48000,
+            sample_format=SampleFormat.S16_LE,
+            channels=2,
+            buffer_octets=BUFFER_OCTETS,
+            period_octets=BUFFER_OCTETS // 4,
+            directory_ref=self.directory.refs[0],
+        )
+
+
+class EvilGuest:
+    """The frontend of `guest`, until the block ends: then as if its process had been killed."""
+
+    def __init__(self, machine: LocalMachine, dom0: Dom0, guest: Guest) -> None:
+        dom0.await_event("device_made", domid=guest.domid)
+        self._machine, self._guest = machine, guest
+        self.backend = f"/local/domain/0/backend/vsnd/{guest.domid}/0"
+        self.streams: list[RawStream] = []
+
+    def __enter__(self) -> Self:
+        self.transport = self._machine.transport(self._guest.name)
+        self.store = self.transport.open_store()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.store.close()
+        self.transport.close()
+
+    def write(self, nodes: dict[str, str]) -> None:
+        """Below its device's directory, as a guest may."""
+        for path, value in nodes.items():
+            self.store.write(f"device/vsnd/0/{path}", value)
+
+    def enter(self, state: XenbusState) -> None:
+        self.write({"state": str(int(state))})
+
+    def backend_state(self) -> XenbusState:
+        with suppress(KeyError):
+            return XenbusState(int(self.store.read(f"{self.backend}/state")))
+        return XenbusState.UNKNOWN
+
+    def await_backend(self, state: XenbusState) -> None:
+        found = eventually(lambda: self.backend_state() is state)
+        assert found, f"the backend is {self.backend_state().name}, not {state.name}"
+
+    def offer_rings(self) -> None:
+        """Up to where the backend is to map and bind what was published."""
+        self.await_backend(XenbusState.INIT_WAIT)
+        self.streams = [RawStream(self), RawStream(self)]
+        for number, stream in enumerate(self.streams):
+            self.write({f"0/{number}/{name}": text for name, text in stream.rings.nodes().items()})
+
+    def connect(self) -> RawStream:
+        """Its playback stream; the handshake is as it should be."""
+        self.offer_rings()
+        self.enter(XenbusState.INITIALISED)
+        self.await_backend(XenbusState.CONNECTED)
+        self.enter(XenbusState.CONNECTED)
+        return self.streams[0]
+
+
+@pytest.fixture(scope="module")
+def neighbour(
+    machine: LocalMachine, dom0: Dom0, pulse: PulseServer
+) -> Iterator[Neighbour]:
+    _ = dom0
+    guest = Guest(machine, "neighbour")
+    with neighbour_of(pulse, guest) as neighbour:
+        yield neighbour
+
+
+@pytest.fixture
+def guest(
+    new_guest: Callable[[str], Guest], dom0: Dom0, pulse: PulseServer, neighbour: Neighbour
+) -> Iterator[Guest]:
+    """The guest that turns hostile. After the test the agent is well, and the guest, if it minds
+    the rules, can play."""
+    guest = new_guest("evil")
+    yield guest
+    neighbour.assert_undisturbed()
+    played = noise(0.2, frame_octets=2)
+    with pulse.listening() as ears:
+        assert guest.run("play", "-", stdin=on_left(played)) == PLAYED
+        heard = left_of(ears.listen_until(lambda heard: played in left_of(heard), 5))
+        assert played in heard, difference(played, heard)
+    assert "Traceback" not in dom0.log
+
+
+@pytest.fixture
+def evil(machine: LocalMachine, dom0: Dom0, guest: Guest) -> Iterator[EvilGuest]:
+    with EvilGuest(machine, dom0, guest) as evil:
+        yield evil
+
+
+def violation(dom0: Dom0, guest: Guest) -> str:
+    """What the audit trail says of the guest's latest."""
+    event = dom0.await_event("protocol_violation", guest="evil", domid=guest.domid)
+    assert event["PRIORITY"] == 4
+    return str(event["MESSAGE"])
+
+
+def closed(text: str) -> str:
+    return f"evil: device 0: {text}; the device is closed"
+
+
+# Requests: each wrong one is answered with an error; after 64 of them the session ends
+
+
+def test_requests_that_no_one_knows_are_refused(dom0: Dom0, guest: Guest, evil: EvilGuest) -> None:
+    stream = evil.connect()
+    packets = [bytes([number, 0, operation]) + bytes(61) for number, operation in enumerate((10, 99, 255))]
+    assert stream.send(*packets) == [Status.EINVAL] * 3
+    assert violation(dom0, guest) == "evil: playback 0/0: unknown operation 10, allowed 0 to 9"
+    assert stream.ask(Close()) == Status.OK
+    assert evil.backend_state() is XenbusState.CONNECTED
+
+
+def test_garbage_in_the_ring_closes_the_session(
+    dom0: Dom0, guest: Guest, evil: EvilGuest
+) -> None:
+    stream, random = evil.connect(), Random(1)
+    for _ in range(4 * RING_SLOTS):
+        packet = bytearray(random.randbytes(PACKET_OCTETS))
+        packet[2] |= 16  # no operation, and so surely wrong
+        stream.put(bytes(packet))
+        stream.requests.notify()
+        if not eventually(lambda: stream.ring[RSP_PROD_OFFSET // 4] == stream._sent, 0.5):
+            break
+    evil.await_backend(XenbusState.CLOSED)
+    assert violation(dom0, guest) == closed("stream 0/0: 64 requests were wrong")
+
+
+@pytest.mark.parametrize(
+    ("request_", "status", "said"),
+    [
+        (Write(0, 4096), Status.EINVAL, None),
+        (Read(0, 4096), Status.EINVAL, None),
+        (START, Status.EINVAL, "START while the stream is CLOSED, allowed OPEN, CLOSE"),
+        (SetVolume(0, 8), Status.EINVAL, "SET_VOLUME before OPEN"),
+        (Mute(0, 2), Status.EINVAL, "MUTE before OPEN"),
+    ],
+    ids=["write", "read", "start", "volume", "mute"],
+)
+def test_request_before_open_is_refused(
+    dom0: Dom0, guest: Guest, evil: EvilGuest, request_: Request, status: Status, said: str | None
+) -> None:
+    stream = evil.connect()
+    assert stream.ask(request_) == status
+    if said is not None:
+        assert violation(dom0, guest) == f"evil: playback 0/0: {said}"
+    assert evil.backend_state() is XenbusState.CONNECTED
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"buffer_octets": 2**32 - 4}, "OPEN buffer 4294967292 octets, limit 262144"),
+        ({"buffer_octets": 0}, "OPEN buffer 0 octets, limit 262144"),
+        (
+            {"buffer_octets": BUFFER_OCTETS - 1},
+            "OPEN buffer 65535 octets is no number of frames of 4",
+        ),
+        (
+            {"period_octets": 2**32 - 4},
+            "OPEN period 4294967292 octets, allowed 0 to 65536 in frames of 4",
+        ),
+        ({"channels": 0}, "OPEN with 0 channels, configured 1-2"),
+        ({"channels": 255}, "OPEN with 255 channels, configured 1-2"),
+        ({"rate_hz": 0}, "OPEN rate 0 Hz, configured 8000-192000"),
+        ({"rate_hz": 2**32 - 1}, "OPEN rate 4294967295 Hz, configured 8000-192000"),
+        (
+            {"sample_format": SampleFormat.GSM},
+            None,
+        ),
+        ({"directory_ref": 0}, "page directory names 0 pages, the buffer has 16"),
+        ({"directory_ref": 999999}, "dom{} (evil) grants no page 999999 to dom0 (Domain-0)"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_open_of_what_cannot_be_is_refused(
+    dom0: Dom0, guest: Guest, evil: EvilGuest, change: dict[str, Any], said: str | None
+) -> None:
+    stream = evil.connect()
+    assert stream.ask(replace(stream.good_open(), **change)) == Status.EINVAL
+    if said is not None:
+        said = said.format(guest.domid)
+        assert violation(dom0, guest) == f"evil: playback 0/0: {said}"
+    assert stream.ask(stream.good_open()) == Status.OK
+
+
+def test_page_directory_that_leads_to_itself_ends(evil: EvilGuest) -> None:
+    stream = evil.connect()
+    request = stream.good_open()
+    words(stream.directory)[0] = stream.directory.refs[0]
+    assert stream.ask(request) == Status.OK
+    assert stream.ask(START) == Status.OK
+
+
+def test_page_directory_that_names_ungranted_pages_is_refused(
+    dom0: Dom0, guest: Guest, evil: EvilGuest
+) -> None:
+    stream = evil.connect()
+    request = stream.good_open()
+    words(stream.directory)[DIRECTORY_REFS_OFFSET // 4 + 7] = 888888
+    assert stream.ask(request) == Status.EINVAL
+    assert violation(dom0, guest) == (
+        f"evil: playback 0/0: dom{guest.domid} (evil) grants no page 888888 to dom0 (Domain-0)"
+    )
+
+
+def test_pages_taken_back_while_they_sound_are_harmless(evil: EvilGuest) -> None:
+    stream = evil.connect()
+    assert stream.ask(stream.good_open()) == Status.OK
+    assert stream.ask(Write(0, BUFFER_OCTETS)) == Status.OK
+    assert stream.ask(START) == Status.OK
+    stream.buffer.close()
+    stream.directory.close()
+    assert stream.ask(Write(0, BUFFER_OCTETS // 2)) == Status.OK
+    assert stream.ask(Close()) == Status.OK
+
+
+@pytest.mark.parametrize(
+    "span",
+    [
+        (BUFFER_OCTETS, 4),
+        (2**32 - 4, 8),
+        (4, BUFFER_OCTETS),
+        (0, 2**32 - 4),
+        (0, 3),
+        (BUFFER_OCTETS - 4, 2**32 - BUFFER_OCTETS + 8),
+    ],
+    ids=str,
+)
+def test_part_that_lies_outside_of_the_buffer_is_refused(
+    evil: EvilGuest, span: tuple[int, int]
+) -> None:
+    stream = evil.connect()
+    assert stream.ask(stream.good_open()) == Status.OK
+    assert stream.ask(Write(*span)) == Status.EINVAL
+    assert stream.ask(SetVolume(*span)) in (Status.EINVAL, Status.EOPNOTSUPP)
+
+
+def test_parameters_asked_upside_down_are_refused(
+    dom0: Dom0, guest: Guest, evil: EvilGuest
+) -> None:
+    stream = evil.connect()
+    query = HwParamQuery(HwParams(2**64 - 1, ALL, ALL, ALL, ALL))
+    packet = bytearray(encode_request(0, query))
+    assert stream.send(bytes(packet)) == [Status.OK]
+    packet[16:24] = struct.pack("<II", 48000, 8000)
+    assert stream.send(bytes(packet)) == [Status.EINVAL]
+    assert violation(dom0, guest) == (
+        "evil: playback 0/0: rates 48000-8000: the minimum exceeds the maximum"
+    )
+
+
+def test_trigger_that_no_one_knows_is_refused(dom0: Dom0, guest: Guest, evil: EvilGuest) -> None:
+    stream = evil.connect()
+    assert stream.ask(stream.good_open()) == Status.OK
+    packet = bytearray(encode_request(0, START))
+    packet[8] = 200
+    assert stream.send(bytes(packet)) == [Status.EINVAL]
+    assert violation(dom0, guest) == "evil: playback 0/0: unknown trigger 200, allowed 0 to 3"
+
+
+# The shared pages
+
+
+@pytest.mark.parametrize("index", [RING_SLOTS + 1, 1000, 2**31, 2**32 - 1])
+def test_ring_index_beyond_the_ring_closes_the_session(
+    dom0: Dom0, guest: Guest, evil: EvilGuest, index: int
+) -> None:
+    stream = evil.connect()
+    stream.ring[REQ_PROD_OFFSET // 4] = index
+    stream.requests.notify()
+    evil.await_backend(XenbusState.CLOSED)
+    assert violation(dom0, guest) == closed(
+        "stream 0/0: the request ring's index is beyond the ring"
+    )
+
+
+def test_event_page_that_nobody_reads_is_harmless(evil: EvilGuest) -> None:
+    stream = evil.connect()
+    assert stream.ask(stream.good_open()) == Status.OK
+    stream.event_words[IN_CONS_OFFSET // 4] = 2**31
+    assert stream.ask(Write(0, BUFFER_OCTETS)) == Status.OK
+    assert stream.ask(START) == Status.OK
+    assert stream.ask(Close()) == Status.OK
+
+
+def test_one_page_for_everything_is_harmless(dom0: Dom0, evil: EvilGuest) -> None:
+    evil.await_backend(XenbusState.INIT_WAIT)
+    evil.streams = [RawStream(evil), RawStream(evil)]
+    stream = evil.streams[0]
+    for number, each in enumerate(evil.streams):
+        rings = replace(each.rings, evt_ring_ref=each.rings.ring_ref)
+        evil.write({f"0/{number}/{name}": text for name, text in rings.nodes().items()})
+    evil.enter(XenbusState.INITIALISED)
+    evil.await_backend(XenbusState.CONNECTED)
+    evil.enter(XenbusState.CONNECTED)
+    request = stream.good_open()
+    for number in range(BUFFER_OCTETS // PAGE_OCTETS):
+        words(stream.directory)[DIRECTORY_REFS_OFFSET // 4 + number] = stream.ring_page.refs[0]
+    assert stream.ask(request) == Status.OK
+    stream.put(encode_request(1, START))
+    stream.requests.notify()
+    dom0.await_event("stream_opened", guest="evil")
+
+
+def test_pages_scribbled_on_without_end_are_harmless(evil: EvilGuest) -> None:
+    stream, random = evil.connect(), Random(3)
+    assert stream.ask(stream.good_open()) == Status.OK
+    assert stream.ask(START) == Status.OK
+    deadline = time.monotonic() + 1
+    places = [stream.ring, stream.event_words, words(stream.buffer), words(stream.directory)]
+    while time.monotonic() < deadline:
+        for _ in range(100):
+            page = random.choice(places)
+            page[random.randrange(len(page))] = random.getrandbits(32)
+        stream.requests.notify()
+        stream.events.notify()
+        time.sleep(0.001)
+
+
+def test_notifications_without_end_close_the_session(
+    dom0: Dom0, guest: Guest, evil: EvilGuest
+) -> None:
+    stream = evil.connect()
+    began = time.monotonic()
+    while evil_time(began) < 20 and not dom0.events("protocol_violation", domid=guest.domid):
+        for _ in range(2000):
+            stream.requests.notify()
+            time.sleep(0.00002)
+    assert violation(dom0, guest) == closed("stream 0/0: it notifies without end")
+
+
+def evil_time(began: float) -> float:
+    return time.monotonic() - began
+
+
+# The handshake and the nodes
+
+
+def test_ring_that_was_not_granted_closes_the_device(
+    dom0: Dom0, guest: Guest, evil: EvilGuest
+) -> None:
+    evil.offer_rings()
+    evil.write({"0/0/ring-ref": "777777"})
+    evil.enter(XenbusState.INITIALISED)
+    evil.await_backend(XenbusState.CLOSED)
+    assert violation(dom0, guest) == closed(
+        f"dom{guest.domid} (evil) grants no page 777777 to dom0 (Domain-0)"
+    )
+
+
+def test_event_channel_that_is_not_there_closes_the_device(
+    dom0: Dom0, guest: Guest, evil: EvilGuest
+) -> None:
+    evil.offer_rings()
+    evil.write({"0/1/evt-event-channel": "4000"})
+    evil.enter(XenbusState.INITIALISED)
+    evil.await_backend(XenbusState.CLOSED)
+    assert violation(dom0, guest) == closed(
+        f"dom{guest.domid} (evil) offers no event channel 4000 to dom0 (Domain-0)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("node", "text", "said"),
+    [
+        ("0/0/type", "x", "0/0/type holds 'x', allowed 'p' or 'c'"),
+        ("0/0/ring-ref", "-1", "ring-ref holds '-1', allowed 1 to 4294967295"),
+        ("0/0/ring-ref", "9" * 2000, "ring-ref holds '" + "9" * 40 + "'..., allowed 1 to 4294967295"),
+        ("0/0/channels-max", "0", "0/0/channels-max holds '0', allowed 1 to 255"),
+        ("0/name", "work\n30-user.yaml", None),
+        ("0/7/type", "p", "stream 0/2 is missing, though 3 are there"),
+        ("0/0/buffer-size", "no", "0/0/buffer-size holds 'no', allowed 1 to 4294967295"),
+    ],
+    ids=["type", "minus", "digits", "channels", "name", "gap", "buffer"],
+)
+def test_card_rewritten_to_nonsense_closes_the_device(
+    dom0: Dom0, guest: Guest, evil: EvilGuest, node: str, text: str, said: str | None
+) -> None:
+    before = "" if node == "0/7/type" else evil.store.read(f"device/vsnd/0/{node}") if (
+        node != "0/0/ring-ref"
+    ) else ""
+    evil.offer_rings()
+    evil.write({node: text})
+    evil.enter(XenbusState.INITIALISED)
+    evil.await_backend(XenbusState.CLOSED)
+    if said is not None:
+        assert violation(dom0, guest) == closed(said)
+    if before:
+        evil.write({node: before})
+    else:
+        evil.store.remove(f"device/vsnd/0/{node.rpartition('/')[0] if '/7/' in node else node}")
+
+
+def test_playback_rewritten_to_capture_is_asked_as_capture_and_denied(
+    dom0: Dom0, guest: Guest, evil: EvilGuest
+) -> None:
+    evil.write({"0/0/type": "c"})
+    stream = evil.connect()
+    assert stream.ask(stream.good_open()) == Status.OK
+    decision = dom0.await_event("decision", domid=guest.domid)
+    assert (decision["XENSND_DIRECTION"], decision["XENSND_DECISION"]) == ("capture", "deny")
+    evil.write({"0/0/type": "p"})
+
+
+def test_backend_rewritten_to_that_of_another_guest_changes_nothing(
+    dom0: Dom0, guest: Guest, evil: EvilGuest, new_guest: Callable[[str], Guest]
+) -> None:
+    other = new_guest("other")
+    dom0.await_event("device_made", domid=other.domid)
+    backend = evil.store.read("device/vsnd/0/backend")
+    evil.write({"backend": f"/local/domain/0/backend/vsnd/{other.domid}/0", "backend-id": "7"})
+    stream = evil.connect()
+    assert stream.ask(stream.good_open()) == Status.OK
+    dom0.await_event("decision", guest="evil", domid=guest.domid)
+    assert dom0.events("decision", domid=other.domid) == []
+    evil.write({"backend": backend, "backend-id": "0"})
+
+
+@pytest.mark.parametrize("text", ["", "abc", "99", "-1", "4294967296", "\n4", "0" * 4000])
+def test_state_of_nonsense_ends_the_session(
+    dom0: Dom0, guest: Guest, evil: EvilGuest, text: str
+) -> None:
+    stream = evil.connect()
+    assert stream.ask(stream.good_open()) == Status.OK
+    evil.write({"state": text})
+    evil.await_backend(XenbusState.CLOSED)
+    dom0.await_event("device_disconnected", domid=guest.domid)
+
+
+def test_nodes_removed_while_it_plays_end_the_session(
+    dom0: Dom0, guest: Guest, evil: EvilGuest
+) -> None:
+    stream = evil.connect()
+    assert stream.ask(stream.good_open()) == Status.OK
+    nodes = {name: evil.store.read(f"device/vsnd/0/{name}") for name in ("state", "0/0/type")}
+    evil.store.remove("device/vsnd/0/0/0/type")
+    evil.store.remove("device/vsnd/0/state")
+    evil.await_backend(XenbusState.CLOSED)
+    dom0.await_event("device_disconnected", domid=guest.domid)
+    evil.write(nodes)
+
+
+def test_states_that_flap_close_the_device_for_a_while(
+    dom0: Dom0, guest: Guest, evil: EvilGuest
+) -> None:
+    evil.offer_rings()
+    began = time.monotonic()
+    while evil_time(began) < 20 and not dom0.events("protocol_violation", domid=guest.domid):
+        evil.enter(XenbusState.INITIALISED)
+        eventually(lambda: evil.backend_state() is not XenbusState.INIT_WAIT, 1)
+        evil.enter(XenbusState.CONNECTED)
+        evil.enter(XenbusState.CLOSING)
+        eventually(lambda: evil.backend_state() is not XenbusState.CONNECTED, 1)
+    assert violation(dom0, guest) == closed("32 connections within 10 s")
+    evil.await_backend(XenbusState.CLOSED)
+    time.sleep(max(0, 10.5 - evil_time(began)))
+
+
+def test_states_that_make_no_sense_flood_neither_log_nor_agent(
+    dom0: Dom0, guest: Guest, evil: EvilGuest
+) -> None:
+    evil.connect()
+    before = len(dom0.log.splitlines())
+    for _ in range(300):
+        evil.enter(XenbusState.RECONFIGURING)
+        evil.enter(XenbusState.RECONFIGURED)
+    evil.enter(XenbusState.CLOSED)
+    evil.await_backend(XenbusState.INIT_WAIT)
+    assert len(dom0.log.splitlines()) - before < 50
