@@ -59,7 +59,12 @@ class Agent:
         self._permission = Permission(settings.policy_directories, settings.audit)
         self._engine = Engine()
         self._services = Services(
-            self._transport, self._engine, self._permission, self._audit.record, settings.limits
+            self._transport,
+            self._engine,
+            self._permission,
+            self._audit.record,
+            settings.limits,
+            self._on_engine,
         )
         self._watch = DirectoryWatch(settings.policy_directories)
         self._store: Store | None = None

@@ -6,6 +6,8 @@ OPEN, CLOSE, TRIGGER, HW_PARAM_QUERY.
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -55,6 +57,10 @@ from .record import StreamRecord
 # A guest may get this many requests wrong while its device is connected; then it is closed.
 FAULTS_MAX = 64
 
+# ALSA asks some hundred times what a stream can be when one is opened.
+REQUESTS_A_SECOND = 500
+THROTTLE_SECONDS = 0.1
+
 # How much of a stream its level is read from.
 LEVEL_MS = 20
 
@@ -79,6 +85,7 @@ class Services:
     permission: Permission
     record: Callable[[Event], bool]
     limits: Limits
+    look_again: Callable[[], None]  # as if something had happened in the engine
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +190,8 @@ class Stream:
         self._buffer: Pages | None = None
         self._loudness: Loudness | None = None
         self._faults = 0
+        self._second = 0.0  # when the present one began, for _asks_too_often()
+        self._asked = 0
         self._connection = connect(services.transport, guest.domid, rings)
         self._record = record
         self._core = BackendStream(
@@ -203,8 +212,20 @@ class Stream:
         if violation is not Violation.NONE:
             raise RemoteProtocolError(f"stream {self.name}: {_VIOLATIONS[violation]}")
         packet = self._core.next_request()
-        if packet is not None:
-            self._core.answer(self._serve(packet))
+        if packet is None:
+            return
+        if self._asks_too_often():
+            asyncio.get_running_loop().call_later(THROTTLE_SECONDS, self._services.look_again)
+            return
+        self._core.answer(self._serve(packet))
+
+    def _asks_too_often(self) -> bool:
+        """Samples do not come here, so no guest has a reason to. It only waits for its answer."""
+        now = time.monotonic()
+        if now - self._second >= 1:
+            self._second, self._asked = now, 0
+        self._asked += 1
+        return self._asked > REQUESTS_A_SECOND
 
     def follow_policy(self) -> None:
         """Policy, or the audit trail, changed: an open stream is decided anew."""

@@ -164,6 +164,8 @@ class Pcm:
         self._core.set_running(True)
 
     async def stop(self) -> None:
+        """What is not heard yet is forgotten. To go on, close() and open() again: the position
+        is that of the next lap then."""
         self._core.set_running(False)
         await self._ask(TriggerRequest(Trigger.STOP))
 

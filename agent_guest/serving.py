@@ -205,10 +205,18 @@ class Pipe:
     async def _close(self) -> None:
         self._is_open = False
         self._idle_since = None
+        stats = self._pcm.stats()
         self._pcm.detach_audio()
+        log.info(
+            "%s closed: %d octets, %d lost; %d Hz followed dom0's clock, %d ms between",
+            self._direction,
+            stats.moved_octets,
+            stats.lost_octets,
+            stats.rate_hz,
+            stats.fill_octets * 1000 // SOUND.frame_octets // SOUND.rate_hz,
+        )
         await self._pcm.stop()
         await self._pcm.close()
-        log.info("%s closed", self._direction)
 
     async def abandon(self) -> None:
         if not self._is_open:

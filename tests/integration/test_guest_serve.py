@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import subprocess
 from array import array
 from collections.abc import Iterator
@@ -146,22 +147,28 @@ def test_dom0_sees_a_stream_only_while_an_application_plays(
         assert eventually(lambda: inputs(mixer) == [])
 
 
-def test_two_clocks_that_differ_leave_no_gap(
+def test_the_guest_follows_a_dom0_whose_clock_is_faster(
     tmp_path: Path,
 ) -> None:
-    """Dom0's server runs 0.3 % fast: 45 ms more in 15 s than the guest brings unasked."""
+    """Dom0's server runs 0.3 % fast: 45 ms more in 15 s than the guest brings unasked. Between
+    the guest's server and the ear are 3/4 of the 120 ms that dom0 wants; they are kept."""
     with (
         PulseServer(tmp_path / "pulse", speed=1.003) as fast,
         LocalMachine(tmp_path / "xen") as machine,
-        Dom0(tmp_path / "dom0", machine.url, fast.address, policy=POLICY) as dom0,
+        Dom0(
+            tmp_path / "dom0", machine.url, fast.address, policy=POLICY, options=["--latency=60"]
+        ) as dom0,
         PulseServer(tmp_path / "guest") as guest_pulse,
-        serving(Guest(machine, "work"), guest_pulse),
+        serving(Guest(machine, "work"), guest_pulse) as agent,
     ):
         with playing(guest_pulse, tone(15)):
             dom0.await_event("stream_opened", guest="work")
-        closed = dom0.await_event("stream_closed", guest="work")
-    assert closed["XENSND_GAPS"] == 0
-    assert closed["XENSND_OCTETS"] > 15 * RATE_HZ * 4 * 1.001
+        dom0.await_event("stream_closed", guest="work")
+        said = re.search(r"(\d+) Hz followed dom0's clock, (\d+) ms", agent.errors)
+    assert said, agent.errors
+    rate_hz, between_ms = map(int, said.groups())
+    assert abs(rate_hz - 1.003 * RATE_HZ) < 0.0015 * RATE_HZ
+    assert between_ms < 120
 
 
 @pytest.mark.usefixtures("dom0")

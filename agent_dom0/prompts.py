@@ -1,0 +1,134 @@
+"""Asking the person: which questions are open, who is shown them, and how often a guest may ask.
+
+A stream that must be asked for runs on its clock meanwhile, so nothing waits for the answer. No
+answer within the time means no. A guest that is refused is not asked for again for a while, longer
+each time, so that it cannot wear the person down.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import count
+
+from policy.model import Direction
+from xensnd.errors import UsageError
+
+ANSWER_SECONDS = 30.0
+OPEN_MAX = 8
+QUIET_FIRST_SECONDS = 10.0
+QUIET_LAST_SECONDS = 600.0
+
+
+class Answer(StrEnum):
+    ONCE = "once"  # this stream, until it is closed
+    FOR = "for"  # a time
+    ALWAYS = "always"  # writes a rule
+    NO = "no"  # not this stream
+    NEVER = "never"  # writes a rule
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """One question. `seconds` is how long an answer is waited for."""
+
+    number: int
+    guest: str
+    domid: int
+    direction: Direction
+    seconds: float
+
+    def described(self) -> dict[str, str | int | float]:
+        return {
+            "id": self.number,
+            "guest": self.guest,
+            "domid": self.domid,
+            "direction": self.direction.value,
+            "seconds": self.seconds,
+        }
+
+
+@dataclass(slots=True)
+class _Open:
+    prompt: Prompt
+    decided: Callable[[Answer, float], None]
+    timer: asyncio.TimerHandle
+
+
+@dataclass(slots=True)
+class _Quiet:
+    until: float
+    seconds: float
+
+
+class Prompts:
+    """`shown` and `gone` tell whoever shows questions to people."""
+
+    def __init__(
+        self, shown: Callable[[Prompt], None], gone: Callable[[Prompt, str], None]
+    ) -> None:
+        self._shown = shown
+        self._gone = gone
+        self._numbers = count(1)
+        self._open: dict[int, _Open] = {}
+        self._quiet: dict[tuple[str, Direction], _Quiet] = {}
+
+    @property
+    def open(self) -> list[Prompt]:
+        return [each.prompt for each in self._open.values()]
+
+    def ask(
+        self,
+        guest: str,
+        domid: int,
+        direction: Direction,
+        decided: Callable[[Answer, float], None],
+    ) -> str | None:
+        """Asks, or says why not. `decided` is called once, with the seconds of Answer.FOR."""
+        loop = asyncio.get_running_loop()
+        quiet = self._quiet.get((guest, direction))
+        if quiet is not None and loop.time() < quiet.until:
+            return f"refused {quiet.seconds:g} s ago or less"
+        if any((p.guest, p.direction) == (guest, direction) for p in self.open):
+            return "it is being asked already"
+        if len(self._open) >= OPEN_MAX:
+            return f"{OPEN_MAX} questions are open already"
+        prompt = Prompt(next(self._numbers), guest, domid, direction, ANSWER_SECONDS)
+        timer = loop.call_later(ANSWER_SECONDS, self._end, prompt.number, Answer.NO, 0, "no answer")
+        self._open[prompt.number] = _Open(prompt, decided, timer)
+        self._shown(prompt)
+        return None
+
+    def answer(self, number: int, answer: Answer, seconds: float = 0) -> Prompt:
+        """What the person said. UsageError: there is no such question, or not any more."""
+        if number not in self._open:
+            raise UsageError(f"question {number} is not open: answered already, or too late")
+        prompt = self._open[number].prompt
+        self._end(number, answer, seconds, answer.value)
+        return prompt
+
+    def withdraw(self, guest: str, direction: Direction) -> None:
+        """The stream that asked has gone, or policy has decided meanwhile."""
+        for number, each in list(self._open.items()):
+            if (each.prompt.guest, each.prompt.direction) == (guest, direction):
+                each.timer.cancel()
+                del self._open[number]
+                self._gone(each.prompt, "withdrawn")
+
+    def _end(self, number: int, answer: Answer, seconds: float, why: str) -> None:
+        ended = self._open.pop(number)
+        ended.timer.cancel()
+        self._remember(ended.prompt, answer)
+        self._gone(ended.prompt, why)
+        ended.decided(answer, seconds)
+
+    def _remember(self, prompt: Prompt, answer: Answer) -> None:
+        key = (prompt.guest, prompt.direction)
+        if answer is not Answer.NO:
+            self._quiet.pop(key, None)
+            return
+        before = self._quiet.get(key)
+        seconds = min(before.seconds * 2, QUIET_LAST_SECONDS) if before else QUIET_FIRST_SECONDS
+        self._quiet[key] = _Quiet(asyncio.get_running_loop().time() + seconds, seconds)
