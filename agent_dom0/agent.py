@@ -19,14 +19,11 @@ from xensnd.errors import TransportLost, UsageError
 from xensnd.transport.interface import Store, Transport
 
 from .audit import Audit
-from .device import Device, DevicePath
-from .events import Event, EventKind, Priority, guest_event
-from .guests import read_guest, running_domids
+from .events import Event, EventKind, Priority
 from .inotify import DirectoryWatch
 from .limits import Limits
-from .mixer import Guest, GuestMixer
 from .permission import Permission
-from .provision import DEVID, is_ours, make_device, remove_device
+from .roster import Roster
 from .stream import Services
 
 log = logging.getLogger("xensnd-dom0")
@@ -36,10 +33,6 @@ STORE_RETRY_FIRST_SECONDS = 0.1
 STORE_RETRY_LAST_SECONDS = 2.0
 # An editor makes several changes at once; the policy is read after the last of them.
 POLICY_SETTLE_SECONDS = 0.02
-
-_DOMAINS = "domains"
-_BACKEND = "backend"
-_NAME = "name:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +63,7 @@ class Agent:
         self._store: Store | None = None
         self._store_timer: asyncio.TimerHandle | None = None  # set while the store is lost
         self._store_retry_seconds = STORE_RETRY_FIRST_SECONDS
-        self._guests: dict[int, Guest] = {}
-        self._mixers: dict[int, GuestMixer] = {}
-        self._devices: dict[DevicePath, Device] = {}
+        self._roster = Roster(self._services, settings.server, settings.audit.record)
         self._policy_timer: asyncio.TimerHandle | None = None
         self._stopped = asyncio.Event()
 
@@ -100,10 +91,7 @@ class Agent:
 
     def _close(self) -> None:
         """States stay as they are: an agent that starts again takes the devices over."""
-        for device in self._devices.values():
-            device.close(forget=False)
-        for mixer in self._mixers.values():
-            mixer.close()
+        self._roster.close()
         self._engine.close()
         if self._store is not None:
             self._store.close()
@@ -125,35 +113,10 @@ class Agent:
         if self._store_retry_seconds != STORE_RETRY_FIRST_SECONDS:
             self._audit.record(Event(EventKind.STORE_FOUND, "XenStore is back", Priority.NOTICE))
         self._store_retry_seconds = STORE_RETRY_FIRST_SECONDS
-        self._with_store(self._begin_with_store)
-
-    def _begin_with_store(self, store: Store) -> None:
-        store.watch("@introduceDomain", _DOMAINS)
-        store.watch("@releaseDomain", _DOMAINS)
-        store.watch(self._backend_root(), _BACKEND)
-        for domid in self._guests:
-            store.watch(f"/local/domain/{domid}/name", f"{_NAME}{domid}")
-        for device in self._devices.values():
-            device.use_store(store)
-        self._see_domains(store)
-        self._see_devices(store)
-
-    def _backend_root(self) -> str:
-        return f"/local/domain/{self._transport.domid}/backend/vsnd"
+        self._with_store(self._roster.use_store)
 
     def _on_store(self) -> None:
-        self._with_store(self._follow_store)
-
-    def _follow_store(self, store: Store) -> None:
-        events = store.events()
-        tokens = {event.token for event in events}
-        if _DOMAINS in tokens or any(token.startswith(_NAME) for token in tokens):
-            self._see_domains(store)
-        if _BACKEND in tokens:
-            self._see_devices(store)
-        for path, device in list(self._devices.items()):
-            if path.backend in tokens:
-                device.step()
+        self._with_store(self._roster.follow_store)
 
     def _with_store(self, work: Callable[[Store], None]) -> None:
         """Does work that may find XenStore gone, which is no reason to stop the sound."""
@@ -183,84 +146,12 @@ class Agent:
         self._store_timer = loop.call_later(self._store_retry_seconds, self._open_store)
         self._store_retry_seconds = min(self._store_retry_seconds * 2, STORE_RETRY_LAST_SECONDS)
 
-    # Guests and their devices
-
-    def _see_domains(self, store: Store) -> None:
-        running = running_domids(store) - {0, self._transport.domid}
-        for domid in self._guests.keys() - running:
-            self._forget_guest(store, domid)
-        for domid in running:
-            guest = read_guest(store, domid)
-            if guest is None or guest == self._guests.get(domid):
-                if domid not in self._guests:
-                    store.watch(f"/local/domain/{domid}/name", f"{_NAME}{domid}")
-                continue
-            self._guests[domid] = guest
-            store.watch(f"/local/domain/{domid}/name", f"{_NAME}{domid}")
-        self._provision(store)
-
-    def _forget_guest(self, store: Store, domid: int) -> None:
-        store.unwatch(f"/local/domain/{domid}/name", f"{_NAME}{domid}")
-        for path in [path for path in self._devices if path.guest_domid == domid]:
-            self._forget_device(path)
-            if is_ours(store, path):
-                store.remove(f"{self._backend_root()}/{domid}")
-        mixer = self._mixers.pop(domid, None)
-        if mixer is not None:
-            mixer.close()
-        del self._guests[domid]
-
-    def _provision(self, store: Store) -> None:
-        """Each running guest has the device that policy gives it, and no other of ours."""
-        for domid, guest in self._guests.items():
-            path = DevicePath(self._transport.domid, domid, DEVID)
-            device = self._devices.get(path)
-            there = device is not None or _is_there(store, path)
-            gives = self._permission.gives_device(guest.name)
-            if gives and not there:
-                make_device(store, path)
-                self._say(EventKind.DEVICE_MADE, guest, f"device {DEVID} made")
-            elif device is not None and not gives and not device.is_in_use and is_ours(store, path):
-                self._forget_device(path)
-                remove_device(store, path)
-                self._say(EventKind.DEVICE_REMOVED, guest, f"device {DEVID} removed")
-
-    def _see_devices(self, store: Store) -> None:
-        """Follows every device below our backend's directory, whoever made it."""
-        there = {
-            DevicePath(self._transport.domid, domid, devid)
-            for domid in self._guests
-            for devid in _numbers(store, f"{self._backend_root()}/{domid}")
-        }
-        for path in self._devices.keys() - there:
-            self._forget_device(path)
-        for path in there - self._devices.keys():
-            guest = self._guests[path.guest_domid]
-            mixer = self._mixers.get(path.guest_domid)
-            if mixer is None:
-                mixer = GuestMixer(self._engine, self._settings.server, guest, self._audit.record)
-                self._mixers[path.guest_domid] = mixer
-            self._devices[path] = Device(self._services, store, path, guest, mixer)
-        for path in there:
-            self._devices[path].step()
-
-    def _forget_device(self, path: DevicePath) -> None:
-        self._devices.pop(path).close(forget=True)
-
-    def _say(self, kind: EventKind, guest: Guest, text: str) -> None:
-        self._audit.record(guest_event(kind, guest.name, guest.domid, text))
-
-    # The engine
-
     def _on_engine(self) -> None:
         self._engine.clear()
-        for mixer in self._mixers.values():
-            mixer.look()
-        for device in list(self._devices.values()):
-            try:
-                device.look()  # also without XenStore: what sounds goes on, and can end
-            except TransportLost as error:
-                self._lose_store(error)
+        try:
+            self._roster.look()
+        except TransportLost as error:
+            self._lose_store(error)
 
     # Policy and audit
 
@@ -277,29 +168,13 @@ class Agent:
         self._follow_policy()
 
     def _follow_policy(self) -> None:
-        for device in self._devices.values():
-            device.follow_policy()
-        self._with_store(self._provision)
+        self._roster.follow_policy()
+        self._with_store(self._roster.provision)
 
     async def _retry_audit(self) -> None:
         while True:
             await asyncio.sleep(AUDIT_RETRY_SECONDS)
             self._audit.retry()
-
-
-def _is_there(store: Store, path: DevicePath) -> bool:
-    try:
-        store.read(f"{path.backend}/state")
-    except KeyError:
-        return False
-    return True
-
-
-def _numbers(store: Store, directory: str) -> list[int]:
-    try:
-        return [int(name) for name in store.list(directory) if name.isascii() and name.isdigit()]
-    except KeyError:
-        return []
 
 
 def _only_agent(transport: Transport) -> int:

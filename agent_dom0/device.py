@@ -40,6 +40,8 @@ log = logging.getLogger("xensnd-dom0")
 NODES_MAX = 1024
 DEPTH_MAX = 3
 
+ODD_STATES_MAX = 64
+
 # A frontend that comes and goes faster than this is up to no good.
 CONNECTIONS_MAX = 32
 CONNECTIONS_SECONDS = 10
@@ -73,7 +75,9 @@ class Device:
         self._streams: list[Stream] = []
         self._phase: BackendPhase | None = None  # not looked at yet
         self._frontend = XenbusState.UNKNOWN
-        self._connections: deque[float] = deque(maxlen=CONNECTIONS_MAX)  # when each began
+        self._odd_states = 0
+        # When each began, and each new start after a closing.
+        self._connections: deque[float] = deque(maxlen=CONNECTIONS_MAX)
         self.use_store(store)
 
     @property
@@ -101,6 +105,8 @@ class Device:
             # A frontend that left for good, so the next is a new one. One that only failed goes
             # to Initialising by itself; offered again it would fail again, for ever.
             self._phase = BackendPhase.STARTING
+            self._connections.append(time.monotonic())
+            self._odd_states = 0
         if self._phase is None:
             return
         action, phase = BACKEND_TABLE[self._phase, self._frontend]
@@ -113,7 +119,7 @@ class Device:
         elif action is BackendAction.ESTABLISH:
             self._say(EventKind.DEVICE_CONNECTED, f"device {self.path.devid} connected")
         elif action is BackendAction.IGNORE:
-            log.warning("%s: its frontend is in state %s", self.guest.name, self._frontend.name)
+            phase = self._wonder(phase)
         self._enter(phase)
 
     def look(self) -> None:
@@ -158,6 +164,16 @@ class Device:
                 self._enter(self._phase)
         elif (self._phase, self._frontend) == (BackendPhase.ANSWERED, XenbusState.INITIALISED):
             self._phase = BackendPhase.OFFERED  # the rings that it answered were another process's
+
+    def _wonder(self, phase: BackendPhase) -> BackendPhase:
+        """The frontend is in a state that none should be in."""
+        self._odd_states += 1
+        if self._odd_states == 1:
+            log.warning("%s: its frontend is in state %s", self.guest.name, self._frontend.name)
+        if self._odd_states < ODD_STATES_MAX:
+            return phase
+        self._violated(f"{self._odd_states} states that no frontend should be in")
+        return BackendPhase.CLOSED
 
     def _may_start_afresh(self) -> bool:
         """Whether a device that we closed is offered again: to a frontend that left for good."""

@@ -11,12 +11,12 @@ from .mixer import Guest
 _LABEL = re.compile(r"[a-z][a-z0-9-]{0,31}")
 
 
-def running_domids(store: Store) -> set[int]:
+def children(store: Store, path: str) -> set[int]:
+    """The numbers among a node's children."""
     try:
-        names = store.list("/local/domain")
+        return {int(name) for name in store.list(path) if name.isascii() and name.isdigit()}
     except KeyError:
         return set()
-    return {int(name) for name in names if name.isascii() and name.isdigit()}
 
 
 def read_guest(store: Store, domid: int) -> Guest | None:
@@ -30,6 +30,19 @@ def read_guest(store: Store, domid: int) -> Guest | None:
         return None
     uuid = vm_path.rsplit("/", 1)[-1]
     return Guest(domid=domid, name=name, uuid=uuid, label=_label(store, vm_path))
+
+
+def read_guest_of_backend(store: Store, directory: str, domid: int) -> Guest | None:
+    """What an audio domain knows of a guest: the name that the toolstack may have left in the
+    backend's directory (`domain`), or else its number."""
+    name = f"dom{domid}"
+    for devid in sorted(children(store, directory)):
+        try:
+            given = store.read(f"{directory}/{devid}/domain")
+        except (KeyError, PermissionError):
+            continue
+        name = given if given and given.isprintable() else name
+    return Guest(domid=domid, name=name)
 
 
 def _label(store: Store, vm_path: str) -> str:

@@ -180,7 +180,7 @@ class GuestMixer:
         self._retry_seconds = min(self._retry_seconds * 2, RETRY_LAST_SECONDS)
 
     def _hasten(self) -> None:
-        """Sound that begins now is a reason to try sooner, though never more often than at first."""
+        """Sound that begins now is a reason to try sooner, though not more often than at first."""
         loop = asyncio.get_running_loop()
         if self._retry is not None:
             self._retry.cancel()
@@ -193,7 +193,8 @@ class GuestMixer:
         self._lost = True
         self._say(
             EventKind.SERVER_LOST,
-            f"audio server {self._server or 'of this session'}: {why}; sound comes back when it does",
+            f"audio server {self._server or 'of this session'}: {why}; "
+            "sound comes back when it does",
             Priority.WARNING,
         )
 
