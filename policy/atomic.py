@@ -17,12 +17,12 @@ _NEW_FILE_MODE = 0o644
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
+def locked(path: Path, patience_seconds: float | None = None) -> Iterator[None]:
     """Held, nobody else edits this file. The lock is a hidden file that others cannot open."""
     lock = path.with_name(f".{path.name}.lock")
     fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
-        _lock(fd, path)
+        _lock(fd, path, LOCK_SECONDS if patience_seconds is None else patience_seconds)
         yield
     finally:
         os.close(fd)
@@ -46,15 +46,15 @@ def replace(path: Path, octets: bytes) -> None:
     _sync_directory(path.parent)
 
 
-def _lock(fd: int, path: Path) -> None:
-    deadline = time.monotonic() + LOCK_SECONDS
+def _lock(fd: int, path: Path, patience_seconds: float) -> None:
+    deadline = time.monotonic() + patience_seconds
     while True:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return
         except BlockingIOError:
             if time.monotonic() > deadline:
-                message = f"{path}: somebody else has been editing it for {LOCK_SECONDS:.0f} s"
+                message = f"{path}: somebody else has been editing it for {patience_seconds:.0f} s"
                 raise UsageError(f"{message}; try again") from None
             time.sleep(0.02)
 

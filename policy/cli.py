@@ -6,59 +6,81 @@ import argparse
 import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
-from policy.editor import set_verb
-from policy.engine import explain
-from policy.guests import complaint
-from policy.loader import load, problems
-from policy.model import Direction, Rule, Verb
-from policy.places import shown, shown_path
+from policy import commands
+from policy.commands import BAD_POLICY, GOOD, PROGRAM, REFUSED, fail
+from policy.model import Direction, Verb
 from xensnd.errors import PolicyError, UsageError
 
-PROGRAM = "xensnd-policy"
 DEFAULT_DIRECTORY = Path("/etc/xensnd/policy.d")
+DEFAULT_RUNTIME = Path("/run/xensnd/policy.d")
 
-GOOD, BAD_POLICY, REFUSED = 0, 1, 2
+_STATUS = (
+    "exit status: 0 done or good, 1 the policy is bad, 2 wrong usage or the change was refused"
+)
 
 _EPILOG = f"""\
-GUEST is a name, or a glob in quotes for many: 'work-*'. The change goes into 30-user.yaml of the
-first policy directory that can be written; comments and layout stay. The running agent follows
-by itself, at once.
+GUEST is a name, a glob in quotes for many ('work-*'), uuid:UUID, tag:TAG or label:COLOUR. The
+change goes into 30-user.yaml of the first policy directory that can be written; comments and
+layout stay. With --for, --until or --once it is a grant that ends by itself. The running agent
+follows by itself, at once.
 
 examples:
-  {PROGRAM} allow-capture work        the guest 'work' may record
-  {PROGRAM} deny-playback 'dvm-*'     guests whose name starts with dvm- make no sound
-  {PROGRAM} explain work              what holds for 'work', and which line says so
-  {PROGRAM} check                     after an edit by hand: what to mend, and where
+  {PROGRAM} allow-capture work             the guest 'work' may record
+  {PROGRAM} allow-capture work --for 30m   the same, for half an hour
+  {PROGRAM} ask-capture 'web-*'            ask me when one of these wants to record
+  {PROGRAM} deny-playback tag:untrusted    guests with this tag make no sound
+  {PROGRAM} explain work                   what holds for 'work', and which line says so
+  {PROGRAM} check                          after an edit by hand: what to mend, and where
+  {PROGRAM} diff ./policy.d                what would change with these files
 
 A rule in a file looks like this; the first rule that matches and speaks of the direction decides:
   - guest: work
     playback: allow
     capture: deny
 
-exit status: 0 done or good, 1 the policy is bad, 2 wrong usage or the change was refused
+{_STATUS}
+see also: xensnd-policy(1), xensnd-policy.yaml(5)
 """
+
+_EDIT_EPILOG = """\
+TIME is HH:MM, the next time that clocks show it, or a date and time: 2026-11-20T18:00. LENGTH is
+such as 30m, 2h or 1h30m. A change for good takes away the grants that it replaces, so that it
+takes effect at once; a newer grant replaces an older one. Limits of the rule that held before
+(max-volume, device and so on) go on to hold.
+
+examples:
+  {program} {command} work
+  {program} {command} 'work-*' --until 18:00
+  {program} {command} work --once --for 10m
+
+{status}
+"""
+
+_DOES = {Verb.ALLOW: "let a guest {may}", Verb.DENY: "do not let a guest {may}",
+         Verb.ASK: "ask when a guest wants to {may}"}  # fmt: skip
+_MAY = {Direction.CAPTURE: "record", Direction.PLAYBACK: "play sound"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _run(arguments)
     except PolicyError as error:
-        return _fail(BAD_POLICY, error)
+        return fail(BAD_POLICY, error)
     except UsageError as error:
-        return _fail(REFUSED, error)
+        return fail(REFUSED, error)
     except BrokenPipeError:  # as in: list | head
         _discard_stdout()
         return GOOD
     except OSError as error:
         _discard_stdout()
-        return _fail(REFUSED, f"{error.filename or 'standard output'}: {error.strerror}")
+        return fail(REFUSED, f"{error.filename or 'standard output'}: {error.strerror}")
     except KeyboardInterrupt:
-        return _fail(REFUSED, "interrupted")
+        return fail(REFUSED, "interrupted")
 
 
 def _run(arguments: Sequence[str] | None) -> int:
@@ -66,8 +88,10 @@ def _run(arguments: Sequence[str] | None) -> int:
     if stdout:
         stdout.reconfigure(errors="backslashreplace")
     try:
-        options = _parser().parse_args(arguments)
-        options.policy = options.policy or [DEFAULT_DIRECTORY]
+        options = parser().parse_args(arguments)
+        if not options.policy:
+            options.policy = [DEFAULT_DIRECTORY]
+            options.runtime = options.runtime or DEFAULT_RUNTIME
         status: int = options.run(options)
         return status
     finally:
@@ -75,69 +99,11 @@ def _run(arguments: Sequence[str] | None) -> int:
             stdout.flush()
 
 
-def _edit(options: argparse.Namespace) -> int:
-    direction, verb = options.direction, options.verb
-    edit = set_verb(options.policy, options.guest, direction, verb)
-    print(f"{options.guest}: {direction} {verb} ({edit.rule.source})")
-    for rule in edit.exceptions:
-        print(f"  except {rule.guest}: {direction} {rule.verb(direction)} ({rule.source})")
-    return GOOD
-
-
-def _list(options: argparse.Namespace) -> int:
-    rules = load(options.policy).rules
-    rows = [("GUEST", *(direction.upper() for direction in Direction), "RULE"), *map(_row, rules)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        print("  ".join(map(str.ljust, row, widths)).rstrip())
-    return GOOD
-
-
-def _row(rule: Rule) -> tuple[str, ...]:
-    return (rule.guest, *(rule.verb(direction) or "-" for direction in Direction), rule.source)
-
-
-def _check(options: argparse.Namespace) -> int:
-    found = problems(options.policy)
-    for problem in found:
-        _fail(BAD_POLICY, problem)
-    if found:
-        return BAD_POLICY
-    policy = load(options.policy)
-    print(f"good: {_count(policy.rules, 'rule')} in {_count(policy.files, 'file')}")
-    for file in policy.files:
-        print(f"  {shown_path(file)}")
-    return GOOD
-
-
-def _explain(options: argparse.Namespace) -> int:
-    guest = options.guest
-    if not guest or not guest.isprintable():
-        raise UsageError(f"guest {shown(guest)} {complaint(guest)}")
-    policy = load(options.policy)
-    for direction in Direction:
-        explanation = explain(policy, guest, direction)
-        decision = explanation.decision
-        print(f"{guest}: {direction} {decision.verb} ({decision.source})")
-        for rule, part in explanation.parts:
-            print(f"  {rule.source}: {rule.text}")
-            print(f"    {part}")
-        if decision.rule is None:
-            print(f"  {decision.reason}, so it is denied")
-    others = len(policy.rules) - len(explanation.parts)
-    print(f"{_count(range(others), 'other rule')} for other guests")
-    return GOOD
-
-
-def _count(things: Sequence[Any], name: str) -> str:
-    return f"{len(things)} {name}{'' if len(things) == 1 else 's'}"
-
-
 class _Parser(argparse.ArgumentParser):
     """argparse, its errors on one line."""
 
     def error(self, message: str) -> NoReturn:
-        sys.exit(_fail(REFUSED, f"{message} (see {PROGRAM} --help)"))
+        sys.exit(fail(REFUSED, f"{message} (see {PROGRAM} --help)"))
 
 
 class _Version(argparse.Action):
@@ -154,41 +120,102 @@ class _Version(argparse.Action):
         parser.exit()
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+def parser() -> argparse.ArgumentParser:
+    whole = _Parser(
         prog=PROGRAM,
         description="Say which guest may play sound and which may record, and see what holds.",
         epilog=_EPILOG,
         formatter_class=partial(argparse.RawDescriptionHelpFormatter, max_help_position=28),
         allow_abbrev=False,
     )
-    parser.add_argument(
+    whole.add_argument(
         "--policy",
         metavar="DIR",
         type=Path,
         action="append",
         help=f"policy directory, may be given several times (default: {DEFAULT_DIRECTORY})",
     )
-    parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for direction, may in ((Direction.CAPTURE, "record"), (Direction.PLAYBACK, "play sound")):
-        for verb, so in ((Verb.ALLOW, "let"), (Verb.DENY, "do not let")):
-            edit = commands.add_parser(f"{verb}-{direction}", help=f"{so} a guest {may}")
-            edit.add_argument("guest", metavar="GUEST", help="a name, or a glob in quotes")
-            edit.set_defaults(run=_edit, direction=direction, verb=verb)
-    show = commands.add_parser("list", help="show all rules, in the order they are asked")
-    show.set_defaults(run=_list)
-    check = commands.add_parser("check", help="say of each bad file what to mend, and where")
-    check.set_defaults(run=_check)
-    why = commands.add_parser("explain", help="show what holds for a guest, and which rule says so")
+    whole.add_argument(
+        "--runtime",
+        metavar="DIR",
+        type=Path,
+        help=f"directory of temporary grants (default: {DEFAULT_RUNTIME}; with --policy, none)",
+    )
+    whole.add_argument(
+        "--tags",
+        metavar="FILE",
+        type=Path,
+        help="the tags and labels of guests (default: tags.yaml beside the policy directory)",
+    )
+    whole.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
+    adding = whole.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def add(
+        name: str, about: str, run: Callable[[argparse.Namespace], int], epilog: str = _STATUS
+    ) -> argparse.ArgumentParser:
+        command = adding.add_parser(
+            name,
+            help=about,
+            description=f"{about[0].upper()}{about[1:]}.",
+            epilog=epilog,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        command.set_defaults(run=run)
+        return command
+
+    for direction, may in _MAY.items():
+        for verb, does in _DOES.items():
+            name = f"{verb}-{direction}"
+            epilog = _EDIT_EPILOG.format(program=PROGRAM, command=name, status=_STATUS)
+            edit = add(name, does.format(may=may), commands.edit, epilog)
+            edit.set_defaults(direction=direction, verb=verb)
+            _add_times(edit)
+    add("list", "show all rules, in the order they are asked", commands.show_list)
+    add("check", "say of each bad file what to mend, and where", commands.check)
+    _add_explain(
+        add(
+            "explain",
+            "show what holds for a guest, and which rule says so",
+            commands.show_explanation,
+        )
+    )
+    diff = add("diff", "show what another policy directory would change", commands.show_diff)
+    diff.add_argument("candidate", metavar="DIR", type=Path, help="the other policy directory")
+    diff.add_argument(
+        "--guest",
+        metavar="NAME",
+        action="append",
+        help="a guest to try, may be given several times (default: all that rules name)",
+    )
+    add("schema", "show the JSON schema of policy files, for editors", commands.show_schema)
+    return whole
+
+
+def _add_times(edit: argparse.ArgumentParser) -> None:
+    edit.add_argument(
+        "guest", metavar="GUEST", help="a name, a glob in quotes, uuid:, tag: or label:"
+    )
+    end = edit.add_mutually_exclusive_group()
+    end.add_argument("--for", dest="length", metavar="LENGTH", help="end after 30m, 2h, 1h30m")
+    end.add_argument("--until", metavar="TIME", help="end at 18:00, or at 2026-11-20T18:00")
+    edit.add_argument(
+        "--once",
+        action="store_true",
+        help="for one stream, and within a day if no end is given",
+    )
+
+
+def _add_explain(why: argparse.ArgumentParser) -> None:
     why.add_argument("guest", metavar="GUEST", help="a name")
-    why.set_defaults(run=_explain)
-    return parser
-
-
-def _fail(status: int, message: object) -> int:
-    print(f"{PROGRAM}: {message}", file=sys.stderr)
-    return status
+    why.add_argument(
+        "--direction", choices=[str(each) for each in Direction], help="of one direction alone"
+    )
+    why.add_argument("--uuid", metavar="UUID", help="as if the guest had this UUID")
+    why.add_argument("--label", metavar="COLOUR", help="as if the guest had this label; '': none")
+    why.add_argument(
+        "--tag", metavar="TAG", action="append", help="as if the guest had these tags; '': none"
+    )
 
 
 def _discard_stdout() -> None:

@@ -1,41 +1,71 @@
-"""What a policy says of a guest. Pure: no I/O, no clock; the same question, the same answer."""
+"""What a policy says of a guest. Pure: no I/O; the same question at the same time, one answer.
+
+`now` is aware of its time zone. Where none is given, it is now.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from bisect import bisect_right
+from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
+from fnmatch import fnmatchcase
 from functools import lru_cache
 
-from policy.guests import covers, is_glob, matcher, matches, may_overlap
+from policy.guests import Guest, Kind, kind_of, literal_end, literal_start, speaks_of
 from policy.model import Decision, Direction, Policy, Rule, Verb
 
-
-def decide(policy: Policy, guest: str, direction: Direction) -> Decision:
-    """The first rule that matches the guest and speaks of the direction decides; none: denied."""
-    if not guest or not guest.isprintable():
-        return Decision(Verb.DENY, None, "the guest has no printable name")
-    rule = _first_rule(policy, guest, direction)
-    verb = rule.verb(direction) if rule else None
-    if rule is None or verb is None:
-        return Decision(Verb.DENY, None, f"no rule that matches speaks of {direction}")
-    return Decision(verb, rule, f"first rule that matches and speaks of {direction}: {rule.text}")
+_BEFORE_ALL = datetime.min.replace(tzinfo=UTC)
 
 
-def gives_device(policy: Policy, guest: str) -> frozenset[Direction]:
+def decide(
+    policy: Policy,
+    guest: Guest | str,
+    direction: Direction,
+    now: datetime | None = None,
+    stream: str | None = None,
+) -> Decision:
+    """The first rule that holds now, matches the guest and speaks of the direction; none: denied.
+
+    Of a guest given by its name, nothing else is known. A rule that goes by what is not known of
+    the guest might match: it denies, unless it would allow; then it is passed over. `stream` is
+    the stream that is asked for: a grant that one stream has taken is for that one alone.
+    """
+    guest = Guest(guest) if isinstance(guest, str) else guest
+    if stream is not None and stream not in _taken(policy):
+        stream = None
+    return _decision(policy, guest, direction, _epoch(policy, now), stream)
+
+
+def gives_device(
+    policy: Policy, guest: Guest | str, now: datetime | None = None
+) -> frozenset[Direction]:
     """Which directions the guest's card should have; none: no card.
 
     Both, as soon as one is allowed: a card cannot grow while it is in use, and a denied direction
     ticks in silence so that it can go live the moment it is allowed.
     """
-    verbs = (decide(policy, guest, direction).verb for direction in Direction)
+    verbs = (decide(policy, guest, direction, now).verb for direction in Direction)
     return frozenset(Direction) if any(verb is not Verb.DENY for verb in verbs) else frozenset()
 
 
+def next_change(policy: Policy, now: datetime) -> datetime | None:
+    """The first instant after now at which a rule begins or ends to hold; None: nothing will."""
+    instants = _instants(policy)
+    at = bisect_right(instants, now)
+    return instants[at] if at < len(instants) else None
+
+
 class Part(StrEnum):
-    """What part a rule that matches the guest has in the decision."""
+    """What part a rule that matches the guest, or might, has in the decision."""
 
     SILENT = "passed over: it does not speak of the direction"
+    OVER = "passed over: its time is over"
+    NOT_YET = "passed over: its time has not come"
+    TAKEN = "passed over: one stream has taken it"
+    UNKNOWN = "passed over: it allows, and whether it matches is not known"
+    DENIES = "denies: whether it matches is not known, and it does not allow"
     DECIDES = "decides: the first that matches and speaks of the direction"
     TOO_LATE = "not asked: a rule above decides"
 
@@ -43,70 +73,130 @@ class Part(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Explanation:
     decision: Decision
-    parts: tuple[tuple[Rule, Part], ...]  # every rule that matches the guest, in order
+    parts: tuple[tuple[Rule, Part], ...]  # every rule that matches or might, in order
 
 
-def explain(policy: Policy, guest: str, direction: Direction) -> Explanation:
-    decision = decide(policy, guest, direction)
+def explain(
+    policy: Policy, guest: Guest | str, direction: Direction, now: datetime | None = None
+) -> Explanation:
+    guest = Guest(guest) if isinstance(guest, str) else guest
+    now = now or datetime.now(UTC)
+    decision = decide(policy, guest, direction, now)
     parts: list[tuple[Rule, Part]] = []
     decided = False
-    for rule in (rule for rule in policy.rules if matches(rule.guest, guest)):
-        speaks = rule.verb(direction) is not None
-        part = Part.TOO_LATE if decided else Part.DECIDES if speaks else Part.SILENT
-        decided = decided or speaks
-        parts.append((rule, part))
+    for rule in policy.rules:
+        known = speaks_of(rule.guest, guest)
+        if known is not False:
+            part = Part.TOO_LATE if decided else _part(rule, known, direction, now)
+            decided = decided or part in (Part.DECIDES, Part.DENIES)
+            parts.append((rule, part))
     return Explanation(decision, tuple(parts))
 
 
-def covering_rule(policy: Policy, guest: str, direction: Direction) -> Rule | None:
-    """The first rule that decides the direction for all that `guest`, a name or a glob, matches."""
-    speaking = (rule for rule in policy.rules if rule.verb(direction) is not None)
-    return next((rule for rule in speaking if covers(rule.guest, guest)), None)
+def _part(rule: Rule, known: bool | None, direction: Direction, now: datetime) -> Part:
+    verb = rule.verb(direction)
+    if verb is None:
+        return Part.SILENT
+    if not rule.holds_at(now):
+        return Part.OVER if rule.is_over(now) else Part.NOT_YET
+    if rule.taken_by is not None:
+        return Part.TAKEN
+    if known is None:
+        return Part.UNKNOWN if verb is Verb.ALLOW else Part.DENIES
+    return Part.DECIDES
 
 
-def exceptions(policy: Policy, guest: str, direction: Direction) -> tuple[Rule, ...]:
-    """The rules above the one that covers a glob which say otherwise for some guests."""
-    covering = covering_rule(policy, guest, direction)
-    if covering is None:
-        return ()
-    above = policy.rules[: policy.rules.index(covering)]
-    otherwise = (None, covering.verb(direction))
-    return tuple(
-        rule
-        for rule in above
-        if rule.verb(direction) not in otherwise and may_overlap(rule.guest, guest)
-    )
+_Place = tuple[int, Rule]  # the rule's place in the order
+_Glob = tuple[str, _Place]  # what a name must end with
 
 
 @dataclass(frozen=True, slots=True)
 class _Index:
-    """The rules that speak of one direction: exact names looked up, globs tried in order."""
+    """The rules that hold and speak of one direction: looked up, but for globs of one start."""
 
-    exact: dict[str, tuple[int, Rule]]  # the first rule of each name, and its place in the order
-    globs: tuple[tuple[int, Callable[[str], object], Rule], ...]
+    exact: dict[tuple[Kind, str], _Place]  # the first rule of each name, uuid, tag, label
+    not_allowing: dict[Kind, _Place]  # the first of each kind, for what is not known
+    globs: dict[str, list[_Glob]]  # by what a name must start with
+    starts: tuple[int, ...]  # the lengths of these
 
 
-@lru_cache(maxsize=8)
-def _index(policy: Policy, direction: Direction) -> _Index:
-    exact: dict[str, tuple[int, Rule]] = {}
-    globs: dict[str, tuple[int, Callable[[str], object], Rule]] = {}
-    for order, rule in enumerate(policy.rules):
-        if rule.verb(direction) is None:
+@lru_cache(maxsize=16)
+def _index(policy: Policy, direction: Direction, epoch: int, stream: str | None) -> _Index:
+    now = _instants(policy)[epoch - 1] if epoch else _BEFORE_ALL
+    exact: dict[tuple[Kind, str], _Place] = {}
+    not_allowing: dict[Kind, _Place] = {}
+    globs: dict[str, list[_Glob]] = {}
+    for place in enumerate(policy.rules):
+        rule = place[1]
+        verb = rule.verb(direction)
+        if verb is None or not rule.holds_at(now) or rule.taken_by not in (None, stream):
             continue
-        if not is_glob(rule.guest):
-            exact.setdefault(rule.guest, (order, rule))
-        elif rule.guest not in globs:
-            globs[rule.guest] = (order, matcher(rule.guest), rule)
-    return _Index(exact, tuple(globs.values()))
+        kind, value = kind_of(rule.guest)
+        if kind is Kind.GLOB:
+            globs.setdefault(literal_start(value), []).append((literal_end(value), place))
+            continue
+        exact.setdefault((kind, value), place)
+        if verb is not Verb.ALLOW:
+            not_allowing.setdefault(kind, place)
+    return _Index(exact, not_allowing, globs, tuple(sorted({*map(len, globs)})))
 
 
 @lru_cache(maxsize=4096)  # a few hundred guests, two directions, the policies of a while
-def _first_rule(policy: Policy, guest: str, direction: Direction) -> Rule | None:
-    index = _index(policy, direction)
-    last, named = index.exact.get(guest, (len(policy.rules), None))
-    for order, glob_matches, rule in index.globs:
-        if order > last:
-            break
-        if glob_matches(guest):
-            return rule
-    return named
+def _decision(
+    policy: Policy, guest: Guest, direction: Direction, epoch: int, stream: str | None
+) -> Decision:
+    if not guest.name or not guest.name.isprintable():
+        return Decision(Verb.DENY, None, "the guest has no printable name")
+    index = _index(policy, direction, epoch, stream)
+    places = (place for place in _places(index, guest) if place is not None)
+    _, rule = min(places, key=lambda place: place[0], default=(0, None))
+    verb = None if rule is None else rule.verb(direction)
+    if rule is None or verb is None:
+        return Decision(Verb.DENY, None, f"no rule that matches speaks of {direction}")
+    if speaks_of(rule.guest, guest) is None:
+        kind = kind_of(rule.guest)[0]
+        message = f"the guest's {kind} is not known, and a rule that might match speaks of it"
+        return Decision(Verb.DENY, rule, f"{message}: {rule.text}")
+    return Decision(verb, rule, f"first rule that matches and speaks of {direction}: {rule.text}")
+
+
+def _places(index: _Index, guest: Guest) -> Iterator[_Place | None]:
+    """The first rule of each kind that could decide."""
+    yield index.exact.get((Kind.NAME, guest.name))
+    if guest.uuid:
+        yield index.exact.get((Kind.UUID, guest.uuid.lower()))
+    else:
+        yield index.not_allowing.get(Kind.UUID)
+    if guest.label is not None:
+        yield index.exact.get((Kind.LABEL, guest.label))
+    else:
+        yield index.not_allowing.get(Kind.LABEL)
+    if guest.tags is not None:
+        for tag in guest.tags:
+            yield index.exact.get((Kind.TAG, tag))
+    else:
+        yield index.not_allowing.get(Kind.TAG)
+    name = guest.name
+    for length in index.starts:
+        for end, place in index.globs.get(name[:length], ()):
+            if name.endswith(end) and fnmatchcase(name, place[1].guest):
+                yield place
+                break
+
+
+@lru_cache(maxsize=16)
+def _instants(policy: Policy) -> tuple[datetime, ...]:
+    """Each instant at which a rule begins or ends to hold. Between two, nothing changes."""
+    times = (time for rule in policy.rules for time in (rule.starts, rule.ends))
+    return tuple(sorted({time for time in times if time is not None}))
+
+
+def _epoch(policy: Policy, now: datetime | None) -> int:
+    """How many of the instants have passed."""
+    instants = _instants(policy)
+    return bisect_right(instants, now or datetime.now(UTC)) if instants else 0
+
+
+@lru_cache(maxsize=16)
+def _taken(policy: Policy) -> frozenset[str]:
+    return frozenset(rule.taken_by for rule in policy.rules if rule.taken_by is not None)

@@ -36,13 +36,29 @@ def names_in(directory: Path) -> list[str]:
     return [name for name in names if _LOOKS_LIKE_ONE.fullmatch(name) and name[0] != "."]
 
 
+def is_there(path: Path) -> bool:
+    """Is there anything of this name, if only a link to nothing?"""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise file_error(path, f"cannot be read: {error.strerror}") from None
+    return True
+
+
 def read(path: Path) -> bytes:
     """A policy file's octets, if its name, kind, owner, mode and size are what they should be."""
     if not _POLICY_NAME.fullmatch(path.name):
         hint = "rename it, such as 50-name.yaml, or end its name in .off"
         raise file_error(path, "its name is not NN-name.yaml, so its place is not known", hint)
+    return read_trusted(path)
+
+
+def read_trusted(path: Path) -> bytes:
+    """A file's octets, if its kind, owner, mode and size are what they should be."""
     try:
-        octets = _read_trusted(path)
+        octets = _read(path)
     except FileNotFoundError:
         raise file_error(path, "a link to nothing, or just removed", "remove the link") from None
     except OSError as error:
@@ -53,7 +69,7 @@ def read(path: Path) -> bytes:
     return octets
 
 
-def _read_trusted(path: Path) -> bytes:
+def _read(path: Path) -> bytes:
     # without waiting for a writer, should it be a FIFO
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     try:

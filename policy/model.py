@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 
-from policy.guests import quoted
+from policy.guests import Guest, quoted
+from policy.options import NO_OPTIONS, OnDeny, Options
 from policy.places import shown_path
+from policy.values import write_moment
 from xensnd.sndif.store_fields import Direction
 
-__all__ = ["Decision", "Direction", "Policy", "Rule", "Verb"]
+__all__ = [
+    "NO_OPTIONS",
+    "Decision",
+    "Direction",
+    "Guest",
+    "OnDeny",
+    "Options",
+    "Policy",
+    "Rule",
+    "Verb",
+]
 
 
 class Verb(StrEnum):
@@ -18,27 +31,62 @@ class Verb(StrEnum):
 
     ALLOW = "allow"
     DENY = "deny"
+    ASK = "ask"
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
     """One item of `rules:`, and where it stands. A direction it is silent about is None."""
 
-    guest: str  # a name or a glob
+    guest: str  # a name, a glob, uuid:, tag: or label:
     playback: Verb | None
     capture: Verb | None
     file: Path
     line: int  # from 1, of the rule's first key
     column: int  # from 1
+    options: Options = NO_OPTIONS
+    starts: datetime | None = None  # `from`
+    ends: datetime | None = None  # `until`, or `from` and `for`; it holds no more then
+    once: bool = False  # for one stream, the first that it decides about
+    taken_by: str | None = None  # the stream which that was
 
     def verb(self, direction: Direction) -> Verb | None:
         return self.playback if direction is Direction.PLAYBACK else self.capture
 
+    def holds_at(self, now: datetime) -> bool:
+        return (self.starts is None or self.starts <= now) and not self.is_over(now)
+
+    def is_over(self, now: datetime) -> bool:
+        return self.ends is not None and self.ends <= now
+
+    @property
+    def is_for_good(self) -> bool:
+        return self.starts is None and self.ends is None and not self.once
+
+    @property
+    def conditions(self) -> dict[str, str]:
+        """Key and value of all that goes with the verbs, as a file has them."""
+        said = self.options.said
+        if self.starts is not None:
+            said["from"] = write_moment(self.starts)
+        if self.ends is not None:
+            said["until"] = write_moment(self.ends)
+        if self.once:
+            said["once"] = "true"
+        if self.taken_by is not None:
+            said["taken-by"] = quoted(self.taken_by)
+        return said
+
+    @property
+    def said(self) -> dict[str, str]:
+        """Key and value of all that it says, as a file has them."""
+        verbs = {str(each): str(verb) for each in Direction if (verb := self.verb(each))}
+        return {"guest": quoted(self.guest)} | verbs | self.conditions
+
     @property
     def text(self) -> str:
         """The rule on one line, as one could write it between braces."""
-        said = {"guest": quoted(self.guest), "playback": self.playback, "capture": self.capture}
-        return ", ".join(f"{key}: {value}" for key, value in said.items() if value is not None)
+        return ", ".join(f"{key}: {value}" for key, value in self.said.items())
 
     @property
     def source(self) -> str:
@@ -65,3 +113,13 @@ class Decision:
     def source(self) -> str:
         """FILE:LINE of the rule that decides, or "no rule"."""
         return self.rule.source if self.rule else "no rule"
+
+    @property
+    def options(self) -> Options:
+        """The limits that go with the verb: those of the rule that decides."""
+        return self.rule.options if self.rule else NO_OPTIONS
+
+    @property
+    def must_be_taken(self) -> bool:
+        """It is for one stream, so the stream that asks must take it: grants.take()."""
+        return self.rule is not None and self.rule.once and self.rule.taken_by is None

@@ -5,10 +5,10 @@ Each function returns a new text and promises no more: whoever calls parses it a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from policy.guests import quoted
 from policy.model import Direction, Verb
 from policy.nodes import ListNode, MapNode, Node, TextNode, parse
 from policy.places import Place
@@ -52,15 +52,15 @@ class Document:
             return self._insert(last, f", {direction}: {verb}")
         return self._insert_lines(last, [self._indent(rule.start) + f"{direction}: {verb}"])
 
-    def with_rule(self, index: int, guest: str, direction: Direction, verb: Verb) -> str:
+    def with_rule(self, index: int, said: Mapping[str, str]) -> str:
         """A new rule before the one at this index; after all, if the index is their number."""
         items = self.rules.items
         if not self.rules.flow:
             # right after what is above, so that a comment stays with the rule below it
             above = items[index - 1].end if index else self.rules_key.end
-            lines = _block_rule(self._indent(self.rules.start), guest, direction, verb)
+            lines = _block_rule(self._indent(self.rules.start), said)
             return self._insert_lines(above, lines)
-        rule = f"{{guest: {quoted(guest)}, {direction}: {verb}}}"
+        rule = f"{{{', '.join(_pairs(said))}}}"
         if not items:
             return self._insert(self.rules.start, rule, skip=len("["))
         if index == len(items):
@@ -88,10 +88,15 @@ class Document:
         return "".join(char if char.isspace() else " " for char in before)
 
 
-def new_file(guest: str, direction: Direction, verb: Verb) -> str:
+def new_file(said: Mapping[str, str]) -> str:
     """The user's file as it begins, with one rule."""
-    return NEW_FILE + "".join(line + "\n" for line in _block_rule("  ", guest, direction, verb))
+    return NEW_FILE + "".join(line + "\n" for line in _block_rule("  ", said))
 
 
-def _block_rule(indent: str, guest: str, direction: Direction, verb: Verb) -> list[str]:
-    return [f"{indent}- guest: {quoted(guest)}", f"{indent}  {direction}: {verb}"]
+def _block_rule(indent: str, said: Mapping[str, str]) -> list[str]:
+    first, *others = _pairs(said)
+    return [f"{indent}- {first}", *(f"{indent}  {other}" for other in others)]
+
+
+def _pairs(said: Mapping[str, str]) -> list[str]:
+    return [f"{key}: {value}" for key, value in said.items()]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from pathlib import Path
 
 import pytest
 
+from policy import files
 from policy.loader import load, parse, problems
 from xensnd.errors import PolicyError
 
@@ -170,6 +172,44 @@ def test_file_larger_than_the_bound_is_refused(directory: Path) -> None:
     path = put(directory / "10-a.yaml")
     os.truncate(path, 100 << 20)
     assert refused(directory) == f"{path}: larger than 1048576 octets (split it, or use globs)"
+
+
+def test_file_of_a_hundred_megabytes_is_refused_without_reading_it(directory: Path) -> None:
+    path = directory / "10-a.yaml"
+    with path.open("wb") as file:
+        for _ in range(100):
+            file.write(b"# filler\n" * ((1 << 20) // 9))
+    path.chmod(0o644)
+    start = time.process_time()
+    assert refused(directory) == f"{path}: larger than 1048576 octets (split it, or use globs)"
+    assert time.process_time() - start < 0.5
+
+
+def test_largest_file_of_the_deepest_nesting_is_refused(directory: Path) -> None:
+    path = put(directory / "10-a.yaml")
+    path.write_text("[" * files.MAX_OCTETS)
+    assert refused(directory) == f"{path}:1:9: nested deeper than 8 levels"
+
+
+def test_runtime_directory_is_held_to_the_same(tmp_path: Path, directory: Path) -> None:
+    runtime = made(tmp_path / "run")
+    put(runtime / "50-a.yaml", "b")
+    assert [rule.guest for rule in load([directory], runtime=runtime).rules] == ["b"]
+    runtime.chmod(0o777)
+    message = f"{runtime}: mode 0777, so others could change it (mend with: chmod go-w {runtime})"
+    assert problems([directory], runtime=runtime) == (message,)
+    runtime.chmod(0o755)
+    (runtime / "00-grants.yaml").symlink_to("nothing")
+    message = f"{runtime}/00-grants.yaml: a link to nothing, or just removed (remove the link)"
+    assert problems([directory], runtime=runtime) == (message,)
+
+
+def test_runtime_directory_that_is_a_link_to_nothing_is_refused(
+    tmp_path: Path, directory: Path
+) -> None:
+    (tmp_path / "run").symlink_to("nothing")
+    with pytest.raises(PolicyError, match="no such policy directory"):
+        load([directory], runtime=tmp_path / "run")
 
 
 def test_problems_has_one_line_for_each_bad_file_and_directory(

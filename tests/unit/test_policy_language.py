@@ -12,9 +12,12 @@ from xensnd.errors import PolicyError
 
 FILE = Path("30-user.yaml")
 HEAD = "version: 1\nrules:\n"
-WRITE_ONE = "write allow or deny"
+WRITE_ONE = "write allow, deny or ask"
 NAME = "a name, or a glob in quotes such as 'work-*'"
-KNOWN = "known: guest, playback, capture"
+KNOWN = (
+    "known: guest, playback, capture, max-volume, on-deny, device, formats, rates, max-streams, "
+    "max-buffer, latency, from, until, for, once, taken-by"
+)
 INDENT = "is it indented like its neighbours, are quotes and brackets closed?"
 
 
@@ -42,7 +45,7 @@ def test_each_rule_carries_what_it_says_and_where_it_stands() -> None:
 
 
 @pytest.mark.parametrize(
-    "guest", ["no", "12:30", "0777", "null", "~", "1e3", "a:b", "Büro", "-x", "?x", "=", "a b"]
+    "guest", ["no", "12:30", "0777", "null", "~", "1e3", "1:b", "Büro", "-x", "?x", "=", "a b"]
 )
 def test_guest_is_the_text_that_is_written_and_nothing_is_converted(guest: str) -> None:
     assert said(HEAD + f"  - guest: {guest}\n    capture: deny\n") == [(guest, None, "deny")]
@@ -110,16 +113,16 @@ ONE_RULE = {
     ),
     "guest: b": "4:5: duplicate key 'guest' (first on line 3)",
     "[a]: b": f"4:5: a key must be a word, got a list ({KNOWN})",
-    "capture: yes": "4:14: capture: 'yes' is not one of allow, deny (write allow)",
-    "capture: True": "4:14: capture: 'True' is not one of allow, deny (write allow)",
-    "capture: no": "4:14: capture: 'no' is not one of allow, deny (write deny)",
-    "playback: off": "4:15: playback: 'off' is not one of allow, deny (write deny)",
-    "capture: null": f"4:14: capture: 'null' is not one of allow, deny ({WRITE_ONE})",
-    "capture: ~": f"4:14: capture: '~' is not one of allow, deny ({WRITE_ONE})",
-    "capture: 1": f"4:14: capture: '1' is not one of allow, deny ({WRITE_ONE})",
-    "capture: ask": f"4:14: capture: 'ask' is not one of allow, deny ({WRITE_ONE})",
-    "capture: alow": "4:14: capture: 'alow' is not one of allow, deny (did you mean 'allow'?)",
-    "capture: Deny": "4:14: capture: 'Deny' is not one of allow, deny (did you mean 'deny'?)",
+    "capture: yes": "4:14: capture: 'yes' is not one of allow, deny, ask (write allow)",
+    "capture: True": "4:14: capture: 'True' is not one of allow, deny, ask (write allow)",
+    "capture: no": "4:14: capture: 'no' is not one of allow, deny, ask (write deny)",
+    "playback: off": "4:15: playback: 'off' is not one of allow, deny, ask (write deny)",
+    "capture: null": f"4:14: capture: 'null' is not one of allow, deny, ask ({WRITE_ONE})",
+    "capture: ~": f"4:14: capture: '~' is not one of allow, deny, ask ({WRITE_ONE})",
+    "capture: 1": f"4:14: capture: '1' is not one of allow, deny, ask ({WRITE_ONE})",
+    "capture: aks": "4:14: capture: 'aks' is not one of allow, deny, ask (did you mean 'ask'?)",
+    "capture: alow": "4:14: capture: 'alow' is not one of allow, deny, ask (did you mean 'allow'?)",
+    "capture: Deny": "4:14: capture: 'Deny' is not one of allow, deny, ask (did you mean 'deny'?)",
     "capture:": f"4:13: capture is empty ({WRITE_ONE})",
     "capture: [allow]": f"4:14: capture must be one word or name, got a list ({WRITE_ONE})",
     "capture: {a: b}": f"4:14: capture must be one word or name, got a mapping ({WRITE_ONE})",
@@ -136,7 +139,7 @@ ONE_RULE = {
         "4:14: not valid YAML: mapping values are not allowed in this context "
         "(indent it like its neighbours; quote a value with a colon in it)"
     ),
-    "# only a comment": "3:5: the rule says nothing (add playback or capture: allow or deny)",
+    "# only a comment": "3:5: the rule says nothing (add playback or capture: allow, deny or ask)",
 }
 
 GUESTS = {

@@ -1,0 +1,163 @@
+"""The index decides as a plain walk does; a rule's text reads as itself; grants obey the last."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from policy import grants
+from policy.editor import Setting, grant, set_verb
+from policy.engine import decide, explain, next_change
+from policy.guests import Guest, covers, matches, speaks_of
+from policy.loader import GRANTS_FILE, load, parse
+from policy.model import Direction, OnDeny, Options, Policy, Rule, Verb
+from xensnd.sndif.formats import PLAYABLE
+
+FILE = Path("30-user.yaml")
+NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+UUID = "0a1b2c3d-0000-4000-8000-0123456789ab"
+
+names = st.text("ab-", min_size=1, max_size=5)
+globs = st.text("ab-*?[]!", min_size=1, max_size=6)
+patterns = st.one_of(
+    globs, st.sampled_from([f"uuid:{UUID}", "tag:x", "tag:y", "label:red", "label:blue"])
+)
+verbs = st.sampled_from(Verb)
+hours = st.none() | st.integers(-3, 3).map(lambda number: NOON + number * HOUR)
+streams = st.sampled_from([None, None, "1", "2"])
+guests = st.builds(
+    Guest,
+    names,
+    st.sampled_from([None, UUID, "ffffffff-0000-4000-8000-0123456789ab"]),
+    st.sampled_from([None, "", "red", "blue"]),
+    st.none() | st.frozensets(st.sampled_from(["x", "y"])),
+)
+rules = st.builds(
+    lambda guest, verb, starts, ends, stream: Rule(
+        guest, None, verb, FILE, 1, 1, Options(), starts, ends, stream is not None, stream
+    ),
+    patterns, verbs, hours, hours, streams,
+)  # fmt: skip
+
+
+def walk(rules: Sequence[Rule], guest: Guest, now: datetime, stream: str | None) -> Rule | None:
+    for rule in rules:
+        known = speaks_of(rule.guest, guest)
+        if known is False or not rule.holds_at(now) or rule.taken_by not in (None, stream):
+            continue
+        if known is True or rule.capture is not Verb.ALLOW:
+            return rule
+    return None
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(rules, max_size=8), guests, st.integers(-4, 4), streams)
+def test_indexed_decision_is_the_first_match_of_a_plain_walk(
+    said: list[Rule], guest: Guest, hour: int, stream: str | None
+) -> None:
+    policy, now = Policy(tuple(said), ()), NOON + hour * HOUR
+    decision = decide(policy, guest, Direction.CAPTURE, now, stream)
+    expected = walk(said, guest, now, stream)
+    assert decision.rule is expected
+    if expected is not None:
+        unknown = speaks_of(expected.guest, guest) is None
+        assert decision.verb is (Verb.DENY if unknown else expected.capture)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(rules, max_size=6), guests, st.integers(-4, 4))
+def test_nothing_changes_before_the_next_change(said: list[Rule], guest: Guest, hour: int) -> None:
+    policy, now = Policy(tuple(said), ()), NOON + hour * HOUR
+    following = next_change(policy, now)
+    until = following or now + 1000 * HOUR
+    decision = decide(policy, guest, Direction.CAPTURE, now)
+    assert decide(policy, guest, Direction.CAPTURE, until - timedelta.resolution) == decision
+    assert following is None or following > now
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(rules, max_size=6), guests, st.integers(-4, 4))
+def test_explanation_names_the_rule_that_decides(said: list[Rule], guest: Guest, hour: int) -> None:
+    explanation = explain(Policy(tuple(said), ()), guest, Direction.CAPTURE, NOON + hour * HOUR)
+    deciding = [rule for rule, part in explanation.parts if part.startswith(("decides", "denies"))]
+    assert deciding == ([explanation.decision.rule] if explanation.decision.rule else [])
+
+
+rates = st.lists(st.integers(1000, 768_000), min_size=1, max_size=5, unique=True).map(tuple)
+options = st.builds(
+    Options,
+    st.none() | st.integers(1, 100),
+    st.sampled_from(OnDeny),
+    st.none() | st.from_regex(r"[A-Za-z_][A-Za-z0-9_.:-]{0,20}[a-z]", fullmatch=True).filter(
+        lambda name: not name.endswith(".monitor")
+    ),
+    st.none() | st.lists(st.sampled_from(PLAYABLE), min_size=1, unique=True).map(tuple),
+    st.none() | rates,
+    st.none() | st.integers(1, 64),
+    st.none() | st.integers(1 << 10, 16 << 20),
+    st.none() | st.integers(1_000, 2_000_000),
+)  # fmt: skip
+
+
+@settings(max_examples=200, deadline=None)
+@given(patterns, verbs, options, hours, st.integers(1, 10**7), streams)
+def test_text_of_any_rule_reads_as_the_rule(
+    guest: str, verb: Verb, limits: Options, starts: datetime | None, seconds: int,
+    stream: str | None,
+) -> None:  # fmt: skip
+    ends = (starts or NOON) + timedelta(seconds=seconds)
+    rule = Rule(guest, None, verb, FILE, 4, 6, limits, starts, ends, stream is not None, stream)
+    octets = f"version: 1\nrules:\n  # below\n  - {{{rule.text}}}\n".encode()
+    (read,) = parse(octets, FILE, are_grants=True)
+    assert (read.said, read.options, read.starts, read.ends) == (
+        rule.said, limits, starts, ends
+    )  # fmt: skip
+    assert parse(grants.written([rule, rule]), FILE, are_grants=True)[1].said == rule.said
+
+
+NAMES = ["work", "work-1", "mail"]
+wishes = st.tuples(
+    st.sampled_from([*NAMES, "*", "work*", "*-1", "tag:x"]),
+    verbs,
+    st.none() | st.integers(1, 5),  # hours; None: for good
+    st.integers(0, 2),  # hours since the wish before
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(wishes, min_size=1, max_size=5))
+def test_last_wish_holds_whatever_was_granted_before(
+    said: list[tuple[str, Verb, int | None, int]],
+) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        directory, runtime, now = Path(name) / "policy.d", Path(name) / "run", NOON
+        directory.mkdir(mode=0o755)
+        for guest, verb, length, since in said:
+            now += since * HOUR
+            if length is None:
+                edit = set_verb(
+                    [directory], guest, Direction.CAPTURE, verb, runtime=runtime, now=now
+                )
+            else:
+                setting = Setting([directory], runtime, now=now)
+                edit = grant(setting, guest, Direction.CAPTURE, verb, now + length * HOUR)
+            policy = load([directory], runtime=runtime)
+            excepted = [rule.guest for rule in edit.exceptions]
+            # an exception to a set stands in a file an exception to a set stands; never in a grant
+            assert not any(rule.file.name == GRANTS_FILE for rule in edit.exceptions)
+            for one in (Guest(each, UUID, "", frozenset({"x"})) for each in NAMES):
+                about = speaks_of(guest, one) and not any(speaks_of(each, one) for each in excepted)
+                assert not about or decide(policy, one, Direction.CAPTURE, now).verb is verb
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text("ab-*?", min_size=1, max_size=5), st.text("ab-*?", min_size=1, max_size=5), names)
+def test_glob_that_covers_another_matches_all_its_names(outer: str, inner: str, name: str) -> None:
+    if covers(outer, inner) and matches(inner, name):
+        assert matches(outer, name)

@@ -1,0 +1,310 @@
+"""What each command says, and how it ends: the same program as a call. See also test_policy_cli."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from policy import grants
+from policy.cli import main
+
+ROOT = Path(__file__).parents[2]
+HEAD = "version: 1\nrules:\n"
+COMMANDS = [
+    f"{verb}-{direction}"
+    for direction in ("capture", "playback")
+    for verb in ("ask", "allow", "deny")
+]
+
+
+@dataclass(frozen=True)
+class Run:
+    status: int
+    out: str
+    err: str
+
+
+@dataclass(frozen=True)
+class Tool:
+    directory: Path
+    capture: pytest.CaptureFixture[str]
+
+    def __call__(self, *arguments: str) -> Run:
+        try:
+            status = main(["--policy", str(self.directory), *arguments])
+        except SystemExit as end:
+            status = end.code if isinstance(end.code, int) else 0
+        return Run(status, *self.capture.readouterr())
+
+    def granting(self, *arguments: str) -> Run:
+        """With a directory of temporary grants, which is not there at first."""
+        return self("--runtime", str(self.runtime), *arguments)
+
+    @property
+    def runtime(self) -> Path:
+        return self.directory.parent / "run" / "policy.d"
+
+    @property
+    def grants_file(self) -> Path:
+        return self.runtime / "00-grants.yaml"
+
+    @property
+    def user_file(self) -> Path:
+        return self.directory / "30-user.yaml"
+
+    def put(self, text: str, name: str = "30-user.yaml") -> Path:
+        path = self.directory / name
+        path.write_text(text)
+        path.chmod(0o644)
+        return path
+
+
+@pytest.fixture
+def tool(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Tool:
+    directory = tmp_path / "policy.d"
+    directory.mkdir()
+    directory.chmod(0o755)
+    shutil.copyfile(ROOT / "policy/defaults/90-default.yaml", directory / "90-default.yaml")
+    (directory / "90-default.yaml").chmod(0o644)
+    return Tool(directory, capsys)
+
+
+# Temporary grants
+
+
+def in_an_hour() -> str:
+    """A date and time in whole minutes, as a file has it."""
+    moment = datetime.now(UTC).astimezone() + timedelta(hours=1)
+    return moment.replace(second=0, microsecond=0).isoformat(timespec="minutes")
+
+
+def test_grant_says_until_when_it_holds(tool: Tool) -> None:
+    until = in_an_hour()
+    assert tool.granting("allow-capture", "work", f"--until={until}") == Run(
+        0, f"work: capture allow, until: {until} ({tool.grants_file}:5)\n", ""
+    )
+    assert f"capture allow ({tool.grants_file}:5)" in tool.granting("explain", "work").out
+    assert not tool.user_file.exists()
+
+
+def test_grant_for_a_length_of_time_ends_that_much_later(tool: Tool) -> None:
+    before = datetime.now(UTC).replace(microsecond=0)
+    assert tool.granting("ask-playback", "work", "--for", "1h30m").status == 0
+    (rule,) = grants.read(tool.runtime)
+    assert rule.ends is not None
+    late = rule.ends - before - timedelta(minutes=90)
+    assert timedelta(0) <= late < timedelta(seconds=30)
+    assert rule.playback == "ask"
+
+
+def test_grant_until_a_time_of_day_ends_when_clocks_next_show_it(tool: Tool) -> None:
+    assert tool.granting("allow-capture", "work", "--until", "18:00").status == 0
+    (rule,) = grants.read(tool.runtime)
+    assert rule.ends is not None
+    assert rule.ends.astimezone().strftime("%H:%M:%S") == "18:00:00"
+    assert timedelta(0) < rule.ends - datetime.now(UTC) < timedelta(hours=25)
+
+
+def test_once_is_within_a_day_if_no_end_is_given(tool: Tool) -> None:
+    assert ", once: true (" in tool.granting("allow-capture", "work", "--once").out
+    (rule,) = grants.read(tool.runtime)
+    assert (rule.once, rule.taken_by) == (True, None)
+    assert rule.ends is not None
+    assert timedelta(hours=23) < rule.ends - datetime.now(UTC) < timedelta(hours=25)
+    assert tool.granting("allow-capture", "work", "--once", "--for", "10m").status == 0
+    (rule,) = grants.read(tool.runtime)
+    assert rule.once
+    assert rule.ends is not None
+    assert rule.ends - datetime.now(UTC) < timedelta(minutes=11)
+
+
+def test_denying_for_good_takes_the_grant_away_and_says_so(tool: Tool) -> None:
+    until = in_an_hour()
+    tool.granting("allow-capture", "work", f"--until={until}")
+    (rule,) = grants.read(tool.runtime)
+    assert tool.granting("deny-capture", "work").out == (
+        f"work: capture deny ({tool.user_file}:6)\n  grant taken away: {rule.text}\n"
+    )
+    assert grants.read(tool.runtime) == ()
+
+
+@pytest.mark.parametrize(
+    ("times", "message"),
+    [
+        (["--for", "30"], "--for '30' is no length of time (write such as 30m, 2h or 1h30m; d, h, "
+         "m and s are known, in this order)"),
+        (["--until", "2001-01-01T00:00"], "that time has passed; nothing was changed"),
+        (["--until", "25:00"], "--until '25:00' is no date and time (write such as "
+         "2026-11-20T18:00; Z or +01:00 may follow, else it is local time)"),
+        (["--for", "1h", "--until", "18:00"],
+         "argument --until: not allowed with argument --for (see xensnd-policy --help)"),
+    ],
+)  # fmt: skip
+def test_time_that_is_wrong_is_refused(tool: Tool, times: list[str], message: str) -> None:
+    assert tool.granting("allow-capture", "work", *times) == Run(
+        2, "", f"xensnd-policy: {message}\n"
+    )
+    assert not tool.runtime.exists()
+
+
+def test_grant_needs_a_runtime_directory_where_policy_is_not_the_machines_own(tool: Tool) -> None:
+    assert tool("allow-capture", "work", "--for", "5m") == Run(
+        2,
+        "",
+        "xensnd-policy: no directory for temporary grants; name one with --runtime\n",
+    )
+
+
+# What holds
+
+
+def test_list_shows_the_rules_in_the_order_they_are_asked(tool: Tool) -> None:
+    tool.put(HEAD + "- {guest: work, capture: allow}\n")
+    where = tool.directory
+    assert tool("list") == Run(
+        0,
+        "GUEST  PLAYBACK  CAPTURE  RULE\n"
+        f"work   -         allow    {where}/30-user.yaml:3\n"
+        f"*      allow     deny     {where}/90-default.yaml:14\n",
+        "",
+    )
+
+
+def test_explain_says_which_rule_decides_and_why_no_other(tool: Tool) -> None:
+    user = tool.put(HEAD + "- {guest: work, capture: allow}\n- {guest: x, capture: deny}\n")
+    default = tool.directory / "90-default.yaml"
+    assert tool("explain", "work").out == (
+        f"work: playback allow ({default}:14)\n"
+        f"  {user}:3: guest: work, capture: allow\n"
+        "    passed over: it does not speak of the direction\n"
+        f"  {default}:14: guest: '*', playback: allow, capture: deny\n"
+        "    decides: the first that matches and speaks of the direction\n"
+        f"work: capture allow ({user}:3)\n"
+        f"  {user}:3: guest: work, capture: allow\n"
+        "    decides: the first that matches and speaks of the direction\n"
+        f"  {default}:14: guest: '*', playback: allow, capture: deny\n"
+        "    not asked: a rule above decides\n"
+        "1 other rule for other guests\n"
+    )
+
+
+def test_explain_says_when_no_rule_decides(tool: Tool) -> None:
+    (tool.directory / "90-default.yaml").unlink()
+    assert tool("explain", "work").out == (
+        "work: playback deny (no rule)\n"
+        "  no rule that matches speaks of playback, so it is denied\n"
+        "work: capture deny (no rule)\n"
+        "  no rule that matches speaks of capture, so it is denied\n"
+        "0 other rules for other guests\n"
+    )
+
+
+def test_check_of_a_good_policy_names_its_files(tool: Tool) -> None:
+    assert tool("check") == Run(
+        0, f"good: 1 rule in 1 file\n  {tool.directory}/90-default.yaml\n", ""
+    )
+
+
+def test_check_has_one_line_for_each_bad_file(tool: Tool) -> None:
+    one = tool.put(HEAD + "- {guest: a, captur: deny, x: y}\n", "10-a.yaml")
+    two = tool.put(HEAD + "- {guest: a, capture: yes}\n", "20-b.yaml")
+    assert tool("check") == Run(
+        1,
+        "",
+        f"xensnd-policy: {one}:3:14: unknown key 'captur' (did you mean 'capture'?)\n"
+        f"xensnd-policy: {two}:3:23: capture: 'yes' is not one of allow, deny, ask (write allow)\n",
+    )
+
+
+def test_list_shows_what_goes_with_the_verbs(tool: Tool) -> None:
+    path = tool.put(
+        HEAD + "- {guest: work, capture: ask, max-volume: 80%}\n"
+        "- {guest: x, capture: allow, until: 2001-01-01T00:00Z}\n"
+    )
+    assert tool("list").out == (
+        "GUEST  PLAYBACK  CAPTURE  ALSO                                  RULE\n"
+        f"work   -         ask      max-volume: 80%                       {path}:3\n"
+        f"x      -         allow    until: 2001-01-01T00:00+00:00 (over)  {path}:4\n"
+        f"*      allow     deny                                           {tool.directory}"
+        "/90-default.yaml:14\n"
+    )
+
+
+def test_explain_of_one_direction(tool: Tool) -> None:
+    default = tool.directory / "90-default.yaml"
+    assert tool("explain", "work", "--direction", "capture").out == (
+        f"work: capture deny ({default}:14)\n"
+        f"  {default}:14: guest: '*', playback: allow, capture: deny\n"
+        "    decides: the first that matches and speaks of the direction\n"
+        "0 other rules for other guests\n"
+    )
+
+
+def test_explain_says_what_is_not_known_and_takes_it(tool: Tool) -> None:
+    path = tool.put(HEAD + "- {guest: tag:calls, playback: deny}\n")
+    said = tool("explain", "work", "--direction", "playback").out
+    assert said.startswith(
+        f"work: playback deny ({path}:3)\n"
+        f"  {path}:3: guest: tag:calls, playback: deny\n"
+        "    denies: whether it matches is not known, and it does not allow\n"
+        "    its tag can be given: --tag calls, or in tags.yaml\n"
+    )
+    assert "work: playback allow" in tool("explain", "work", "--tag", "").out
+    assert "work: playback deny" in tool("explain", "work", "--tag", "calls").out
+    assert tool("explain", "work", "--uuid", "1").err == (
+        "xensnd-policy: --uuid '1' is not uuid: and 8-4-4-4-12 digits of 0-9, a-f\n"
+    )
+
+
+def test_tags_beside_the_policy_directory_are_read(tool: Tool) -> None:
+    tool.put(HEAD + "- {guest: tag:calls, playback: deny}\n")
+    tags = tool.put("version: 1\nguests:\n- {guest: mail, tags: [calls]}\n", "../tags.yaml")
+    assert "work: playback allow" in tool("explain", "work").out
+    assert "mail: playback deny" in tool("explain", "mail").out
+    tags.write_text("version: 1\nguests: mail\n")
+    assert tool("check") == Run(
+        1,
+        "",
+        f"xensnd-policy: {tool.directory.parent}/tags.yaml:2:9: guests must be a list, got 'mail' "
+        "(start each with '- ', or write 'guests: []' for none)\n",
+    )
+
+
+def test_tags_file_that_is_named_must_be_there(tool: Tool, tmp_path: Path) -> None:
+    run = tool("--tags", str(tmp_path / "gone.yaml"), "explain", "work")
+    assert (run.status, run.err.split(": ")[1]) == (1, f"{tmp_path}/gone.yaml")
+
+
+def test_diff_shows_what_another_directory_would_change(tool: Tool, tmp_path: Path) -> None:
+    user = tool.put(HEAD + "- {guest: work, capture: allow}\n- {guest: home, capture: deny}\n")
+    candidate = Tool(tmp_path / "candidate", tool.capture)
+    candidate.directory.mkdir(mode=0o755)
+    new = candidate.put(
+        HEAD + "- {guest: work, capture: allow, max-streams: 1}\n"
+        "- {guest: '*', playback: allow, capture: deny}\n"
+    )
+    where = str(candidate.directory)
+    assert tool("diff", where) == Run(
+        0,
+        f"work: capture allow ({user}:3) -> allow, max-streams: 1 ({new}:3)\n"
+        "1 change for 2 guests, those that rules name; others with --guest\n",
+        "",
+    )
+    assert tool("diff", where, "--guest", "home").out == "0 changes for 1 guest\n"
+    assert tool("diff", str(tmp_path / "gone")).status == 1
+
+
+def test_schema_is_printed(tool: Tool) -> None:
+    assert tool("schema").out == (ROOT / "docs/policy.schema.json").read_text()
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, "list", "check", "explain", "diff", "schema"])
+def test_help_of_every_command_says_how_it_ends(tool: Tool, command: str) -> None:
+    help_text = tool(command, "--help").out
+    assert "exit status: 0 done or good, 1 the policy is bad, 2 wrong usage" in help_text
+    if command in COMMANDS:
+        assert f"xensnd-policy {command} work --once --for 10m" in help_text

@@ -1,0 +1,266 @@
+"""Temporary grants: made, replaced, taken away, taken by one stream, and over by themselves."""
+
+from __future__ import annotations
+
+import errno
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from policy import atomic, grants
+from policy.editor import Edit, Setting, grant, set_verb
+from policy.engine import decide, next_change
+from policy.loader import GRANTS_FILE, load
+from policy.model import Decision, Direction, Policy, Verb
+from xensnd.errors import PolicyError, UsageError
+
+ALLOW, DENY, ASK = Verb.ALLOW, Verb.DENY, Verb.ASK
+PLAYBACK, CAPTURE = Direction.PLAYBACK, Direction.CAPTURE
+HEAD = "version: 1\nrules:\n"
+NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+
+
+class Machine:
+    """A policy directory with the shipped rule, and a runtime directory that is not there yet."""
+
+    def __init__(self, path: Path) -> None:
+        self.directory, self.runtime = path / "policy.d", path / "run" / "policy.d"
+        self.directory.mkdir(mode=0o755)
+        self.put("90-default.yaml", "- {guest: '*', playback: allow, capture: deny}\n")
+
+    def put(self, name: str, rules: str) -> Path:
+        path = self.directory / name
+        path.write_text(HEAD + rules)
+        path.chmod(0o644)
+        return path
+
+    def grant(
+        self, guest: str, verb: Verb, minutes: int, *, now: datetime = NOON, once: bool = False
+    ) -> Edit:
+        setting = Setting([self.directory], self.runtime, now=now)
+        return grant(setting, guest, CAPTURE, verb, now + minutes * MINUTE, once)
+
+    def set(self, guest: str, verb: Verb, now: datetime = NOON) -> Edit:
+        return set_verb([self.directory], guest, CAPTURE, verb, runtime=self.runtime, now=now)
+
+    @property
+    def policy(self) -> Policy:
+        return load([self.directory], runtime=self.runtime)
+
+    def decide(self, guest: str, now: datetime = NOON, stream: str | None = None) -> Decision:
+        return decide(self.policy, guest, CAPTURE, now, stream)
+
+    def verb(self, guest: str, now: datetime = NOON) -> Verb:
+        return self.decide(guest, now).verb
+
+    @property
+    def grants(self) -> list[str]:
+        return [f"{rule.guest} {rule.capture}" for rule in grants.read(self.runtime)]
+
+    @property
+    def grants_path(self) -> Path:
+        return self.runtime / GRANTS_FILE
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    return Machine(tmp_path)
+
+
+def test_grant_holds_until_its_end_and_leaves_the_files_alone(machine: Machine) -> None:
+    edit = machine.grant("work", ALLOW, 30)
+    assert edit.rule.source == f"{machine.grants_path}:5"
+    assert machine.verb("work", NOON + 30 * MINUTE - timedelta(seconds=1)) is ALLOW
+    assert machine.verb("work", NOON + 30 * MINUTE) is DENY
+    assert next_change(machine.policy, NOON) == NOON + 30 * MINUTE
+    assert [path.name for path in machine.directory.iterdir()] == ["90-default.yaml"]
+
+
+def test_grant_does_not_hold_where_the_clock_was_set_back(machine: Machine) -> None:
+    machine.grant("work", ALLOW, 30)
+    assert machine.verb("work", NOON - timedelta(days=3650)) is DENY
+
+
+def test_runtime_directory_is_made_so_that_others_cannot_write_it(machine: Machine) -> None:
+    old_umask = os.umask(0)
+    try:
+        machine.grant("work", ALLOW, 30)
+    finally:
+        os.umask(old_umask)
+    for directory in (machine.runtime, machine.runtime.parent):
+        assert directory.stat().st_mode & 0o7777 == 0o755
+    assert machine.grants_path.stat().st_mode & 0o7777 == 0o644
+
+
+def test_runtime_directory_that_is_not_there_is_no_problem(machine: Machine) -> None:
+    assert len(machine.policy.rules) == 1
+    assert grants.read(machine.runtime) == ()
+
+
+def test_newer_grant_replaces_the_older_one_of_the_same_guest(machine: Machine) -> None:
+    machine.grant("work", ALLOW, 60)
+    edit = machine.grant("work", ALLOW, 5)
+    assert machine.verb("work", NOON + 5 * MINUTE) is DENY
+    assert [rule.guest for rule in edit.revoked] == ["work"]
+
+
+def test_grant_keeps_those_of_other_guests_and_of_the_other_direction(machine: Machine) -> None:
+    machine.grant("work", ALLOW, 60)
+    setting = Setting([machine.directory], machine.runtime, now=NOON)
+    grant(setting, "work", PLAYBACK, DENY, NOON + MINUTE)
+    machine.grant("home", ALLOW, 60)
+    assert machine.grants == ["home allow", "work None", "work allow"]
+
+
+def test_grant_for_many_replaces_the_opposite_of_each_and_keeps_what_agrees(
+    machine: Machine,
+) -> None:
+    machine.grant("work-a", DENY, 60)
+    machine.grant("work-b", ALLOW, 60)
+    machine.grant("work-*", ALLOW, 5)
+    assert machine.grants == ["work-* allow", "work-b allow"]
+    assert machine.verb("work-a") is ALLOW
+
+
+@pytest.mark.parametrize("verb", [DENY, ASK])
+def test_change_for_good_takes_away_the_grant_that_opposes_it(machine: Machine, verb: Verb) -> None:
+    machine.grant("work", ALLOW, 60)
+    edit = machine.set("work", verb)
+    assert machine.verb("work") is verb
+    assert machine.grants == []
+    assert [rule.capture for rule in edit.revoked] == [ALLOW]
+
+
+def test_allowing_for_good_takes_away_a_denial_for_a_time(machine: Machine) -> None:
+    machine.grant("work", DENY, 60)
+    machine.set("work", ALLOW)
+    assert machine.verb("work") is ALLOW
+
+
+def test_denying_many_takes_away_the_grant_of_each(machine: Machine) -> None:
+    machine.grant("work-a", ALLOW, 60)
+    machine.grant("home", ALLOW, 60)
+    machine.set("work-*", DENY)
+    assert (machine.verb("work-a"), machine.verb("home")) == (DENY, ALLOW)
+
+
+def test_denying_one_leaves_the_grant_of_many_to_the_others(machine: Machine) -> None:
+    machine.grant("work-*", ALLOW, 60)
+    edit = machine.set("work-a", DENY)
+    assert (machine.verb("work-a"), machine.verb("work-b")) == (DENY, ALLOW)
+    assert machine.verb("work-b", NOON + 60 * MINUTE) is DENY
+    assert machine.grants == ["work-a deny", "work-* allow"]
+    assert edit.rule.file == machine.directory / "30-user.yaml"
+
+
+def test_denying_a_tag_holds_against_a_grant_of_who_might_have_it(machine: Machine) -> None:
+    machine.grant("work", ALLOW, 60)
+    machine.set("tag:untrusted", DENY)
+    assert machine.verb("work") is DENY
+
+
+def test_grants_that_are_over_are_removed_at_the_next_edit(machine: Machine) -> None:
+    machine.grant("a", ALLOW, 10)
+    machine.grant("b", ALLOW, 20)
+    edit = machine.set("c", ALLOW, NOON + 10 * MINUTE)
+    assert machine.grants == ["b allow"]
+    assert edit.revoked == ()
+    machine.grant("c", ALLOW, 10, now=NOON + 20 * MINUTE)
+    assert machine.grants == ["c allow"]
+
+
+def test_grant_keeps_the_limits_of_the_rule_that_held(machine: Machine) -> None:
+    machine.put("20-site.yaml", "- {guest: 'w*', capture: ask, device: headset, max-streams: 1}\n")
+    machine.grant("work", ALLOW, 30)
+    decision = machine.decide("work")
+    assert (decision.verb, decision.options.said) == (
+        ALLOW,
+        {"device": "headset", "max-streams": "1"},
+    )
+
+
+def test_grant_is_asked_before_the_rules_of_a_site_but_not_before_00_always(
+    machine: Machine,
+) -> None:
+    machine.put("10-site.yaml", "- {guest: work, capture: deny}\n")
+    assert machine.grant("work", ALLOW, 30).rule.file == machine.grants_path
+    always = machine.put("00-always.yaml", "- {guest: '*', capture: deny}\n")
+    before = machine.grants_path.read_bytes()
+    with pytest.raises(UsageError) as caught:
+        machine.grant("home", ALLOW, 30)
+    assert str(caught.value) == (
+        f"'home' would not get capture allow: {always}:3 is asked before 00-grants.yaml and says "
+        "{guest: '*', capture: deny}; change that rule by hand"
+    )
+    assert machine.grants_path.read_bytes() == before
+
+
+def test_grant_that_would_be_overridden_makes_no_directory(machine: Machine) -> None:
+    machine.put("00-always.yaml", "- {guest: '*', capture: deny}\n")
+    with pytest.raises(UsageError, match="would not get capture allow"):
+        machine.grant("work", ALLOW, 30)
+    assert not machine.runtime.parent.exists()
+
+
+def test_bad_policy_gets_no_grant(machine: Machine) -> None:
+    machine.put("20-site.yaml", "- x\n")
+    with pytest.raises(PolicyError, match="a rule must be a mapping"):
+        machine.grant("work", ALLOW, 30)
+    assert not machine.runtime.exists()
+
+
+def test_time_that_has_passed_gets_no_grant(machine: Machine) -> None:
+    with pytest.raises(UsageError, match="that time has passed"):
+        machine.grant("work", ALLOW, 0)
+
+
+def test_grant_without_an_end_is_refused_by_the_loader(machine: Machine) -> None:
+    machine.grant("work", ALLOW, 30)
+    machine.grants_path.write_text(HEAD + "- {guest: work, capture: allow}\n")
+    with pytest.raises(PolicyError) as caught:
+        load([machine.directory], runtime=machine.runtime)
+    assert str(caught.value) == (
+        f"{machine.grants_path}:3:3: a grant needs an end (add until, or remove the grant)"
+    )
+
+
+def test_disk_that_fails_leaves_the_grants_as_they_were(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.grant("work", ALLOW, 30)
+    before = machine.grants_path.read_bytes()
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(UsageError) as caught:
+        machine.grant("home", ALLOW, 30)
+    assert str(caught.value) == (
+        f"{machine.grants_path}: No space left on device; nothing was changed"
+    )
+    assert machine.grants_path.read_bytes() == before
+
+
+def test_where_only_the_second_file_fails_less_is_granted_and_that_is_told(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.grant("work", ALLOW, 30)
+    replace = atomic.replace
+
+    def fail(path: Path, octets: bytes) -> None:
+        if path.name != GRANTS_FILE:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        replace(path, octets)
+
+    monkeypatch.setattr(atomic, "replace", fail)
+    with pytest.raises(UsageError) as caught:
+        machine.set("work", DENY)
+    assert str(caught.value) == (
+        f"{machine.directory}/30-user.yaml: No space left on device; only the grants were taken "
+        "away"
+    )
+    assert machine.verb("work") is DENY

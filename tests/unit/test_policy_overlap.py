@@ -1,0 +1,127 @@
+"""What a policy says of all that a rule's guest can stand for."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from policy.guests import Guest
+from policy.loader import parse
+from policy.model import Direction, Policy, Verb
+from policy.overlap import Reach, Standing, Subject, Wish, limits_of, standing
+from policy.tags import Entry, TagsFile
+
+FILE = Path("30-user.yaml")
+CAPTURE = Direction.CAPTURE
+NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
+UUID = "uuid:0a1b2c3d-0000-4000-8000-0123456789ab"
+OTHER = "uuid:ffffffff-0000-4000-8000-0123456789ab"
+
+
+def policy(*rules: str) -> Policy:
+    """One rule a line, the first on line 3."""
+    text = "version: 1\nrules:\n" + "".join(f"- {{{rule}}}\n" for rule in rules)
+    return Policy(parse(text.encode(), FILE), (FILE,))
+
+
+def of(guest: str, verb: Verb, *rules: str) -> Standing:
+    return standing(policy(*rules), Wish(Subject.of(guest), CAPTURE, verb), NOON)
+
+
+@pytest.mark.parametrize(
+    ("subject", "pattern", "reach"),
+    [
+        ("work", "work", Reach.ALL),
+        ("work", "w*", Reach.ALL),
+        ("work", "home", Reach.NONE),
+        ("work", "tag:x", Reach.SOME),
+        ("work", UUID, Reach.SOME),
+        ("w*", "*", Reach.ALL),
+        ("w*", "work", Reach.SOME),
+        ("w*", "home", Reach.NONE),
+        ("w*", "*k", Reach.SOME),
+        ("w*", "label:red", Reach.SOME),
+        ("tag:x", "**", Reach.ALL),
+        ("tag:x", "tag:y", Reach.SOME),
+        ("label:red", "label:blue", Reach.NONE),
+        (UUID, OTHER, Reach.NONE),
+        (UUID, "work", Reach.SOME),
+        (UUID, "w*", Reach.SOME),
+    ],
+)
+def test_pattern_reaches_all_some_or_none_of_a_subject(
+    subject: str, pattern: str, reach: Reach
+) -> None:
+    assert Subject.of(subject).reached_by(pattern) is reach
+
+
+def test_tags_that_are_known_say_whether_a_name_is_reached() -> None:
+    work = Subject.of("work", TagsFile((Entry("work", None, frozenset({"x"})),)))
+    assert work.identity == Guest("work", None, "", frozenset({"x"}))
+    assert work.reached_by("tag:x") is Reach.ALL
+    assert work.reached_by("tag:y") is Reach.NONE
+
+
+def test_set_is_decided_by_the_first_rule_that_covers_all_of_it() -> None:
+    outcome = of("work-*", Verb.DENY, "guest: work-a, capture: allow", "guest: '*', capture: deny")
+    assert outcome.rule is not None
+    assert outcome.rule.line == 4
+    assert [rule.guest for rule in outcome.exceptions] == ["work-a"]
+
+
+def test_exceptions_are_the_rules_above_that_say_otherwise() -> None:
+    outcome = of(
+        "work-*",
+        Verb.DENY,
+        "guest: work-mail, capture: allow",
+        "guest: home, capture: allow",
+        "guest: work-x, capture: deny",
+        "guest: 'wo*-y', capture: ask",
+        "guest: tag:calls, capture: allow",
+        "guest: 'work-*', capture: deny",
+    )
+    assert [rule.guest for rule in outcome.exceptions] == ["work-mail", "wo*-y", "tag:calls"]
+
+
+def test_rule_that_says_otherwise_for_all_overrides_also_if_it_begins_later() -> None:
+    outcome = of("work", Verb.DENY, "guest: '*', capture: allow, from: 2027-01-01T00:00Z")
+    assert outcome.overriding is not None
+
+
+def test_rule_that_is_over_counts_for_nothing() -> None:
+    assert of("work", Verb.DENY, "guest: '*', capture: allow, until: 2026-11-20T12:00Z") == (
+        Standing(None, None, ())
+    )
+
+
+def test_rule_that_ends_does_not_fulfil_a_wish_for_good() -> None:
+    assert (
+        of("work", Verb.DENY, "guest: work, capture: deny, until: 2027-01-01T00:00Z").rule is None
+    )
+
+
+def test_rule_that_ends_outweighs_an_opposite_that_ends_no_later() -> None:
+    rules = (
+        "guest: work, capture: deny, until: 2027-01-01T00:00Z",
+        "guest: '*', capture: allow, until: 2027-01-01T00:00Z",
+        "guest: '*', capture: deny",
+    )
+    outcome = of("work", Verb.DENY, *rules)
+    assert outcome.rule is not None
+    assert outcome.rule.line == 5
+    longer = rules[1].replace("2027-01-01T00:00", "2027-01-01T00:01")
+    assert of("work", Verb.DENY, rules[0], longer, rules[2]).rule is None
+
+
+def test_limits_are_those_of_the_first_rule_for_good_that_covers_all() -> None:
+    rules = policy(
+        "guest: work, capture: deny, max-streams: 1, until: 2027-01-01T00:00Z",
+        "guest: tag:x, capture: allow, max-streams: 2",
+        "guest: 'w*', capture: allow, max-streams: 3",
+        "guest: '*', capture: deny, max-streams: 4",
+    )
+    for guest, streams in (("work", 3), ("home", 4), ("tag:x", 2), ("tag:y", 4)):
+        assert limits_of(rules, Subject.of(guest), CAPTURE).max_streams == streams
+    assert limits_of(rules, Subject.of("work"), Direction.PLAYBACK).max_streams is None

@@ -1,0 +1,96 @@
+"""The tags file: who is who, and the exact words for each mistake in it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from policy.guests import Guest
+from policy.tags import NAMES_ALONE, load, parse
+from xensnd.errors import PolicyError
+
+FILE = Path("tags.yaml")
+HEAD = "version: 1\nguests:\n"
+UUID = "0a1b2c3d-0000-4000-8000-0123456789ab"
+
+
+def mistake(text: str) -> str:
+    with pytest.raises(PolicyError) as caught:
+        parse(text.encode(), FILE)
+    return str(caught.value).removeprefix("tags.yaml:")
+
+
+TAGS = parse(
+    (
+        HEAD + "- {guest: work, label: blue, tags: [calls]}\n"
+        "- {guest: 'w*', label: red, tags: [office, calls]}\n- {guest: home, label: green}\n"
+    ).encode(),
+    FILE,
+)
+
+
+def test_guest_has_the_first_label_and_all_tags_of_the_entries_that_match_it() -> None:
+    assert TAGS.guest("work") == Guest("work", None, "blue", frozenset({"calls", "office"}))
+    assert TAGS.guest("web", UUID) == Guest("web", UUID, "red", frozenset({"calls", "office"}))
+    assert TAGS.guest("home") == Guest("home", None, "green", frozenset())
+
+
+def test_guest_that_the_file_does_not_name_has_none() -> None:
+    assert TAGS.guest("other") == Guest("other", None, "", frozenset())
+
+
+def test_without_a_file_tags_and_labels_are_not_known(tmp_path: Path) -> None:
+    assert load(tmp_path / "tags.yaml") is NAMES_ALONE
+    assert NAMES_ALONE.guest("work", "") == Guest("work", None, None, None)
+
+
+def test_entry_by_uuid_leaves_all_unknown_until_the_uuid_is_known() -> None:
+    tags = parse((HEAD + f"- {{guest: uuid:{UUID}, tags: [untrusted]}}\n").encode(), FILE)
+    assert tags.guest("work") == Guest("work")
+    assert tags.guest("work", UUID) == Guest("work", UUID, "", frozenset({"untrusted"}))
+
+
+MISTAKES = {
+    "": "1:1: the file has no tags in it (write 'version: 1' and 'guests: []', or remove it)",
+    "guests: []": "1:1: version is missing (write 'version: 1')",
+    "version: 1": "1:1: guests is missing (write 'guests: []')",
+    "version: 1\nguests: {a: b}": (
+        "2:9: guests must be a list, got a mapping "
+        "(start each with '- ', or write 'guests: []' for none)"
+    ),
+    HEAD + "- {guest: a}": "3:3: the entry says nothing (add label: COLOUR or tags: [TAG])",
+    HEAD + "- {label: red}": "3:3: guest is missing (write guest: NAME)",
+    HEAD + "- {guest: a, lable: red}": "3:14: unknown key 'lable' (did you mean 'label'?)",
+    HEAD + "- {guest: a, tags: calls}": (
+        "3:20: tags must be a list, got 'calls' (write [one, another])"
+    ),
+    HEAD + "- {guest: a, tags: [a b]}": (
+        "3:21: tags: 'a b' is not of letters, digits, '_', '-' and '.' (write a word)"
+    ),
+    HEAD + "- {guest: a, tags: [x, x]}": "3:24: tags: 'x' stands twice (remove one)",
+    HEAD + "- {guest: tag:a, tags: [x]}": (
+        "3:11: guest 'tag:a' goes by what this file is to say "
+        "(a name, a glob in quotes such as 'work-*', or uuid:)"
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "message"), MISTAKES.items())
+def test_mistake_in_the_tags_file_is_told(text: str, message: str) -> None:
+    assert mistake(text) == message
+
+
+def test_tags_file_that_others_may_write_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "tags.yaml"
+    path.write_text("version: 1\nguests: []\n")
+    path.chmod(0o666)
+    with pytest.raises(PolicyError, match="mode 0666, so others could change it"):
+        load(path)
+
+
+def test_tags_file_that_is_a_link_to_nothing_is_refused(tmp_path: Path) -> None:
+    os.symlink("nothing", tmp_path / "tags.yaml")
+    with pytest.raises(PolicyError, match="a link to nothing"):
+        load(tmp_path / "tags.yaml")
