@@ -6,7 +6,6 @@ While sound plays and nothing changes, none of these has anything to say and the
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import logging
 import os
 import signal
@@ -15,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xensnd.core import Engine
-from xensnd.errors import TransportLost, UsageError
+from xensnd.errors import TransportLost
+from xensnd.lock import only_one
 from xensnd.transport.interface import Store, Transport
 
 from .audit import Audit
@@ -69,7 +69,11 @@ class Agent:
 
     async def run(self, ready: Callable[[], None]) -> None:
         """Until SIGTERM or SIGINT. `ready` is called once everything that runs has been seen."""
-        lock = _only_agent(self._transport)
+        domid = self._transport.domid
+        lock = only_one(
+            self._transport.runtime_directory / f"backend-{domid}.lock",
+            f"another xensnd-dom0 (process {{pid}}) serves domain {domid} already; stop it first",
+        )
         loop = asyncio.get_running_loop()
         for signum in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signum, self._stopped.set)
@@ -175,25 +179,3 @@ class Agent:
         while True:
             await asyncio.sleep(AUDIT_RETRY_SECONDS)
             self._audit.retry()
-
-
-def _only_agent(transport: Transport) -> int:
-    """Locks out a second agent for the same domain; its descriptor holds the lock."""
-    path = transport.runtime_directory / f"backend-{transport.domid}.lock"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}; run as the user who may write there") from None
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        holder = os.read(lock, 32).decode(errors="replace").strip()
-        os.close(lock)
-        raise UsageError(
-            f"another xensnd-dom0 (process {holder or '?'}) serves domain {transport.domid} "
-            "already; stop it first"
-        ) from None
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
-    return lock

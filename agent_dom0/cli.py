@@ -7,11 +7,11 @@ import asyncio
 import logging
 import sys
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from xensnd.errors import XensndError
 from xensnd.transport.factory import open_transport
+from xensnd.version import VERSION
 
 from .agent import Agent, Settings
 from .audit import open_audit
@@ -19,13 +19,6 @@ from .limits import DEFAULT_LATENCY_USEC, Limits
 from .supervisor import supervise
 
 DEFAULT_POLICY = Path("/etc/xensnd/policy.d")
-
-
-def _version() -> str:
-    try:
-        return version("xensnd")
-    except PackageNotFoundError:
-        return "unknown"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -36,7 +29,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog="SIGHUP reads the policy again (changed files are noticed anyway); SIGTERM ends. "
         "Who may play or record is said with xensnd-policy.",
     )
-    parser.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {VERSION}")
     parser.add_argument(
         "--transport",
         default="xen:",

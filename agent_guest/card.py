@@ -6,13 +6,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import os
 from collections.abc import Callable
-from pathlib import Path
 
 from xensnd.core import Engine
 from xensnd.errors import RemoteProtocolError, TransportLost, UsageError
+from xensnd.lock import only_one
 from xensnd.sndif.states import FRONTEND_TABLE, FrontendAction, XenbusState, parse_state
 from xensnd.sndif.store_fields import CardConfig, Direction, parse_card
 from xensnd.transport.interface import Store, Transport
@@ -49,7 +48,11 @@ class Card:
 
     async def __aenter__(self) -> Card:
         loop = asyncio.get_running_loop()
-        self._lock = _only_frontend(self._transport)
+        self._lock = only_one(
+            self._transport.runtime_directory / "frontend.lock",
+            "this guest's sound card is in use by another xensnd-guest; stop that one first, "
+            "or use the audio server that it serves",
+        )
         try:
             self._store = store = self._transport.open_store()
             loop.add_reader(store.fileno(), self._on_store)
@@ -251,21 +254,3 @@ def _card_nodes(store: Store, device: str) -> dict[str, str]:
             if depth + 1 < _NODES_DEPTH and name.isdigit():
                 directories.append((path, depth + 1))
     return nodes
-
-
-def _only_frontend(transport: Transport) -> int:
-    path: Path = transport.runtime_directory / "frontend.lock"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}; run as the user who may write there") from None
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(lock)
-        raise UsageError(
-            "this guest's sound card is in use by another xensnd-guest; stop that one first, "
-            "or use the audio server that it serves"
-        ) from None
-    return lock

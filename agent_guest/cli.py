@@ -10,12 +10,12 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import closing
-from importlib.metadata import PackageNotFoundError, version
 
 from xensnd.core import Engine
 from xensnd.errors import UsageError, XensndError
 from xensnd.sndif.formats import PLAYABLE, SampleFormat, parse_format
 from xensnd.transport.factory import open_transport
+from xensnd.version import VERSION
 
 from .card import Card
 from .files import Player, Recorder, keep_at_it
@@ -23,13 +23,6 @@ from .pcm import Sound
 from .soundfile_io import open_sink, open_source
 
 log = logging.getLogger("xensnd-guest")
-
-
-def _version() -> str:
-    try:
-        return version("xensnd")
-    except PackageNotFoundError:
-        return "unknown"
 
 
 def _sample_format(text: str) -> SampleFormat:
@@ -94,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
         "driver: files, or everything that the guest's own audio server plays.",
         epilog="Whether anything is heard or recorded is decided in dom0, by xensnd-policy.",
     )
-    parser.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {VERSION}")
     parser.add_argument(
         "--transport",
         default="xen:",

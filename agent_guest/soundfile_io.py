@@ -68,9 +68,8 @@ def open_source(name: str, raw: Sound) -> Source:
     try:
         file = library.SoundFile(name)
     except (OSError, library.LibsndfileError) as error:
-        raise UsageError(
-            f"{name}: {_open_reason(name, os.O_RDONLY, error)}; give a WAV file, or raw samples on '-'"
-        ) from None
+        reason = _open_reason(name, os.O_RDONLY, error)
+        raise UsageError(f"{name}: {reason}; give a WAV file, or raw samples on '-'") from None
     if file.subtype not in _FORMAT_OF_SUBTYPE:
         file.close()
         raise UsageError(
