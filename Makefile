@@ -1,7 +1,7 @@
-# `make demo` and `make check` do all of their own set-up.
+# `make demo`, `make check` and `make check-xen` do all of their own set-up.
 PYTHON = .venv/bin/python
 
-.PHONY: env demo check lint test bench clean
+.PHONY: env demo check lint test check-xen bench clean
 
 env:
 	@tools/setup-env
@@ -20,8 +20,12 @@ lint: env
 test: env
 	$(PYTHON) -m pytest
 
+check-xen:
+	@tools/setup-env xen
+	$(PYTHON) -m pytest tests/xen
+
 bench: env
 	@$(PYTHON) -m bench
 
 clean:
-	rm -rf .venv build dist *.egg-info xensnd/core/_core.*
+	rm -rf .venv build dist *.egg-info xensnd/core/_core.* xensnd/transport/xen/_xen.*

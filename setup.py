@@ -1,5 +1,10 @@
-"""Only what pyproject.toml cannot say: the C core is built through cffi."""
+"""Only what pyproject.toml cannot say: C is built through cffi."""
 
 from setuptools import setup
 
-setup(cffi_modules=["xensnd/core/build_core.py:ffi"])
+setup(
+    cffi_modules=[
+        "xensnd/core/build_core.py:ffi",
+        "xensnd/transport/xen/build_xen.py:ffi",
+    ]
+)

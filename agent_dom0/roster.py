@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TypeVar
 
 from xensnd.errors import TransportLost
@@ -94,8 +95,11 @@ class Roster:
             is_there = DEVID in children(store, f"{self._root}/{domid}")
             gives = self._services.permission.gives_device(guest.name)
             if gives and not is_there:
-                make_device(store, path)
-                self._say(EventKind.DEVICE_MADE, guest, f"device {DEVID} made")
+                # xl may be at the same directory, and takes nodes away within our transaction:
+                # what it does next brings us here again.
+                with suppress(KeyError):
+                    make_device(store, path)
+                    self._say(EventKind.DEVICE_MADE, guest, f"device {DEVID} made")
             elif device is not None and not gives and not device.is_in_use and is_ours(store, path):
                 self._forget_device(path)
                 remove_device(store, path)

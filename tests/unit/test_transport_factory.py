@@ -19,7 +19,10 @@ from xensnd.transport import open_transport
         ),
         ("tcp:host", "transport 'tcp:host': known are local:DIR, xen:"),
         ("local:", "transport 'local:': wants a directory, as in local:/run/xensnd"),
-        ("xen:", "transport 'xen:': comes with transport/xen, which is not built yet"),
+        (
+            "xen:",
+            "/dev/xen/evtchn: not there; is this a Xen domain? Without Xen, use local:DIR",
+        ),
         ("xen:dom0", "transport 'xen:': takes neither an address nor a domain"),
     ],
 )

@@ -281,6 +281,8 @@ class XenStore(Store):
             self._wire.watches.add((path, token))
 
     def unwatch(self, path: str, token: str) -> None:
+        if (path, token) not in self._wire.watches:
+            raise KeyError(path)  # the kernel's device would say nothing
         self._on_path(Op.UNWATCH, path, _token(token))
         self._wire.watches.discard((path, token))
 

@@ -1,0 +1,113 @@
+"""One boot of the lab serves all cases; each module has an agent, and a guest, of its own.
+
+A case that fails shows what its machines have to say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from tests.xen.dom0 import ALLOW_PLAYBACK, PATIENT, Agent, Pulse
+from tests.xen.guest import load_driver
+from tests.xen.images import build_images
+from tests.xen.lab import Lab, XenGuest
+from tests.xen.remote import Machine
+
+CASE_SECONDS = 300  # the images are built within the first case's
+TAIL_LINES = 40
+
+_lab = pytest.StashKey[Lab]()
+_agent = pytest.StashKey[Agent]()
+
+
+@pytest.fixture(scope="session")
+def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+        images = build_images(lambda text: print(f"\n{text}", end="", flush=True))
+    with Lab(images, tmp_path_factory.mktemp("lab")) as lab:
+        request.config.stash[_lab] = lab
+        yield lab
+
+
+@pytest.fixture(scope="session")
+def dom0(lab: Lab) -> Machine:
+    return lab.dom0
+
+
+@pytest.fixture(scope="session")
+def pulse(dom0: Machine) -> Iterator[Pulse]:
+    with Pulse(dom0) as pulse:
+        yield pulse
+
+
+@pytest.fixture(scope="module")
+def agent(request: pytest.FixtureRequest, dom0: Machine, pulse: Pulse) -> Iterator[Agent]:
+    """With the policy that the module names as POLICY, or: all may play, nobody may record."""
+    policy = getattr(request.module, "POLICY", ALLOW_PLAYBACK)
+    with Agent(dom0, pulse, PATIENT, policy=policy) as agent:
+        request.config.stash[_agent] = agent
+        yield agent
+        assert "Traceback" not in agent.log
+
+
+@pytest.fixture(scope="module")
+def guest(lab: Lab, agent: Agent) -> Iterator[XenGuest]:  # noqa: ARG001  (it makes the card)
+    """A guest "work", with the stock driver and its card."""
+    with lab.guest("work") as guest:
+        load_driver(guest)
+        yield guest
+
+
+@pytest.fixture
+def new_guest(lab: Lab) -> Iterator[Callable[..., XenGuest]]:
+    """`new_guest("personal")`: a domain that is there until the case ends."""
+    with ExitStack() as stack:
+
+        def create(name: str, **options: Any) -> XenGuest:
+            return stack.enter_context(lab.guest(name, **options))
+
+        yield create
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        item.add_marker(pytest.mark.timeout(CASE_SECONDS))
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    outcome: Any = yield
+    report: pytest.TestReport = outcome.get_result()
+    lab = item.config.stash.get(_lab, None)
+    if report.failed and lab is not None:
+        report.sections += _testimony(lab, item.config.stash.get(_agent, None))
+
+
+def _testimony(lab: Lab, agent: Agent | None) -> list[tuple[str, str]]:
+    """What explains a failure: consoles, logs, and the devices' nodes."""
+    readers: dict[str, Callable[[], str]] = {
+        f"console of {guest.name}": guest.read_console for guest in lab.guests
+    }
+    if agent is not None:
+        readers["log of xensnd-dom0"] = lambda: agent.log
+    readers["XenStore"] = lambda: _device_nodes(lab)
+    readers["dom0's kernel"] = lambda: lab.dom0.do("dmesg", "--level=emerg,alert,crit,err,warn")
+    readers["Xen"] = lambda: lab.serial_log
+    return [(title, _tail(read)) for title, read in readers.items()]
+
+
+def _device_nodes(lab: Lab) -> str:
+    paths = ["/local/domain/0/backend/vsnd"]
+    paths += [f"/local/domain/{guest.domid}/device/vsnd" for guest in lab.guests]
+    return "".join(lab.dom0.run("xenstore-ls", "-fp", path).output for path in paths)
+
+
+def _tail(read: Callable[[], str]) -> str:
+    try:
+        return "\n".join(read().splitlines()[-TAIL_LINES:])
+    except Exception as error:  # the lab itself may be what failed
+        return f"(cannot be read: {error})"

@@ -1,0 +1,195 @@
+"""What runs in the lab's dom0: a PulseAudio with one null sink, and xensnd-dom0."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, Self
+
+from tests.xen.lab import wait_until
+from tests.xen.remote import Machine, Process
+
+SINK = "speakers"
+ALLOW_PLAYBACK = 'version: 1\nrules:\n  - guest: "*"\n    playback: allow\n    capture: deny\n'
+ALLOW_BOTH = ALLOW_PLAYBACK.replace("deny", "allow")
+READY_SECONDS = 30
+EVENT_SECONDS = 30
+
+# Emulated, and beside other work on two processors, dom0 leaves a process waiting for longer than
+# the 20 ms that are the default.
+PATIENT = "--latency=400"
+
+
+class Pulse:
+    """`norewinds`: an idle null sink renders two seconds ahead, and new streams would wait."""
+
+    def __init__(self, dom0: Machine, directory: str = "/run/pulse") -> None:
+        self.address = f"unix:{directory}/native"
+        self._dom0 = dom0
+        self._directory = directory
+        self._process: Process | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        self._dom0.do("mkdir", "-p", self._directory)
+        home = ("HOME", "XDG_RUNTIME_DIR", "PULSE_RUNTIME_PATH", "PULSE_STATE_PATH")
+        self._process = self._dom0.start(
+            *("pulseaudio", "-n", "--daemonize=no", "--exit-idle-time=-1", "--use-pid-file=no"),
+            f"--load=module-native-protocol-unix socket={self._directory}/native auth-anonymous=1",
+            f"--load=module-null-sink sink_name={SINK} norewinds=1 "
+            "rate=48000 format=s16le channels=2",
+            env=dict.fromkeys(home, self._directory),
+        )
+        wait_until(
+            lambda: SINK in self.pactl("list", "short", "sinks"),
+            READY_SECONDS,
+            lambda: f"pulseaudio does not start: {self._process and self._process.errors}",
+        )
+
+    def stop(self) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            process.close()
+
+    def signal(self, signum: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.signal(signum)
+
+    def pactl(self, *arguments: str) -> str:
+        return self._dom0.run("pactl", f"--server={self.address}", *arguments).output
+
+    @contextmanager
+    def listening(self, device: str = f"{SINK}.monitor") -> Iterator[Process]:
+        """Hears what the sink plays, from before the block begins."""
+        command = ["parec", f"--server={self.address}", "--raw", f"--device={device}"]
+        command += ["--fix-format", "--fix-rate", "--fix-channels", "--latency-msec=50"]
+        with self._dom0.start(*command) as ears:
+            assert ears.listen_until(len), f"parec hears nothing: {ears.errors}"
+            yield ears
+
+    @contextmanager
+    def microphone(self, octets: bytes) -> Iterator[None]:
+        """The default source gives these octets, from a moment on. Then silence."""
+        module = self.pactl(
+            *("load-module", "module-null-sink", "sink_name=microphone", "norewinds=1"),
+            *("rate=48000", "format=s16le", "channels=2"),
+        ).strip()
+        self.pactl("set-default-source", "microphone.monitor")
+        command = ["pacat", f"--server={self.address}", "--raw", "--device=microphone"]
+        command += ["--format=s16le", "--rate=48000", "--channels=2", "--latency-msec=500"]
+        try:
+            with (
+                self.listening("microphone.monitor") as ears,
+                self._dom0.start(*command, stdin=octets),
+            ):
+                ears.listen_until(lambda heard: heard.strip(b"\0"))
+                yield
+        finally:
+            self.pactl("unload-module", module)
+            self.pactl("set-default-source", f"{SINK}.monitor")
+
+
+class Agent:
+    """xensnd-dom0 with a policy and an audit file of its own."""
+
+    def __init__(
+        self,
+        dom0: Machine,
+        pulse: Pulse,
+        *options: str,
+        policy: str = ALLOW_PLAYBACK,
+        directory: str = "/run/agent",
+    ) -> None:
+        self._dom0 = dom0
+        self._policy = policy
+        self._policy_file = f"{directory}/policy.d/30-user.yaml"
+        self._audit_file = f"{directory}/audit.jsonl"
+        self._directory = directory
+        self._processes: list[Process] = []
+        self._command = [
+            *("xensnd-dom0", "--transport=xen:", f"--server={pulse.address}"),
+            *(f"--policy={directory}/policy.d", f"--audit={self._audit_file}", *options),
+        ]
+        self._process: Process | None = None
+
+    def __enter__(self) -> Self:
+        self._dom0.do("rm", "-rf", self._directory)
+        self._dom0.do("mkdir", "-p", f"{self._directory}/policy.d")
+        self.write_policy(self._policy)
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._process is not None:
+            self.stop()
+        for process in self._processes:
+            process.close()
+
+    def start(self) -> None:
+        self._process = self._dom0.start(*self._command)
+        self._processes.append(self._process)
+        said = self._process.listen_until(lambda said: b"\n" in said, READY_SECONDS)
+        if said != b"xensnd-dom0: ready\n":
+            self._process.close()
+            raise RuntimeError(f"xensnd-dom0 said {said!r}; its log:\n{self.log}")
+
+    def stop(self) -> int:
+        """As systemd would. Its exit status."""
+        return self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self._end(signal.SIGKILL)
+
+    def _end(self, signum: signal.Signals) -> int:
+        process, self._process = self._process, None
+        assert process is not None
+        process.signal(signum)
+        return process.ended().status
+
+    @property
+    def log(self) -> str:
+        return "\n---- started again\n".join(process.errors for process in self._processes)
+
+    def write_policy(self, text: str) -> None:
+        self._dom0.write_file(self._policy_file, text.encode())
+
+    def events(self, kind: str | None = None, **fields: object) -> list[dict[str, Any]]:
+        """What the audit trail says, of one kind (`decision`), with these XENSND_ fields."""
+        lines = self._dom0.read_file(self._audit_file).splitlines()
+        wanted = {f"XENSND_{name.upper()}": value for name, value in fields.items()}
+        return [
+            record
+            for record in map(json.loads, lines)
+            if (kind is None or record["EVENT"] == kind)
+            and all(record.get(name) == value for name, value in wanted.items())
+        ]
+
+    def await_event(
+        self, kind: str, *, count: int = 1, seconds: float = EVENT_SECONDS, **fields: object
+    ) -> Any:
+        """The latest of these events, once there are `count`."""
+        found = wait_until(
+            lambda: len(events := self.events(kind, **fields)) >= count and events,
+            seconds,
+            lambda: f"no {count} x {kind} {fields} in:\n{self.log}",
+        )
+        return found[-1]

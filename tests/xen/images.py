@@ -1,0 +1,169 @@
+"""The lab's images, made of roots.py's roots and of what is in image/.
+
+They are kept in the cache and made again when their recipe changes. Working trees are not in them:
+lab.py brings one in at each boot.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.xen.cache import Cache, cache_directory, output, pack, run
+from tests.xen.roots import Roots, build_roots
+
+HERE = Path(__file__).parent / "image"
+
+# What no test will ever look at, so that guests start faster.
+DOM0_WITHOUT = (
+    *("usr/share/perl", "usr/share/zoneinfo", "usr/share/mime", "usr/share/fonts"),
+    *("usr/share/icons", "usr/lib/x86_64-linux-gnu/perl", "usr/lib/x86_64-linux-gnu/gconv"),
+    *("usr/lib/udev/hwdb.d", "var/cache", "var/lib/apt", "var/lib/dpkg", "boot"),
+)
+GUEST_WITHOUT = (
+    *("usr/share/sounds", "usr/share/perl5", "usr/share/perl", "usr/share/zoneinfo"),
+    *("usr/share/mime", "usr/share/icons", "usr/share/bash-completion", "usr/share/systemd"),
+    *("usr/lib/x86_64-linux-gnu/gconv", "usr/lib/x86_64-linux-gnu/perl-base", "usr/bin/perl"),
+    *("usr/lib/x86_64-linux-gnu/perl", "usr/lib/systemd", "usr/lib/udev", "usr/lib/gcc"),
+    *("usr/lib/python3.11/test", "usr/lib/python3.11/lib2to3", "usr/lib/python3.11/pydoc_data"),
+    *("usr/lib/python3.11/ensurepip", "usr/lib/python3.11/idlelib", "var/cache", "var/lib"),
+    *("usr/lib/x86_64-linux-gnu/alsa-lib", "usr/lib/x86_64-linux-gnu/mfx"),
+    *("usr/share/X11", "usr/share/iso-codes", "usr/share/xml", "etc/alsa/conf.d"),
+)
+# What the working tree's own libraries need.
+TREE_NEEDS = ("libpulse.so.0", "libxengnttab.so.1", "libxenevtchn.so.1")
+
+
+@dataclass(frozen=True, slots=True)
+class Images:
+    xen: Path
+    kernel: Path  # an ELF file: neither Xen nor xl has to unpack it
+    dom0_ramdisk: Path
+    dom0_root: Path
+    guest_ramdisk: Path
+
+
+def build_images(say: Callable[[str], None]) -> Images:
+    """All that are not in the cache. `say` hears of each that takes its time."""
+    cache = Cache(cache_directory(), say)
+    recipe = [path.read_text() for path in (Path(__file__), *sorted(HERE.iterdir()))]
+    with cache.locked():
+        roots = build_roots(cache)
+        recipe += [roots.boot.name, roots.dom0.name, roots.guest.name]
+        dom0 = cache.get("dom0", recipe, lambda to: _build_dom0(to, roots))
+        guest = cache.get("guest", recipe, lambda to: _build_guest(to, roots))
+        cache.drop_others()
+    return Images(
+        xen=roots.boot / "xen",
+        kernel=roots.boot / "vmlinux",
+        dom0_ramdisk=dom0 / "ramdisk",
+        dom0_root=dom0 / "root.squashfs",
+        guest_ramdisk=guest / "ramdisk",
+    )
+
+
+def _build_dom0(to: Path, roots: Roots) -> None:
+    ramdisk = to / "ramdisk-root"
+    for directory in ("bin", "dev", "proc", "sys", "mnt/ro", "mnt/rw", "root"):
+        (ramdisk / directory).mkdir(parents=True)
+    shutil.copy2(roots.guest / "root/bin/busybox", ramdisk / "bin")
+    shutil.copytree(roots.boot / "modules", ramdisk, dirs_exist_ok=True)
+    _install("dom0-ramdisk-init", ramdisk / "init")
+    pack(ramdisk, to / "ramdisk")
+    shutil.rmtree(ramdisk)
+
+    root = to / "root"
+    run("cp", "-a", roots.dom0 / "root", root)
+    _without(root, DOM0_WITHOUT)
+    run("cp", "-a", f"{roots.boot}/modules/lib/modules", root / "lib")
+    (root / "boot").mkdir()
+    shutil.copy2(roots.boot / "vmlinux", root / "boot")
+    (root / "lab").mkdir()
+    _install("dom0-init", root / "lab/init")
+    _install("labd.py", root / "lab/labd.py")
+    _install("vif-script", root / "etc/xen/scripts/vif-lab")
+    _install_commands(root)
+    run(
+        *("mksquashfs", root, to / "root.squashfs", "-noappend", "-quiet", "-no-progress"),
+        *("-comp", "lzo", "-Xcompression-level", "1"),
+    )
+    shutil.rmtree(root)
+
+
+def _build_guest(to: Path, roots: Roots) -> None:
+    root = to / "root"
+    run("cp", "-a", roots.guest / "root", root)
+    _without(root, GUEST_WITHOUT)
+    _drop_unneeded_libraries(root)
+    run("cp", "-a", f"{roots.boot}/modules/lib/modules", root / "lib")
+    for directory in ("proc", "sys", "dev", "tmp", "run", "root", "lab", "var/lib"):
+        (root / directory).mkdir(exist_ok=True)
+    for name in ("passwd", "group"):  # no package's own scripts have run here
+        shutil.copy2(roots.guest / f"root/usr/share/base-passwd/{name}.master", root / "etc" / name)
+    with (root / "etc/passwd").open("a") as passwd:
+        passwd.write("pulse:x:100:100::/run/pulse:/usr/sbin/nologin\n")
+    run("ldconfig", "-r", root)
+    for applet in output(root / "bin/busybox", "--list").split():
+        if not any(
+            (root / each / applet).is_symlink() or (root / each / applet).exists()
+            for each in ("bin", "sbin", "usr/bin", "usr/sbin")
+        ):
+            (root / "bin" / applet).symlink_to("busybox")
+    _install("guest-init", root / "init")
+    _install("labd.py", root / "lab/labd.py")
+    _install_commands(root)
+    # Without time stamps: a ramdisk's files have none that last.
+    run(
+        *("python3", "-m", "compileall", "-q", "--invalidation-mode=unchecked-hash"),
+        *("-s", root, root / "usr/lib/python3", root / "usr/lib/python3.11"),
+    )
+    pack(root, to / "ramdisk")
+    shutil.rmtree(root)
+
+
+def _install_commands(root: Path) -> None:
+    _install("run-module", root / "lab/run-module")
+    for command in ("xensnd-dom0", "xensnd-guest", "xensnd-policy"):
+        (root / "usr/local/bin").mkdir(parents=True, exist_ok=True)
+        (root / "usr/local/bin" / command).symlink_to("/lab/run-module")
+
+
+def _install(name: str, to: Path) -> None:
+    shutil.copyfile(HERE / name, to)
+    to.chmod(0o755)
+
+
+def _without(root: Path, paths: Sequence[str]) -> None:
+    for path in paths:
+        target = root / path
+        if target.is_dir():
+            shutil.rmtree(target)
+        else:
+            target.unlink(missing_ok=True)
+
+
+def _drop_unneeded_libraries(root: Path) -> None:
+    """Those that nothing names any more, directly or through others: most came with what went."""
+    shared = root / "usr/lib/x86_64-linux-gnu"
+    libraries = {path.name: path for path in shared.glob("lib*.so*")}
+    files = [path for path in root.rglob("*") if path.is_file() and not path.is_symlink()]
+    others = [path for path in files if path.parent != shared]
+    wanted = set(TREE_NEEDS)
+    looking = [path for path in others if path.read_bytes()[:4] == b"\x7fELF"]
+    looking += [libraries[name] for name in TREE_NEEDS]
+    while looking:
+        shown = output("readelf", "--dynamic", "--wide", *looking)
+        needed = set(re.findall(r"\(NEEDED\)\s+Shared library: \[(.+)\]", shown)) & {*libraries}
+        looking = [libraries[name] for name in needed - wanted]
+        wanted |= needed
+    kept = {libraries[name].resolve() for name in wanted}
+    for path in libraries.values():
+        if path.resolve() not in kept:
+            path.unlink()
+
+
+if __name__ == "__main__":
+    print(build_images(print))

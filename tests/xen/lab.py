@@ -1,0 +1,286 @@
+"""A real Xen in qemu: dom0 boots with it, guests come and go as tests want them.
+
+    with Lab(build_images(print), directory) as lab:
+        lab.dom0.do("xl", "info")
+        with lab.guest("work") as guest:
+            guest.do("aplay", "-l")
+
+Emulated all the way (no KVM), on two processors. dom0 is reached over a forwarded port of this
+machine's loopback, guests through dom0; see image/labd.py.
+"""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from tests.xen.cache import pack
+from tests.xen.image.labd import PORT
+from tests.xen.images import Images
+from tests.xen.remote import Machine
+
+ROOT = Path(__file__).parents[2]
+TREE = ("xensnd", "agent_dom0", "agent_guest", "policy", "tests")
+TREE_SUFFIXES = (".py", ".so", ".yaml")
+TREE_IN_A_MACHINE = "opt/xensnd"
+
+MEMORY_MIB = 4096
+DOM0_MEMORY_MIB = 1536
+GUEST_MEMORY_MIB = 512
+BOOT_SECONDS = 90
+GUEST_BOOT_SECONDS = 60
+
+# A test run that is killed, or hangs, leaves no emulator behind.
+GUARD = ("setpriv", "--pdeathsig=TERM", "nice", "-n", "-10", "timeout", "--kill-after=5", "3600")
+
+# dom0 has a processor for itself, since the sound is there; guests share the other one.
+DOM0_PROCESSOR = "dom0_max_vcpus=1 dom0_vcpus_pin"
+GUEST_PROCESSOR = 'cpus = "1"'
+
+# Linux 6.1 as PV dom0 dies of SMAP, as qemu 7.2 emulates it.
+CPU = "max,-smap"
+
+
+class Lab:
+    def __init__(self, images: Images, directory: Path) -> None:
+        """`directory` takes what belongs to this run."""
+        self.directory = directory
+        self.port = _free_port()  # of this machine, that leads to dom0's labd
+        self.guests: list[XenGuest] = []
+        self._images = images
+        self._qemu: subprocess.Popen[bytes] | None = None
+        self._numbers = iter(range(1, 255))
+        self._booted_at = 0  # of the serial log
+        self.dom0 = Machine("dom0", self.port)
+
+    def __enter__(self) -> Self:
+        try:
+            self._boot()
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._end()
+
+    @property
+    def serial_log(self) -> str:
+        """What Xen has said since dom0 came up."""
+        return self._serial_log[self._booted_at :]
+
+    @property
+    def _serial_log(self) -> str:
+        path = self.directory / "serial.log"
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    def guest(self, name: str, **options: Any) -> XenGuest:
+        """A guest that runs while its block does: see XenGuest."""
+        return XenGuest(self, name, next(self._numbers), **options)
+
+    def _boot(self) -> None:
+        tree = pack_tree(self.directory)
+        guest_ramdisk = self.directory / "guest-ramdisk"
+        with guest_ramdisk.open("wb") as whole:
+            for part in (self._images.guest_ramdisk, tree):
+                with part.open("rb") as file:
+                    shutil.copyfileobj(file, whole, 1 << 20)
+        with (self.directory / "qemu.log").open("wb") as qemu_log:
+            self._qemu = subprocess.Popen(
+                [*GUARD, *self._command(guest_ramdisk)],
+                stdin=subprocess.DEVNULL,
+                stdout=qemu_log,
+                stderr=subprocess.STDOUT,
+            )
+        wait_until(
+            lambda: self.dom0.is_up() or not self._is_running,
+            BOOT_SECONDS,
+            lambda: f"dom0 does not come up:\n{self._serial_log[-4000:]}",
+        )
+        if not self._is_running:
+            log = (self.directory / "qemu.log").read_text(errors="replace")
+            raise RuntimeError(f"qemu has ended:\n{log}\n{self._serial_log[-4000:]}")
+        self._booted_at = len(self._serial_log)
+        self.dom0.do("cpio", "-idm", "--quiet", "-D", "/", stdin=tree.read_bytes())
+
+    @property
+    def _is_running(self) -> bool:
+        return self._qemu is not None and self._qemu.poll() is None
+
+    def _command(self, guest_ramdisk: Path) -> Sequence[str]:
+        memory = f"dom0_mem={DOM0_MEMORY_MIB}M,max:{DOM0_MEMORY_MIB}M"
+        xen = f"console=com1 com1=115200,8n1 {memory} {DOM0_PROCESSOR} loglvl=warning"
+        linux = "console=hvc0 quiet panic=-1"
+        return [
+            "qemu-system-x86_64",
+            *("-accel", "tcg,thread=multi", "-cpu", CPU, "-machine", "q35"),
+            *("-m", str(MEMORY_MIB), "-smp", "2", "-nodefaults", "-no-reboot"),
+            *("-display", "none", "-serial", f"file:{self.directory}/serial.log"),
+            *("-kernel", str(self._images.xen), "-append", f"{xen} guest_loglvl=warning"),
+            *("-initrd", f"{self._images.kernel} {linux},{self._images.dom0_ramdisk}"),
+            *_drive(self._images.dom0_root),
+            *_drive(guest_ramdisk),
+            "-netdev",
+            f"user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{self.port}-10.0.2.15:{PORT}",
+            *("-device", "virtio-net-pci,netdev=net,romfile="),
+        ]
+
+    def _end(self) -> None:
+        """Nothing in the machine is worth keeping."""
+        qemu, self._qemu = self._qemu, None
+        if qemu is not None:
+            with qemu:
+                qemu.terminate()
+                with suppress(subprocess.TimeoutExpired):
+                    qemu.wait(10)
+                qemu.kill()
+
+
+class XenGuest(Machine):
+    """A domU. In its block it runs, unless a test destroys it.
+
+    `kind` is pv or pvh; `config` are more lines of xl.cfg, such as a `vsnd = [...]`.
+    """
+
+    def __init__(
+        self, lab: Lab, name: str, number: int, *, kind: str = "pv", config: str = ""
+    ) -> None:
+        super().__init__(name, lab.port, f"10.77.{number}.2")
+        self.domid = -1
+        self._lab = lab
+        self._dom0 = lab.dom0
+        self._config_path = f"/run/{name}.cfg"
+        self._config = "\n".join(
+            (
+                f'name = "{name}"',
+                f'type = "{kind}"',
+                'kernel = "/boot/vmlinux"',
+                'ramdisk = "/run/guest-ramdisk"',
+                'extra = "console=hvc0 quiet panic=-1"',
+                f"memory = {GUEST_MEMORY_MIB}",
+                "vcpus = 1",
+                GUEST_PROCESSOR,
+                'tsc_mode = "native"',  # or a PVH guest hangs
+                'on_poweroff = "destroy"',
+                'on_reboot = "destroy"',
+                'on_crash = "destroy"',
+                f'vif = [ "mac=00:16:3e:00:00:{number:02x},script=vif-lab" ]',
+                config,
+            )
+        )
+
+    def __enter__(self) -> Self:
+        self.create()
+        try:
+            self.await_up()
+        except BaseException:
+            self.destroy()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self.domid >= 0:
+            self.destroy()
+
+    def create(self) -> None:
+        """Returns before its kernel is up."""
+        self._dom0.write_file(self._config_path, self._config.encode())
+        self._dom0.do("xl", "create", "-q", self._config_path)
+        self.find()
+        self._lab.guests.append(self)
+
+    def find(self) -> int:
+        """Its number, which changes when it is restored."""
+        self.domid = int(self._dom0.do("xl", "domid", self.name))
+        return self.domid
+
+    def await_up(self) -> None:
+        wait_until(
+            self.is_up,
+            GUEST_BOOT_SECONDS,
+            lambda: f"{self.name} does not come up:\n{self.read_console()[-4000:]}",
+        )
+
+    def destroy(self) -> None:
+        self.xl("destroy")
+        self.domid = -1
+        with suppress(ValueError):
+            self._lab.guests.remove(self)
+
+    def xl(self, command: str, *arguments: str, seconds: float = 60) -> str:
+        """`guest.xl("pause")`"""
+        return self._dom0.do("xl", command, self.name, *arguments, seconds=seconds)
+
+    def read_console(self) -> str:
+        """All that it has said on its console."""
+        log = self._dom0.read_file(f"/var/log/xen/console/guest-{self.name}.log")
+        return log.decode(errors="replace").replace("\r", "")
+
+
+def wait_until(
+    condition: Callable[[], Any], seconds: float, complaint: Callable[[], str], every: float = 0.1
+) -> Any:
+    """The condition's value once it holds."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        if time.monotonic() > deadline:
+            raise TimeoutError(complaint())
+        time.sleep(every)
+    return value
+
+
+def pack_tree(directory: Path) -> Path:
+    """The working tree as a ramdisk that can follow another one."""
+    with tempfile.TemporaryDirectory(dir=directory) as staging:
+        root = Path(staging, TREE_IN_A_MACHINE)
+        for part in TREE:
+            for path in (ROOT / part).rglob("*"):
+                if path.suffix in TREE_SUFFIXES and path.is_file():
+                    to = root / path.relative_to(ROOT)
+                    to.parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copyfile(path, to)
+        # Compiled here, where that is quick; files of a ramdisk have no time stamps to trust.
+        subprocess.run(
+            [
+                *("/usr/bin/python3", "-m", "compileall", "-q"),
+                *("--invalidation-mode=unchecked-hash", "-s", staging, root),
+            ],
+            check=True,
+        )
+        tree = directory / "tree"
+        pack(Path(staging), tree)
+    return tree
+
+
+def _drive(path: Path) -> Sequence[str]:
+    name = path.name.replace(".", "-")
+    return [
+        "-drive",
+        f"if=none,id={name},file={path},format=raw,readonly=on",
+        "-device",
+        f"virtio-blk-pci,drive={name}",
+    ]
+
+
+def _free_port() -> int:
+    with socket.socket() as probing:
+        probing.bind(("127.0.0.1", 0))
+        return int(probing.getsockname()[1])

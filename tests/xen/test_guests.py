@@ -1,0 +1,89 @@
+"""Guests come and go, with devices that the agent makes for them or that xl made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tests.pulse_server import difference, left_of, noise, on_left, on_right, right_of
+from tests.xen.dom0 import PATIENT, Agent, Pulse
+from tests.xen.guest import aplay, cards, load_driver, start_aplay
+from tests.xen.lab import XenGuest
+from tests.xen.remote import Ended, Machine
+
+PLAYED = Ended(0)
+
+VSND = """vsnd = [ [
+    "CARD, short-name=Xen0, long-name=XenCard, buffer-size=262144, sample-formats=s16_le",
+    "PCM, name=pcm0",
+    "STREAM, unique-id=playback, type=p, channels-max=2, sample-rates=44100;48000",
+    "STREAM, unique-id=capture, type=c, channels-max=2, sample-rates=44100;48000" ] ]"""
+
+
+def heard_exactly(pulse: Pulse, guest: XenGuest, seed: int) -> None:
+    played = noise(1, seed=seed)
+    with pulse.listening() as ears:
+        assert aplay(guest, played) == PLAYED
+        assert ears.hears(played), difference(played, ears.heard)
+
+
+def test_guest_that_was_there_first_gets_its_card(
+    dom0: Machine, pulse: Pulse, new_guest: Callable[..., XenGuest]
+) -> None:
+    guest = new_guest("early")
+    guest.do("modprobe", "snd-xen-front")
+    assert "vsnd" not in cards(guest)
+    with Agent(dom0, pulse, PATIENT, directory="/run/late-agent") as agent:
+        agent.await_event("device_made", guest="early")
+        load_driver(guest)
+        heard_exactly(pulse, guest, 1)
+
+
+def test_device_that_xl_made_is_served(
+    agent: Agent, dom0: Machine, pulse: Pulse, new_guest: Callable[..., XenGuest]
+) -> None:
+    """It takes the place of one that the agent may have made while xl was at it."""
+    guest = new_guest("by-xl", config=VSND)
+    load_driver(guest)
+    heard_exactly(pulse, guest, 2)
+    backend = f"/local/domain/0/backend/vsnd/{guest.domid}"
+    assert dom0.do("xenstore-list", backend) == "0\n"
+    assert "provisioned-by" not in dom0.do("xenstore-list", f"{backend}/0")
+    agent.await_event("device_connected", guest="by-xl")
+
+
+def test_two_guests_play_at_once_each_under_its_name(
+    pulse: Pulse, guest: XenGuest, new_guest: Callable[..., XenGuest]
+) -> None:
+    other = new_guest("personal")
+    load_driver(other)
+    one, two = noise(4, frame_octets=2, seed=3), noise(4, frame_octets=2, seed=4)
+    with (
+        pulse.listening() as ears,
+        start_aplay(guest, on_left(one)) as playing,
+        start_aplay(other, on_right(two)) as other_playing,
+    ):
+        ears.listen_until(
+            lambda heard: left_of(heard).strip(b"\0") and right_of(heard).strip(b"\0")
+        )
+        inputs = pulse.pactl("list", "sink-inputs")
+        assert 'application.name = "work"' in inputs
+        assert 'application.name = "personal"' in inputs
+        assert (playing.ended(), other_playing.ended()) == (PLAYED, PLAYED)
+        heard = ears.listen_until(lambda heard: one in left_of(heard) and two in right_of(heard), 5)
+    assert one in left_of(heard), difference(one, left_of(heard))
+    assert two in right_of(heard), difference(two, right_of(heard))
+
+
+def test_guest_destroyed_while_it_plays_leaves_nothing(
+    agent: Agent, dom0: Machine, pulse: Pulse, guest: XenGuest, new_guest: Callable[..., XenGuest]
+) -> None:
+    doomed = new_guest("doomed")
+    load_driver(doomed)
+    domid = doomed.domid
+    with pulse.listening() as ears, start_aplay(doomed, noise(20, seed=5)):
+        ears.listen_until(lambda heard: len(heard.strip(b"\0")) > 96000)
+        doomed.destroy()
+    agent.await_event("stream_closed", guest="doomed")
+    assert dom0.run("xenstore-ls", f"/local/domain/0/backend/vsnd/{domid}").status != 0
+    assert "(null)" not in dom0.do("xl", "list")  # a domain that is dead, and mapped by someone
+    heard_exactly(pulse, guest, 6)

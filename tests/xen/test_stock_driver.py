@@ -1,0 +1,114 @@
+"""An unmodified Debian kernel's snd_xen_front plays and records through xensnd-dom0."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+import pytest
+
+from tests.pulse_server import difference, noise
+from tests.xen.dom0 import ALLOW_BOTH, ALLOW_PLAYBACK, Agent, Pulse
+from tests.xen.guest import aplay, arecord, start_aplay
+from tests.xen.lab import XenGuest
+from tests.xen.remote import Ended
+
+POLICY = ALLOW_BOTH
+
+PLAYED = Ended(0)
+
+
+def test_five_seconds_are_heard_octet_for_octet(
+    pulse: Pulse, agent: Agent, guest: XenGuest
+) -> None:
+    played = noise(5)
+    with pulse.listening() as ears:
+        assert aplay(guest, played) == PLAYED
+        assert ears.hears(played), difference(played, ears.heard)
+    agent.await_event("decision", guest="work", direction="playback", decision="allow")
+
+
+def test_two_seconds_are_recorded_octet_for_octet(pulse: Pulse, guest: XenGuest) -> None:
+    spoken = noise(8, seed=2)
+    with pulse.microphone(spoken):
+        recorded = arecord(guest, 2)
+    assert (recorded.status, recorded.errors) == (0, "")
+    assert len(recorded.octets) == 2 * 48000 * 4
+    assert recorded.octets in spoken, difference(recorded.octets, spoken)
+
+
+def test_denied_capture_is_silence_with_status_0(
+    pulse: Pulse, agent: Agent, guest: XenGuest
+) -> None:
+    agent.write_policy(ALLOW_PLAYBACK)
+    agent.await_event("policy_loaded", count=2)
+    try:
+        with pulse.microphone(noise(8, seed=3)):
+            recorded = arecord(guest, 2)
+    finally:
+        agent.write_policy(ALLOW_BOTH)
+        agent.await_event("policy_loaded", count=3)
+    assert recorded == Ended(0, octets=bytes(2 * 48000 * 4))
+    agent.await_event("decision", guest="work", direction="capture", decision="deny")
+
+
+@pytest.mark.parametrize(
+    ("period", "buffer", "seconds"),
+    [
+        # The shortest period; a second, most of which is written before it starts: each WRITE
+        # takes emulated machines longer than 64 frames last.
+        (64, 45000, 1),
+        (480, 45000, 2),  # a buffer that is no power of two
+        (7500, 45000, 2),
+        (9600, 65536, 2),
+    ],
+)
+def test_period_and_buffer_of_any_size_are_exact(
+    pulse: Pulse, guest: XenGuest, period: int, buffer: int, seconds: int
+) -> None:
+    played = noise(seconds, seed=period)
+    with pulse.listening() as ears:
+        assert aplay(guest, played, f"--period-size={period}", f"--buffer-size={buffer}") == PLAYED
+        assert ears.hears(played), difference(played, ears.heard)
+
+
+def test_player_that_was_stopped_for_two_seconds_goes_on_and_nothing_is_lost(
+    pulse: Pulse, guest: XenGuest
+) -> None:
+    """XRUN: STOP, no OPEN, WRITEs from offset 0, START."""
+    played = noise(5, seed=4)
+    with pulse.listening() as ears, start_aplay(guest, played) as playing:
+        ears.listen_until(lambda heard: len(heard.strip(b"\0")) > 192000)
+        playing.signal(signal.SIGSTOP)
+        time.sleep(2)
+        playing.signal(signal.SIGCONT)
+        ended = playing.ended()
+        assert ended.status == 0
+        assert "underrun" in ended.errors
+        assert ears.hears(played[-1000:]), difference(played, ears.heard)
+        # There is no 0 in what was played: what remains without silence is what was heard.
+        assert ears.heard.replace(b"\0", b"") == played
+
+
+def test_player_that_is_ended_early_spoils_nothing_for_the_next(
+    pulse: Pulse, agent: Agent, guest: XenGuest
+) -> None:
+    with pulse.listening() as ears, start_aplay(guest, noise(5, seed=5)) as playing:
+        ears.listen_until(lambda heard: len(heard.strip(b"\0")) > 96000)
+        playing.signal(signal.SIGINT)
+        playing.ended()
+    played = noise(1, seed=6)
+    with pulse.listening() as ears:
+        assert aplay(guest, played) == PLAYED
+        assert ears.hears(played), difference(played, ears.heard)
+    assert agent.events("protocol_violation") == []
+
+
+def test_playback_and_capture_at_once_are_exact(pulse: Pulse, guest: XenGuest) -> None:
+    played, spoken = noise(4, seed=7), noise(10, seed=8)
+    with pulse.microphone(spoken), pulse.listening() as ears:
+        with start_aplay(guest, played) as playing:
+            recorded = arecord(guest, 2)
+            assert playing.ended() == PLAYED
+        assert ears.hears(played), difference(played, ears.heard)
+    assert recorded.octets in spoken, difference(recorded.octets, spoken)

@@ -1,0 +1,239 @@
+"""The seam on Xen: grants and event channels through Xen's own libraries.
+
+`gntdev` maps what other domains grant, `gntalloc` grants pages of our own, `evtchn` carries events.
+Loaded only where `xen:` is asked for; see xensnd.transport.factory.
+"""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import os
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from xensnd.errors import LocalProtocolError, RemoteProtocolError, UsageError
+from xensnd.transport.interface import (
+    PAGE_OCTETS,
+    EventChannel,
+    EventFds,
+    Pages,
+    Transport,
+)
+from xensnd.transport.store_client import XenStore
+
+from ._xen import ffi, lib
+
+RUNTIME_DIRECTORY = Path("/run/xensnd")
+XENSTORED_SOCKET = Path("/run/xenstored/socket")  # where xenstored runs
+XENBUS = Path("/dev/xen/xenbus")  # everywhere else
+
+_DOMIDS = range(0x7FF0)  # above are Xen's own: DOMID_FIRST_RESERVED
+# How the kernel and Xen say that a grant or port is not there, or not for us.
+_NOT_OFFERED = {errno.EINVAL, errno.ESRCH, errno.EPERM, errno.EACCES, errno.ENOENT}
+
+
+class XenTransport(Transport):
+    def __init__(self) -> None:
+        _require_device("evtchn")
+        with closing(self.open_store()) as store:
+            try:
+                self._domid = int(store.read("domid"))
+            except (KeyError, ValueError):
+                raise UsageError(
+                    "XenStore does not say which domain this is; in dom0: xen-init-dom0"
+                ) from None
+        self._grants = _Handle("gntdev", lib.xengnttab_open, lib.xengnttab_close)
+        self._shares = _Handle("gntalloc", lib.xengntshr_open, lib.xengntshr_close)
+
+    @property
+    def domid(self) -> int:
+        return self._domid
+
+    @property
+    def runtime_directory(self) -> Path:
+        try:
+            RUNTIME_DIRECTORY.mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise UsageError(
+                f"{RUNTIME_DIRECTORY}: {error.strerror}; run as the user who may write there"
+            ) from None
+        return RUNTIME_DIRECTORY
+
+    def open_store(self) -> XenStore:
+        if XENSTORED_SOCKET.exists():
+            return XenStore.over_socket(XENSTORED_SOCKET)
+        _require_device(XENBUS.name)
+        return XenStore.over_xenbus(XENBUS)
+
+    def share_pages(self, peer_domid: int, count: int) -> Pages:
+        handle = self._shares.open()
+        refs = ffi.new("uint32_t[]", count)
+        address = lib.xengntshr_share_pages(handle, peer_domid, count, refs, True)
+        if address == ffi.NULL:
+            raise _error(f"sharing {count} pages with dom{peer_domid}")
+        return _XenPages(
+            address, tuple(refs), lambda: lib.xengntshr_unshare(handle, address, count)
+        )
+
+    def map_pages(self, peer_domid: int, refs: Sequence[int], *, writable: bool) -> Pages:
+        if not refs:
+            raise LocalProtocolError(f"no page of dom{peer_domid} to map")
+        _require_domid(peer_domid)
+        for ref in refs:
+            _require_32_bits(peer_domid, "page", ref)
+        handle, count = self._grants.open(), len(refs)
+        address = lib.xengnttab_map_domain_grant_refs(
+            handle,
+            count,
+            peer_domid,
+            ffi.new("uint32_t[]", list(refs)),
+            mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0),
+        )
+        if address == ffi.NULL:
+            pages = f"page {refs[0]}" if count == 1 else f"all of {count} pages from {refs[0]} on"
+            raise _refusal(f"dom{peer_domid} does not grant {pages} to dom{self._domid}")
+        return _XenPages(address, tuple(refs), lambda: lib.xengnttab_unmap(handle, address, count))
+
+    def allocate_channel(self, peer_domid: int) -> EventChannel:
+        channel = lib.xn_event_channel_allocate(peer_domid)
+        if channel == ffi.NULL:
+            raise _error(f"an event channel for dom{peer_domid}")
+        return _XenChannel(channel)
+
+    def bind_channel(self, peer_domid: int, peer_port: int) -> EventChannel:
+        _require_domid(peer_domid)
+        _require_32_bits(peer_domid, "event channel", peer_port)
+        channel = lib.xn_event_channel_bind(peer_domid, peer_port)
+        if channel == ffi.NULL:
+            raise _refusal(
+                f"dom{peer_domid} offers no event channel {peer_port} to dom{self._domid}"
+            )
+        return _XenChannel(channel)
+
+    def close(self) -> None:
+        """What is mapped or shared stays so until it is closed itself."""
+        self._grants.close()
+        self._shares.close()
+
+
+class _Handle:
+    """One of Xen's devices, opened when it is first wanted: no role wants all of them."""
+
+    def __init__(
+        self, device: str, open_: Callable[[Any, int], Any], close: Callable[[Any], int]
+    ) -> None:
+        self._device = device
+        self._open = open_
+        self._close = close
+        self._handle: Any = None
+
+    def open(self) -> Any:
+        if self._handle is None:
+            _require_device(self._device)
+            handle = self._open(ffi.addressof(lib, "xn_silence"), 0)
+            if handle == ffi.NULL:
+                raise UsageError(
+                    f"/dev/xen/{self._device}: {os.strerror(ffi.errno)}; "
+                    "run as the user who may use it"
+                )
+            self._handle = handle
+        return self._handle
+
+    def close(self) -> None:
+        if self._handle is not None:
+            self._close(self._handle)
+            self._handle = None
+
+
+class _XenPages(Pages):
+    def __init__(self, address: Any, refs: Sequence[int], end: Callable[[], int]) -> None:
+        self._address = int(ffi.cast("uintptr_t", address))
+        self._refs = refs
+        self._end = end
+        self._octets = len(refs) * PAGE_OCTETS
+
+    @property
+    def address(self) -> int:
+        return self._address
+
+    @property
+    def octets(self) -> int:
+        return self._octets
+
+    @property
+    def refs(self) -> Sequence[int]:
+        return self._refs
+
+    def close(self) -> None:
+        if self._octets:
+            self._octets = 0
+            self._end()
+
+
+class _XenChannel(EventChannel):
+    def __init__(self, channel: Any) -> None:
+        self._channel = channel
+        self._fds = EventFds(
+            wait_fd=lib.xn_event_channel_fd(channel),
+            context=_address(channel),
+            clear=_address(ffi.addressof(lib, "xn_event_channel_clear")),
+            notify=_address(ffi.addressof(lib, "xn_event_channel_notify")),
+        )
+        self._port = int(lib.xn_event_channel_port(channel))
+
+    @property
+    def port(self) -> int:
+        return self._port
+
+    @property
+    def fds(self) -> EventFds:
+        return self._fds
+
+    def notify(self) -> None:
+        lib.xn_event_channel_notify(self._channel)
+
+    def clear(self) -> None:
+        lib.xn_event_channel_clear(self._channel)
+
+    def close(self) -> None:
+        if self._channel is not None:
+            lib.xn_event_channel_close(self._channel)
+            self._channel = None
+
+
+def _address(pointer: Any) -> int:
+    return int(ffi.cast("uintptr_t", pointer))
+
+
+def _require_device(name: str) -> None:
+    path = Path("/dev/xen", name)
+    if path.exists():
+        return
+    if not Path("/sys/hypervisor/type").exists():
+        raise UsageError(f"{path}: not there; is this a Xen domain? Without Xen, use local:DIR")
+    raise UsageError(f"{path}: not there; load its driver: modprobe xen-{name}")
+
+
+def _require_domid(domid: int) -> None:
+    if domid not in _DOMIDS:
+        raise RemoteProtocolError(f"no domain has the number {domid}")
+
+
+def _require_32_bits(peer_domid: int, what: str, number: int) -> None:
+    """The peer's word for it may be any number."""
+    if not 0 <= number < 1 << 32:
+        raise RemoteProtocolError(f"dom{peer_domid} offers {what} {number}, allowed are 32 bits")
+
+
+def _refusal(what: str) -> Exception:
+    """Of what the peer should have offered: its fault, unless we have run out of something."""
+    if ffi.errno in _NOT_OFFERED:
+        return RemoteProtocolError(f"{what} ({os.strerror(ffi.errno)})")
+    return _error(what)
+
+
+def _error(what: str) -> OSError:
+    return OSError(ffi.errno, f"{what}: {os.strerror(ffi.errno)}")
