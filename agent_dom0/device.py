@@ -6,12 +6,14 @@ guest a device belongs to is read from the backend's own path and from nothing t
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 import time
 from collections import deque
 from dataclasses import dataclass
 
-from xensnd.errors import RemoteProtocolError
+from xensnd.errors import RemoteProtocolError, TransportLost
 from xensnd.sndif.states import (
     BACKEND_TABLE,
     BackendAction,
@@ -46,6 +48,10 @@ ODD_STATES_MAX = 64
 CONNECTIONS_MAX = 32
 CONNECTIONS_SECONDS = 10
 
+# Told of one InitWait twice, as Linux is when a device is attached, a frontend gives up the rings
+# that it has just published and publishes others. So what is no good is looked at once more.
+PUBLISH_SECONDS = 0.3
+
 
 @dataclass(frozen=True, slots=True)
 class DevicePath:
@@ -77,6 +83,7 @@ class Device:
         self._frontend = XenbusState.UNKNOWN
         self._odd_states = 0
         # When each began, and each new start after a closing.
+        self._looks_twice = False  # at what the frontend has published, since it was no good
         self._connections: deque[float] = deque(maxlen=CONNECTIONS_MAX)
         self.use_store(store)
 
@@ -210,9 +217,21 @@ class Device:
             for stream in self._streams:
                 stream.begin(adopt=adopt)
         except RemoteProtocolError as error:
+            self._end_streams()
+            if not adopt and not self._looks_twice:
+                self._looks_twice = True
+                asyncio.get_running_loop().call_later(PUBLISH_SECONDS, self._look_again)
+                return BackendPhase.OFFERED
+            self._looks_twice = False
             self._violated(str(error))
             return BackendPhase.CLOSED
+        self._looks_twice = False
         return BackendPhase.ANSWERED
+
+    def _look_again(self) -> None:
+        if self._looks_twice:
+            with contextlib.suppress(TransportLost):  # whoever follows XenStore will notice
+                self.step()
 
     def _make_streams(self) -> None:
         nodes = self._read_card_nodes()

@@ -11,13 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.agents import ALLOW_PLAYBACK, Dom0, Guest
+from tests.agents import ALLOW_PLAYBACK, PATIENT, Dom0, Guest
 from tests.local_machine import LocalMachine
 from tests.pulse_server import PulseServer
-
-# A shared machine leaves processes waiting for far longer than the 20 ms that are the default.
-# A guest's buffer is twice as long, so it too may be late by that time.
-PATIENT = "--latency=250"
 
 
 @pytest.fixture(scope="module")

@@ -11,12 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.agents import Dom0, Ended, Guest, eventually, play_and_record
+from tests.agents import PATIENT, Dom0, Ended, Guest, eventually, play_and_record
 from tests.local_machine import LocalMachine
 from tests.pulse_server import PulseServer, difference, noise
 
 PLAYED = Ended(0)
-PATIENT = "--latency=250"
 ALLOW_ALL = 'version: 1\nrules:\n  - guest: "*"\n    playback: allow\n    capture: allow\n'
 SECOND = 48000 * 4
 
@@ -41,15 +40,15 @@ def test_without_audio_server_a_guest_plays_on_its_clock_to_the_end(
     dom0: Dom0, pulse: PulseServer, work: Guest
 ) -> None:
     began = time.monotonic()
-    assert work.run("play", "-", stdin=noise(1.5)) == PLAYED
-    assert time.monotonic() - began >= 1.5
+    assert work.run("play", "-", stdin=noise(1)) == PLAYED
+    assert time.monotonic() - began >= 1
     lost = dom0.await_event("server_lost", guest="work")
     said = f"audio server {pulse.address}: Connection refused; sound comes back when it does"
     assert lost["MESSAGE"] == f"work: {said}"
     assert dom0.log.count(said) == 1
 
     pulse.start()
-    played = noise(1)
+    played = noise(0.5)
     with pulse.listening() as ears:
         assert work.run("play", "-", stdin=played) == PLAYED
         assert ears.hears(played), difference(played, ears.heard)
@@ -74,11 +73,11 @@ def test_stream_that_runs_without_audio_server_sounds_when_that_comes(
 def test_stream_comes_back_by_itself_when_the_audio_server_died(
     dom0: Dom0, pulse: PulseServer, work: Guest
 ) -> None:
-    played = noise(5)
+    played = noise(3.5)
     pulse.start()
     with work.start("play", "-", stdin=[played]) as playing:
         with pulse.listening() as ears:
-            ears.listen_until(lambda heard: len(heard.strip(b"\0")) > SECOND)
+            ears.listen_until(lambda heard: len(heard.strip(b"\0")) > SECOND / 2)
             pulse.kill()
             first = ears.listen_until(lambda _: False).strip(b"\0")
         assert played.startswith(first), difference(first, played)
@@ -88,7 +87,7 @@ def test_stream_comes_back_by_itself_when_the_audio_server_died(
             ears.listen_until(lambda heard: played[-SECOND // 10 :] in heard)
             second = ears.heard.strip(b"\0")
         assert played.endswith(second), difference(second, played)
-        assert len(second) > SECOND
+        assert len(second) > SECOND / 2
     dom0.await_event("server_lost", guest="work")
     dom0.await_event("server_found", guest="work")
 
@@ -113,7 +112,7 @@ def test_guest_that_was_silent_when_the_audio_server_died_is_no_client_of_the_ne
 def test_audio_server_that_hangs_for_a_second_leaves_the_guest(
     dom0: Dom0, pulse: PulseServer, work: Guest
 ) -> None:
-    played = noise(3)
+    played = noise(2.5)
     pulse.start()
     began = time.monotonic()
     with pulse.listening() as ears, work.start("play", "-", stdin=[played]) as playing:
@@ -122,7 +121,7 @@ def test_audio_server_that_hangs_for_a_second_leaves_the_guest(
         time.sleep(1)  # so long the outage is
         pulse.thaw()
         assert playing.ended() == PLAYED
-        assert 3 <= time.monotonic() - began < 6
+        assert 2.5 <= time.monotonic() - began < 6
         tail = played[-SECOND // 2 :]
         assert ears.hears(tail), difference(tail, ears.heard)
     assert dom0.events("server_lost") == []
@@ -132,7 +131,7 @@ def test_audio_server_that_hangs_for_good_stops_neither_guest_nor_agent(
     dom0: Dom0, pulse: PulseServer, work: Guest
 ) -> None:
     pulse.start()
-    with pulse.listening() as ears, work.start("play", "-", stdin=[noise(2)]) as playing:
+    with pulse.listening() as ears, work.start("play", "-", stdin=[noise(1)]) as playing:
         ears.listen_until(lambda heard: heard.strip(b"\0"))
         pulse.freeze()
         assert playing.ended() == PLAYED
@@ -160,8 +159,9 @@ def test_stream_whose_sink_is_unplugged_sounds_again_on_the_next_sink(
             assert playing.is_running
 
 
+@pytest.mark.usefixtures("work")
 def test_recording_ended_in_the_mixer_begins_anew_and_leaves_the_playback(
-    tmp_path: Path, machine: LocalMachine, work: Guest
+    tmp_path: Path, machine: LocalMachine
 ) -> None:
     """As pavucontrol's Terminate does it."""
     commands = tmp_path / "commands"

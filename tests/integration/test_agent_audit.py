@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.agents import Dom0, Ended, Guest, eventually, neighbour_of
+from tests.agents import PATIENT, Dom0, Ended, Guest, neighbour_of
 from tests.local_machine import LocalMachine
 from tests.pulse_server import PulseServer, noise
 
@@ -53,7 +53,7 @@ def test_full_disk_denies_capture_until_there_is_room_and_keeps_playback(
             pulse.address,
             policy=POLICY,
             audit=str(disk / "audit.jsonl"),
-            options=["--latency=250"],
+            options=[PATIENT],
         ) as dom0,
         pulse.microphone(spoken),
         neighbour_of(pulse, new_guest("neighbour")) as neighbour,
@@ -63,8 +63,7 @@ def test_full_disk_denies_capture_until_there_is_room_and_keeps_playback(
         recording.listen_until(lambda heard: len(heard.lstrip(b"\0")) > SECOND / 4)
 
         fill(disk)
-        # Each time it is audited; what the trail's last block still holds is written.
-        assert eventually(lambda: dom0.hang_up() or LOST in dom0.log)
+        dom0.hang_up_until(LOST)  # the trail's last block still has some room
         arrived = len(recording.heard)
         recording.listen_until(lambda heard: len(heard) > arrived + SECOND)
         assert not recording.heard[arrived + SECOND // 2 :].strip(b"\0")
@@ -100,7 +99,7 @@ def test_recording_that_begins_while_the_trail_is_lost_gets_silence(
             pulse.address,
             policy=POLICY,
             audit="/dev/full",
-            options=["--latency=250"],
+            options=[PATIENT],
         ) as dom0,
         pulse.microphone(noise(5)),
         work.start("record", "-", "--seconds=0.5") as recording,

@@ -13,7 +13,7 @@ import pytest
 from systemd import journal
 
 from agent_dom0.events import EventKind
-from tests.agents import Dom0, Ended, Guest, eventually
+from tests.agents import PATIENT, Dom0, Ended, Guest, eventually
 from tests.local_machine import LocalMachine
 from tests.pulse_server import PulseServer, noise
 
@@ -120,7 +120,7 @@ def dom0(
         pulse.address,
         policy=POLICY,
         audit="journal",
-        options=["--latency=250"],
+        options=[PATIENT],
         prefix=journald.enter,
     )
     yield dom0
@@ -179,7 +179,7 @@ def test_capture_goes_live_again_with_the_next_journald(
     with pulse.microphone(noise(20)), work.start("record", "-", "--seconds=20") as recording:
         recording.listen_until(lambda heard: heard.strip(b"\0"))
         journald.kill()
-        assert eventually(lambda: dom0.hang_up() or LOST in dom0.log)
+        dom0.hang_up_until(LOST)
         arrived = len(recording.heard)
         recording.listen_until(lambda heard: len(heard) > arrived + SECOND)
         assert not recording.heard[arrived + SECOND // 2 :].strip(b"\0")
@@ -198,7 +198,7 @@ def test_journald_that_hangs_denies_capture_and_holds_up_nobody(
     journald.start()
     dom0.start()
     journald.freeze()
-    assert eventually(lambda: dom0.hang_up() or LOST in dom0.log)
+    dom0.hang_up_until(LOST)
     with pulse.microphone(noise(5)), work.start("record", "-", "--seconds=0.5") as recording:
         assert recording.ended() == Ended(0)
         assert recording.heard == bytes(SECOND // 2)

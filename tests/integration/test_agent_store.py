@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.agents import Dom0, Ended, Guest, play_and_record
+from tests.agents import PATIENT, Dom0, Ended, Guest, play_and_record
 from tests.local_machine import LocalMachine
 from tests.pulse_server import PulseServer, difference, noise
 from xensnd.transport.local import LocalTransport
@@ -28,10 +28,10 @@ def own_machine(tmp_path: Path) -> Iterator[LocalMachine]:
 def test_sound_goes_on_to_its_end_without_hypervisor_and_store(
     tmp_path: Path, own_machine: LocalMachine, pulse: PulseServer
 ) -> None:
-    played = noise(2)
+    played = noise(1.5)
     work = Guest(own_machine, "work")
     with (
-        Dom0(tmp_path / "dom0", own_machine.url, pulse.address, options=["--latency=250"]) as dom0,
+        Dom0(tmp_path / "dom0", own_machine.url, pulse.address, options=[PATIENT]) as dom0,
         pulse.listening() as ears,
         work.start("play", "-", stdin=[played]) as playing,
     ):
@@ -62,6 +62,7 @@ class GuestStore(XenStore):
 class GuestTransport(LocalTransport):
     def open_store(self) -> XenStore:
         store = GuestStore.over_socket(self._store_path)
+        assert isinstance(store, GuestStore)
         store.home = f"/local/domain/{self.domid}"
         return store
 
@@ -88,10 +89,10 @@ def test_sound_goes_on_without_xenstored_and_new_guests_play_when_it_is_back(
     tmp_path: Path, real_machine: LocalMachine, pulse: PulseServer
 ) -> None:
     assert real_machine.xenstored is not None
-    first, second = noise(2, seed=1), noise(0.5, seed=2)
+    first, second = noise(1.5, seed=1), noise(0.5, seed=2)
     url = real_machine.url
     with (
-        Dom0(tmp_path / "dom0", url, pulse.address, options=["--latency=250"]) as dom0,
+        Dom0(tmp_path / "dom0", url, pulse.address, options=[PATIENT]) as dom0,
         pulse.listening() as ears,
     ):
         with playing_in_thread(real_machine, Guest(real_machine, "work"), first):
@@ -113,17 +114,17 @@ def test_sound_goes_on_without_xenstored_and_new_guests_play_when_it_is_back(
 def test_xenstored_that_hangs_leaves_the_sound(
     tmp_path: Path, real_machine: LocalMachine, pulse: PulseServer
 ) -> None:
-    played = noise(2)
+    played = noise(1.5)
     url = real_machine.url
     with (
-        Dom0(tmp_path / "dom0", url, pulse.address, options=["--latency=250"]) as dom0,
+        Dom0(tmp_path / "dom0", url, pulse.address, options=[PATIENT]) as dom0,
         pulse.listening() as ears,
+        playing_in_thread(real_machine, Guest(real_machine, "work"), played),
     ):
-        with playing_in_thread(real_machine, Guest(real_machine, "work"), played):
-            ears.listen_until(lambda heard: len(heard.strip(b"\0")) > SECOND / 4)
-            real_machine.freeze_store()
-            assert ears.hears(played), difference(played, ears.heard)
-            real_machine.thaw_store()
+        ears.listen_until(lambda heard: len(heard.strip(b"\0")) > SECOND / 4)
+        real_machine.freeze_store()
+        assert ears.hears(played), difference(played, ears.heard)
+        real_machine.thaw_store()
     assert "Traceback" not in dom0.log
 
 

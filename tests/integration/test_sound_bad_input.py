@@ -172,7 +172,7 @@ def test_recording_that_is_told_to_end_leaves_a_whole_wav_file(
 
 
 def test_stdin_that_pauses_is_heard_whole(pulse: PulseServer, work: Guest) -> None:
-    first, second = noise(1, seed=1), noise(1, seed=2)
+    first, second = noise(0.6, seed=1), noise(0.2, seed=2)
     with pulse.listening() as ears, work.start("play", "-") as playing:
         playing.give(first)
         assert ears.hears(first), difference(first, ears.heard)

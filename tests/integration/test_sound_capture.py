@@ -15,13 +15,13 @@ pytestmark = pytest.mark.usefixtures("dom0")
 
 POLICY = 'version: 1\nrules:\n  - guest: "*"\n    playback: allow\n    capture: allow\n'
 RECORDED = Ended(0)
-SECONDS = 1
+SECONDS = 0.5
 
 
 def assert_recorded(recorded: bytes, spoken: bytes, octets: int) -> None:
     """All that was asked for, and nothing but what was spoken: at most it begins in silence."""
     assert len(recorded) == octets
-    sound = recorded.lstrip(b"\0")
+    sound = recorded.lstrip(b"\0\x80")
     assert len(sound) > octets / 2
     assert sound in spoken, difference(sound, spoken)
 
@@ -31,10 +31,10 @@ def test_stereo_is_recorded_octet_for_octet(
 ) -> None:
     spoken = noise(5)
     with pulse.microphone(spoken):
-        assert work.run("record", str(tmp_path / "recorded.wav"), "--seconds=3") == RECORDED
+        assert work.run("record", str(tmp_path / "recorded.wav"), "--seconds=2") == RECORDED
     with wave.open(str(tmp_path / "recorded.wav")) as file:
-        assert file.getparams()[:4] == (2, 2, 48000, 144000)
-        assert_recorded(file.readframes(144000), spoken, 144000 * 4)
+        assert file.getparams()[:4] == (2, 2, 48000, 96000)
+        assert_recorded(file.readframes(96000), spoken, 96000 * 4)
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,6 @@ def test_stereo_is_recorded_octet_for_octet(
     [
         ("s16_le", "s16le", 44100, 1, 2),
         ("s32_le", "s32le", 48000, 2, 4),
-        ("s24_le", "s24-32le", 48000, 2, 4),
         ("float_le", "float32le", 48000, 1, 4),
         ("u8", "u8", 8000, 1, 1),
     ],
@@ -64,7 +63,7 @@ def test_raw_samples_are_recorded_octet_for_octet(
         work.start("record", "-", f"--seconds={SECONDS}", *options) as recording,
     ):
         assert recording.ended() == RECORDED
-        assert_recorded(recording.heard, spoken, SECONDS * rate_hz * frame_octets)
+        assert_recorded(recording.heard, spoken, int(SECONDS * rate_hz) * frame_octets)
 
 
 def lower_24_of_32_bits(octets: bytes) -> bytes:
@@ -83,16 +82,16 @@ def test_24_bits_are_written_as_a_wav_file_of_24_bits(
         options = (f"--seconds={SECONDS}", "--format=s24_le")
         assert work.run("record", str(file), *options) == RECORDED
     with wave.open(str(file)) as reader:
-        assert reader.getparams()[:4] == (2, 3, 48000, SECONDS * 48000)
-        recorded = reader.readframes(SECONDS * 48000)
-    assert_recorded(recorded, lower_24_of_32_bits(spoken), SECONDS * 48000 * 6)
+        assert reader.getparams()[:4] == (2, 3, 48000, int(SECONDS * 48000))
+        recorded = reader.readframes(int(SECONDS * 48000))
+    assert_recorded(recorded, lower_24_of_32_bits(spoken), int(SECONDS * 48000) * 6)
 
 
 def test_a_guest_plays_and_records_at_once(
     pulse: PulseServer, machine: LocalMachine, work: Guest
 ) -> None:
-    spoken, played = noise(4, seed=1), noise(1.5, seed=2)
+    spoken, played = noise(4, seed=1), noise(1, seed=2)
     with pulse.microphone(spoken), pulse.listening() as ears:
-        recorded = play_and_record(machine.transport(work.name), played, 72000)
+        recorded = play_and_record(machine.transport(work.name), played, 48000)
         assert ears.hears(played), difference(played, ears.heard)
-    assert_recorded(recorded, spoken, 72000 * 4)
+    assert_recorded(recorded, spoken, 48000 * 4)

@@ -16,7 +16,7 @@ from tests.pulse_server import PulseServer, difference, noise, write_wav
 pytestmark = pytest.mark.usefixtures("dom0")
 
 PLAYED = Ended(0)
-SECONDS = 0.8
+SECONDS = 0.5
 
 
 def test_ten_seconds_of_stereo_are_heard_octet_for_octet(
@@ -61,7 +61,6 @@ class Format:
     "form",
     [
         pytest.param(Format(16, "s16le", 44100, 1), id="16 bit 44.1 kHz mono"),
-        pytest.param(Format(16, "s16le", 8000, 1), id="16 bit 8 kHz mono"),
         pytest.param(Format(16, "s16le", 192000), id="16 bit 192 kHz stereo"),
         pytest.param(Format(24, "s32le"), id="24 bit"),
         pytest.param(Format(32, "s32le"), id="32 bit"),
@@ -83,30 +82,34 @@ def test_wav_is_heard_octet_for_octet(
         bits=form.bits,
         is_float=form.is_float,
     )
-    with pulse.default_sink(
-        "same", rate_hz=form.rate_hz, sample_format=form.sink, channels=form.channels
-    ) as sink, pulse.listening(device=f"{sink}.monitor") as ears:
+    with (
+        pulse.default_sink(
+            "same", rate_hz=form.rate_hz, sample_format=form.sink, channels=form.channels
+        ) as sink,
+        pulse.listening(device=f"{sink}.monitor") as ears,
+    ):
         assert work.run("play", str(file)) == PLAYED
         assert ears.hears(played), difference(played, ears.heard)
 
 
 @pytest.mark.parametrize(
-    ("wire", "sink", "sample_octets"),
-    [("s16_le", "s16le", 2), ("s24_le", "s24-32le", 4), ("s32_le", "s32le", 4), ("u8", "u8", 1)],
+    ("wire", "server", "sample_octets"),
+    [("s16_le", "s16le", 2), ("s24_le", "s24-32le", 4), ("u8", "u8", 1)],
 )
 def test_raw_samples_from_stdin_are_heard_octet_for_octet(
-    pulse: PulseServer, work: Guest, wire: str, sink: str, sample_octets: int
+    pulse: PulseServer, work: Guest, wire: str, server: str, sample_octets: int
 ) -> None:
     played = noise(SECONDS, rate_hz=44100, frame_octets=sample_octets)
     options = (f"--format={wire}", "--rate=44100", "--channels=1")
-    with pulse.default_sink(
-        "same", rate_hz=44100, sample_format=sink, channels=1
-    ) as sink, pulse.listening(device=f"{sink}.monitor") as ears:
+    with (
+        pulse.default_sink("same", rate_hz=44100, sample_format=server, channels=1) as sink,
+        pulse.listening(device=f"{sink}.monitor") as ears,
+    ):
         assert work.run("play", "-", *options, stdin=played) == PLAYED
         assert ears.hears(played), difference(played, ears.heard)
 
 
-@pytest.mark.parametrize("frames", [1, 63, 480, 4800])
+@pytest.mark.parametrize("frames", [1, 480, 4800])
 def test_wav_shorter_than_the_buffer_is_heard_whole(
     pulse: PulseServer, work: Guest, tmp_path: Path, frames: int
 ) -> None:
@@ -138,7 +141,7 @@ def test_part_of_a_frame_at_the_end_of_stdin_is_left_out(pulse: PulseServer, wor
 def test_one_sound_after_the_other_is_heard_each_time(
     pulse: PulseServer, work: Guest, tmp_path: Path
 ) -> None:
-    sounds = [noise(0.3, seed=seed) for seed in range(3)]
+    sounds = [noise(0.2, seed=seed) for seed in range(2)]
     with pulse.listening() as ears:
         for played in sounds:
             assert work.run("play", str(write_wav(tmp_path / "noise.wav", played))) == PLAYED

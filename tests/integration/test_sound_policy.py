@@ -48,16 +48,16 @@ def test_recording_without_permission_gets_silence_in_real_time(
 ) -> None:
     with (
         pulse.microphone(noise(4)),
-        work.start("record", "-", "--seconds=1.5") as recording,
+        work.start("record", "-", "--seconds=1") as recording,
     ):
         decision = dom0.await_event("decision", domid=work.domid)
         with pulse.mixer() as mixer:
             clients = [each.proplist.get("application.name") for each in mixer.client_list()]
             assert "work" not in clients
         assert recording.ended() == DONE
-        assert recording.heard == bytes(int(1.5 * SECOND))
+        assert recording.heard == bytes(SECOND)
     closed = dom0.await_event("stream_closed", domid=work.domid)
-    assert 1.5 <= seconds_between(decision, closed) < 4
+    assert 1 <= seconds_between(decision, closed) < 4
 
 
 def test_denied_capture_is_audited_with_the_rule_that_denies_it(dom0: Dom0, work: Guest) -> None:
@@ -100,9 +100,9 @@ def test_allowed_capture_goes_live_and_denied_capture_falls_silent_at_once(
     spoken = noise(12)
     with (
         pulse.microphone(spoken),
-        work.start("record", "-", "--seconds=3.5") as recording,
+        work.start("record", "-", "--seconds=2.5") as recording,
     ):
-        assert not recording.listen_until(lambda heard: len(heard) > SECOND / 2).strip(b"\0")
+        assert not recording.listen_until(lambda heard: len(heard) > SECOND / 4).strip(b"\0")
 
         assert dom0.policy("allow-capture", "work").returncode == 0
         live = recording.listen_until(lambda heard: heard.strip(b"\0"), seconds=1)
@@ -116,7 +116,7 @@ def test_allowed_capture_goes_live_and_denied_capture_falls_silent_at_once(
         assert recording.ended() == DONE
         recorded = recording.heard
 
-    assert len(recorded) == 3.5 * SECOND
+    assert len(recorded) == 2.5 * SECOND
     assert allowed["XENSND_RULE_FILE"] == denied["XENSND_RULE_FILE"] == str(dom0.policy_file)
     sound = recorded.strip(b"\0")
     assert sound in spoken, difference(sound, spoken)
@@ -153,8 +153,8 @@ def test_policy_of_one_guest_leaves_the_recording_of_another(
     dom0.policy("allow-capture", "other")
     with (
         pulse.microphone(spoken),
-        other.start("record", "-", "--seconds=2") as others,
-        work.start("record", "-", "--seconds=2") as recording,
+        other.start("record", "-", "--seconds=1.5") as others,
+        work.start("record", "-", "--seconds=1.5") as recording,
     ):
         others.listen_until(lambda heard: heard.strip(b"\0"))
         for command in ("allow-capture", "deny-capture"):
@@ -163,7 +163,7 @@ def test_policy_of_one_guest_leaves_the_recording_of_another(
         assert recording.ended() == DONE
         sound = others.heard.lstrip(b"\0")
         assert sound in spoken, difference(sound, spoken)
-        assert len(sound) > SECOND
+        assert len(sound) > SECOND / 2
 
 
 # Playback
@@ -174,12 +174,12 @@ def test_playing_without_permission_takes_real_time_and_is_not_heard(
 ) -> None:
     use(dom0, ALLOW_CAPTURE)
     with pulse.listening() as ears:
-        assert work.run("play", "-", stdin=noise(1.5)) == DONE
+        assert work.run("play", "-", stdin=noise(1)) == DONE
         assert not ears.heard.strip(b"\0")
     decision = dom0.await_event("decision", domid=work.domid)
     assert (decision["XENSND_DIRECTION"], decision["XENSND_DECISION"]) == ("playback", "deny")
     closed = dom0.await_event("stream_closed", domid=work.domid)
-    assert 1.5 <= seconds_between(decision, closed) < 4
+    assert 1 <= seconds_between(decision, closed) < 4
 
 
 def test_playing_without_permission_makes_no_sink_input(
@@ -198,14 +198,14 @@ def test_playback_is_heard_from_when_it_is_allowed_until_it_is_denied(
     dom0: Dom0, pulse: PulseServer, work: Guest
 ) -> None:
     use(dom0, ALLOW_CAPTURE)
-    played = noise(3)
+    played = noise(2)
     with pulse.listening() as ears, work.start("play", "-", stdin=[played]) as playing:
         dom0.await_event("decision", domid=work.domid, decision="deny")
         assert dom0.policy("allow-playback", "work").returncode == 0
-        ears.listen_until(lambda heard: len(heard.strip(b"\0")) > SECOND / 2)
+        ears.listen_until(lambda heard: len(heard.strip(b"\0")) > SECOND / 4)
         assert dom0.policy("deny-playback", "work").returncode == 0
         dom0.await_event("decision", domid=work.domid, decision="deny", count=2)
         assert playing.ended() == DONE
         sound = ears.heard.strip(b"\0")
-    assert SECOND / 2 < len(sound) < 2.5 * SECOND
+    assert SECOND / 4 < len(sound) < 1.8 * SECOND
     assert sound in played, difference(sound, played)

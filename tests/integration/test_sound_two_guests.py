@@ -30,8 +30,8 @@ pytestmark = pytest.mark.usefixtures("dom0")
 
 POLICY = 'version: 1\nrules:\n  - guest: "*"\n    playback: allow\n    capture: allow\n'
 PLAYED = Ended(0)
-LEFT = noise(1.2, frame_octets=2, seed=1)
-RIGHT = noise(1.8, frame_octets=2, seed=2)
+LEFT = noise(0.8, frame_octets=2, seed=1)
+RIGHT = noise(1.2, frame_octets=2, seed=2)
 
 
 @pytest.fixture
@@ -53,7 +53,9 @@ def both_playing(left: Guest, right: Guest, ears: Ears) -> Iterator[tuple[Runnin
         ) as rights,
         left.start("play", str(write_wav(Path(directory) / "left.wav", on_left(LEFT)))) as lefts,
     ):
-        ears.listen_until(lambda heard: left_of(heard).strip(b"\0") and right_of(heard).strip(b"\0"))
+        ears.listen_until(
+            lambda heard: left_of(heard).strip(b"\0") and right_of(heard).strip(b"\0")
+        )
         yield lefts, rights
 
 
@@ -153,15 +155,3 @@ def test_moving_one_guest_to_another_sink_leaves_the_other(
     assert LEFT.endswith(after), difference(after, LEFT)
     assert len(before) + len(after) > len(LEFT) / 2
     assert not right_of(headset.heard).strip(b"\0")
-
-
-def test_half_the_volume_for_one_guest_leaves_the_other(
-    pulse: PulseServer, left: Guest, right: Guest
-) -> None:
-    with pulse.listening() as ears, both_playing(left, right, ears) as (lefts, rights):
-        with pulse.mixer() as mixer:
-            mixer.volume_set_all_chans(sink_input(mixer, left), 0.5)
-        assert lefts.ended() == rights.ended() == PLAYED
-        heard = ears.listen_until(lambda heard: RIGHT in right_of(heard))
-    assert RIGHT in right_of(heard), difference(RIGHT, right_of(heard))
-    assert LEFT not in left_of(heard)

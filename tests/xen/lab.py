@@ -32,8 +32,8 @@ TREE = ("xensnd", "agent_dom0", "agent_guest", "policy", "tests")
 TREE_SUFFIXES = (".py", ".so", ".yaml")
 TREE_IN_A_MACHINE = "opt/xensnd"
 
-MEMORY_MIB = 4096
-DOM0_MEMORY_MIB = 1536
+MEMORY_MIB = 6144
+DOM0_MEMORY_MIB = 3072
 GUEST_MEMORY_MIB = 512
 BOOT_SECONDS = 90
 GUEST_BOOT_SECONDS = 60

@@ -1,0 +1,99 @@
+"""Cards come and go under the stock driver: by xl, by policy, and by the driver itself."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from tests.pulse_server import difference, noise
+from tests.xen.dom0 import ALLOW_BOTH, Agent, Pulse
+from tests.xen.guest import aplay, cards, load_driver, start_aplay
+from tests.xen.lab import XenGuest, wait_until
+from tests.xen.remote import Ended, Machine
+
+NOBODY = "version: 1\nrules: []\n"
+ONLY_WORK = "version: 1\nrules:\n  - guest: work\n    playback: allow\n"
+DEVICE = (
+    "CARD, short-name=Xen0, long-name=XenCard, buffer-size=65536, sample-rates=48000, "
+    "sample-formats=s16_le",
+    "PCM, name=pcm0",
+    "STREAM, unique-id=playback, type=p, channels-max=2",
+)
+POLICY = ALLOW_BOTH
+PLAYED = Ended(0)
+
+
+def heard_exactly(pulse: Pulse, guest: XenGuest, seed: int) -> None:
+    played = noise(1, seed=seed)
+    with pulse.listening() as ears:
+        assert aplay(guest, played) == PLAYED
+        assert ears.hears(played), difference(played, ears.heard)
+
+
+def has_card(guest: XenGuest) -> bool:
+    return "vsnd" in cards(guest)
+
+
+def test_driver_unbound_and_bound_again_has_its_card(
+    pulse: Pulse, agent: Agent, guest: XenGuest
+) -> None:
+    guest.do("sh", "-c", "echo vsnd-0 >/sys/bus/xen/drivers/vsnd/unbind")
+    assert not has_card(guest)
+    guest.do("sh", "-c", "echo vsnd-0 >/sys/bus/xen/drivers/vsnd/bind")
+    wait_until(lambda: has_card(guest), 20, lambda: cards(guest))
+    heard_exactly(pulse, guest, 1)
+    assert agent.events("protocol_violation") == []
+
+
+def test_idle_device_that_xl_attached_is_detached_at_once(
+    dom0: Machine, agent: Agent, new_guest: Callable[..., XenGuest]
+) -> None:
+    agent.write_policy(ONLY_WORK)
+    try:
+        guest = new_guest("xl-guest")
+        guest.do("modprobe", "snd-xen-front")
+        vsnd = " ".join(f"'{part}'" for part in DEVICE)
+        dom0.do("sh", "-c", f"xl vsnd-attach {guest.name} {vsnd}", seconds=60)
+        wait_until(lambda: has_card(guest), 20, lambda: cards(guest))
+        began = time.monotonic()
+        guest.xl("vsnd-detach", "0")
+        assert time.monotonic() - began < 8  # xl would wait 10 s for a backend that says nothing
+        wait_until(lambda: not has_card(guest), 10, lambda: cards(guest))
+    finally:
+        agent.write_policy(POLICY)
+
+
+def test_sound_taken_away_while_it_plays_silences_at_once_and_spares_the_driver(
+    pulse: Pulse, agent: Agent, new_guest: Callable[..., XenGuest]
+) -> None:
+    """A detach while playing corrupts the stock driver: the device stays until it is unused."""
+    guest = new_guest("unlucky")
+    load_driver(guest)
+    guest.do("dmesg", "-c")
+    with pulse.listening() as ears, start_aplay(guest, noise(5, seed=2)) as playing:
+        ears.listen_until(lambda heard: len(heard.strip(b"\0")) > 192000)
+        try:
+            agent.write_policy(NOBODY)
+            agent.await_event("decision", guest="unlucky", decision="deny")
+            assert playing.ended().status == 0
+        finally:
+            agent.write_policy(POLICY)
+    assert has_card(guest)
+    assert guest.do("dmesg") == ""
+    agent.await_event("policy_loaded")
+    heard_exactly(pulse, guest, 3)
+
+
+def test_device_is_removed_when_the_driver_has_left(
+    agent: Agent, new_guest: Callable[..., XenGuest]
+) -> None:
+    guest = new_guest("leaver")
+    load_driver(guest)
+    try:
+        agent.write_policy(NOBODY)
+        guest.do("sh", "-c", "echo vsnd-0 >/sys/bus/xen/drivers/vsnd/unbind")
+        agent.await_event("device_removed", guest="leaver")
+    finally:
+        agent.write_policy(POLICY)
+    agent.await_event("device_made", guest="leaver", count=2)
+    wait_until(lambda: has_card(guest), 20, lambda: cards(guest))
