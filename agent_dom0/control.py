@@ -48,7 +48,6 @@ class Operation:
     """`run(peer, arguments)` gives what the answer holds, or raises XensndError."""
 
     run: Callable[[Peer, Mapping[str, Any]], Mapping[str, Any]]
-    changes: bool = False
 
 
 class ControlServer:
@@ -93,9 +92,12 @@ class ControlServer:
             return
         peer = self._writers[writer] = self._peer(writer)
         try:
+            if not peer.may_change:
+                peer.tell(_refusal(self._who_may))
+                return
             while line := await reader.readline():
                 peer.tell(self._answer(peer, line))
-        except ValueError:
+        except ValueError:  # its line has no end
             peer.tell(_refusal(f"a request has at most {REQUEST_OCTETS_MAX} octets"))
         except OSError:
             pass
@@ -104,6 +106,11 @@ class ControlServer:
             self.on_leave(peer)
             with contextlib.suppress(OSError):
                 writer.close()
+
+    @property
+    def _who_may(self) -> str:
+        group = f" and the group {self._group.gr_name}" if self._group else ""
+        return f"only root, the agent's own user{group} may talk with it"
 
     def _peer(self, writer: asyncio.StreamWriter) -> Peer:
         sock = writer.get_extra_info("socket")
@@ -142,9 +149,6 @@ class ControlServer:
         if operation is None:
             known = ", ".join(sorted(self._operations))
             return _refusal(f"unknown operation {str(request.get('do'))[:40]!r}; known are {known}")
-        if operation.changes and not peer.may_change:
-            group = f" or the group {self._group.gr_name}" if self._group else ""
-            return _refusal(f"only root{group} may do this")
         try:
             return {"ok": True, **operation.run(peer, request)}
         except XensndError as error:
@@ -176,5 +180,5 @@ def number_argument(
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise UsageError(f"{name}: wants a number from {minimum:g} to {maximum:g}")
     if not minimum <= value <= maximum:
-        raise UsageError(f"{name}: {value:g} is not within {minimum:g} to {maximum:g}")
+        raise UsageError(f"{name}: {value!s:.20} is not within {minimum:g} to {maximum:g}")
     return float(value)
