@@ -243,6 +243,8 @@ def _widths(rows: Sequence[tuple[str, ...]], columns: int) -> tuple[list[int], l
 
 
 def _paint_cell(index: int, cell: str, look: Look) -> str:
+    if not cell.strip():
+        return cell
     if index == _MARK:
         return look.paint(cell, RED)
     if index == _POLICY:

@@ -62,7 +62,7 @@ class Screen:
 
     def draw(self, lines: Sequence[str]) -> None:
         """In one write, so that nothing flickers."""
-        text = "\r\n".join(f"{line}{_CLEAR_LINE}" for line in lines)
+        text = "\n".join(f"{line}{_CLEAR_LINE}" for line in lines)
         self._stream.write(f"{_HOME}{text}{_CLEAR_REST}")
         self._stream.flush()
 
