@@ -52,8 +52,10 @@ class Session:
         while True:
             try:
                 await self._follow_agent()
-            except (OSError, ValueError, KeyError, TypeError, Refused) as error:
+            except (OSError, Refused) as error:
                 self._troubles.tell(f"{self._path}: {_said(error)}; waiting for the agent")
+            except (LookupError, TypeError, ValueError, OverflowError, RecursionError):
+                self._troubles.tell(f"{self._path}: the agent does not speak as it should; waiting")
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _follow_agent(self) -> None:

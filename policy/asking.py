@@ -42,7 +42,7 @@ def _list(agent: AgentClient) -> None:
         print(question(each))
 
 
-def _answer(agent: AgentClient, number: int, words: list[str]) -> str:
+def _answer(agent: AgentClient, number: object, words: list[str]) -> str:
     arguments = read_answer(words)
     agent.ask("answer", id=number, **arguments)
     said = " ".join(str(value) for value in arguments.values())
@@ -75,13 +75,13 @@ class _Conversation:
 
     def __init__(self, agent: AgentClient) -> None:
         self._agent = agent
-        self._waiting: dict[int, Mapping[str, Any]] = {}
-        self._asked: int | None = None
+        self._waiting: dict[object, Mapping[str, Any]] = {}
+        self._asked: object = None
 
     def hold(self) -> None:
         self._agent.ask("watch")
         for each in self._agent.ask("status").get("prompts", []):
-            self._waiting[each["id"]] = each
+            self._add(each)
         if not self._waiting:
             print("no guest asks; waiting (Ctrl-C ends it)")
         try:
@@ -108,12 +108,16 @@ class _Conversation:
         if event is None:
             return
         if event.get("event") == "prompt":
-            self._waiting[event["prompt"]["id"]] = event["prompt"]
+            self._add(event.get("prompt"))
         elif event.get("event") == "prompt-gone":
-            gone = self._waiting.pop(event["id"], None)
-            if gone is not None and self._asked == event["id"]:
-                print(f"\nprompt {event['id']}: gone ({terminal.safe(event.get('why'))})")
+            number = event.get("id")
+            if self._waiting.pop(number, None) is not None and self._asked == number:
+                print(f"\nprompt {number}: gone ({terminal.safe(event.get('why'))})")
                 self._asked = None
+
+    def _add(self, prompt: object) -> None:
+        if isinstance(prompt, dict) and isinstance(prompt.get("id"), int):
+            self._waiting[prompt["id"]] = prompt
 
     def _hear_person(self) -> bool:
         line = sys.stdin.readline()

@@ -87,7 +87,7 @@ def _plain_stream(stream: Mapping[str, Any]) -> str:
     return (
         f"stream {_word(stream, 'name')} {_word(stream, 'direction')} {_word(stream, 'state')}, "
         f"{_word(stream, 'decision')}, {heard}, {_word(stream, 'sound')}, "
-        f"latency {_number(stream, 'latency_ms'):.1f} ms, "
+        f"latency {_milliseconds(stream)}, "
         f"level {_number(stream, 'level') * 100:.0f}%, gaps {_word(stream, 'gaps')} "
         f"({safe(stream.get('source') or stream.get('reason') or '-')})"
     )
@@ -212,7 +212,7 @@ def _cells(guest: Mapping[str, Any], stream: Mapping[str, Any], look: Look) -> t
         _word(stream, "state"),
         _word(stream, "decision"),
         meter(_number(stream, "level") if is_heard else 0, look),
-        f"{_number(stream, 'latency_ms'):.1f} ms" if is_running else "-",
+        _milliseconds(stream) if is_running else "-",
         _short_source(stream),
         _word(stream, "sound").split(", buffer")[0],
     )
@@ -261,6 +261,12 @@ def _cut(text: str, look: Look) -> str:
 def _word(fields: Mapping[str, Any], name: str) -> str:
     value = fields.get(name)
     return "-" if value is None else safe(value)
+
+
+def _milliseconds(stream: Mapping[str, Any]) -> str:
+    """Not known while the audio server does not say."""
+    known = stream.get("latency_ms") is not None
+    return f"{_number(stream, 'latency_ms'):.1f} ms" if known else "-"
 
 
 def _number(fields: Mapping[str, Any], name: str) -> float:

@@ -46,13 +46,18 @@ def show_log(options: argparse.Namespace) -> int:
         else _from_journal(wanted, options.follow, options.directory)
     )
     written = json_line if options.json else line
+    is_empty = True
     try:
         for record in reading:
             if wanted.has(record):
+                is_empty = False
                 print(written(record), flush=options.follow)
     except KeyboardInterrupt:
         if not options.follow:
             raise
+    if is_empty and not options.file and os.geteuid() != 0:
+        note = "no event that you may see; others need root, or the group systemd-journal"
+        print(f"xensnd-policy: {note}", file=sys.stderr)
     return 0
 
 
@@ -81,11 +86,12 @@ def json_line(record: Record) -> str:
 
 
 def moment_of(record: Record) -> datetime | None:
+    """When it happened; what was written late, after the trail was lost, tells so itself."""
     found = record.get("__REALTIME_TIMESTAMP")
-    if isinstance(found, datetime):
+    if isinstance(found, datetime) and "XENSND_TIME" not in record:
         return found.astimezone(UTC)
     try:
-        moment = datetime.fromisoformat(str(record.get("TIME")))
+        moment = datetime.fromisoformat(str(record.get("XENSND_TIME", record.get("TIME"))))
     except ValueError:
         return None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

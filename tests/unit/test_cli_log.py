@@ -130,3 +130,9 @@ def test_journals_record_has_the_same_names() -> None:
         "XENSND_GUEST": "work",
         "_UID": 0,
     }
+
+
+def test_event_that_was_written_late_has_the_time_when_it_happened() -> None:
+    then = NOW - timedelta(minutes=10)
+    for written in ({"TIME": NOW.isoformat()}, {"__REALTIME_TIMESTAMP": NOW}):
+        assert trail.moment_of({**written, "XENSND_TIME": then.isoformat()}) == then

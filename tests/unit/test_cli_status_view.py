@@ -141,7 +141,7 @@ def test_answer_of_another_version_is_shown_as_far_as_it_goes() -> None:
     assert list(plain(odd))[3:] == [
         "work: domid -, silent",
         "work: device - -",
-        "work: stream - - -, -, not connected, -, latency 0.0 ms, level 0%, gaps - (-)",
+        "work: stream - - -, -, not connected, -, latency -, level 0%, gaps - (-)",
     ]
     assert shown(80, odd)
 
