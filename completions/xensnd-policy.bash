@@ -2,18 +2,19 @@
 
 _xensnd_policy() {
     local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
-    local command='' index words='' control=() tool=${COMP_WORDS[0]}
+    local command='' index is_control words='' control=() tool=${COMP_WORDS[0]}
     local edits='allow-capture deny-capture ask-capture allow-playback deny-playback ask-playback'
     local commands="$edits list check explain diff status mute unmute volume log prompt schema"
     COMPREPLY=()
 
     for ((index = 1; index < COMP_CWORD; index++)); do
         case ${COMP_WORDS[index]} in
-        --control)
-            control=(--control "${COMP_WORDS[index + 1]}")
+        --control | --policy | --runtime | --tags)
+            [[ ${COMP_WORDS[index]} == --control ]] && is_control=1 || is_control=
             ((index++))
+            [[ ${COMP_WORDS[index]} == = ]] && ((index++)) # --control=PATH is three words
+            [[ $is_control ]] && control=(--control "${COMP_WORDS[index]-}")
             ;;
-        --policy | --runtime | --tags) ((index++)) ;;
         -*) ;;
         *)
             command=${COMP_WORDS[index]}

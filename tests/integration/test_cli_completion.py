@@ -70,6 +70,7 @@ def test_bash_completes_the_running_guests(path: str, agent: FakeAgent) -> None:
     control = ["--control", str(agent.path)]
     assert bash(path, *control, "allow-capture", "we") == ["web-1", "web-2"]
     assert bash(path, *control, "volume", "wo") == ["work"]
+    assert bash(path, "--control", "=", str(agent.path), "mute", "wo") == ["work"]
     assert bash(path, *control, "log", "--guest", "web-2") == ["web-2"]
     assert bash(path, *control, "volume", "work", "") == []
     assert bash(path, "mute", "w", XENSND_CONTROL=str(agent.path)) == ["work", "web-1", "web-2"]
