@@ -27,13 +27,13 @@ def answer_within(
     asked: HwParams, config: StreamConfig, limits: Limits, options: Options
 ) -> HwParams:
     """As answer_query(); AccessDenied: we could do what is asked, and the rule does not want it."""
-    able = answer_query(asked, config, limits)
     narrowed = _narrowed(config, options)
     if narrowed is None:
         raise AccessDenied("the rule leaves no format or no rate of this card")
     try:
-        return answer_query(able, narrowed, limits_within(limits, options))
+        return answer_query(asked, narrowed, limits_within(limits, options))
     except RemoteProtocolError as error:
+        answer_query(asked, config, limits)  # raises, if it is not for the rule
         raise AccessDenied(f"asked for {error} by the rule") from None
 
 

@@ -28,6 +28,7 @@ log = logging.getLogger("xensnd-dom0")
 
 REQUEST_OCTETS_MAX = 16 * 1024
 CLIENTS_MAX = 32
+STRANGER_SECONDS = 1.0
 UNREAD_OCTETS_MAX = 1 << 20
 
 _UCRED = struct.Struct("3i")
@@ -93,13 +94,16 @@ class ControlServer:
         peer = self._writers[writer] = self._peer(writer)
         try:
             if not peer.may_change:
+                # Asked first: a client that is still sending would not see the answer.
+                async with asyncio.timeout(STRANGER_SECONDS):
+                    await reader.readline()
                 peer.tell(_refusal(self._who_may))
                 return
             while line := await reader.readline():
                 peer.tell(self._answer(peer, line))
         except ValueError:  # its line has no end
             peer.tell(_refusal(f"a request has at most {REQUEST_OCTETS_MAX} octets"))
-        except OSError:
+        except (OSError, TimeoutError):
             pass
         finally:
             del self._writers[writer]

@@ -1,0 +1,24 @@
+"""The control socket comes and goes with the agent."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.agents import Dom0
+
+
+def test_socket_goes_with_the_agent(own_dom0: Dom0) -> None:
+    own_dom0.start()
+    assert own_dom0.control.is_socket()
+    own_dom0.kill()
+    own_dom0.start()
+    assert own_dom0.ask("status")["ok"]
+    own_dom0.stop()
+    assert not own_dom0.control.exists()
+
+
+def test_group_that_does_not_exist_is_told_at_the_start(own_dom0: Dom0) -> None:
+    own_dom0.options.append("--control-group=no-such-group")
+    with pytest.raises(RuntimeError, match="--control-group no-such-group: no such group"):
+        own_dom0.start()
+    own_dom0.process = None
