@@ -12,6 +12,7 @@ from jeepney.io.asyncio import DBusConnection, open_dbus_connection
 from jeepney.low_level import HeaderFields
 
 CALL_SECONDS = 10.0
+_REPLIES = (MessageType.method_return, MessageType.error)
 
 
 class BusTrouble(Exception):
@@ -42,11 +43,12 @@ class Bus:
         """Until the bus goes away: EOFError or OSError."""
         while True:
             message = await self._connection.receive()
-            replied = self._replies.pop(field(message, HeaderFields.reply_serial), None)
-            if replied is not None:
-                replied(message)
-            elif message.header.message_type is MessageType.signal:
+            if message.header.message_type is MessageType.signal:
                 on_signal(message)
+            elif message.header.message_type in _REPLIES:  # the bus lets through what we asked for
+                replied = self._replies.pop(field(message, HeaderFields.reply_serial), None)
+                if replied is not None:
+                    replied(message)
 
     async def call(
         self, message: Message, on_reply: Callable[[Message], None] = lambda _reply: None

@@ -70,6 +70,10 @@ class Desktop:
                 await self._serve(await Bus.connect())
             except* (OSError, EOFError, BusTrouble) as group:
                 self._troubles.tell(f"notifications: {_said(group)}; waiting")
+            except* (LookupError, TypeError, ValueError):
+                self._troubles.tell(
+                    "notifications: the service does not speak as it should; waiting"
+                )
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _serve(self, bus: Bus) -> None:
@@ -122,16 +126,14 @@ class Desktop:
         member = field(signal, HeaderFields.member)
         if sender == message_bus.bus_name and member == "NameOwnerChanged":
             self._forget_service(signal.body[1])
-        elif field(signal, HeaderFields.interface) == NAME and member in {
-            "ActionInvoked",
-            "NotificationClosed",
-        }:
-            for key, shown in list(self._shown.items()):
-                if shown.number and (shown.number, shown.service) == (signal.body[0], sender):
-                    if member == "ActionInvoked":
-                        self._answered(key, shown, signal.body[1])
-                    else:
-                        self._closed(key, shown, signal.body[1])
+            return
+        for key, shown in list(self._shown.items()):
+            if not shown.number or shown.service != sender or shown.number != signal.body[0]:
+                continue
+            if member == "ActionInvoked":
+                self._answered(key, shown, signal.body[1])
+            elif member == "NotificationClosed":
+                self._closed(key, shown, signal.body[1])
 
     def _forget_service(self, service: str) -> None:
         """It took with it what it has shown."""

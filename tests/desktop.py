@@ -135,13 +135,13 @@ class Notifications:
         self.await_shown(lambda shown: not shown)
 
     def click(self, notification: Notification, action: str) -> None:
-        self._signal("ActionInvoked", "us", (notification.number, action))
+        self.say("ActionInvoked", "us", (notification.number, action))
         self.close(notification)
 
     def close(self, notification: Notification, reason: int = CLOSED_BY_PERSON) -> None:
         with self._changed:
             if self.shown.pop(notification.number, None):
-                self._signal("NotificationClosed", "uu", (notification.number, reason))
+                self.say("NotificationClosed", "uu", (notification.number, reason))
             self._changed.notify_all()
 
     def _now(self) -> list[Notification]:
@@ -149,7 +149,8 @@ class Notifications:
 
     # The bus
 
-    def _signal(self, member: str, signature: str, body: tuple[Any, ...]) -> None:
+    def say(self, member: str, signature: str, body: tuple[Any, ...]) -> None:
+        """A signal."""
         self._connection.send(new_signal(OBJECT, member, signature, body))
 
     def _serve(self, connection: DBusConnection) -> None:
@@ -179,4 +180,4 @@ class Notifications:
             (number,) = message.body
             connection.send(new_method_return(message))
             if self.shown.pop(number, None):
-                self._signal("NotificationClosed", "uu", (number, CLOSED_BY_CALL))
+                self.say("NotificationClosed", "uu", (number, CLOSED_BY_CALL))

@@ -158,6 +158,7 @@ def test_answer_of_another_program_on_the_bus_does_not_count(
             to = f":1.{number}"
             forged = new_signal(OBJECT, "ActionInvoked", "us", (shown.number, "always"))
             stranger.send(_to(forged, to))
+            stranger.send(_to(new_signal(OBJECT, "NotificationClosed"), to))
         stranger.send(new_signal(OBJECT, "ActionInvoked", "us", (shown.number, "always")))
     desktop.click(shown, "no")
     assert agent.await_request("answer")["answer"] == "no"
@@ -211,6 +212,19 @@ def test_recording_that_the_person_closed_comes_back_when_it_changes(
 
 
 # What goes away and comes back
+
+
+def test_service_that_says_nonsense_is_told_once(
+    agent: FakeAgent, desktop: Notifications, helper: Helper
+) -> None:
+    agent.ask(3, "work")
+    first = desktop.await_one("work")
+    desktop.say("ActionInvoked", "", ())
+    desktop.await_shown(lambda shown: shown and shown[-1].number != first.number)
+    assert helper.log == [
+        "xensnd-session: notifications: the service does not speak as it should; waiting"
+    ]
+    assert not [each for each in agent.requests if each["do"] == "answer"]
 
 
 def test_agent_that_leaves_takes_everything_with_it(
