@@ -64,6 +64,15 @@ class ControlServer:
 
     async def start(self) -> None:
         """The agent holds its lock, so a socket that is there is nobody's."""
+        try:
+            await self._listen()
+        except OSError as error:
+            raise UsageError(
+                f"--control {self._path}: {error.strerror or error}; give a path where a socket "
+                "can be made"
+            ) from None
+
+    async def _listen(self) -> None:
         self._path.unlink(missing_ok=True)
         mask = os.umask(0o177)
         try:

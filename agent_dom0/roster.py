@@ -84,7 +84,7 @@ class Roster:
 
     def follow_policy(self) -> None:
         """Policy, or the audit trail, has changed: every open stream is decided anew."""
-        for device in self._devices.values():
+        for device in list(self._devices.values()):
             device.follow_policy()
 
     def provision(self, store: Store) -> None:

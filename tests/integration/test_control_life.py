@@ -21,3 +21,12 @@ def test_group_that_does_not_exist_is_told_at_the_start(own_dom0: Dom0) -> None:
     assert ended.stderr == (
         "xensnd-dom0: --control-group no-such-group: no such group; make it first\n"
     )
+
+
+def test_place_where_no_socket_can_be_is_told_at_the_start(own_dom0: Dom0) -> None:
+    ended = run("xensnd-dom0", *own_dom0.options, "--control=/nowhere/control")
+    assert ended.returncode == 1
+    assert ended.stderr.splitlines()[-1] == (
+        "xensnd-dom0: --control /nowhere/control: No such file or directory; "
+        "give a path where a socket can be made"
+    )
