@@ -9,39 +9,51 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from policy.model import Verb
 from xensnd.core import Engine
-from xensnd.errors import TransportLost
+from xensnd.errors import TransportLost, XensndError
 from xensnd.lock import only_one
+from xensnd.sndif.store_fields import Direction
 from xensnd.transport.interface import Store, Transport
 
 from .audit import Audit
-from .events import Event, EventKind, Priority
+from .control import ControlServer
+from .desk import About, Desk
+from .events import Event, EventKind, Priority, guest_event
+from .guests import Guest
 from .inotify import DirectoryWatch
 from .limits import Limits
-from .permission import Permission
+from .permission import Permission, Sources
+from .prompts import Answer, Prompt, Prompts
 from .roster import Roster
-from .stream import Services
+from .services import Services
 
 log = logging.getLogger("xensnd-dom0")
 
 AUDIT_RETRY_SECONDS = 1.0
 STORE_RETRY_FIRST_SECONDS = 0.1
 STORE_RETRY_LAST_SECONDS = 2.0
-# An editor makes several changes at once; the policy is read after the last of them.
-POLICY_SETTLE_SECONDS = 0.02
+# An editor makes several changes at once; the policy is read after them. Capture that is denied
+# falls silent within 50 ms, so there is no time to wait longer.
+POLICY_SETTLE_SECONDS = 0.005
+# The wall clock may be set, so it is looked at again, however far away the next change is.
+CLOCK_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     transport: Transport
-    policy_directories: Sequence[Path]
-    server: str | None  # as in PULSE_SERVER
+    policy: Sources
+    about: About
     audit: Audit
     limits: Limits
+    control: Path  # the socket that people's tools talk with
+    control_group: str | None
+    ask_seconds: float  # how long a person's answer is waited for
 
 
 class Agent:
@@ -49,22 +61,40 @@ class Agent:
         self._settings = settings
         self._transport = settings.transport
         self._audit = settings.audit
-        self._permission = Permission(settings.policy_directories, settings.audit)
+        self._permission = Permission(settings.policy, settings.audit)
+        self._prompts = Prompts(self._shown, self._gone, settings.ask_seconds)
         self._engine = Engine()
         self._services = Services(
             self._transport,
             self._engine,
             self._permission,
+            self._prompts,
             self._audit.record,
             settings.limits,
             self._on_engine,
+            self._write_down,
         )
-        self._watch = DirectoryWatch(settings.policy_directories)
+        self._watch = DirectoryWatch(settings.policy.all_directories, settings.policy.tags_file)
         self._store: Store | None = None
         self._store_timer: asyncio.TimerHandle | None = None  # set while the store is lost
         self._store_retry_seconds = STORE_RETRY_FIRST_SECONDS
-        self._roster = Roster(self._services, settings.server, settings.audit.record)
+        self._roster = Roster(self._services, settings.about.server, settings.audit.record)
+        self._desk = Desk(
+            settings.about,
+            self._roster,
+            self._permission,
+            self._prompts,
+            self._audit,
+            self._reload_policy,
+        )
+        self._control = ControlServer(
+            settings.control, self._desk.operations, settings.control_group
+        )
+        self._control.on_leave = self._desk.left
         self._policy_timer: asyncio.TimerHandle | None = None
+        self._clock_timer: asyncio.TimerHandle | None = None
+        self._writing: set[asyncio.Task[None]] = set()
+        self._is_new = True  # has not seen which streams were open before it
         self._stopped = asyncio.Event()
 
     async def run(self, ready: Callable[[], None]) -> None:
@@ -84,6 +114,8 @@ class Agent:
         self._audit.record(Event(EventKind.AGENT_STARTED, "the agent has started"))
         self._permission.load()
         self._open_store()
+        self._wind_clock()
+        await self._control.start()
         retry_audit = asyncio.create_task(self._retry_audit())
         try:
             ready()
@@ -95,12 +127,16 @@ class Agent:
 
     def _close(self) -> None:
         """States stay as they are: an agent that starts again takes the devices over."""
+        self._control.close()
+        self._desk.close()
+        self._prompts.close()
         self._roster.close()
         self._engine.close()
         if self._store is not None:
             self._store.close()
         self._watch.close()
         self._audit.record(Event(EventKind.AGENT_STOPPED, "the agent has stopped"))
+        self._audit.retry()
 
     # XenStore
 
@@ -118,6 +154,9 @@ class Agent:
             self._audit.record(Event(EventKind.STORE_FOUND, "XenStore is back", Priority.NOTICE))
         self._store_retry_seconds = STORE_RETRY_FIRST_SECONDS
         self._with_store(self._roster.use_store)
+        if self._is_new and self._store is not None:
+            self._is_new = False
+            self._permission.release_others(self._roster.open_streams())
 
     def _on_store(self) -> None:
         self._with_store(self._roster.follow_store)
@@ -130,6 +169,7 @@ class Agent:
             work(self._store)
         except TransportLost as error:
             self._lose_store(error)
+        self._desk.notice()
 
     def _lose_store(self, error: TransportLost) -> None:
         if self._store_timer is not None:
@@ -156,17 +196,20 @@ class Agent:
             self._roster.look()
         except TransportLost as error:
             self._lose_store(error)
+        self._desk.notice()
 
     # Policy and audit
 
     def _on_policy_files(self) -> None:
         self._watch.clear()
-        if self._policy_timer is not None:
-            self._policy_timer.cancel()
-        loop = asyncio.get_running_loop()
-        self._policy_timer = loop.call_later(POLICY_SETTLE_SECONDS, self._reload_policy)
+        if self._policy_timer is None:
+            loop = asyncio.get_running_loop()
+            self._policy_timer = loop.call_later(POLICY_SETTLE_SECONDS, self._reload_policy)
 
     def _reload_policy(self) -> None:
+        if self._policy_timer is not None:
+            self._policy_timer.cancel()
+            self._policy_timer = None
         self._watch.rearm()
         self._permission.load()
         self._follow_policy()
@@ -174,6 +217,70 @@ class Agent:
     def _follow_policy(self) -> None:
         self._roster.follow_policy()
         self._with_store(self._roster.provision)
+        self._wind_clock()
+
+    def _on_clock(self) -> None:
+        self._clock_timer = None
+        self._permission.follow_time()
+        self._follow_policy()
+
+    def _wind_clock(self) -> None:
+        """Wakes when the next rule begins or ends to hold."""
+        if self._clock_timer is not None:
+            self._clock_timer.cancel()
+            self._clock_timer = None
+        change = self._permission.next_change()
+        if change is not None:
+            seconds = min(max(change.total_seconds(), 0.0) + 0.001, CLOCK_SECONDS)
+            self._clock_timer = asyncio.get_running_loop().call_later(seconds, self._on_clock)
+
+    # Questions
+
+    def _shown(self, prompt: Prompt) -> None:
+        self._say_prompt(EventKind.PROMPT_SHOWN, prompt, "the person is asked", {})
+        self._desk.shown(prompt)
+
+    def _gone(self, prompt: Prompt, why: str, by: str) -> None:
+        fields = {"XENSND_ANSWER": why, **({"XENSND_BY": by} if by else {})}
+        self._say_prompt(EventKind.PROMPT_ANSWERED, prompt, f"asked: {why}", fields)
+        self._desk.gone(prompt, why)
+        # Another stream of the guest may have waited for this one's question to end.
+        asyncio.get_running_loop().call_soon(self._follow_policy)
+
+    def _say_prompt(
+        self, kind: EventKind, prompt: Prompt, what: str, fields: dict[str, str]
+    ) -> None:
+        text = f"{prompt.direction} {what}"
+        event = guest_event(kind, prompt.guest, prompt.domid, text, Priority.NOTICE)
+        event.fields.update(
+            XENSND_DIRECTION=prompt.direction.value, XENSND_PROMPT=prompt.number, **fields
+        )
+        self._audit.record(event)
+
+    def _write_down(
+        self, guest: Guest, direction: Direction, answer: Answer, seconds: float
+    ) -> None:
+        """An answer that is to last. Somebody else may be editing: sound does not wait for them."""
+        task = asyncio.create_task(self._write(guest.name, direction, answer, seconds))
+        self._writing.add(task)
+        task.add_done_callback(self._writing.discard)
+
+    async def _write(
+        self, guest: str, direction: Direction, answer: Answer, seconds: float
+    ) -> None:
+        permission = self._permission
+        try:
+            if answer is Answer.FOR:
+                await asyncio.to_thread(permission.write_grant, guest, direction, seconds)
+            else:
+                verb = Verb.ALLOW if answer is Answer.ALWAYS else Verb.DENY
+                await asyncio.to_thread(permission.write_rule, guest, direction, verb)
+        except XensndError as error:
+            log.warning(
+                "%s: %s %s holds for this stream alone: %s", guest, direction, answer, error
+            )
+        else:
+            self._reload_policy()
 
     async def _retry_audit(self) -> None:
         while True:

@@ -11,8 +11,9 @@ import logging
 import os
 import socket
 import struct
+from collections import deque
 from collections.abc import Callable
-from datetime import UTC, datetime
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -21,6 +22,9 @@ from xensnd.errors import UsageError
 from .events import Event, EventKind, Priority
 
 log = logging.getLogger("xensnd-dom0")
+
+# Events that wait in memory for a trail that is lost: some hundred octets each.
+KEPT_MAX = 1000
 
 JOURNAL_SOCKET = "/run/systemd/journal/socket"
 
@@ -79,7 +83,7 @@ class FileSink:
 
     def write(self, event: Event) -> None:
         record = {
-            "TIME": datetime.now(UTC).isoformat(timespec="microseconds"),
+            "TIME": event.time.isoformat(timespec="microseconds"),
             "MESSAGE_ID": event.kind.value,
             "EVENT": event.kind.name.lower(),
             "PRIORITY": int(event.priority),
@@ -101,28 +105,42 @@ class FileSink:
 class Audit:
     """Writes events to the sink, and knows whether the trail is whole.
 
-    `on_change` is told when the trail is lost and when it is back. While it is lost, `retry()`
-    tries again, and says in the trail how many events are missing from it.
+    `on_change` is told when the trail is lost and when it is back. While it is lost, events are
+    kept in memory, up to KEPT_MAX; `retry()` tries to write them, late, and says in the trail how
+    many there are, and how many are missing.
     """
 
     def __init__(self, sink: AuditSink) -> None:
         self._sink = sink
+        self._is_lost = False
+        self._kept: deque[Event] = deque()
+        self._late = 0
         self._missing = 0
         self.on_change: Callable[[], None] = lambda: None
 
     @property
     def is_lost(self) -> bool:
-        return self._missing > 0
+        return self._is_lost
+
+    @property
+    def missing(self) -> int:
+        """How many events are not in the trail now."""
+        return len(self._kept) + self._missing
+
+    @property
+    def where(self) -> str:
+        return self._sink.describe()
 
     def record(self, event: Event) -> bool:
-        """False: the event was not kept, so whatever it was to allow must not be."""
-        if self.is_lost:
-            self._missing += 1
+        """False: the event is not in the trail, so whatever it was to allow must not be."""
+        if self._is_lost:
+            self._keep(event)
             return False
         try:
             self._sink.write(event)
         except OSError as error:
-            self._missing = 1
+            self._is_lost = True
+            self._keep(event)
             log.error(
                 "audit %s: %s; capture is denied until it can be written again",
                 self._sink.describe(),
@@ -135,21 +153,39 @@ class Audit:
         return True
 
     def retry(self) -> None:
-        if not self.is_lost:
+        if not self._is_lost:
             return
-        resumed = Event(
-            EventKind.AUDIT_RESUMED,
-            f"the audit trail is written again; {self._missing} events are missing from it",
-            Priority.WARNING,
-            {"XENSND_MISSING": self._missing},
-        )
         try:
+            while self._kept:
+                event = self._kept[0]
+                late = {"XENSND_TIME": event.time.isoformat(timespec="microseconds")}
+                self._sink.write(replace(event, fields={**event.fields, **late}))
+                self._kept.popleft()
+                self._late += 1
+            resumed = self._resumed()
             self._sink.write(resumed)
         except OSError:
             return
-        self._missing = 0
+        self._is_lost = False
+        self._late = self._missing = 0
         log.warning("%s", resumed.text)
         self.on_change()
+
+    def _keep(self, event: Event) -> None:
+        """The first are kept, that say how it came to this."""
+        if len(self._kept) < KEPT_MAX:
+            self._kept.append(event)
+        else:
+            self._missing += 1
+
+    def _resumed(self) -> Event:
+        return Event(
+            EventKind.AUDIT_RESUMED,
+            f"the audit trail is written again; {self._late} events were written late, "
+            f"{self._missing} are missing from it",
+            Priority.WARNING,
+            {"XENSND_LATE": self._late, "XENSND_MISSING": self._missing},
+        )
 
 
 def open_audit(where: str) -> Audit:

@@ -9,16 +9,21 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from policy.control import DEFAULT_SOCKET
 from xensnd.errors import XensndError
 from xensnd.transport.factory import open_transport
 from xensnd.version import VERSION
 
 from .agent import Agent, Settings
 from .audit import open_audit
+from .desk import About
 from .limits import DEFAULT_LATENCY_USEC, Limits
+from .permission import Sources
+from .prompts import ANSWER_SECONDS
 from .supervisor import supervise
 
 DEFAULT_POLICY = Path("/etc/xensnd/policy.d")
+DEFAULT_RUNTIME = Path("/run/xensnd/policy.d")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -44,6 +49,13 @@ def _parser() -> argparse.ArgumentParser:
         help=f"a directory of policy files; may be repeated (default {DEFAULT_POLICY})",
     )
     parser.add_argument(
+        "--runtime",
+        type=Path,
+        metavar="DIR",
+        help=f"the directory of temporary grants (default {DEFAULT_RUNTIME}; "
+        "with --policy or local:DIR, none)",
+    )
+    parser.add_argument(
         "--server",
         metavar="ADDRESS",
         help="the audio server, as in PULSE_SERVER (default: that of this session)",
@@ -61,6 +73,25 @@ def _parser() -> argparse.ArgumentParser:
         metavar="MS",
         help="what the audio server may keep queued of a stream (default %(default)g)",
     )
+    parser.add_argument(
+        "--control",
+        type=Path,
+        metavar="PATH",
+        help="the socket that xensnd-policy talks with (default: control in the agent's runtime "
+        f"directory, such as {DEFAULT_SOCKET})",
+    )
+    parser.add_argument(
+        "--control-group",
+        metavar="GROUP",
+        help="whose members may use it as well (default: root and the agent's own user alone)",
+    )
+    parser.add_argument(
+        "--ask-seconds",
+        type=float,
+        default=ANSWER_SECONDS,
+        metavar="S",
+        help="how long a person's answer is waited for when policy says ask (default %(default)g)",
+    )
     return parser
 
 
@@ -69,6 +100,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if not 1 <= options.latency <= 2000:
         parser.error(f"--latency {options.latency:g}: give 1 to 2000 milliseconds")
+    if not 1 <= options.ask_seconds <= 3600:
+        parser.error(f"--ask-seconds {options.ask_seconds:g}: give 1 to 3600")
     logging.basicConfig(level=logging.INFO, format="xensnd-dom0: %(message)s", stream=sys.stderr)
     return supervise(lambda: _work(options))
 
@@ -87,14 +120,25 @@ async def _run(options: argparse.Namespace) -> None:
     try:
         settings = Settings(
             transport=transport,
-            policy_directories=options.policy or [DEFAULT_POLICY],
-            server=options.server,
+            policy=Sources(options.policy or [DEFAULT_POLICY], _runtime(options)),
+            about=About(VERSION, options.transport, options.server),
             audit=open_audit(options.audit),
             limits=Limits(latency_usec=int(options.latency * 1000)),
+            control=options.control or transport.runtime_directory / "control",
+            control_group=options.control_group,
+            ask_seconds=options.ask_seconds,
         )
         await Agent(settings).run(ready=lambda: print("xensnd-dom0: ready", flush=True))
     finally:
         transport.close()
+
+
+def _runtime(options: argparse.Namespace) -> Path | None:
+    """The machine's grants go with the machine's policy alone."""
+    if options.runtime is not None:
+        return Path(options.runtime)
+    is_the_machines = not options.policy and not options.transport.startswith("local:")
+    return DEFAULT_RUNTIME if is_the_machines else None
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ log = logging.getLogger("xensnd-dom0")
 
 REQUEST_OCTETS_MAX = 16 * 1024
 CLIENTS_MAX = 32
+STRANGER_SECONDS = 1.0
 UNREAD_OCTETS_MAX = 1 << 20
 
 _UCRED = struct.Struct("3i")
@@ -48,7 +49,6 @@ class Operation:
     """`run(peer, arguments)` gives what the answer holds, or raises XensndError."""
 
     run: Callable[[Peer, Mapping[str, Any]], Mapping[str, Any]]
-    changes: bool = False
 
 
 class ControlServer:
@@ -64,6 +64,15 @@ class ControlServer:
 
     async def start(self) -> None:
         """The agent holds its lock, so a socket that is there is nobody's."""
+        try:
+            await self._listen()
+        except OSError as error:
+            raise UsageError(
+                f"--control {self._path}: {error.strerror or error}; give a path where a socket "
+                "can be made"
+            ) from None
+
+    async def _listen(self) -> None:
         self._path.unlink(missing_ok=True)
         mask = os.umask(0o177)
         try:
@@ -93,17 +102,28 @@ class ControlServer:
             return
         peer = self._writers[writer] = self._peer(writer)
         try:
+            if not peer.may_change:
+                # Asked first: a client that is still sending would not see the answer.
+                async with asyncio.timeout(STRANGER_SECONDS):
+                    await reader.readline()
+                peer.tell(_refusal(self._who_may))
+                return
             while line := await reader.readline():
                 peer.tell(self._answer(peer, line))
-        except ValueError:
+        except ValueError:  # its line has no end
             peer.tell(_refusal(f"a request has at most {REQUEST_OCTETS_MAX} octets"))
-        except OSError:
+        except (OSError, TimeoutError):
             pass
         finally:
             del self._writers[writer]
             self.on_leave(peer)
             with contextlib.suppress(OSError):
                 writer.close()
+
+    @property
+    def _who_may(self) -> str:
+        group = f" and the group {self._group.gr_name}" if self._group else ""
+        return f"only root, the agent's own user{group} may talk with it"
 
     def _peer(self, writer: asyncio.StreamWriter) -> Peer:
         sock = writer.get_extra_info("socket")
@@ -142,9 +162,6 @@ class ControlServer:
         if operation is None:
             known = ", ".join(sorted(self._operations))
             return _refusal(f"unknown operation {str(request.get('do'))[:40]!r}; known are {known}")
-        if operation.changes and not peer.may_change:
-            group = f" or the group {self._group.gr_name}" if self._group else ""
-            return _refusal(f"only root{group} may do this")
         try:
             return {"ok": True, **operation.run(peer, request)}
         except XensndError as error:
@@ -176,5 +193,5 @@ def number_argument(
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise UsageError(f"{name}: wants a number from {minimum:g} to {maximum:g}")
     if not minimum <= value <= maximum:
-        raise UsageError(f"{name}: {value:g} is not within {minimum:g} to {maximum:g}")
+        raise UsageError(f"{name}: {value!s:.20} is not within {minimum:g} to {maximum:g}")
     return float(value)

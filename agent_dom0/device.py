@@ -11,7 +11,9 @@ import contextlib
 import logging
 import time
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from xensnd.errors import RemoteProtocolError, TransportLost
 from xensnd.sndif.states import (
@@ -31,9 +33,11 @@ from xensnd.sndif.store_fields import (
 from xensnd.transport.interface import Store
 
 from .events import EventKind, Priority, guest_event
-from .mixer import Guest, GuestMixer
+from .guests import Guest
+from .mixer import GuestMixer
 from .record import StreamRecord
-from .stream import Services, Stream
+from .services import Services
+from .stream import Stream
 
 log = logging.getLogger("xensnd-dom0")
 
@@ -90,6 +94,17 @@ class Device:
     @property
     def is_in_use(self) -> bool:
         return bool(self._streams)
+
+    @property
+    def streams(self) -> Sequence[Stream]:
+        return self._streams
+
+    def status(self) -> dict[str, Any]:
+        return {
+            "devid": self.path.devid,
+            "state": self._phase.name.lower() if self._phase else "",
+            "streams": [asdict(stream.status()) for stream in self._streams if stream.is_open],
+        }
 
     def use_store(self, store: Store) -> None:
         """A new connection to XenStore: watch again, and look what has happened meanwhile."""
@@ -243,6 +258,7 @@ class Device:
                         self._services,
                         self.guest,
                         self._mixer,
+                        self.path.devid,
                         name,
                         config,
                         parse_rings(_below(nodes, name)),

@@ -7,6 +7,7 @@ MESSAGE_ID=...`), whatever its text says by then.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import Enum, IntEnum
 
 from policy.model import Decision, Direction
@@ -34,8 +35,17 @@ class EventKind(Enum):
     DEVICE_DISCONNECTED = "52919e280c3f4f31baadbaa8c3f686f8"
     STREAM_OPENED = "b367ebcf49124b6e90ced332c10cef81"
     STREAM_TAKEN_OVER = "d3dd7087fd0a4f90a3ad0da5afdfd50b"
+    STREAM_STARTED = "8bf82d9c972146798094a9292a30772f"
+    STREAM_STOPPED = "9e144d8b5e7541f28fb7f51630723337"
     STREAM_CLOSED = "ea66e4fb46184dae9977fecb94a7e502"
     DECISION = "69e775577ac44bb18fe65e1a7d85d90b"
+    GRANT_MADE = "7080cecd3f724c33ad2ef37cbbd62435"
+    GRANT_EXPIRED = "8ac651e34b124cd1bd694ae1e2a8228b"
+    GRANT_REVOKED = "a578e527b5b742d888d4f1b157e4798a"
+    PROMPT_SHOWN = "7a39ac603d3947dca6e214c27ab31ad9"
+    PROMPT_ANSWERED = "d94948a93b87462c8483cbb0f50124db"
+    LIMIT_HIT = "002dfbc871da443a8f29627da1a24787"
+    VOLUME_SET = "de9d86bd033e4663941d0c0d5b7eb7ed"
     PROTOCOL_VIOLATION = "cb64b845958d49e3a720dd07b34b7770"
     SERVER_LOST = "dc787d3392074abaa355789bbdc9818c"
     SERVER_FOUND = "a8cf6322e6124fdfbf8de395b5355dbb"
@@ -52,6 +62,7 @@ class Event:
     text: str
     priority: Priority = Priority.INFO
     fields: dict[str, str | int] = field(default_factory=dict)
+    time: datetime = field(default_factory=lambda: datetime.now(UTC))
 
 
 def decision_event(guest: str, domid: int, direction: Direction, decision: Decision) -> Event:

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 from xensnd.transport.interface import Store
 
-from .mixer import Guest
-
 _LABEL = re.compile(r"[a-z][a-z0-9-]{0,31}")
+
+
+@dataclass(frozen=True, slots=True)
+class Guest:
+    domid: int
+    name: str
+    uuid: str = ""
+    label: str = ""  # a colour, where the platform gives its guests labels
 
 
 def children(store: Store, path: str) -> set[int]:

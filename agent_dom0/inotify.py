@@ -16,6 +16,7 @@ _IN_CREATE = 0x100
 _IN_DELETE = 0x200
 _IN_DELETE_SELF = 0x400
 _IN_MOVE_SELF = 0x800
+_IN_MASK_ADD = 0x20000000
 _INTERESTING = (
     _IN_ATTRIB
     | _IN_CLOSE_WRITE
@@ -27,17 +28,22 @@ _INTERESTING = (
     | _IN_MOVE_SELF
 )
 
+# What makes a file of a directory another one. Nobody's appending to a file beside it is seen.
+_REPLACED = _IN_MOVED_FROM | _IN_MOVED_TO | _IN_CREATE | _IN_DELETE
+
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class DirectoryWatch:
     """Readable when something in one of the directories changed.
 
-    A directory that is not there is watched for in its nearest parent that is.
+    A directory that is not there is watched for in its nearest parent that is. `file` is one more
+    file, elsewhere, which need not be there.
     """
 
-    def __init__(self, directories: Iterable[Path]) -> None:
+    def __init__(self, directories: Iterable[Path], file: Path) -> None:
         self._directories = tuple(directories)
+        self._file = file
         self._fd = int(_libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC))
         if self._fd < 0:
             raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
@@ -57,11 +63,13 @@ class DirectoryWatch:
         """Adds what has appeared. A watch that is there already stays as it is."""
         for directory in self._directories:
             for path in (directory, *directory.absolute().parents):
-                if self._add(path):
+                if self._add(path, _INTERESTING):
                     break
+        self._add(self._file, _INTERESTING)
+        self._add(self._file.parent, _REPLACED | _IN_MASK_ADD)
 
-    def _add(self, path: Path) -> bool:
-        if _libc.inotify_add_watch(self._fd, os.fsencode(path), _INTERESTING) >= 0:
+    def _add(self, path: Path, mask: int) -> bool:
+        if _libc.inotify_add_watch(self._fd, os.fsencode(path), mask) >= 0:
             return True
         code = ctypes.get_errno()
         if code in (errno.ENOENT, errno.ENOTDIR, errno.EACCES):

@@ -20,15 +20,19 @@ from xensnd.sndif.packets import (
     encode_volumes,
 )
 
+from .knobs import Knobs
+
 
 class Loudness:
     """Of one open PCM."""
 
-    def __init__(self, core: BackendStream, channels: int) -> None:
+    def __init__(self, core: BackendStream, channels: int, knobs: Knobs) -> None:
         self._core = core
+        self._knobs = knobs
+        self._cap: int | None = None
         self._milli_db = (0,) * channels
         self._muted = (False,) * channels
-        self._is_guests = False  # the guest has said something; before, the mixer's memory holds
+        self._is_set = False  # by somebody; before, the mixer's memory holds
 
     def serve(self, request: Span) -> None:
         """RemoteProtocolError if the request's values are not in the buffer."""
@@ -49,8 +53,24 @@ class Loudness:
 
     def apply_again(self) -> None:
         """The stream is a new one at the audio server."""
-        if self._is_guests:
-            self._core.set_volume(self._milli_db, self._muted)
+        self._core.set_volume_cap(self._cap)
+        if self._is_set or self._knobs.milli_db is not None:
+            self._apply()
+        elif self._knobs.is_muted:
+            self._core.set_mute(True)
+
+    def set_cap(self, percent: int | None) -> None:
+        """Policy's: nobody turns it up any further."""
+        self._cap = percent
+        self._core.set_volume_cap(percent)
+
+    def turned(self) -> None:
+        """A person has turned the knobs: the volume is theirs until the guest wants less."""
+        if self._knobs.milli_db is not None:
+            self._milli_db = (self._knobs.milli_db,) * len(self._muted)
+            self._is_set = True
+            self._apply()
+        self._core.set_mute(self._knobs.is_muted or all(self._muted))
 
     def _values(self, offset: int, octets: int, octets_each: int) -> bytes:
         """What the request speaks of, and no more than its channels need."""
@@ -66,5 +86,11 @@ class Loudness:
     def _set(self, milli_db: Sequence[int], muted: Sequence[bool]) -> None:
         self._milli_db = tuple(min(value, 0) for value in milli_db)
         self._muted = tuple(muted)
-        self._is_guests = True
-        self._core.set_volume(self._milli_db, self._muted)
+        self._is_set = True
+        self._apply()
+
+    def _apply(self) -> None:
+        """A guest is never louder than a person has set it, nor heard while they mute it."""
+        most = self._knobs.milli_db
+        volumes = [value if most is None else min(value, most) for value in self._milli_db]
+        self._core.set_volume(volumes, [self._knobs.is_muted or muted for muted in self._muted])

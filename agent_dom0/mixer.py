@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
 
 from xensnd.core import AudioClient, AudioStreamConfig, ClientState, Engine
 from xensnd.errors import AudioUnavailable
 
 from .events import Event, EventKind, Priority, guest_event
+from .guests import Guest
+from .knobs import Shared
 
 log = logging.getLogger("xensnd-dom0")
 
@@ -26,14 +27,6 @@ RETRY_LAST_SECONDS = 5.0
 # After its last stream a guest stays known to the server so long: the server still plays the end
 # of that stream, and the next sound often follows at once.
 LINGER_SECONDS = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class Guest:
-    domid: int
-    name: str
-    uuid: str = ""
-    label: str = ""  # a colour, where the platform gives its guests labels
 
 
 class Voice(Protocol):
@@ -59,6 +52,7 @@ class GuestMixer:
         self._server = server
         self._guest = guest
         self._record = record
+        self.shared = Shared()
         self._voices: list[Voice] = []
         self._failed: list[Voice] = []  # of these, though the client is well: tried again
         self._client: AudioClient | None = None
@@ -216,8 +210,11 @@ def stream_config(
     rate_hz: int,
     channels: int,
     latency_usec: int,
+    device: str | None,
 ) -> AudioStreamConfig:
-    """How a guest's stream appears: named after it, and remembered by the mixer under its name."""
+    """How a guest's stream appears: named after it, and remembered by the mixer under its name.
+
+    `device`: the only sink or source that it may use; None: as the mixer sees fit."""
     what = "playback" if playback else "capture"
     return AudioStreamConfig(
         playback=playback,
@@ -226,6 +223,8 @@ def stream_config(
         rate_hz=rate_hz,
         channels=channels,
         latency_usec=latency_usec,
+        device=device,
+        is_pinned=device is not None,
         properties={
             "module-stream-restore.id": f"xensnd-{what}:{guest.name}",
             "media.icon_name": "audio-card" if playback else "audio-input-microphone",

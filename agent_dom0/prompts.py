@@ -2,12 +2,13 @@
 
 A stream that must be asked for runs on its clock meanwhile, so nothing waits for the answer. No
 answer within the time means no. A guest that is refused is not asked for again for a while, longer
-each time, so that it cannot wear the person down.
+each time, and for none more often than a few times a minute: it cannot wear the person down.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -18,6 +19,8 @@ from xensnd.errors import UsageError
 
 ANSWER_SECONDS = 30.0
 OPEN_MAX = 8
+ASKED_MAX = 6  # within this time, of one guest and direction
+ASKED_SECONDS = 60.0
 QUIET_FIRST_SECONDS = 10.0
 QUIET_LAST_SECONDS = 600.0
 
@@ -28,6 +31,9 @@ class Answer(StrEnum):
     ALWAYS = "always"  # writes a rule
     NO = "no"  # not this stream
     NEVER = "never"  # writes a rule
+
+
+LASTING = (Answer.FOR, Answer.ALWAYS, Answer.NEVER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,21 +69,44 @@ class _Quiet:
     seconds: float
 
 
+_Key = tuple[str, Direction]
+
+
 class Prompts:
-    """`shown` and `gone` tell whoever shows questions to people."""
+    """`shown` and `gone` tell whoever shows questions to people; `gone` with why, and by whom."""
 
     def __init__(
-        self, shown: Callable[[Prompt], None], gone: Callable[[Prompt, str], None]
+        self,
+        shown: Callable[[Prompt], None],
+        gone: Callable[[Prompt, str, str], None],
+        seconds: float = ANSWER_SECONDS,
     ) -> None:
         self._shown = shown
         self._gone = gone
+        self._seconds = seconds
         self._numbers = count(1)
         self._open: dict[int, _Open] = {}
-        self._quiet: dict[tuple[str, Direction], _Quiet] = {}
+        self._quiet: dict[_Key, _Quiet] = {}
+        self._times: dict[_Key, deque[float]] = {}  # of the last questions
 
     @property
     def open(self) -> list[Prompt]:
         return [each.prompt for each in self._open.values()]
+
+    def why_not(self, guest: str, direction: Direction) -> str | None:
+        """Why this cannot be asked now; None: it can."""
+        now = asyncio.get_running_loop().time()
+        quiet = self._quiet.get((guest, direction))
+        if quiet is not None and now < quiet.until:
+            return f"the person said no less than {quiet.seconds:g} s ago"
+        if any((p.guest, p.direction) == (guest, direction) for p in self.open):
+            return "it is being asked already"
+        if len(self._open) >= OPEN_MAX:
+            return f"{OPEN_MAX} questions are open already"
+        times = self._times.get((guest, direction))
+        if times is not None and len(times) == ASKED_MAX and now < times[0] + ASKED_SECONDS:
+            return f"it was asked {ASKED_MAX} times within {ASKED_SECONDS:g} s"
+        return None
 
     def ask(
         self,
@@ -86,27 +115,27 @@ class Prompts:
         direction: Direction,
         decided: Callable[[Answer, float], None],
     ) -> str | None:
-        """Asks, or says why not. `decided` is called once, with the seconds of Answer.FOR."""
+        """Asks, or says why not. `decided` is called once, with the seconds of Answer.FOR, unless
+        the question is withdrawn."""
+        why_not = self.why_not(guest, direction)
+        if why_not is not None:
+            return why_not
         loop = asyncio.get_running_loop()
-        quiet = self._quiet.get((guest, direction))
-        if quiet is not None and loop.time() < quiet.until:
-            return f"refused {quiet.seconds:g} s ago or less"
-        if any((p.guest, p.direction) == (guest, direction) for p in self.open):
-            return "it is being asked already"
-        if len(self._open) >= OPEN_MAX:
-            return f"{OPEN_MAX} questions are open already"
-        prompt = Prompt(next(self._numbers), guest, domid, direction, ANSWER_SECONDS)
-        timer = loop.call_later(ANSWER_SECONDS, self._end, prompt.number, Answer.NO, 0, "no answer")
+        self._times.setdefault((guest, direction), deque(maxlen=ASKED_MAX)).append(loop.time())
+        prompt = Prompt(next(self._numbers), guest, domid, direction, self._seconds)
+        timer = loop.call_later(
+            self._seconds, self._end, prompt.number, Answer.NO, 0, "no answer", ""
+        )
         self._open[prompt.number] = _Open(prompt, decided, timer)
         self._shown(prompt)
         return None
 
-    def answer(self, number: int, answer: Answer, seconds: float = 0) -> Prompt:
+    def answer(self, number: int, answer: Answer, seconds: float = 0, by: str = "") -> Prompt:
         """What the person said. UsageError: there is no such question, or not any more."""
         if number not in self._open:
             raise UsageError(f"question {number} is not open: answered already, or too late")
         prompt = self._open[number].prompt
-        self._end(number, answer, seconds, answer.value)
+        self._end(number, answer, seconds, answer.value, by)
         return prompt
 
     def withdraw(self, guest: str, direction: Direction) -> None:
@@ -115,13 +144,19 @@ class Prompts:
             if (each.prompt.guest, each.prompt.direction) == (guest, direction):
                 each.timer.cancel()
                 del self._open[number]
-                self._gone(each.prompt, "withdrawn")
+                self._gone(each.prompt, "withdrawn", "")
 
-    def _end(self, number: int, answer: Answer, seconds: float, why: str) -> None:
+    def close(self) -> None:
+        """The agent ends: nobody waits for answers any more."""
+        for each in self._open.values():
+            each.timer.cancel()
+        self._open.clear()
+
+    def _end(self, number: int, answer: Answer, seconds: float, why: str, by: str) -> None:
         ended = self._open.pop(number)
         ended.timer.cancel()
         self._remember(ended.prompt, answer)
-        self._gone(ended.prompt, why)
+        self._gone(ended.prompt, why, by)
         ended.decided(answer, seconds)
 
     def _remember(self, prompt: Prompt, answer: Answer) -> None:

@@ -7,19 +7,22 @@ the guests whose cards the toolstack put into its own backend directory, and giv
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from xensnd.errors import TransportLost
+from xensnd.errors import TransportLost, UsageError
+from xensnd.sndif.store_fields import Direction
 from xensnd.transport.interface import Store
 
 from .device import Device, DevicePath
 from .events import Event, EventKind, guest_event
-from .guests import children, read_guest, read_guest_of_backend
-from .mixer import Guest, GuestMixer
+from .guests import Guest, children, read_guest, read_guest_of_backend
+from .knobs import Knobs
+from .mixer import GuestMixer
 from .provision import DEVID, is_ours, make_device, remove_device
-from .stream import Services
+from .services import Services
+from .stream import Stream
 
 log = logging.getLogger("xensnd-dom0")
 
@@ -37,8 +40,8 @@ class Roster:
         self._services = services
         self._server = server
         self._record = record
-        self._domid = services.transport.domid
-        self._root = f"/local/domain/{self._domid}/backend/vsnd"
+        self.domid = services.transport.domid
+        self._root = f"/local/domain/{self.domid}/backend/vsnd"
         self._sees_all = True  # until XenStore says that it is not for us
         self._guests: dict[int, Guest] = {}
         self._mixers: dict[int, GuestMixer] = {}
@@ -82,7 +85,7 @@ class Roster:
 
     def follow_policy(self) -> None:
         """Policy, or the audit trail, has changed: every open stream is decided anew."""
-        for device in self._devices.values():
+        for device in list(self._devices.values()):
             device.follow_policy()
 
     def provision(self, store: Store) -> None:
@@ -90,10 +93,10 @@ class Roster:
         if not self._sees_all:
             return
         for domid, guest in self._guests.items():
-            path = DevicePath(self._domid, domid, DEVID)
+            path = DevicePath(self.domid, domid, DEVID)
             device = self._devices.get(path)
             is_there = DEVID in children(store, f"{self._root}/{domid}")
-            gives = self._services.permission.gives_device(guest.name)
+            gives = self._services.permission.gives_device(guest)
             if gives and not is_there:
                 # xl may be at the same directory, and takes nodes away within our transaction:
                 # what it does next brings us here again.
@@ -104,6 +107,66 @@ class Roster:
                 self._forget_device(path)
                 remove_device(store, path)
                 self._say(EventKind.DEVICE_REMOVED, guest, f"device {DEVID} removed")
+
+    # What people see of it, and do with it
+
+    def status(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "name": guest.name,
+                "domid": domid,
+                "uuid": guest.uuid,
+                "label": guest.label,
+                "records": self._is_heard(domid, Direction.CAPTURE),
+                "plays": self._is_heard(domid, Direction.PLAYBACK),
+                "devices": [self._devices[path].status() for path in self._paths_of(domid)],
+            }
+            for domid, guest in sorted(self._guests.items())
+        ]
+
+    def recording(self) -> list[str]:
+        """The names of the guests that record now."""
+        return sorted(
+            guest.name
+            for domid, guest in self._guests.items()
+            if self._is_heard(domid, Direction.CAPTURE)
+        )
+
+    def knobs(self, name: str, direction: Direction) -> Knobs:
+        """UsageError: no such guest runs."""
+        return self._mixer(self._named(name)).shared.knobs[direction]
+
+    def turn(self, name: str, direction: Direction) -> tuple[int, int]:
+        """The knobs were turned: the guest's domid, and how many streams that changed."""
+        domid = self._named(name).domid
+        return domid, sum(
+            stream.turn() for stream in self._streams_of(domid) if stream.direction is direction
+        )
+
+    def open_streams(self) -> list[str]:
+        """What grants for one stream call them."""
+        return [
+            stream.id
+            for domid in self._guests
+            for stream in self._streams_of(domid)
+            if stream.is_open
+        ]
+
+    def _streams_of(self, domid: int) -> Iterator[Stream]:
+        for path in self._paths_of(domid):
+            yield from self._devices[path].streams
+
+    def _is_heard(self, domid: int, direction: Direction) -> bool:
+        return any(
+            stream.is_heard for stream in self._streams_of(domid) if stream.direction is direction
+        )
+
+    def _named(self, name: str) -> Guest:
+        for guest in self._guests.values():
+            if guest.name == name:
+                return guest
+        running = ", ".join(sorted(guest.name for guest in self._guests.values())) or "none"
+        raise UsageError(f"no guest named {name!r} runs; running are {running}")
 
     def close(self) -> None:
         """States stay as they are: an agent that starts again takes the devices over."""
@@ -120,7 +183,7 @@ class Roster:
         self._see_devices(store)
 
     def _see_guests(self, store: Store) -> None:
-        running = self._running(store) - {0, self._domid}
+        running = self._running(store) - {0, self.domid}
         for domid in self._guests.keys() - running:
             self._forget_guest(store, domid)
         for domid in running:
@@ -169,7 +232,7 @@ class Roster:
     def _see_devices(self, store: Store) -> None:
         """Follows every device below our backend's directory, whoever made it."""
         there = {
-            DevicePath(self._domid, domid, devid)
+            DevicePath(self.domid, domid, devid)
             for domid in self._guests
             for devid in children(store, f"{self._root}/{domid}")
         }
@@ -199,7 +262,7 @@ class Roster:
             return work()
         except PermissionError:
             self._sees_all = False
-            log.info("domain %d serves the guests whose cards the toolstack gives it", self._domid)
+            log.info("domain %d serves the guests whose cards the toolstack gives it", self.domid)
             return None
 
     def _say(self, kind: EventKind, guest: Guest, text: str) -> None:

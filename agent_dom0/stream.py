@@ -8,22 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 
-from policy.model import Decision, Verb
-from xensnd.core import (
-    AudioClient,
-    BackendStats,
-    BackendStream,
-    Engine,
-    PcmConfig,
-    Violation,
-    walk_directory,
-)
+from policy.model import NO_OPTIONS, Decision, Verb
+from xensnd.core import AudioClient, BackendStream, PcmConfig, Violation
 from xensnd.errors import AccessDenied, RemoteProtocolError, TransportLost
-from xensnd.sndif.layout import buffer_pages
 from xensnd.sndif.packets import (
     Close,
     HwParamQuery,
@@ -44,15 +32,19 @@ from xensnd.sndif.packets import (
 from xensnd.sndif.params import HwParams
 from xensnd.sndif.states import StreamEvent, StreamState, next_stream_state
 from xensnd.sndif.store_fields import Direction, StreamConfig, StreamRings
-from xensnd.transport.interface import EventChannel, Pages, Transport
+from xensnd.transport.interface import Pages
 
-from .events import Event, EventKind, Priority, decision_event, guest_event
-from .level import peak
-from .limits import Limits, answer_query, check_open
+from .bounds import answer_within, limits_within
+from .connection import connect, map_buffer
+from .events import EventKind, Priority, guest_event
+from .guests import Guest
+from .limits import Limits, check_open
 from .loudness import Loudness
-from .mixer import Guest, GuestMixer, stream_config
-from .permission import Permission
+from .mixer import GuestMixer, stream_config
+from .permit import Permit
 from .record import StreamRecord
+from .services import Services
+from .status import StreamStatus, described, is_heard, stream_status
 
 # A guest may get this many requests wrong while its device is connected; then it is closed.
 FAULTS_MAX = 64
@@ -60,9 +52,6 @@ FAULTS_MAX = 64
 # ALSA asks some hundred times what a stream can be when one is opened.
 REQUESTS_A_SECOND = 500
 THROTTLE_SECONDS = 0.1
-
-# How much of a stream its level is read from.
-LEVEL_MS = 20
 
 _VIOLATIONS = {
     Violation.RING_INDEX: "the request ring's index is beyond the ring",
@@ -76,52 +65,6 @@ _TRIGGERS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Services:
-    """What every device and stream of the agent shares."""
-
-    transport: Transport
-    engine: Engine
-    permission: Permission
-    record: Callable[[Event], bool]
-    limits: Limits
-    look_again: Callable[[], None]  # as if something had happened in the engine
-
-
-@dataclass(frozen=True, slots=True)
-class Connection:
-    """A stream's two pages and two event channels, mapped and bound."""
-
-    ring: Pages
-    event_page: Pages
-    requests: EventChannel
-    events: EventChannel
-
-    def close(self) -> None:
-        self.requests.close()
-        self.events.close()
-        self.ring.close()
-        self.event_page.close()
-
-
-def connect(transport: Transport, domid: int, rings: StreamRings) -> Connection:
-    """All four, or RemoteProtocolError and none."""
-    opened: list[Pages | EventChannel] = []
-    try:
-        ring = transport.map_pages(domid, [rings.ring_ref], writable=True)
-        opened.append(ring)
-        event_page = transport.map_pages(domid, [rings.evt_ring_ref], writable=True)
-        opened.append(event_page)
-        requests = transport.bind_channel(domid, rings.event_channel)
-        opened.append(requests)
-        events = transport.bind_channel(domid, rings.evt_event_channel)
-    except BaseException:
-        for each in opened:
-            each.close()
-        raise
-    return Connection(ring, event_page, requests, events)
-
-
 def _pcm_config(request: Open, frame_octets: int) -> PcmConfig:
     return PcmConfig(
         rate_hz=request.rate_hz,
@@ -132,39 +75,6 @@ def _pcm_config(request: Open, frame_octets: int) -> PcmConfig:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class StreamStatus:
-    """What people are shown of a stream: see docs/control.md."""
-
-    name: str
-    direction: str
-    state: str
-    sound: str
-    decision: str
-    source: str
-    reason: str
-    is_heard: bool  # connected with the audio server, not on its clock alone
-    latency_ms: float | None
-    level: float
-    gaps: int
-
-
-def _described(request: Open) -> str:
-    return (
-        f"{request.sample_format.wire_name} {request.rate_hz} Hz, {request.channels} channels, "
-        f"buffer {request.buffer_octets} octets"
-    )
-
-
-def _queued_ms(request: Open, stats: BackendStats) -> float | None:
-    """From the guest's last write to the ear; None while the audio server does not say."""
-    if stats.server_latency_usec < 0:
-        return None
-    frame_octets = request.channels * (request.sample_format.sample_octets or 1)
-    buffered_ms = stats.buffered_octets / frame_octets / request.rate_hz * 1000
-    return round(buffered_ms + stats.server_latency_usec / 1000, 1)
-
-
 class Stream:
     """`name` is where it stands in the card, such as "0/1"."""
 
@@ -173,6 +83,7 @@ class Stream:
         services: Services,
         guest: Guest,
         mixer: GuestMixer,
+        devid: int,
         name: str,
         config: StreamConfig,
         rings: StreamRings,
@@ -186,12 +97,20 @@ class Stream:
         self._config = config
         self._state = StreamState.CLOSED
         self._open: Open | None = None
-        self._decision: Decision | None = None
+        self._options = NO_OPTIONS  # of the decision that holds
         self._buffer: Pages | None = None
         self._loudness: Loudness | None = None
         self._faults = 0
         self._second = 0.0  # when the present one began, for _asks_too_often()
         self._asked = 0
+        self._permit = Permit(
+            services,
+            guest,
+            mixer.shared,
+            self.direction,
+            f"{guest.domid}/{devid}/{name}",
+            self._apply,
+        )
         self._connection = connect(services.transport, guest.domid, rings)
         self._record = record
         self._core = BackendStream(
@@ -215,6 +134,7 @@ class Stream:
         if packet is None:
             return
         if self._asks_too_often():
+            self._permit.say_limit(f"{self.name}: {REQUESTS_A_SECOND} requests within a second")
             asyncio.get_running_loop().call_later(THROTTLE_SECONDS, self._services.look_again)
             return
         self._core.answer(self._serve(packet))
@@ -229,40 +149,31 @@ class Stream:
 
     def follow_policy(self) -> None:
         """Policy, or the audit trail, changed: an open stream is decided anew."""
-        if self._open is None:
-            return
-        before = self._decision
-        decision = self._decide()
-        if before is None or before.verb is not decision.verb:
-            self._apply(decision)
+        self._permit.follow()
 
     def status(self) -> StreamStatus:
-        stats = self._core.stats()
-        opened, decision = self._open, self._decision
-        return StreamStatus(
-            name=self.name,
-            direction=self.direction.value,
-            state=self._state.name.lower(),
-            sound=_described(opened) if opened else "",
-            decision=decision.verb.value if decision else "",
-            source=decision.source if decision else "",
-            reason=decision.reason if decision else "",
-            is_heard=self._state is StreamState.RUNNING and self._core.audio_index is not None,
-            latency_ms=_queued_ms(opened, stats) if opened else None,
-            level=self._level(opened, stats) if opened else 0.0,
-            gaps=stats.gaps,
+        return stream_status(
+            self.name, self.direction, self._state, self._open, self._permit.decision, self._core
         )
 
-    def _level(self, opened: Open, stats: BackendStats) -> float:
-        """The peak of what has just been heard or captured, from 0 to 1. Looked at on request
-        only, in a copy of a few ms."""
-        frame_octets = opened.channels * (opened.sample_format.sample_octets or 1)
-        wanted = LEVEL_MS * opened.rate_hz // 1000 * frame_octets
-        end = stats.position_octets % opened.buffer_octets
-        start = max(end - wanted, 0)
-        if self._state is not StreamState.RUNNING:
-            return 0.0
-        return peak(opened.sample_format, self._core.peek(start, end - start))
+    @property
+    def is_heard(self) -> bool:
+        """It records, or plays: for the guest, and not on its clock alone."""
+        return is_heard(self._state, self._permit.decision, self._core)
+
+    @property
+    def id(self) -> str:
+        return self._permit.stream
+
+    @property
+    def is_open(self) -> bool:
+        return self._open is not None
+
+    def turn(self) -> bool:
+        """A person has turned the guest's knobs. Whether there is a stream to hear it of."""
+        if self._loudness is not None:
+            self._loudness.turned()
+        return self._loudness is not None
 
     def close(self) -> None:
         self._close_pcm()
@@ -272,6 +183,7 @@ class Stream:
 
     def leave(self) -> None:
         """Ends here, not for the guest: the next agent takes the stream over where it stands."""
+        self._permit.leave()
         self._mixer.leave(self)
         self._core.close()
         self._record.close(keep=True)
@@ -293,7 +205,7 @@ class Stream:
         request, running = recorded
         try:
             frame_octets = check_open(request, self._config, self._services.limits)
-            self._buffer = self._map_buffer(request)
+            self._buffer = map_buffer(self._services.transport, self._guest.domid, request)
         except (RemoteProtocolError, TransportLost):
             # The guest gave up meanwhile, and its pages are its own again.
             self._record.clear()
@@ -304,10 +216,10 @@ class Stream:
             self._record.clear()
             return
         self._open = request
-        self._loudness = Loudness(self._core, request.channels)
+        self._loudness = self._new_loudness(request)
         self._state = StreamState.RUNNING if running else StreamState.PREPARED
         self._say(EventKind.STREAM_TAKEN_OVER, f"{self.direction} {self.name} taken over")
-        self._apply(self._decide())
+        self._permit.open(request)
         if running:
             self._core.start()
 
@@ -334,7 +246,7 @@ class Stream:
     def _handle(self, request: Request) -> HwParams | None:
         match request:
             case HwParamQuery(params):
-                return answer_query(params, self._config, self._services.limits)
+                return self._answer_query(params)
             case Open():
                 self._open_pcm(request)
             case Close():
@@ -351,6 +263,7 @@ class Stream:
         return None
 
     def _trigger(self, event: StreamEvent) -> None:
+        was_running = self._state is StreamState.RUNNING
         self._state = next_stream_state(self._state, event)
         running = self._state is StreamState.RUNNING
         if self._open is not None:
@@ -359,12 +272,24 @@ class Stream:
             self._core.start()
         else:
             self._core.stop()
+        if running is not was_running:
+            kind = EventKind.STREAM_STARTED if running else EventKind.STREAM_STOPPED
+            self._say(kind, f"{self.direction} {self.name} {'started' if running else 'stopped'}")
+
+    def _answer_query(self, asked: HwParams) -> HwParams:
+        limits = self._services.limits
+        try:
+            return answer_within(asked, self._config, limits, self._permit.options)
+        except AccessDenied as error:
+            self._permit.say_limit(f"refused: {error}")
+            raise
 
     def _open_pcm(self, request: Open) -> None:
         frame_octets = check_open(request, self._config, self._services.limits)
         state = next_stream_state(self._state, StreamEvent.OPEN)
         self._close_pcm()
-        self._buffer = self._map_buffer(request)
+        self._permit.admit(request)
+        self._buffer = map_buffer(self._services.transport, self._guest.domid, request)
         self._core.open_pcm(
             _pcm_config(request, frame_octets),
             self._buffer.address,
@@ -372,28 +297,16 @@ class Stream:
         self._record.save(request, running=False)
         self._state = state
         self._open = request
-        self._loudness = Loudness(self._core, request.channels)
+        self._loudness = self._new_loudness(request)
         self._say(
             EventKind.STREAM_OPENED,
-            f"{self.direction} {self.name} opened: {_described(request)}",
+            f"{self.direction} {self.name} opened: {described(request)}",
         )
-        self._apply(self._decide())
+        self._permit.open(request)
 
-    def _map_buffer(self, request: Open) -> Pages:
-        transport, domid = self._services.transport, self._guest.domid
-
-        @contextmanager
-        def map_page(ref: int) -> Iterator[int]:
-            page = transport.map_pages(domid, [ref], writable=False)
-            try:
-                yield page.address
-            finally:
-                page.close()
-
-        count = buffer_pages(request.buffer_octets)
-        refs = walk_directory(map_page, request.directory_ref, count)
-        # Written by us: what is recorded, and the answer to GET_VOLUME.
-        return transport.map_pages(domid, refs, writable=True)
+    def _new_loudness(self, request: Open) -> Loudness:
+        knobs = self._mixer.shared.knobs[self.direction]
+        return Loudness(self._core, request.channels, knobs)
 
     def _close_pcm(self) -> None:
         """Ends the open PCM, if there is one. When it returns, the guest may free its pages."""
@@ -405,8 +318,10 @@ class Stream:
         self._core.close_pcm()
         if self._buffer is not None:
             self._buffer.close()
-        self._buffer = self._open = self._decision = self._loudness = None
+        self._buffer = self._open = self._loudness = None
+        self._options = NO_OPTIONS
         self._state = StreamState.CLOSED
+        self._permit.close()
         event = guest_event(
             EventKind.STREAM_CLOSED,
             self._guest.name,
@@ -425,22 +340,24 @@ class Stream:
 
     # Permission
 
-    def _decide(self) -> Decision:
-        return self._services.permission.decide(self._guest.name, self.direction)
-
     def _apply(self, decision: Decision) -> None:
-        """Lets the stream sound, or leaves it to its clock; and says so in the audit trail."""
-        kept = self._services.record(
-            decision_event(self._guest.name, self._guest.domid, self.direction, decision)
-        )
-        if not kept and self.direction is Direction.CAPTURE:
-            decision = Decision(Verb.DENY, None, "the audit trail cannot be written")
-        self._decision = decision
-        if decision.verb is Verb.ALLOW:
-            self._mixer.join(self)
-        else:
+        """Lets the stream sound within the limits, or leaves it to its clock."""
+        before, self._options = self._options, decision.options
+        if self._loudness is not None:
+            self._loudness.set_cap(decision.options.max_volume_percent)
+        if decision.verb is not Verb.ALLOW:
             self._mixer.leave(self)
             self._core.detach_audio()
+            return
+        wants = (self._options.device, self._options.latency_usec)
+        if (before.device, before.latency_usec) != wants:
+            self._mixer.leave(self)  # it must be another stream at the server
+            self._core.detach_audio()
+        self._mixer.join(self)
+
+    @property
+    def _limits(self) -> Limits:
+        return limits_within(self._services.limits, self._options)
 
     # What the mixer asks of it
 
@@ -455,7 +372,8 @@ class Stream:
                 pulse_format=self._open.sample_format.pulse_name or "",
                 rate_hz=self._open.rate_hz,
                 channels=self._open.channels,
-                latency_usec=self._services.limits.latency_usec,
+                latency_usec=self._limits.latency_usec,
+                device=self._options.device,
             ),
         )
         if self._loudness is not None:

@@ -11,17 +11,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
-from policy import commands
-from policy.commands import BAD_POLICY, GOOD, PROGRAM, REFUSED, fail
+from policy import commands, live_options
+from policy.commands import BAD_POLICY, GOOD, NO_AGENT, PROGRAM, REFUSED, fail
+from policy.control import DEFAULT_SOCKET, ENVIRONMENT, NoAgentError
 from policy.model import Direction, Verb
-from xensnd.errors import PolicyError, UsageError
+from xensnd.errors import PolicyError, XensndError
 
 DEFAULT_DIRECTORY = Path("/etc/xensnd/policy.d")
 DEFAULT_RUNTIME = Path("/run/xensnd/policy.d")
 
-_STATUS = (
-    "exit status: 0 done or good, 1 the policy is bad, 2 wrong usage or the change was refused"
-)
+_STATUS = """\
+exit status: 0 done or good, 1 the policy is bad, 2 wrong usage or refused, 3 no agent runs"""
 
 _EPILOG = f"""\
 GUEST is a name, a glob in quotes for many ('work-*'), uuid:UUID, tag:TAG or label:COLOUR. The
@@ -37,6 +37,9 @@ examples:
   {PROGRAM} explain work                   what holds for 'work', and which line says so
   {PROGRAM} check                          after an edit by hand: what to mend, and where
   {PROGRAM} diff ./policy.d                what would change with these files
+  {PROGRAM} status --watch                 who plays and who records, as it happens
+  {PROGRAM} log --follow --guest work      what 'work' was allowed and denied, and why
+  {PROGRAM} prompt                         answer here when a guest asks
 
 A rule in a file looks like this; the first rule that matches and speaks of the direction decides:
   - guest: work
@@ -69,10 +72,8 @@ _MAY = {Direction.CAPTURE: "record", Direction.PLAYBACK: "play sound"}
 def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _run(arguments)
-    except PolicyError as error:
-        return fail(BAD_POLICY, error)
-    except UsageError as error:
-        return fail(REFUSED, error)
+    except XensndError as error:
+        return fail(_status_of(error), error)
     except BrokenPipeError:  # as in: list | head
         _discard_stdout()
         return GOOD
@@ -83,12 +84,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return fail(REFUSED, "interrupted")
 
 
+def _status_of(error: XensndError) -> int:
+    if isinstance(error, PolicyError):
+        return BAD_POLICY
+    return NO_AGENT if isinstance(error, NoAgentError) else REFUSED
+
+
 def _run(arguments: Sequence[str] | None) -> int:
     stdout = sys.stdout if isinstance(sys.stdout, io.TextIOWrapper) else None  # None: was closed
     if stdout:
         stdout.reconfigure(errors="backslashreplace")
     try:
         options = parser().parse_args(arguments)
+        # Another policy than the machine's is not compared with the machine's agent.
+        named = options.control or os.environ.get(ENVIRONMENT)
+        options.has_agent = bool(named or not options.policy)
         if not options.policy:
             options.policy = [DEFAULT_DIRECTORY]
             options.runtime = options.runtime or DEFAULT_RUNTIME
@@ -147,6 +157,12 @@ def parser() -> argparse.ArgumentParser:
         type=Path,
         help="the tags and labels of guests (default: tags.yaml beside the policy directory)",
     )
+    whole.add_argument(
+        "--control",
+        metavar="PATH",
+        type=Path,
+        help=f"the running agent's socket (default: {ENVIRONMENT}, or {DEFAULT_SOCKET})",
+    )
     whole.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     adding = whole.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
@@ -186,8 +202,9 @@ def parser() -> argparse.ArgumentParser:
         "--guest",
         metavar="NAME",
         action="append",
-        help="a guest to try, may be given several times (default: all that rules name)",
+        help="a guest to try, may be given several times (default: all that run or have rules)",
     )
+    live_options.add_commands(add)
     add("schema", "show the JSON schema of policy files, for editors", commands.show_schema)
     return whole
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -11,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from policy import tags, values
+from policy import live, tags, values
 from policy.compare import changes, effect, names_in
 from policy.editor import Setting, grant, set_verb
 from policy.engine import Part, explain
@@ -19,17 +18,14 @@ from policy.guests import Guest, complaint, kind_of
 from policy.loader import load, problems
 from policy.model import Decision, Direction, Rule, Verb
 from policy.places import shown, shown_path
+from policy.terminal import GREEN, RED, YELLOW, has_colours, painted
 from xensnd.errors import PolicyError, UsageError
 
 PROGRAM = "xensnd-policy"
-GOOD, BAD_POLICY, REFUSED = 0, 1, 2
+GOOD, BAD_POLICY, REFUSED, NO_AGENT = 0, 1, 2, 3
 ONCE_WITHIN = timedelta(days=1)  # a grant that nobody uses does not wait for ever
 
-_COLOURS: Mapping[str, str] = {
-    Verb.ALLOW: "32",
-    Verb.DENY: "31",
-    Verb.ASK: "33",
-}  # green, red, yellow
+_COLOURS: Mapping[str, str] = {Verb.ALLOW: GREEN, Verb.DENY: RED, Verb.ASK: YELLOW}
 
 
 def edit(options: argparse.Namespace) -> int:
@@ -106,14 +102,17 @@ def show_diff(options: argparse.Namespace) -> int:
     setting = _setting(options)
     before = setting.load({})
     after = load([options.candidate], runtime=options.runtime)
-    names = options.guest or dict.fromkeys([*names_in(before), *names_in(after)])
-    guests = [setting.identities.guest(_checked_name(name)) for name in names]
+    if running := [] if options.guest else _running(options, setting):
+        guests, note = running, ", those that run; others with --guest"
+    else:
+        names = options.guest or dict.fromkeys([*names_in(before), *names_in(after)])
+        guests = [setting.identities.guest(_checked_name(name)) for name in names]
+        note = "" if options.guest else ", those that rules name; others with --guest"
     found = changes(before, after, guests, setting.now)
     for each in found:
         print(
             f"{each.guest.name}: {each.direction} {_effect(each.before)} -> {_effect(each.after)}"
         )
-    note = "" if options.guest else ", those that rules name; others with --guest"
     print(f"{_count(found, 'change')} for {_count(guests, 'guest')}{note}")
     return GOOD
 
@@ -150,6 +149,17 @@ def _guest(options: argparse.Namespace) -> Guest:
     if options.tag is not None:
         guest = replace(guest, tags=frozenset(options.tag) - {""})
     return guest
+
+
+def _running(options: argparse.Namespace, setting: Setting) -> list[Guest]:
+    """What the agent knows of its guests is what it decides by."""
+    if not options.has_agent:
+        return []
+    guests = []
+    for each in live.running_guests(options):
+        guest = setting.identities.guest(_checked_name(str(each.get("name"))), each.get("uuid"))
+        guests.append(replace(guest, label=each["label"]) if each.get("label") else guest)
+    return guests
 
 
 def _checked_name(name: str) -> str:
@@ -198,18 +208,10 @@ def _how_to_give(rule: Rule) -> str:
     return example if kind == "uuid" else f"{example}, or in {tags.TAGS_FILE}"
 
 
-def _has_colours() -> bool:
-    """A person sees them, on a terminal that can, and has not said NO_COLOR."""
-    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM", "dumb") == "dumb"
-    return not plain and sys.stdout.isatty()
-
-
 def _painted(verb: str, width: int = 0) -> str:
     """A verb, or a word in its place, in at least this many columns."""
-    colour = _COLOURS.get(verb)
-    if colour is None or not _has_colours():
-        return verb.ljust(width)
-    return f"\033[{colour}m{verb}\033[0m{' ' * (width - len(verb))}"
+    text = painted(verb, _COLOURS.get(verb, ""), has_colours())
+    return text + " " * (width - len(verb))
 
 
 def _count(things: Sequence[Any], name: str) -> str:

@@ -7,23 +7,40 @@ object a line, and gets one line for each: `{"ok": true, ...}` or `{"ok": false,
 from __future__ import annotations
 
 import json
+import os
 import socket
+import time
+from collections import deque
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from xensnd.errors import UsageError, XensndError
 
-__all__ = ["DEFAULT_SOCKET", "LINE_OCTETS_MAX", "VERSION", "AgentClient", "NoAgentError"]
+__all__ = [
+    "DEFAULT_SOCKET",
+    "ENVIRONMENT",
+    "LINE_OCTETS_MAX",
+    "VERSION",
+    "AgentClient",
+    "NoAgentError",
+    "socket_path",
+]
 
 VERSION = 1
 DEFAULT_SOCKET = Path("/run/xensnd/control")
 LINE_OCTETS_MAX = 1 << 20  # of an answer; requests are far shorter
 REPLY_SECONDS = 5.0
+ENVIRONMENT = "XENSND_CONTROL"
 
 
 class NoAgentError(XensndError):
     """No agent listens: what needs none still works."""
+
+
+def socket_path(given: Path | None = None) -> Path:
+    """What was asked for, else what the environment says, else the machine's."""
+    return given or Path(os.environ.get(ENVIRONMENT) or DEFAULT_SOCKET)
 
 
 class AgentClient:
@@ -31,9 +48,11 @@ class AgentClient:
 
     def __init__(self, path: Path = DEFAULT_SOCKET, seconds: float = REPLY_SECONDS) -> None:
         self._path = path
+        self._seconds = seconds
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         self._socket.settimeout(seconds)
         self._received = b""
+        self._events: deque[dict[str, Any]] = deque()
 
     def __enter__(self) -> Self:
         try:
@@ -43,7 +62,7 @@ class AgentClient:
             raise NoAgentError(f"{self._path}: no agent listens; is xensnd-dom0 running?") from None
         except OSError as error:
             self._socket.close()
-            raise UsageError(f"{self._path}: {error.strerror}; ask as root") from None
+            raise UsageError(f"{self._path}: {error.strerror or error}; ask as root") from None
         return self
 
     def __exit__(
@@ -60,28 +79,49 @@ class AgentClient:
     def ask(self, operation: str, **arguments: object) -> dict[str, Any]:
         """The answer; UsageError with the agent's own words if it refuses."""
         request = {"version": VERSION, "do": operation, **arguments}
+        deadline = time.monotonic() + self._seconds
         try:
             self._socket.sendall(json.dumps(request).encode() + b"\n")
-            answer = self.receive()
+            while "ok" not in (message := self._receive(deadline)):
+                self._events.append(message)
         except OSError as error:
-            raise NoAgentError(
-                f"{self._path}: the agent does not answer ({error or 'too slow'})"
-            ) from None
-        if not answer.get("ok"):
-            raise UsageError(str(answer.get("error", "the agent refuses and does not say why")))
-        return answer
+            raise self._lost(error) from None
+        if not message["ok"]:
+            raise UsageError(str(message.get("error", "the agent refuses and does not say why")))
+        return message
 
-    def receive(self) -> dict[str, Any]:
-        """The next line: an answer, or something that was asked to be told."""
+    def event(self, seconds: float) -> dict[str, Any] | None:
+        """After `watch`: what the agent tells next; None: nothing, in so many seconds."""
+        if self._events:
+            return self._events.popleft()
+        try:
+            return self._receive(time.monotonic() + seconds)
+        except TimeoutError:
+            return None
+        except OSError as error:
+            raise self._lost(error) from None
+
+    def _lost(self, error: OSError) -> NoAgentError:
+        return NoAgentError(f"{self._path}: the agent does not answer ({error})")
+
+    def _receive(self, deadline: float) -> dict[str, Any]:
+        """The next line."""
         while b"\n" not in self._received:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise TimeoutError("too slow")
+            self._socket.settimeout(left)
             octets = self._socket.recv(1 << 16)
             if not octets:
-                raise ConnectionResetError("the agent has left")
+                raise ConnectionResetError("it has left")
             self._received += octets
             if len(self._received) > LINE_OCTETS_MAX:
-                raise ConnectionResetError("the agent's line has no end")
+                raise ConnectionResetError("its line has no end")
         line, self._received = self._received.split(b"\n", 1)
-        message = json.loads(line)
+        try:
+            message = json.loads(line)
+        except (ValueError, RecursionError):
+            message = None
         if not isinstance(message, dict):
-            raise ConnectionResetError("the agent's line is no object")
+            raise ConnectionResetError("its line is no JSON object")
         return message

@@ -23,6 +23,7 @@ from agent_guest.card import Card
 from agent_guest.files import Player, Recorder
 from agent_guest.pcm import Sound
 from agent_guest.soundfile_io import Sink, Source
+from policy.control import AgentClient
 from tests.local_machine import LocalMachine
 from tests.pulse_server import (
     Ears,
@@ -69,11 +70,14 @@ class Dom0:
         self.policy_directory.mkdir(mode=0o755, exist_ok=True)
         self.policy_file = self.policy_directory / "30-user.yaml"
         self.write_policy(policy)
+        self.runtime_directory = directory / "grants"
+        self.control = Path(transport.removeprefix("local:")) / "dom0" / "control"
         self.audit_file = directory / "audit.jsonl"
         self.log_file = directory / "dom0.log"
         self.options = [
             f"--transport={transport}",
             f"--policy={self.policy_directory}",
+            f"--runtime={self.runtime_directory}",
             f"--server={server}",
             f"--audit={audit or self.audit_file}",
             *options,
@@ -144,8 +148,24 @@ class Dom0:
         new.rename(self.policy_file)
 
     def policy(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """xensnd-policy with this agent's directory."""
-        return run("xensnd-policy", f"--policy={self.policy_directory}", *arguments)
+        """xensnd-policy with this agent's directories."""
+        return run(
+            "xensnd-policy",
+            f"--policy={self.policy_directory}",
+            f"--runtime={self.runtime_directory}",
+            *arguments,
+        )
+
+    def ask(self, operation: str, **arguments: object) -> dict[str, Any]:
+        """Over the control socket; UsageError with the agent's words if it refuses."""
+        with AgentClient(self.control) as agent:
+            return agent.ask(operation, **arguments)
+
+    def use(self, policy: str) -> None:
+        """Until the agent has read it."""
+        loaded = len(self.events("policy_loaded"))
+        self.write_policy(policy)
+        self.await_event("policy_loaded", count=loaded + 1)
 
     # The audit trail
 

@@ -240,6 +240,12 @@ void xn_volume_set(struct xn_volume *volume, const int32_t *milli_db, const uint
     (void)volume, (void)milli_db, (void)muted;
 }
 
+void xn_volume_set_mute(struct xn_volume *volume, bool muted) { (void)volume, (void)muted; }
+
+void xn_volume_set_cap(struct xn_volume *volume, uint32_t percent) {
+    (void)volume, (void)percent;
+}
+
 bool xn_volume_get(const struct xn_volume *volume, int32_t *milli_db) {
     (void)volume, (void)milli_db;
     return false;

@@ -35,10 +35,14 @@ def dom0(
     machine: LocalMachine,
     pulse: PulseServer,
 ) -> Iterator[Dom0]:
-    """With the policy that the module names as POLICY, or: all may play, nobody may record."""
+    """With the policy that the module names as POLICY, or: all may play, nobody may record.
+
+    OPTIONS of the module are for xensnd-dom0, besides what it always gets.
+    """
+    options = [PATIENT, *getattr(request.module, "OPTIONS", ())]
     policy = getattr(request.module, "POLICY", ALLOW_PLAYBACK)
     directory = tmp_path_factory.mktemp("dom0")
-    with Dom0(directory, machine.url, pulse.address, policy=policy, options=[PATIENT]) as dom0:
+    with Dom0(directory, machine.url, pulse.address, policy=policy, options=options) as dom0:
         yield dom0
         assert "Traceback" not in dom0.log
 

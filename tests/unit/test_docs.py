@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from pathlib import Path
+
+import pytest
 
 from agent_dom0.events import EventKind
 from xensnd.sndif.states import BACKEND_TABLE, FRONTEND_TABLE, STREAM_TABLE, to_mermaid
 
 DOCS = Path(__file__).parents[2] / "docs"
+SYSTEMD = DOCS.parent / "systemd"
 
 
 def test_every_event_stands_in_the_audit_document_with_its_id() -> None:
@@ -28,3 +33,26 @@ def test_the_state_diagrams_are_those_of_the_tables() -> None:
         to_mermaid(STREAM_TABLE),
     ):
         assert diagram in states, "run: python -m tools.draw_states > docs/states.md"
+
+
+def test_every_event_is_explained_in_the_journal_catalog() -> None:
+    entries = (SYSTEMD / "xensnd.catalog").read_text().split("\n-- ")[1:]
+    explained = {entry.splitlines()[0]: entry.splitlines()[1:] for entry in entries}
+    assert set(explained) == {kind.value for kind in EventKind}
+    for lines in explained.values():
+        assert lines[0].startswith("Subject: ")
+        assert lines[1:4] == ["Defined-By: xensnd", "Documentation: man:xensnd-policy(1)", ""]
+        assert lines[4].strip()
+
+
+@pytest.mark.skipif(shutil.which("journalctl") is None, reason="needs journalctl")
+def test_journalctl_takes_the_catalog(tmp_path: Path) -> None:
+    installed = tmp_path / "usr/lib/systemd/catalog"
+    installed.mkdir(parents=True)
+    (tmp_path / "var/lib/systemd/catalog").mkdir(parents=True)
+    shutil.copy(SYSTEMD / "xensnd.catalog", installed)
+    journalctl = ["journalctl", f"--root={tmp_path}"]
+    subprocess.run([*journalctl, "--update-catalog"], check=True)
+    listed = subprocess.run([*journalctl, "--list-catalog"], capture_output=True, check=True)
+    lines = listed.stdout.decode().splitlines()
+    assert {line.split()[0] for line in lines} == {kind.value for kind in EventKind}

@@ -175,6 +175,7 @@ static void set_attributes(struct xn_audio *audio, const struct xn_audio_config 
     };
     audio->flags = PA_STREAM_START_CORKED | PA_STREAM_ADJUST_LATENCY |
                    PA_STREAM_AUTO_TIMING_UPDATE | PA_STREAM_INTERPOLATE_TIMING;
+    if (config->is_pinned) audio->flags |= PA_STREAM_DONT_MOVE;
     if (config->variable_rate) audio->flags |= PA_STREAM_VARIABLE_RATE;
 }
 

@@ -19,6 +19,7 @@ struct xn_audio_config {
     uint32_t rate_hz;
     uint32_t channels;
     uint32_t latency_usec;
+    bool is_pinned;     /* to its device: nobody moves it to another */
     bool variable_rate; /* xn_audio_set_rate() will be used */
     const char *const *properties; /* key, value, ..., NULL */
 };

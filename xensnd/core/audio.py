@@ -68,6 +68,7 @@ class AudioStreamConfig:
     channels: int
     latency_usec: int
     device: str | None = None
+    is_pinned: bool = False  # to its device: nobody moves it to another
     variable_rate: bool = False
     properties: Mapping[str, str] = field(default_factory=dict)
 
@@ -87,6 +88,7 @@ class AudioStreamConfig:
                 "rate_hz": self.rate_hz,
                 "channels": self.channels,
                 "latency_usec": self.latency_usec,
+                "is_pinned": self.is_pinned,
                 "variable_rate": self.variable_rate,
                 "properties": array,
             },

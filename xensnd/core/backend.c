@@ -380,6 +380,18 @@ void xn_backend_set_volume(struct xn_backend *backend, const int32_t *milli_db,
     xn_engine_unlock(backend->engine);
 }
 
+void xn_backend_set_mute(struct xn_backend *backend, bool muted) {
+    xn_engine_lock(backend->engine);
+    if (backend->audio) xn_volume_set_mute(xn_audio_volume(backend->audio), muted);
+    xn_engine_unlock(backend->engine);
+}
+
+void xn_backend_set_volume_cap(struct xn_backend *backend, uint32_t percent) {
+    xn_engine_lock(backend->engine);
+    if (backend->audio) xn_volume_set_cap(xn_audio_volume(backend->audio), percent);
+    xn_engine_unlock(backend->engine);
+}
+
 bool xn_backend_get_volume(struct xn_backend *backend, int32_t *milli_db) {
     xn_engine_lock(backend->engine);
     bool known = backend->audio && xn_volume_get(xn_audio_volume(backend->audio), milli_db);

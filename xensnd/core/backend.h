@@ -92,6 +92,8 @@ bool xn_backend_poke(struct xn_backend *backend, uint32_t offset, const void *fr
 /* The volume of the stream at the audio server, a value for each channel: see volume.h. */
 void xn_backend_set_volume(struct xn_backend *backend, const int32_t *milli_db,
                            const uint8_t *muted);
+void xn_backend_set_mute(struct xn_backend *backend, bool muted);
+void xn_backend_set_volume_cap(struct xn_backend *backend, uint32_t percent);
 bool xn_backend_get_volume(struct xn_backend *backend, int32_t *milli_db);
 
 uint32_t xn_backend_audio_index(struct xn_backend *backend);

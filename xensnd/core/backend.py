@@ -127,6 +127,14 @@ class BackendStream:
         """A value for each channel, at most 0 dB; nothing happens while there is no audio."""
         lib.xn_backend_set_volume(self.handle, list(milli_db), list(map(bool, muted)))
 
+    def set_mute(self, muted: bool) -> None:
+        """All channels at once; the volume stays."""
+        lib.xn_backend_set_mute(self.handle, muted)
+
+    def set_volume_cap(self, percent: int | None) -> None:
+        """No channel is louder than this from now on, in percent as mixers show it."""
+        lib.xn_backend_set_volume_cap(self.handle, percent or 0)
+
     def volume(self, channels: int) -> tuple[int, ...] | None:
         """Each channel's, in 0.001 dB, as the mixer has it; None: not known."""
         values = ffi.new("int32_t[]", channels)

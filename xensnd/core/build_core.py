@@ -56,7 +56,8 @@ struct xn_pcm { ...; };
 /* audio.h */
 struct xn_audio_config {
     bool playback; const char *name; const char *device; const char *format; uint32_t rate_hz;
-    uint32_t channels; uint32_t latency_usec; bool variable_rate; const char *const *properties;
+    uint32_t channels; uint32_t latency_usec; bool is_pinned; bool variable_rate;
+    const char *const *properties;
 };
 
 /* page_directory.h */
@@ -90,6 +91,8 @@ bool xn_backend_audio_failed(struct xn_backend *, const char **error);
 bool xn_backend_peek(struct xn_backend *, uint32_t offset, void *to, uint32_t octets);
 bool xn_backend_poke(struct xn_backend *, uint32_t offset, const void *from, uint32_t octets);
 void xn_backend_set_volume(struct xn_backend *, const int32_t *milli_db, const uint8_t *muted);
+void xn_backend_set_mute(struct xn_backend *, bool muted);
+void xn_backend_set_volume_cap(struct xn_backend *, uint32_t percent);
 bool xn_backend_get_volume(struct xn_backend *, int32_t *milli_db);
 uint32_t xn_backend_audio_index(struct xn_backend *);
 void xn_backend_stats(struct xn_backend *, struct xn_backend_stats *);

@@ -36,7 +36,7 @@ bool xn_pcm_adopt(struct xn_pcm *pcm, const struct xn_pcm_config *config, void *
                   int64_t now_usec) {
     uint64_t size = config->buffer_octets;
     if (!same_config(&pcm->config, config)) return false;
-    if (pcm->reported > pcm->position || pcm->position - pcm->reported > 4 * size) return false;
+    if (pcm->reported > pcm->position || pcm->position - pcm->reported > 2 * size) return false;
     if (pcm->taken > pcm->written || pcm->written > pcm->position + size) return false;
     pcm->buffer = buffer;
     pcm->running = false;

@@ -13,6 +13,7 @@ void xn_volume_init(struct xn_volume *volume, struct xn_client *client, bool pla
     volume->playback = playback;
     volume->index = UINT32_MAX;
     volume->channels = channels;
+    volume->cap = PA_VOLUME_INVALID;
 }
 
 static void forget_query(struct xn_volume *volume) {
@@ -28,7 +29,7 @@ static void ignore(pa_operation *operation) {
     if (operation) pa_operation_unref(operation);
 }
 
-static void apply(struct xn_volume *volume) {
+static void apply_volume(struct xn_volume *volume) {
     pa_context *context = xn_client_context(volume->client);
     if (volume->index == UINT32_MAX || volume->wanted.channels == 0) return;
     if (volume->playback)
@@ -37,8 +38,12 @@ static void apply(struct xn_volume *volume) {
     else
         ignore(pa_context_set_source_output_volume(context, volume->index, &volume->wanted, NULL,
                                                    NULL));
-    /* A person's mute stays as long as the guest says nothing of it. */
-    if (!volume->mute_is_wanted) return;
+}
+
+/* A mute of the desktop's stays as long as nobody says anything of it here. */
+static void apply_mute(struct xn_volume *volume) {
+    pa_context *context = xn_client_context(volume->client);
+    if (volume->index == UINT32_MAX || !volume->mute_is_wanted) return;
     if (volume->playback)
         ignore(pa_context_set_sink_input_mute(context, volume->index, volume->wanted_mute, NULL,
                                               NULL));
@@ -47,18 +52,30 @@ static void apply(struct xn_volume *volume) {
                                                  NULL));
 }
 
+static bool is_capped(const struct xn_volume *volume) { return volume->cap != PA_VOLUME_INVALID; }
+
+/* Nothing above the cap, whoever wanted it: the mixer tells, and it is brought back. */
+static void learn(struct xn_volume *volume, const pa_cvolume *mixers) {
+    volume->actual = *mixers;
+    if (!is_capped(volume) || pa_cvolume_max(&volume->actual) <= volume->cap) return;
+    for (uint8_t i = 0; i < volume->actual.channels; i++)
+        if (volume->actual.values[i] > volume->cap) volume->actual.values[i] = volume->cap;
+    volume->wanted = volume->actual;
+    apply_volume(volume);
+}
+
 static void on_sink_input(pa_context *context, const pa_sink_input_info *info, int end,
                           void *data) {
     (void)context;
     struct xn_volume *volume = data;
-    if (end == 0 && info->has_volume) volume->actual = info->volume;
+    if (end == 0 && info->has_volume) learn(volume, &info->volume);
 }
 
 static void on_source_output(pa_context *context, const pa_source_output_info *info, int end,
                              void *data) {
     (void)context;
     struct xn_volume *volume = data;
-    if (end == 0 && info->has_volume) volume->actual = info->volume;
+    if (end == 0 && info->has_volume) learn(volume, &info->volume);
 }
 
 static void ask(struct xn_volume *volume) {
@@ -74,7 +91,8 @@ static void ask(struct xn_volume *volume) {
 
 void xn_volume_ready(struct xn_volume *volume, uint32_t index) {
     volume->index = index;
-    apply(volume);
+    apply_volume(volume);
+    apply_mute(volume);
     ask(volume);
 }
 
@@ -89,6 +107,7 @@ void xn_volume_set(struct xn_volume *volume, const int32_t *milli_db, const uint
     for (uint8_t i = 0; i < volume->channels; i++) {
         pa_volume_t loud = pa_sw_volume_from_dB(milli_db[i] / 1000.0);
         if (loud > PA_VOLUME_NORM) loud = PA_VOLUME_NORM;
+        if (is_capped(volume) && loud > volume->cap) loud = volume->cap;
         volume->wanted.values[i] = loud;
         all_muted = all_muted && muted[i];
         any_muted = any_muted || muted[i];
@@ -99,7 +118,23 @@ void xn_volume_set(struct xn_volume *volume, const int32_t *milli_db, const uint
     volume->mute_is_wanted = volume->mute_is_wanted || any_muted;
     volume->wanted_mute = all_muted;
     volume->actual = volume->wanted;
-    apply(volume);
+    apply_volume(volume);
+    apply_mute(volume);
+}
+
+void xn_volume_set_mute(struct xn_volume *volume, bool muted) {
+    volume->mute_is_wanted = true;
+    volume->wanted_mute = muted;
+    apply_mute(volume);
+}
+
+void xn_volume_set_cap(struct xn_volume *volume, uint32_t percent) {
+    volume->cap = percent ? PA_VOLUME_NORM * percent / 100 : PA_VOLUME_INVALID;
+    if (volume->wanted.channels) {
+        pa_cvolume wanted = volume->wanted;
+        learn(volume, &wanted);
+    }
+    if (volume->index != UINT32_MAX) ask(volume);
 }
 
 bool xn_volume_get(const struct xn_volume *volume, int32_t *milli_db) {

@@ -1,5 +1,5 @@
 /* The volume of one stream at the audio server, as the mixer has it: set by the guest through
- * SET_VOLUME and MUTE, or by a person. Whoever was last is right.
+ * SET_VOLUME and MUTE, or by a person. Whoever was last is right, up to the cap.
  */
 #ifndef XENSND_VOLUME_H
 #define XENSND_VOLUME_H
@@ -14,6 +14,7 @@ struct xn_volume {
     pa_cvolume wanted; /* channels 0: the guest has set none */
     bool wanted_mute, mute_is_wanted;
     pa_cvolume actual; /* channels 0: not known */
+    pa_volume_t cap; /* PA_VOLUME_INVALID: there is none */
     pa_operation *query;
 };
 
@@ -30,6 +31,12 @@ void xn_volume_changed(struct xn_volume *volume, uint32_t index);
 /* For each channel 0.001 dB, at most 0 dB, and whether it is muted. The stream's own mute is set
  * when all its channels are. */
 void xn_volume_set(struct xn_volume *volume, const int32_t *milli_db, const uint8_t *muted);
+
+/* All channels at once; the volume stays. */
+void xn_volume_set_mute(struct xn_volume *volume, bool muted);
+
+/* No channel is louder than this, whoever turns it up. In percent as mixers show it; 0: no cap. */
+void xn_volume_set_cap(struct xn_volume *volume, uint32_t percent);
 
 /* For each channel 0.001 dB. False: not known. */
 bool xn_volume_get(const struct xn_volume *volume, int32_t *milli_db);

@@ -1,0 +1,81 @@
+"""The command line of xensnd-session."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Coroutine, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from policy.control import DEFAULT_SOCKET, ENVIRONMENT, socket_path
+
+END_SECONDS = 2.0
+BUS = "DBUS_SESSION_BUS_ADDRESS"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="xensnd-session: %(message)s", stream=sys.stderr)
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    if BUS not in os.environ and runtime:
+        os.environ[BUS] = f"unix:path={runtime}/bus"
+    if BUS not in os.environ:
+        print(
+            f"xensnd-session: no session bus; start it in a session, or set {BUS}", file=sys.stderr
+        )
+        return 2
+    try:
+        from . import desktop, session  # noqa: PLC0415 - only to say what is missing
+    except ImportError as error:
+        print(f"xensnd-session: {error}; install python3-jeepney", file=sys.stderr)
+        return 2
+    asyncio.run(_run(session.run(socket_path(options.control), desktop.Desktop())))
+    return 0
+
+
+async def _run(work: Coroutine[None, None, None]) -> None:
+    """asyncio.run() sees to what does not end by itself."""
+    task, ending = asyncio.create_task(work), asyncio.Event()
+    for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(signum, ending.set)
+    told = asyncio.create_task(ending.wait())
+    await asyncio.wait([task, told], return_when=asyncio.FIRST_COMPLETED)
+    task.cancel()
+    told.cancel()
+    done, _ = await asyncio.wait([task], timeout=END_SECONDS)
+    if done:
+        task.result()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="xensnd-session",
+        description="Shows on a person's desktop what dom0's agent asks, with buttons to answer, "
+        "and who records while anybody does.",
+        epilog="Runs until the session ends; the agent, the bus and the notification service may "
+        "come and go. Exit status: 0 ended by a signal, 2 wrong usage.",
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
+    parser.add_argument(
+        "--control",
+        metavar="PATH",
+        type=Path,
+        help=f"the agent's socket (default: {ENVIRONMENT}, or {DEFAULT_SOCKET})",
+    )
+    return parser
+
+
+def _version() -> str:
+    try:
+        return version("xensnd")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

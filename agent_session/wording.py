@@ -1,0 +1,61 @@
+"""What notifications say. A guest's name is text from elsewhere, and goes into bodies alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from html import escape
+
+NAME_CHARACTERS_MAX = 64
+_QUOTES = str.maketrans(dict.fromkeys('“”„‟"', "'"))
+FOR_SECONDS = 30 * 60
+
+# A desktop that shows three actions shows the first three.
+ANSWERS = (
+    ("once", "Allow once"),
+    ("for", "Allow for 30 minutes"),
+    ("no", "No"),
+    ("always", "Always allow"),
+    ("never", "Never allow"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """One notification. `answered` gets the action's key; None: closed by the person."""
+
+    summary: str
+    body: str
+    icon: str = "audio-input-microphone"
+    actions: tuple[tuple[str, str], ...] = ()
+    answered: Callable[[str | None], None] = field(default=lambda _key: None, compare=False)
+
+
+def question(
+    guest: str, domid: int, direction: str, seconds: float, answered: Callable[[str | None], None]
+) -> Notice:
+    records = direction == "capture"
+    return Notice(
+        "Allow a guest to record?" if records else "Allow a guest to play sound?",
+        f"The guest {_named(guest)} (domain {domid}) wants to "
+        f"{'record from the microphone' if records else 'play sound'}.\n"
+        f"No answer within {seconds:.0f} seconds means no.",
+        "audio-input-microphone" if records else "audio-speakers",
+        ANSWERS,
+        answered,
+    )
+
+
+def recording(guests: Sequence[str]) -> Notice:
+    names = ", ".join(_named(guest) for guest in guests)
+    if len(guests) == 1:
+        return Notice("A guest is recording", f"The guest {names} hears the microphone.")
+    return Notice(f"{len(guests)} guests are recording", f"{names} hear the microphone.")
+
+
+def _named(guest: str) -> str:
+    """In quotes, so that it cannot go on as our own words; markup and all unseen escaped."""
+    text = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in guest)
+    if len(text) > NAME_CHARACTERS_MAX:
+        text = text[:NAME_CHARACTERS_MAX] + "…"
+    return escape(f"“{text.translate(_QUOTES)}”")

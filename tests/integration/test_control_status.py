@@ -1,0 +1,166 @@
+"""What the control socket shows is so: who records, by which rule, and never wrongly."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from policy.control import AgentClient
+from tests.agents import ALLOW_PLAYBACK, Dom0, Guest, eventually
+from tests.integration.test_asking import next_event
+from tests.integration.test_guest_volume import sink_input
+from tests.pulse_server import PulseServer, noise
+from xensnd.errors import UsageError
+
+SECOND = 48000 * 4
+
+
+@pytest.fixture(autouse=True)
+def policy(dom0: Dom0) -> Iterator[None]:
+    yield
+    dom0.use(ALLOW_PLAYBACK)
+
+
+def shown(dom0: Dom0, name: str) -> Any:
+    return next(guest for guest in dom0.ask("status")["guests"] if guest["name"] == name)
+
+
+def test_status_tells_of_the_agent_and_its_policy(dom0: Dom0, work: Guest) -> None:
+    dom0.await_event("device_made", domid=work.domid)
+    status = dom0.ask("status")
+    assert status["agent"]["pid"] > 1
+    assert status["agent"]["domid"] == 0
+    assert status["policy"] == {
+        "directories": [str(dom0.policy_directory), str(dom0.runtime_directory)],
+        "rules": 1,
+        "problem": None,
+    }
+    assert status["audit"] == {"where": str(dom0.audit_file), "missing": 0}
+    assert status["prompts"] == []
+    assert shown(dom0, "work")["domid"] == work.domid
+
+
+def test_bad_policy_is_shown_and_reload_tells_of_it(dom0: Dom0) -> None:
+    dom0.write_policy("version: 1\nrules: 7\n")
+    problem = dom0.ask("reload")["problem"]
+    assert f"{dom0.policy_file}:2:8: " in problem
+    assert dom0.ask("status")["policy"]["problem"] == problem
+
+
+def test_guest_records_only_while_it_does(dom0: Dom0, pulse: PulseServer, work: Guest) -> None:
+    with (
+        pulse.microphone(noise(30)),
+        work.start("record", "-", "--seconds=30") as recording,
+    ):
+        dom0.await_event("decision", domid=work.domid, decision="deny")
+        dom0.await_event("stream_started", domid=work.domid)
+        (device,) = shown(dom0, "work")["devices"]
+        (stream,) = device["streams"]
+        assert (stream["direction"], stream["state"]) == ("capture", "running")
+        assert (stream["decision"], stream["is_heard"]) == ("deny", False)
+        assert not shown(dom0, "work")["records"]
+
+        dom0.policy("allow-capture", "work")
+        assert eventually(lambda: shown(dom0, "work")["records"])
+        recording.listen_until(lambda heard: heard.strip(b"\0"))
+        assert eventually(lambda: stream_of(dom0, "work")["level"] > 0.01)
+        stream = stream_of(dom0, "work")
+        assert stream["source"] == f"{dom0.policy_file}:3"
+        assert stream["sound"].startswith("s16_le 48000 Hz, 2 channels, buffer ")
+
+        dom0.policy("deny-capture", "work")
+        dom0.await_event("decision", domid=work.domid, decision="deny", count=2)
+        assert not shown(dom0, "work")["records"]
+
+
+def stream_of(dom0: Dom0, name: str) -> Any:
+    (device,) = shown(dom0, name)["devices"]
+    (stream,) = device["streams"]
+    return stream
+
+
+def test_watcher_is_told_who_records(dom0: Dom0, pulse: PulseServer, work: Guest) -> None:
+    dom0.policy("allow-capture", "work")
+    with AgentClient(dom0.control) as agent, pulse.microphone(noise(30)):
+        agent.ask("watch")
+        assert next_event(agent, "recording")["guests"] == []
+        with work.start("record", "-", "--seconds=30") as recording:
+            assert next_event(agent, "recording")["guests"] == ["work"]
+            recording.process.terminate()
+            recording.ended()
+        assert next_event(agent, "recording")["guests"] == []
+
+
+def test_lost_audio_server_ends_what_records(dom0: Dom0, pulse: PulseServer, work: Guest) -> None:
+    dom0.policy("allow-capture", "work")
+    with work.start("record", "-", "--seconds=30"):
+        assert eventually(lambda: shown(dom0, "work")["records"])
+        with AgentClient(dom0.control) as agent:
+            agent.ask("watch")
+            assert next_event(agent, "recording")["guests"] == ["work"]
+            pulse.kill()
+            try:
+                assert next_event(agent, "recording")["guests"] == []
+                assert not shown(dom0, "work")["records"]
+            finally:
+                pulse.start()
+        assert eventually(lambda: shown(dom0, "work")["records"], 20)
+
+
+def test_anything_that_changes_is_told_and_nothing_else(dom0: Dom0, work: Guest) -> None:
+    with AgentClient(dom0.control) as agent:
+        agent.ask("watch")
+        with work.start("play", "-", stdin=[noise(3)]) as playing:
+            next_event(agent, "changed")
+            eventually(lambda: shown(dom0, "work")["plays"])
+            time.sleep(0.2)
+            while agent.event(0.1):
+                pass
+            assert agent.event(0.5) is None
+            assert playing.is_running
+
+
+# Volume
+
+
+def test_mute_holds_against_the_guest_and_for_its_next_stream(
+    dom0: Dom0, pulse: PulseServer, work: Guest
+) -> None:
+    play = ("play", "-", "--volume=0")
+    with work.start(*play, stdin=[noise(5)]), sink_input(pulse, "work") as now:
+        assert dom0.ask("mute", guest="work")["changed"] == 1
+        assert eventually(lambda: now().mute == 1)
+    with work.start(*play, stdin=[noise(5)]), sink_input(pulse, "work") as now:
+        assert eventually(lambda: now().mute == 1)
+        assert dom0.ask("unmute", guest="work")["changed"] == 1
+        assert eventually(lambda: now().mute == 0)
+
+
+def test_volume_holds_against_the_guest_and_for_its_next_stream(
+    dom0: Dom0, pulse: PulseServer, work: Guest
+) -> None:
+    assert dom0.ask("volume", guest="work", percent=60) == {"ok": True, "changed": 0}
+    with (
+        work.start("play", "-", "--volume=0", stdin=[noise(5)]),
+        sink_input(pulse, "work") as now,
+    ):
+        assert eventually(lambda: abs(now().volume.value_flat - 0.6) < 0.01)
+        assert dom0.ask("volume", guest="work", percent=100)["changed"] == 1
+        assert eventually(lambda: abs(now().volume.value_flat - 1) < 0.01)
+    told = dom0.await_event("volume_set", guest="work", count=2)
+    assert told["MESSAGE"] == "work: playback volume 100%"
+
+
+def test_guest_that_does_not_run_is_named_with_those_that_do(
+    dom0: Dom0, work: Guest, new_guest: Callable[[str], Guest]
+) -> None:
+    other = new_guest("personal")
+    for guest in (work, other):
+        dom0.await_event("device_made", domid=guest.domid)
+    with pytest.raises(
+        UsageError, match=r"no guest named 'wrok' runs; running are .*personal.*work"
+    ):
+        dom0.ask("mute", guest="wrok")

@@ -1,0 +1,171 @@
+"""What status looks like: text by text, at several widths."""
+# ruff: noqa: E501 - as wide as terminals
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from policy.status_view import Look, meter, plain, table
+from policy.terminal import columns_of, fitted, safe
+from tests.fake_agent import guest, prompt, status, stream
+
+PLAYS = stream("0/0", direction="playback", level=0.5, source="/x/90-default.yaml:4")
+BUSY = status(
+    guest("work", stream(), PLAYS, label="blue", records=True, plays=True),
+    guest("personal", domid=9),
+    guest("web-1", stream(decision="deny", is_heard=False, level=0.0), domid=11),
+    prompts=(prompt(3, "web-2"),),
+)
+
+
+def shown(columns: int, what: Any = BUSY, **look: bool) -> list[str]:
+    return table(what, Look(columns, **look))
+
+
+PLAIN = """\
+agent: 0.1.0, pid 812, transport xen:, since 2026-11-20T09:12:00+00:00
+policy: good: 4 rules, /etc/xensnd/policy.d
+audit: journal, 0 missing
+prompt 3: web-2 wants to record, 30 s to answer
+work: domid 7, label blue, records and plays
+work: device 0 connected
+work: stream 0/1 capture running, allow, connected, s16_le 48000 Hz, 2 channels, buffer 65536 octets, latency 21.5 ms, level 31%, gaps 0 (/etc/xensnd/policy.d/30-user.yaml:4)
+work: stream 0/0 playback running, allow, connected, s16_le 48000 Hz, 2 channels, buffer 65536 octets, latency 21.5 ms, level 50%, gaps 0 (/x/90-default.yaml:4)
+personal: domid 9, silent
+personal: device 0 connected
+web-1: domid 11, silent
+web-1: device 0 connected
+web-1: stream 0/1 capture running, deny, not connected, s16_le 48000 Hz, 2 channels, buffer 65536 octets, latency 21.5 ms, level 0%, gaps 0 (/etc/xensnd/policy.d/30-user.yaml:4)
+"""
+WIDE = """\
+xensnd-dom0 0.1.0 since 2026-11-20 09:12 | policy good: 4 rules | audit journal
+prompt 3: web-2 wants to record, 30 s to answer
+
+GUEST          STREAM       STATE     POLICY LEVEL    LATENCY RULE              SOUND
+work     ● REC 0/1 capture  running   allow  ███████· 21.5 ms 30-user.yaml:4    s16_le 48000 Hz, 2 channels
+work           0/0 playback running   allow  ███████· 21.5 ms 90-default.yaml:4 s16_le 48000 Hz, 2 channels
+personal       -            connected
+web-1          0/1 capture  running   deny   ········ 21.5 ms 30-user.yaml:4    s16_le 48000 Hz, 2 channels
+
+● recording now: work (30-user.yaml:4)
+"""
+MIDDLE = """\
+xensnd-dom0 0.1.0 since 2026-11-20 09:12 | policy good: 4 rules | audit journal
+prompt 3: web-2 wants to record, 30 s to answer
+
+GUEST          STREAM       STATE     POLICY LEVEL    LATENCY RULE
+work     ● REC 0/1 capture  running   allow  ███████· 21.5 ms 30-user.yaml:4
+work           0/0 playback running   allow  ███████· 21.5 ms 90-default.yaml:4
+personal       -            connected
+web-1          0/1 capture  running   deny   ········ 21.5 ms 30-user.yaml:4
+
+● recording now: work (30-user.yaml:4)
+"""
+NARROW = """\
+xensnd-dom0 0.1.0 since 2026-11-20 09:1…
+prompt 3: web-2 wants to record, 30 s t…
+
+GUEST          STREAM       LEVEL
+work     ● REC 0/1 capture  ███████·
+work           0/0 playback ███████·
+personal       -
+web-1          0/1 capture  ········
+
+● recording now: work (30-user.yaml:4)
+"""
+
+
+def test_plain_lines_start_with_the_guest_and_can_be_searched() -> None:
+    assert list(plain(BUSY)) == PLAIN.splitlines()
+
+
+def test_table_at_130_columns() -> None:
+    assert shown(130) == WIDE.splitlines()
+
+
+def test_table_at_80_columns_leaves_out_what_matters_least() -> None:
+    assert shown(80) == MIDDLE.splitlines()
+
+
+def test_table_at_40_columns_still_tells_who_records() -> None:
+    assert shown(40) == NARROW.splitlines()
+
+
+@pytest.mark.parametrize("columns", range(7, 140))
+def test_no_line_is_wider_than_the_terminal(columns: int) -> None:
+    long = status(guest("w" * 60, stream(), records=True), guest("漢字" * 20, stream()))
+    for what in (BUSY, long, status()):
+        assert all(columns_of(line) <= columns for line in shown(columns, what))
+
+
+def test_without_unicode_the_dot_and_the_meter_are_ascii() -> None:
+    lines = shown(80, has_unicode=False)
+    assert all(line.isascii() for line in lines)
+    assert "* REC" in lines[4]
+    assert "#######." in lines[4]
+
+
+def test_colours_change_no_character_of_the_table() -> None:
+    coloured = shown(80, has_colours=True)
+    assert "\033[31m● REC\033[0m" in coloured[4]
+    assert coloured[-1] == "\033[31m● recording now: work (30-user.yaml:4)\033[0m"
+    bare = [re.sub(r"\033\[\d+m", "", line).rstrip() for line in coloured]
+    assert bare == shown(80)
+
+
+def test_capture_that_ticks_in_silence_is_not_shown_as_recording() -> None:
+    silent = status(guest("work", stream(is_heard=False, level=0.9)))
+    lines = shown(80, silent)
+    assert not any("REC" in line or "█" in line for line in lines)
+    assert lines[-1] == "nobody records"
+
+
+def test_bad_policy_is_told_first() -> None:
+    bad = status(policy={"directories": [], "rules": 0, "problem": "a.yaml:1:1: no"})
+    assert shown(80, bad)[1] == "POLICY IS BAD, nobody records: a.yaml:1:1: no"
+    assert "policy: bad: a.yaml:1:1: no, " in list(plain(bad))
+
+
+def test_name_of_a_guest_cannot_command_the_terminal() -> None:
+    evil = status(guest("\033[2Jx\n\u202eroot", stream(), records=True))
+    for lines in (shown(80, evil), list(plain(evil))):
+        assert all(line.isprintable() for line in lines)
+    assert list(plain(evil))[3].startswith("\\x1b[2Jx\\n\\u202eroot: domid 7")
+
+
+def test_answer_of_another_version_is_shown_as_far_as_it_goes() -> None:
+    odd: dict[str, Any] = {"guests": [{"name": "work", "devices": [{"streams": [{}]}]}]}
+    assert list(plain(odd))[3:] == [
+        "work: domid -, silent",
+        "work: device - -",
+        "work: stream - - -, -, not connected, -, latency -, level 0%, gaps - (-)",
+    ]
+    assert shown(80, odd)
+
+
+@pytest.mark.parametrize(
+    ("level", "text"),
+    [
+        (0, "········"),
+        (0.001, "········"),
+        (0.0316, "████····"),
+        (1.0, "████████"),
+        (7.0, "████████"),
+    ],
+)
+def test_meter_counts_in_decibels(level: float, text: str) -> None:
+    assert meter(level, Look()) == text
+
+
+def test_wide_characters_are_cut_by_columns() -> None:
+    assert fitted("漢字", 3) == "漢…"
+    assert fitted("漢字", 2) == "… "
+    assert fitted("ab", 4) == "ab  "
+    assert fitted("abc", 0) == ""
+
+
+def test_safe_text_is_one_line() -> None:
+    assert safe("a\tb\x07é漢") == "a\\tb\\x07é漢"

@@ -1,0 +1,68 @@
+"""A trail that is lost for a while: what is kept, what is missing, what is said of it."""
+
+from __future__ import annotations
+
+from agent_dom0.audit import KEPT_MAX, Audit
+from agent_dom0.events import Event, EventKind
+from tests.unit.test_dom0_permission import Trail
+
+
+def event(text: str) -> Event:
+    return Event(EventKind.DECISION, text)
+
+
+def test_events_of_a_lost_trail_are_written_late_in_order_with_their_time() -> None:
+    trail = Trail()
+    audit = Audit(trail)
+    trail.is_broken = True
+    lost = [event("a"), event("b")]
+    assert [audit.record(each) for each in lost] == [False, False]
+    assert (audit.is_lost, audit.missing) == (True, 2)
+    trail.is_broken = False
+    audit.retry()
+    assert [each.text for each in trail.events] == [
+        "a",
+        "b",
+        "the audit trail is written again; 2 events were written late, 0 are missing from it",
+    ]
+    assert [each.fields.get("XENSND_TIME") for each in trail.events[:2]] == [
+        each.time.isoformat(timespec="microseconds") for each in lost
+    ]
+    assert (audit.is_lost, audit.missing) == (False, 0)
+    assert audit.record(event("c"))
+
+
+def test_no_more_than_the_bound_is_kept_and_the_rest_is_counted() -> None:
+    trail = Trail()
+    audit = Audit(trail)
+    trail.is_broken = True
+    for number in range(KEPT_MAX + 5):
+        audit.record(event(str(number)))
+    trail.is_broken = False
+    audit.retry()
+    assert len(trail.events) == KEPT_MAX + 1
+    assert trail.events[0].text == "0"
+    assert trail.events[-1].fields == {"XENSND_LATE": KEPT_MAX, "XENSND_MISSING": 5}
+
+
+def test_trail_that_breaks_again_half_way_writes_nothing_twice() -> None:
+    trail = Trail()
+    audit = Audit(trail)
+    trail.is_broken = True
+    for text in "abc":
+        audit.record(event(text))
+
+    class Flaky(Trail):
+        def write(self, event: Event) -> None:
+            self.is_broken = len(self.events) == 2
+            super().write(event)
+
+    flaky = Flaky()
+    audit._sink = flaky
+    audit.retry()
+    assert audit.is_lost
+    audit._sink = trail
+    trail.is_broken = False
+    audit.retry()
+    assert [each.text for each in flaky.events + trail.events][:3] == ["a", "b", "c"]
+    assert trail.events[-1].fields["XENSND_LATE"] == 3

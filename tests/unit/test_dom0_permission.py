@@ -1,0 +1,163 @@
+"""Permission: policy files, the clock, grants, and what fails closed around them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from agent_dom0.audit import Audit
+from agent_dom0.events import Event, EventKind
+from agent_dom0.guests import Guest
+from agent_dom0.permission import Permission, Sources
+from policy import editor
+from policy.model import Direction, Verb
+
+CAPTURE, PLAYBACK = Direction.CAPTURE, Direction.PLAYBACK
+WORK = Guest(7, "work", "0a1b2c3d-0000-4000-8000-0123456789ab", "blue")
+ASK = "version: 1\nrules:\n  - {guest: '*', playback: allow, capture: ask}\n"
+
+
+class Trail:
+    """An audit trail in memory, that may break."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.is_broken = False
+
+    def write(self, event: Event) -> None:
+        if self.is_broken:
+            raise OSError(28, "No space left on device")
+        self.events.append(event)
+
+    def describe(self) -> str:
+        return "memory"
+
+    def kinds(self) -> list[EventKind]:
+        return [event.kind for event in self.events if event.kind is not EventKind.POLICY_LOADED]
+
+
+class Place:
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory / "policy.d"
+        self.directory.mkdir()
+        self.file = self.directory / "30-user.yaml"
+        self.runtime = directory / "grants"
+        self.now = datetime(2026, 11, 20, 12, tzinfo=UTC)
+        self.trail = Trail()
+        self.audit = Audit(self.trail)
+        sources = Sources([self.directory], self.runtime)
+        self.permission = Permission(sources, self.audit, lambda: self.now)
+
+    def use(self, policy: str) -> None:
+        self.file.write_text(policy)
+        self.file.chmod(0o644)
+        self.permission.load()
+
+    def verb(self, direction: Direction = CAPTURE, stream: str | None = None) -> Verb:
+        return self.permission.decide(WORK, direction, stream).verb
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+def test_bad_policy_denies_capture_and_keeps_playback(place: Place) -> None:
+    place.use(ASK.replace("ask", "allow"))
+    place.use("version: 1\nrules: [7]\n")
+    decision = place.permission.decide(WORK, CAPTURE)
+    assert decision.verb is Verb.DENY
+    assert decision.reason.startswith(f"bad policy: {place.file}:2:9: ")
+    assert place.verb(PLAYBACK) is Verb.ALLOW
+    assert place.permission.problem is not None
+
+
+def test_lost_trail_denies_capture(place: Place) -> None:
+    place.use(ASK)
+    place.trail.is_broken = True
+    place.audit.record(Event(EventKind.AGENT_STARTED, "x"))
+    assert place.verb() is Verb.DENY
+    place.trail.is_broken = False
+    place.audit.retry()
+    assert place.verb() is Verb.ASK
+
+
+def test_uuid_and_label_of_the_guest_are_known_and_its_tags_are_not(place: Place) -> None:
+    place.use(f"version: 1\nrules:\n  - {{guest: 'uuid:{WORK.uuid}', capture: allow}}\n")
+    assert place.verb() is Verb.ALLOW
+    place.use("version: 1\nrules:\n  - {guest: 'label:blue', capture: allow}\n")
+    assert place.verb() is Verb.ALLOW
+    place.use("version: 1\nrules:\n  - {guest: 'tag:calls', capture: deny}\n" + ASK[18:])
+    assert place.verb() is Verb.DENY
+
+
+def test_tags_file_beside_the_policy_says_what_tags_are(place: Place) -> None:
+    tags = place.directory.parent / "tags.yaml"
+    tags.write_text("version: 1\nguests:\n  - {guest: work, tags: [calls]}\n")
+    tags.chmod(0o644)
+    place.use("version: 1\nrules:\n  - {guest: 'tag:calls', capture: allow}\n")
+    assert place.verb() is Verb.ALLOW
+
+
+def test_grant_begins_ends_and_is_audited(place: Place) -> None:
+    place.use(ASK)
+    place.permission.write_grant("work", CAPTURE, 60)
+    place.permission.load()
+    assert place.verb() is Verb.ALLOW
+    assert place.permission.next_change() == timedelta(seconds=60)
+    place.now += timedelta(seconds=60)
+    place.permission.follow_time()
+    assert place.verb() is Verb.ASK
+    assert place.permission.next_change() is None
+    assert place.trail.kinds() == [EventKind.GRANT_MADE, EventKind.GRANT_EXPIRED]
+
+
+def test_grant_that_is_taken_away_is_revoked(place: Place) -> None:
+    place.use(ASK)
+    place.permission.write_grant("work", CAPTURE, 60)
+    place.permission.load()
+    place.permission.write_rule("work", CAPTURE, Verb.DENY)
+    place.permission.load()
+    assert place.verb() is Verb.DENY
+    assert place.trail.kinds() == [EventKind.GRANT_MADE, EventKind.GRANT_REVOKED]
+
+
+def grant_once(place: Place) -> None:
+    setting = editor.Setting([place.directory], place.runtime, now=place.now)
+    editor.grant(setting, "work", CAPTURE, Verb.ALLOW, place.now + timedelta(hours=1), once=True)
+    place.permission.load()
+
+
+def test_grant_for_one_stream_is_for_the_first_that_takes_it(place: Place) -> None:
+    place.use(ASK)
+    grant_once(place)
+    assert place.permission.take(WORK, CAPTURE, "7/0/1").verb is Verb.ALLOW
+    assert place.permission.take(WORK, CAPTURE, "7/0/2").verb is Verb.ASK
+    assert place.verb(stream="7/0/1") is Verb.ALLOW
+    place.permission.release("7/0/1")
+    assert place.permission.take(WORK, CAPTURE, "7/0/1").verb is Verb.ASK
+    assert place.trail.kinds() == [EventKind.GRANT_MADE, EventKind.GRANT_EXPIRED]
+
+
+def test_agent_that_starts_uses_up_what_streams_had_that_are_gone(place: Place) -> None:
+    place.use(ASK)
+    grant_once(place)
+    place.permission.take(WORK, CAPTURE, "7/0/1")
+    place.permission.release_others(["7/0/1"])
+    assert place.verb(stream="7/0/1") is Verb.ALLOW
+    place.permission.release_others([])
+    assert place.verb(stream="7/0/1") is Verb.ASK
+
+
+def test_grant_that_cannot_be_released_is_nobodys(place: Place) -> None:
+    place.use(ASK)
+    grant_once(place)
+    place.permission.take(WORK, CAPTURE, "7/0/1")
+    good = (place.runtime / "00-grants.yaml").read_bytes()
+    (place.runtime / "00-grants.yaml").write_bytes(b"nonsense")
+    place.permission.release("7/0/1")
+    (place.runtime / "00-grants.yaml").write_bytes(good)
+    place.permission.load()
+    assert place.permission.take(WORK, CAPTURE, "7/0/1").verb is Verb.ASK
