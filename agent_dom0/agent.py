@@ -127,6 +127,14 @@ class Agent:
 
     def _close(self) -> None:
         """States stay as they are: an agent that starts again takes the devices over."""
+        for timer in (self._store_timer, self._policy_timer, self._clock_timer):
+            if timer is not None:
+                timer.cancel()
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(self._watch.fileno())
+        loop.remove_reader(self._engine.fileno())
+        if self._store is not None:
+            loop.remove_reader(self._store.fileno())
         self._control.close()
         self._desk.close()
         self._prompts.close()

@@ -29,6 +29,7 @@ from tests.pulse_server import (
     Ears,
     Listener,
     PulseServer,
+    Urgency,
     difference,
     feed,
     may_be_urgent,
@@ -101,7 +102,8 @@ class Dom0:
     def start(self) -> None:
         with self.log_file.open("ab") as log:
             command = [*self._prefix, str(BIN / "xensnd-dom0"), *self.options]
-            self.process = urgent(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log))
+            self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log)
+            urgent(self.process, Urgency.SOUNDING)
         assert self.process.stdout is not None
         readable, _, _ = select.select([self.process.stdout], [], [], READY_SECONDS)
         line = self.process.stdout.readline() if readable else b"(nothing)"
@@ -234,7 +236,7 @@ class Running(Listener):
         process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors
         )
-        super().__init__(process)
+        super().__init__(process, Urgency.GUEST)
         self._feeder = feed(process, stdin) if stdin is not None else None
 
     def __enter__(self) -> Self:
@@ -312,6 +314,7 @@ class Neighbour:
         self._known_octets = 0  # of what was heard, so much was compared before
         file = write_wav(directory / "neighbour.wav", on_right(_long_noise()))
         self.playing = guest.start("play", str(file))
+        urgent(self.playing.process, Urgency.SOUNDING)
         ears.listen_until(lambda heard: right_of(heard).strip(b"\0"))
 
     def assert_undisturbed(self) -> None:

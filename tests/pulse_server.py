@@ -11,6 +11,7 @@ import time
 from array import array
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from enum import IntEnum
 from pathlib import Path
 from random import Random
 from types import TracebackType
@@ -95,7 +96,8 @@ class PulseServer:
             try:
                 with self.mixer() as mixer:
                     if any(sink.name == SINK for sink in mixer.sink_list()):
-                        urgent(self._process)  # not before: when it starts it makes itself less so
+                        # Not before: when it starts it makes itself less so.
+                        urgent(self._process, Urgency.SERVER)
                         return
             except pulsectl.PulseError:
                 pass
@@ -179,7 +181,7 @@ class PulseServer:
                 subprocess.Popen(command, env=self.environment, stdin=subprocess.PIPE) as speaking,
                 self.listening(device="microphone.monitor") as ears,
             ):
-                urgent(speaking)
+                urgent(speaking, Urgency.SERVER)
                 feeder = feed(speaking, [octets])
                 try:
                     ears.listen_until(lambda heard: heard.strip(b"\0\x80"))
@@ -209,11 +211,19 @@ def may_be_urgent() -> bool:
     return True
 
 
-def urgent(process: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
+class Urgency(IntEnum):
+    """What starts must not hold up what sounds, and that not what everything sounds through."""
+
+    GUEST = 1
+    SOUNDING = 2
+    SERVER = 3
+
+
+def urgent(process: subprocess.Popen[bytes], urgency: Urgency) -> subprocess.Popen[bytes]:
     """The process and its children come before all others, where we may say so. A machine that is
     shared leaves others waiting for up to 250 ms, which is longer than buffers last."""
     with suppress(PermissionError, ProcessLookupError):
-        os.sched_setscheduler(process.pid, os.SCHED_RR, os.sched_param(1))
+        os.sched_setscheduler(process.pid, os.SCHED_RR, os.sched_param(urgency))
     return process
 
 
@@ -221,8 +231,8 @@ class Listener:
     """Raw octets that a process gives on its standard output. Heard all the time, whether a test
     looks or not."""
 
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        self.process = urgent(process)
+    def __init__(self, process: subprocess.Popen[bytes], urgency: Urgency) -> None:
+        self.process = urgent(process, urgency)
         self._heard = bytearray()
         self._ended = False
         self._more = threading.Condition()
@@ -284,7 +294,8 @@ class Ears(Listener):
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
                 bufsize=0,
-            )
+            ),
+            Urgency.SERVER,
         )
         self.listen_until(lambda heard: len(heard) > 0)
 

@@ -159,6 +159,8 @@ def test_a_stream_is_opened_and_closed_in_the_audit_trail(
         "device_connected",
         "stream_opened",
         "decision",
+        "stream_started",
+        "stream_stopped",
         "stream_closed",
         "device_disconnected",
     ]
