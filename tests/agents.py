@@ -236,7 +236,7 @@ class Running(Listener):
         process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors
         )
-        super().__init__(process, Urgency.GUEST)
+        super().__init__(process)
         self._feeder = feed(process, stdin) if stdin is not None else None
 
     def __enter__(self) -> Self:

@@ -231,7 +231,7 @@ class Listener:
     """Raw octets that a process gives on its standard output. Heard all the time, whether a test
     looks or not."""
 
-    def __init__(self, process: subprocess.Popen[bytes], urgency: Urgency) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], urgency: Urgency = Urgency.GUEST) -> None:
         self.process = urgent(process, urgency)
         self._heard = bytearray()
         self._ended = False

@@ -97,10 +97,10 @@ def test_capture_that_no_rule_speaks_of_is_denied(dom0: Dom0, work: Guest) -> No
 def test_allowed_capture_goes_live_and_denied_capture_falls_silent_at_once(
     dom0: Dom0, pulse: PulseServer, work: Guest
 ) -> None:
-    spoken = noise(12)
+    spoken = noise(60)
     with (
         pulse.microphone(spoken),
-        work.start("record", "-", "--seconds=2.5") as recording,
+        work.start("record", "-", "--seconds=60") as recording,
     ):
         assert not recording.listen_until(lambda heard: len(heard) > SECOND / 4).strip(b"\0")
 
@@ -113,10 +113,8 @@ def test_allowed_capture_goes_live_and_denied_capture_falls_silent_at_once(
         assert dom0.policy("deny-capture", "work").returncode == 0
         denied = dom0.await_event("decision", domid=work.domid, decision="deny", count=2)
         arrived = len(recording.heard)
-        assert recording.ended() == DONE
-        recorded = recording.heard
+        recorded = recording.listen_until(lambda heard: len(heard) > arrived + SECOND)
 
-    assert len(recorded) == 2.5 * SECOND
     assert allowed["XENSND_RULE_FILE"] == denied["XENSND_RULE_FILE"] == str(dom0.policy_file)
     sound = recorded.strip(b"\0")
     assert sound in spoken, difference(sound, spoken)
@@ -198,14 +196,17 @@ def test_playback_is_heard_from_when_it_is_allowed_until_it_is_denied(
     dom0: Dom0, pulse: PulseServer, work: Guest
 ) -> None:
     use(dom0, ALLOW_CAPTURE)
-    played = noise(3)
+    played = noise(60)
     with pulse.listening() as ears, work.start("play", "-", stdin=[played]) as playing:
         dom0.await_event("decision", domid=work.domid, decision="deny")
         assert dom0.policy("allow-playback", "work").returncode == 0
         ears.listen_until(lambda heard: len(heard.strip(b"\0")) > SECOND / 4)
         assert dom0.policy("deny-playback", "work").returncode == 0
         dom0.await_event("decision", domid=work.domid, decision="deny", count=2)
-        assert playing.ended() == DONE
+        heard = len(ears.heard)
+        ears.listen_until(lambda heard_by_then: len(heard_by_then) > heard + SECOND)
+        assert not ears.heard[-SECOND // 4 :].strip(b"\0")
+        assert playing.is_running
         sound = ears.heard.strip(b"\0")
-    assert SECOND / 4 < len(sound) < 2.8 * SECOND
+    assert len(sound) > SECOND / 4
     assert sound in played, difference(sound, played)
