@@ -73,3 +73,4 @@ def own_dom0(tmp_path: Path, machine: LocalMachine, pulse: PulseServer) -> Itera
     if dom0.process is not None:
         assert dom0.stop() == 0
     assert "Traceback" not in dom0.log
+    assert "the agent died" not in dom0.log

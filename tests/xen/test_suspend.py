@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-import pytest
-
 from tests.pulse_server import difference, noise
 from tests.xen.dom0 import ALLOW_BOTH, Agent, Pulse
 from tests.xen.guest import aplay, cards, load_driver, start_aplay
@@ -75,25 +73,3 @@ def test_suspend_that_is_cancelled_leaves_the_playing_guest(
         assert playing.ended(120).status == 0
         ears.listen_until(lambda heard: played[-64:] in heard)
     assert agent.events("protocol_violation") == []
-
-
-@pytest.mark.usefixtures("agent")
-def test_our_own_agent_plays_on_after_save_and_restore(
-    dom0: Machine, pulse: Pulse, new_guest: Callable[..., XenGuest]
-) -> None:
-    """The stock driver's kernel crashes here, whatever a backend does: docs/lab.md."""
-    guest = new_guest("traveller")
-    played = noise(8, seed=5)
-    guest.write_file("/tmp/played", played)
-    # In a session of its own, it outlives the connection that started it.
-    play = "setsid xensnd-guest play - </tmp/played >/tmp/said 2>&1 &"
-    guest.do("sh", "-c", play)
-    with pulse.listening() as ears:
-        ears.listen_until(lambda heard: len(heard.strip(b"\0")) > SECOND)
-        guest.xl("save", CHECKPOINT, seconds=120)
-        restore(dom0, guest)
-        ears.listen_until(lambda heard: played[-64:] in heard, 60)
-        heard = ears.heard.replace(b"\0", b"")
-    piece = SECOND // 100
-    missing = [at for at in range(0, len(played), piece) if played[at : at + piece] not in heard]
-    assert missing == [], guest.read_file("/tmp/said").decode()
