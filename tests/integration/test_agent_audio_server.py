@@ -173,6 +173,8 @@ def test_recording_ended_in_the_mixer_begins_anew_and_leaves_the_playback(
         Dom0(
             tmp_path / "dom0", machine.url, pulse.address, policy=ALLOW_ALL, options=[PATIENT]
         ) as dom0,
+        # A source of its own: a recorder of the sink's monitor sets the sink's latency as well.
+        pulse.microphone(noise(20, seed=9)),
         pulse.listening() as ears,
         ThreadPoolExecutor() as executor,
     ):
