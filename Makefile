@@ -17,9 +17,8 @@ lint: env
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 
-# Sound in real time on a shared machine: a case that fails is run again, and each run reported.
 test: env
-	$(PYTHON) -m pytest --reruns 2
+	$(PYTHON) -m pytest
 
 # The emulation has faults of its own (docs/lab.md): a case that fails is run once more, and both
 # are reported.

@@ -45,6 +45,9 @@ GUARD = ("setpriv", "--pdeathsig=TERM", "nice", "-n", "-10", "timeout", "--kill-
 DOM0_PROCESSOR = "dom0_max_vcpus=1 dom0_vcpus_pin"
 GUEST_PROCESSOR = 'cpus = "1"'
 
+# Emulated, the TSC drifts from Xen's clock, and a guest's kernel would complain of that at any time.
+GUEST_LINUX = "console=hvc0 quiet panic=-1 tsc=nowatchdog"
+
 # Linux 6.1 as PV dom0 dies of SMAP, as qemu 7.2 emulates it.
 CPU = "max,-smap"
 
@@ -169,7 +172,7 @@ class XenGuest(Machine):
                 f'type = "{kind}"',
                 'kernel = "/boot/vmlinux"',
                 'ramdisk = "/run/guest-ramdisk"',
-                'extra = "console=hvc0 quiet panic=-1"',
+                f'extra = "{GUEST_LINUX}"',
                 f"memory = {GUEST_MEMORY_MIB}",
                 "vcpus = 1",
                 GUEST_PROCESSOR,
