@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from policy.model import Options
-from xensnd.errors import AccessDenied, RemoteProtocolError
+from xensnd.errors import AccessDenied
 from xensnd.sndif.packets import Open
-from xensnd.sndif.params import HwParams
+from xensnd.sndif.params import HwParams, NothingInCommon
 from xensnd.sndif.store_fields import StreamConfig
 
 from .limits import Limits, answer_query
@@ -32,7 +32,7 @@ def answer_within(
         raise AccessDenied("the rule leaves no format or no rate of this card")
     try:
         return answer_query(asked, narrowed, limits_within(limits, options))
-    except RemoteProtocolError as error:
+    except NothingInCommon as error:
         answer_query(asked, config, limits)  # raises, if it is not for the rule
         raise AccessDenied(f"asked for {error} by the rule") from None
 

@@ -29,7 +29,7 @@ from xensnd.sndif.packets import (
     operation_of,
     peek_request,
 )
-from xensnd.sndif.params import HwParams
+from xensnd.sndif.params import HwParams, NothingInCommon
 from xensnd.sndif.states import StreamEvent, StreamState, next_stream_state
 from xensnd.sndif.store_fields import Direction, StreamConfig, StreamRings
 from xensnd.transport.interface import Pages
@@ -232,6 +232,8 @@ class Stream:
         status = Status.OK
         try:
             params = self._handle(decode_request(packet)[1])
+        except NothingInCommon:
+            status = Status.EINVAL
         except RemoteProtocolError as error:
             status = Status.EINVAL
             self._note_fault(str(error))

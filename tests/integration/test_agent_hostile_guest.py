@@ -20,6 +20,7 @@ from typing import Any, Self
 
 import pytest
 
+from agent_dom0.stream import FAULTS_MAX
 from tests.agents import Dom0, Ended, Guest, Neighbour, eventually, neighbour_of
 from tests.local_machine import LocalMachine
 from tests.pulse_server import PulseServer, difference, left_of, noise, on_left
@@ -398,6 +399,18 @@ def test_parameters_asked_upside_down_are_refused(evil: EvilGuest) -> None:
     assert evil.violation() == (
         "evil: playback 0/0: rates 48000-8000: the minimum exceeds the maximum"
     )
+
+
+def test_asking_for_what_the_card_cannot_do_is_no_offence(dom0: Dom0, evil: EvilGuest) -> None:
+    """Players try rates and buffers until one fits."""
+    before = len(dom0.events("protocol_violation"))
+    stream = evil.connect()
+    too_fast = Interval(384000, 768000)
+    for _ in range(FAULTS_MAX + 1):
+        query = HwParamQuery(HwParams(2**64 - 1, too_fast, ALL, ALL, ALL))
+        assert stream.ask(query) == Status.EINVAL
+    assert stream.ask(stream.good_open()) == Status.OK
+    assert len(dom0.events("protocol_violation")) == before
 
 
 def test_trigger_that_no_one_knows_is_refused(evil: EvilGuest) -> None:

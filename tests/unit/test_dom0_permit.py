@@ -17,10 +17,10 @@ from agent_dom0.services import Services
 from policy.model import NO_OPTIONS, Decision, Direction, Options, Verb
 from tests.unit.fake_clock import run
 from tests.unit.test_dom0_permission import ASK, WORK, Place, place
-from xensnd.errors import AccessDenied, RemoteProtocolError
+from xensnd.errors import AccessDenied
 from xensnd.sndif.formats import SampleFormat, format_mask
 from xensnd.sndif.packets import Open
-from xensnd.sndif.params import HwParams, Interval
+from xensnd.sndif.params import HwParams, Interval, NothingInCommon
 from xensnd.sndif.store_fields import StreamConfig
 
 __all__ = ["place"]
@@ -168,13 +168,13 @@ def test_query_is_answered_with_what_the_rule_leaves() -> None:
     assert answer.buffer_frames == Interval(2 * 48000 * 5 // 1000, 8192 // 4)
 
 
-def test_query_beyond_the_rule_is_denied_and_one_beyond_the_card_is_wrong() -> None:
+def test_query_beyond_the_rule_is_denied_and_one_beyond_the_card_has_no_answer() -> None:
     options = Options(rates_hz=(48000,))
     of_44100 = query([SampleFormat.S16_LE], Interval(44100, 44100), Interval(1, 2**31))
     with pytest.raises(AccessDenied, match="by the rule"):
         answer_within(of_44100, CONFIG, Limits(), options)
     of_96000 = query([SampleFormat.S16_LE], Interval(96000, 96000), Interval(1, 2**31))
-    with pytest.raises(RemoteProtocolError, match="rates 96000-96000 Hz, able 44100"):
+    with pytest.raises(NothingInCommon, match="rates 96000-96000 Hz, able 44100"):
         answer_within(of_96000, CONFIG, Limits(), options)
 
 

@@ -12,6 +12,7 @@ __all__ = [
     "HW_PARAMS_OCTETS",
     "HwParams",
     "Interval",
+    "NothingInCommon",
     "decode_hw_params",
     "encode_hw_params",
     "narrow",
@@ -96,14 +97,18 @@ def _peers_interval(what: str, minimum: int, maximum: int) -> Interval:
     return Interval(minimum, maximum)
 
 
+class NothingInCommon(RemoteProtocolError):
+    """What a peer asks and what we are able to do. It may ask, as players do that try rates."""
+
+
 def narrow(offered: HwParams, able: HwParams) -> HwParams:
     """What of the peer's `offered` we are `able` to do.
 
-    RemoteProtocolError names the first parameter of which nothing is left, with both ranges.
+    NothingInCommon names the first parameter of which nothing is left, with both ranges.
     """
     formats = offered.formats & able.formats
     if not formats:
-        raise RemoteProtocolError(
+        raise NothingInCommon(
             f"formats {_format_names(offered.formats)}, able {_format_names(able.formats)}"
         )
     return HwParams(
@@ -118,7 +123,7 @@ def narrow(offered: HwParams, able: HwParams) -> HwParams:
 def _common(what: str, offered: Interval, able: Interval, unit: str = "") -> Interval:
     common = offered.intersect(able)
     if common is None:
-        raise RemoteProtocolError(f"{what} {offered}{unit}, able {able}")
+        raise NothingInCommon(f"{what} {offered}{unit}, able {able}")
     return common
 
 
