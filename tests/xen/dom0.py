@@ -82,25 +82,50 @@ class Pulse:
             yield ears
 
     @contextmanager
-    def microphone(self, octets: bytes) -> Iterator[None]:
-        """The default source gives these octets, from a moment on. Then silence."""
+    def sink(
+        self, name: str, *, rate_hz: int = 48000, sample_format: str = "s16le"
+    ) -> Iterator[str]:
+        """One more null sink, in stereo, for as long as the block lasts. Its monitor."""
         module = self.pactl(
-            *("load-module", "module-null-sink", "sink_name=microphone", "norewinds=1"),
-            *("rate=48000", "format=s16le", "channels=2"),
+            *("load-module", "module-null-sink", f"sink_name={name}", "norewinds=1"),
+            *(f"rate={rate_hz}", f"format={sample_format}", "channels=2"),
         ).strip()
-        self.pactl("set-default-source", "microphone.monitor")
-        command = ["pacat", f"--server={self.address}", "--raw", "--device=microphone"]
-        command += ["--format=s16le", "--rate=48000", "--channels=2", "--latency-msec=500"]
+        assert module.isdigit(), "pactl has loaded no sink"
         try:
-            with (
-                self.listening("microphone.monitor") as ears,
-                self._dom0.start(*command, stdin=octets),
-            ):
-                ears.listen_until(lambda heard: heard.strip(b"\0"))
-                yield
+            yield f"{name}.monitor"
         finally:
             self.pactl("unload-module", module)
-            self.pactl("set-default-source", f"{SINK}.monitor")
+
+    @contextmanager
+    def default_sink(self, name: str, *, rate_hz: int, sample_format: str) -> Iterator[str]:
+        """One that guests play on, and whose monitor, which this yields, is their microphone."""
+        with self.sink(name, rate_hz=rate_hz, sample_format=sample_format) as monitor:
+            self._set_default(name, monitor)
+            try:
+                yield monitor
+            finally:
+                self._set_default(SINK, f"{SINK}.monitor")
+
+    @contextmanager
+    def microphone(self, octets: bytes) -> Iterator[None]:
+        """The default source gives these octets, from a moment on. Then silence."""
+        command = ["pacat", f"--server={self.address}", "--raw", "--device=microphone"]
+        command += ["--format=s16le", "--rate=48000", "--channels=2", "--latency-msec=500"]
+        with self.sink("microphone") as monitor:
+            self._set_default(SINK, monitor)
+            try:
+                with (
+                    self.listening(monitor) as ears,
+                    self._dom0.start(*command, stdin=octets),
+                ):
+                    ears.listen_until(lambda heard: heard.strip(b"\0"))
+                    yield
+            finally:
+                self._set_default(SINK, f"{SINK}.monitor")
+
+    def _set_default(self, sink: str, source: str) -> None:
+        self.pactl("set-default-sink", sink)
+        self.pactl("set-default-source", source)
 
 
 class Agent:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from tests.xen.lab import XenGuest, wait_until
 from tests.xen.remote import Ended, Process
 
 CARD_SECONDS = 20
-STEREO = ("-t", "raw", "-f", "S16_LE", "-r", "48000", "-c", "2")
+STEREO = ("-f", "S16_LE", "-r", "48000", "-c", "2")
 
 
 def load_driver(guest: XenGuest) -> None:
@@ -23,10 +25,25 @@ def cards(guest: XenGuest) -> str:
     return guest.run("cat", "/proc/asound/cards").output
 
 
+def start_playing(
+    guest: XenGuest, octets: bytes, spec: Sequence[str], *options: str, device: str = "hw:0,0"
+) -> Process:
+    """aplay; `spec` are its options for format, rate and channels."""
+    path = f"/tmp/played-{device}"
+    guest.write_file(path, octets)
+    return guest.start("aplay", "-q", "-t", "raw", "-D", device, *spec, *options, path)
+
+
+def start_recording(
+    guest: XenGuest, spec: Sequence[str], *options: str, device: str = "hw:0,0"
+) -> Process:
+    """arecord; it is heard while it records."""
+    return guest.start("arecord", "-q", "-t", "raw", "-D", device, *spec, *options)
+
+
 def start_aplay(guest: XenGuest, octets: bytes, *options: str) -> Process:
     """Stereo S16 at 48 kHz."""
-    guest.write_file("/tmp/played", octets)
-    return guest.start("aplay", "-q", "-D", "hw:0,0", *STEREO, *options, "/tmp/played")
+    return start_playing(guest, octets, STEREO, *options)
 
 
 def aplay(guest: XenGuest, octets: bytes, *options: str, seconds: float = 60) -> Ended:
@@ -36,4 +53,5 @@ def aplay(guest: XenGuest, octets: bytes, *options: str, seconds: float = 60) ->
 
 def arecord(guest: XenGuest, seconds: int, *options: str) -> Ended:
     """What it recorded is its `octets`."""
-    return guest.run("arecord", "-q", "-D", "hw:0,0", *STEREO, f"-d{seconds}", *options)
+    with start_recording(guest, STEREO, f"-d{seconds}", *options) as recording:
+        return recording.ended()

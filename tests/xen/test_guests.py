@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
+
+import pytest
 
 from tests.pulse_server import difference, left_of, noise, on_left, on_right, right_of
-from tests.xen.dom0 import PATIENT, Agent, Pulse
-from tests.xen.guest import aplay, cards, load_driver, start_aplay
+from tests.xen.dom0 import ALLOW_BOTH, ALLOW_PLAYBACK, PATIENT, Agent, Pulse
+from tests.xen.guest import (
+    STEREO,
+    aplay,
+    arecord,
+    cards,
+    load_driver,
+    start_aplay,
+    start_playing,
+    start_recording,
+)
 from tests.xen.lab import XenGuest
 from tests.xen.remote import Ended, Machine
 
@@ -17,6 +29,21 @@ VSND = """vsnd = [ [
     "PCM, name=pcm0",
     "STREAM, unique-id=playback, type=p, channels-max=2, sample-rates=44100;48000",
     "STREAM, unique-id=capture, type=c, channels-max=2, sample-rates=44100;48000" ] ]"""
+
+
+TWO_PCMS = """vsnd = [ [
+    "CARD, short-name=Xen0, long-name=XenCard, buffer-size=262144, sample-formats=s16_le",
+    "PCM, name=first",
+    "STREAM, unique-id=left, type=p, channels-max=2, sample-rates=48000",
+    "STREAM, unique-id=right, type=p, channels-max=2, sample-rates=48000",
+    "STREAM, unique-id=microphone, type=c, channels-max=2, sample-rates=48000",
+    "PCM, name=second",
+    "STREAM, unique-id=headphones, type=p, channels-max=2, sample-rates=48000" ] ]"""
+
+FOUR = ("one", "two", "three", "four")
+EACH_ITS_SINK = "version: 1\nrules:\n" + "".join(
+    f"  - {{guest: {name}, playback: allow, device: sink-{name}}}\n" for name in FOUR
+)
 
 
 def heard_exactly(pulse: Pulse, guest: XenGuest, seed: int) -> None:
@@ -72,6 +99,77 @@ def test_two_guests_play_at_once_each_under_its_name(
         heard = ears.listen_until(lambda heard: one in left_of(heard) and two in right_of(heard), 5)
     assert one in left_of(heard), difference(one, left_of(heard))
     assert two in right_of(heard), difference(two, right_of(heard))
+
+
+def test_streams_of_one_card_sound_at_once(
+    agent: Agent, pulse: Pulse, new_guest: Callable[..., XenGuest]
+) -> None:
+    agent.write_policy(ALLOW_BOTH)
+    guest = new_guest("studio", config=TWO_PCMS)
+    load_driver(guest)
+    one, two = noise(4, frame_octets=2, seed=7), noise(4, frame_octets=2, seed=8)
+    spoken = noise(12, seed=9)
+    with (
+        pulse.microphone(spoken),
+        pulse.listening() as ears,
+        start_playing(guest, on_left(one), STEREO, device="hw:0,0,0") as playing,
+        start_playing(guest, on_right(two), STEREO, device="hw:0,0,1") as other_playing,
+        start_recording(guest, STEREO, "-d2") as recording,
+    ):
+        assert (playing.ended(), other_playing.ended()) == (PLAYED, PLAYED)
+        heard = ears.listen_until(lambda heard: one in left_of(heard) and two in right_of(heard), 5)
+        recorded = recording.ended().octets
+    assert one in left_of(heard), difference(one, left_of(heard))
+    assert two in right_of(heard), difference(two, right_of(heard))
+    assert len(recorded) == 2 * 48000 * 4
+    assert recorded in spoken, difference(recorded, spoken)
+    played = noise(1, seed=10)
+    with (
+        pulse.listening() as ears,
+        start_playing(guest, played, STEREO, device="hw:0,1,0") as playing,
+    ):
+        assert playing.ended() == PLAYED
+        assert ears.hears(played), difference(played, ears.heard)
+
+
+def test_four_guests_play_at_once_each_on_the_sink_that_policy_names(
+    agent: Agent, pulse: Pulse, new_guest: Callable[..., XenGuest]
+) -> None:
+    agent.write_policy(EACH_ITS_SINK)
+    guests = {name: new_guest(name) for name in FOUR}
+    played = {name: noise(6, seed=20 + number) for number, name in enumerate(FOUR)}
+    with ExitStack() as stack:
+        ears = {}
+        for name, guest in guests.items():
+            load_driver(guest)
+            ears[name] = stack.enter_context(
+                pulse.listening(stack.enter_context(pulse.sink(f"sink-{name}")))
+            )
+        playing = [
+            stack.enter_context(start_aplay(guest, played[name])) for name, guest in guests.items()
+        ]
+        for each in ears.values():
+            each.listen_until(lambda heard: heard.strip(b"\0"))
+        inputs = pulse.pactl("list", "sink-inputs")
+        assert all(f'application.name = "{name}"' in inputs for name in FOUR)
+        assert [each.ended() for each in playing] == [PLAYED] * 4
+        for name in FOUR:
+            assert ears[name].hears(played[name]), difference(played[name], ears[name].heard)
+    agent.write_policy(ALLOW_PLAYBACK)
+
+
+@pytest.mark.parametrize("kind", ["pvh"])
+def test_guest_of_another_kind_plays_and_records(
+    agent: Agent, pulse: Pulse, new_guest: Callable[..., XenGuest], kind: str
+) -> None:
+    agent.write_policy(ALLOW_BOTH)
+    guest = new_guest("modern", kind=kind)
+    load_driver(guest)
+    heard_exactly(pulse, guest, 30)
+    spoken = noise(8, seed=31)
+    with pulse.microphone(spoken):
+        recorded = arecord(guest, 1)
+    assert recorded.octets in spoken, difference(recorded.octets, spoken)
 
 
 def test_guest_destroyed_while_it_plays_leaves_nothing(

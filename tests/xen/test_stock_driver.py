@@ -112,3 +112,20 @@ def test_playback_and_capture_at_once_are_exact(pulse: Pulse, guest: XenGuest) -
             assert playing.ended() == PLAYED
         assert ears.hears(played), difference(played, ears.heard)
     assert recorded.octets in spoken, difference(recorded.octets, spoken)
+
+
+def test_parameters_changed_without_closing_are_exact(
+    pulse: Pulse, agent: Agent, guest: XenGuest
+) -> None:
+    """The driver frees the buffer's pages without CLOSE, and sends OPEN again."""
+    played = noise(3, seed=9)
+    with pulse.listening() as ears:
+        ended = guest.run(
+            *("python3", "-m", "tests.xen.raw_pcm", "9600,38400", "4800,45000", "16384,65536"),
+            stdin=played,
+            env={"PYTHONPATH": "/opt/xensnd"},
+        )
+        assert ended == PLAYED
+        ears.listen_until(lambda heard: played[-64:] in heard)
+        assert ears.heard.replace(b"\0", b"") == played
+    assert agent.events("protocol_violation") == []

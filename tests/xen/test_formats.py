@@ -1,0 +1,65 @@
+"""Every rate and format that the stock driver and dom0's audio server have in common, exact.
+
+The guest records what it plays: the sink has the guest's own rate and format, and the guest's
+microphone is that sink's monitor.
+"""
+
+from __future__ import annotations
+
+from array import array
+from random import Random
+
+import pytest
+
+from agent_dom0.provision import RATES
+from tests.pulse_server import difference, noise
+from tests.xen.dom0 import ALLOW_BOTH, Agent, Pulse
+from tests.xen.guest import start_playing, start_recording
+from tests.xen.lab import XenGuest
+from tests.xen.remote import Ended
+
+POLICY = ALLOW_BOTH
+PLAYED = Ended(0)
+SECONDS = 0.25
+
+
+def sounds(alsa_format: str, rate_hz: int) -> bytes:
+    """Noise that is a valid sample everywhere: floats within 1, and 24 bits in 32."""
+    if alsa_format == "FLOAT_LE":
+        random = Random(rate_hz)
+        samples = (random.uniform(-1, 1) for _ in range(int(SECONDS * rate_hz) * 2))
+        return array("f", samples).tobytes()
+    octets = {"U8": 2, "S16_LE": 4, "S24_LE": 8, "S32_LE": 8}[alsa_format]
+    played = bytearray(noise(SECONDS, rate_hz=rate_hz, frame_octets=octets, seed=rate_hz))
+    if alsa_format == "S24_LE":
+        played[3::4] = bytes(len(played) // 4)
+    return bytes(played)
+
+
+@pytest.mark.parametrize("rate_hz", RATES)
+@pytest.mark.parametrize(
+    ("alsa_format", "pulse_format"),
+    [
+        ("U8", "u8"),
+        ("S16_LE", "s16le"),
+        ("S24_LE", "s24-32le"),
+        ("S32_LE", "s32le"),
+        ("FLOAT_LE", "float32le"),
+    ],
+)
+def test_format_is_played_and_recorded_octet_for_octet(
+    pulse: Pulse, agent: Agent, guest: XenGuest, alsa_format: str, pulse_format: str, rate_hz: int
+) -> None:
+    played = sounds(alsa_format, rate_hz)
+    spec = ("-f", alsa_format, "-r", str(rate_hz), "-c", "2")
+    with (
+        pulse.default_sink("exact", rate_hz=rate_hz, sample_format=pulse_format) as monitor,
+        pulse.listening(monitor) as ears,
+        start_recording(guest, spec) as recording,
+    ):
+        recording.listen_until(len)
+        with start_playing(guest, played, spec) as playing:
+            assert playing.ended() == PLAYED
+        assert ears.hears(played), difference(played, ears.heard)
+        assert recording.hears(played), difference(played, recording.heard)
+    assert agent.events("protocol_violation") == []
