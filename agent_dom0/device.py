@@ -27,6 +27,7 @@ from xensnd.sndif.states import (
 from xensnd.sndif.store_fields import (
     SUPPORTED_VERSIONS,
     VERSIONS,
+    StreamRings,
     parse_card,
     parse_rings,
 )
@@ -52,8 +53,12 @@ ODD_STATES_MAX = 64
 CONNECTIONS_MAX = 32
 CONNECTIONS_SECONDS = 10
 
-# Told of one InitWait twice, as Linux is when a device is attached, a frontend gives up the rings
-# that it has just published and publishes others. So what is no good is looked at once more.
+# What the players of a guest whose device is taken away have to close it; the toolstack waits for
+# 10 s at most.
+WITHDRAW_SECONDS = 3.0
+
+# A frontend may be about to publish other rings than we found (sndif/states.py, RECHECK). So what
+# is no good is looked at once more.
 PUBLISH_SECONDS = 0.3
 
 
@@ -86,8 +91,9 @@ class Device:
         self._phase: BackendPhase | None = None  # not looked at yet
         self._frontend = XenbusState.UNKNOWN
         self._odd_states = 0
-        # When each began, and each new start after a closing.
         self._looks_twice = False  # at what the frontend has published, since it was no good
+        self._withdrawn_at: float | None = None
+        # When each began, and each new start after a closing.
         self._connections: deque[float] = deque(maxlen=CONNECTIONS_MAX)
         self.use_store(store)
 
@@ -117,6 +123,13 @@ class Device:
         """A state changed, ours or the frontend's."""
         own = self._read_state(self.path.backend)
         self._frontend = self._read_state(self.path.frontend)
+        self._notice(own)
+        if self._phase is not None:
+            action, phase = BACKEND_TABLE[self._phase, self._frontend]
+            self._enter(self._act(action, phase))
+
+    def _notice(self, own: XenbusState) -> None:
+        """Where the device is, before the frontend's state is looked at."""
         if self._phase is None:
             self._begin(own)
         elif own is XenbusState.CLOSING and self._phase is not BackendPhase.CLOSED:
@@ -129,20 +142,29 @@ class Device:
             self._phase = BackendPhase.STARTING
             self._connections.append(time.monotonic())
             self._odd_states = 0
-        if self._phase is None:
-            return
-        action, phase = BACKEND_TABLE[self._phase, self._frontend]
-        if action is BackendAction.CONNECT:
-            phase = self._connect()
-        elif action is BackendAction.OFFER:
-            phase = self._offer()
-        elif action in (BackendAction.DISCONNECT, BackendAction.CLOSE):
-            self._end_streams()
-        elif action is BackendAction.ESTABLISH:
-            self._say(EventKind.DEVICE_CONNECTED, f"device {self.path.devid} connected")
-        elif action is BackendAction.IGNORE:
-            phase = self._wonder(phase)
-        self._enter(phase)
+
+    def _act(self, action: BackendAction, phase: BackendPhase) -> BackendPhase:
+        """The phase that it leads to, which may be another than was meant."""
+        match action:
+            case BackendAction.OFFER:
+                return self._offer()
+            case BackendAction.REVIVE:
+                self._revive()
+            case BackendAction.CONNECT:
+                return self._connect()
+            case BackendAction.RECHECK:
+                return self._recheck(phase)
+            case BackendAction.ESTABLISH:
+                phase = self._recheck(phase)
+                if phase is BackendPhase.CONNECTED:
+                    self._say(EventKind.DEVICE_CONNECTED, f"device {self.path.devid} connected")
+            case BackendAction.WITHDRAW:
+                return self._withdraw()
+            case BackendAction.DISCONNECT | BackendAction.CLOSE:
+                self._end_streams()
+            case BackendAction.IGNORE:
+                return self._wonder(phase)
+        return phase
 
     def look(self) -> None:
         """Something happened in the engine: serve the requests that wait."""
@@ -152,14 +174,12 @@ class Device:
         except RemoteProtocolError as error:
             self._violated(str(error))
             self._enter(BackendPhase.CLOSED)
+        if self._phase is BackendPhase.CLOSING:
+            self.step()
 
     def follow_policy(self) -> None:
         for stream in self._streams:
             stream.follow_policy()
-
-    def retire(self) -> None:
-        """Policy takes the device away, and no frontend uses it."""
-        self._end_streams()
 
     def close(self, *, forget: bool) -> None:
         """`forget`: its nodes are gone. Otherwise the states stay, for a later agent to go on."""
@@ -209,9 +229,29 @@ class Device:
         began = self._connections
         return len(began) == CONNECTIONS_MAX and time.monotonic() - began[0] < CONNECTIONS_SECONDS
 
+    def _withdraw(self) -> BackendPhase:
+        """The toolstack takes the device away under a driver that uses it."""
+        if self._withdrawn_at is None:
+            self._withdrawn_at = time.monotonic()
+            asyncio.get_running_loop().call_later(WITHDRAW_SECONDS, self._step_later)
+            for stream in self._streams:
+                stream.withdraw()
+        waited = time.monotonic() - self._withdrawn_at
+        if waited < WITHDRAW_SECONDS and any(stream.is_held for stream in self._streams):
+            return BackendPhase.CLOSING
+        self._end_streams()
+        return BackendPhase.CLOSED
+
     def _offer(self) -> BackendPhase:
         self._store.write(f"{self.path.backend}/{VERSIONS}", SUPPORTED_VERSIONS)
         return BackendPhase.OFFERED
+
+    def _revive(self) -> None:
+        if self._connections:
+            return  # a driver was there, and left
+        self._connections.append(time.monotonic())
+        with contextlib.suppress(PermissionError):  # only dom0 may
+            self._store.write(f"{self.path.frontend}/state", str(int(XenbusState.INITIALISING)))
 
     def _enter(self, phase: BackendPhase) -> None:
         if phase is self._phase and phase.xenbus_state is self._read_state(self.path.backend):
@@ -235,7 +275,7 @@ class Device:
             self._end_streams()
             if not adopt and not self._looks_twice:
                 self._looks_twice = True
-                asyncio.get_running_loop().call_later(PUBLISH_SECONDS, self._look_again)
+                asyncio.get_running_loop().call_later(PUBLISH_SECONDS, self._step_later)
                 return BackendPhase.OFFERED
             self._looks_twice = False
             self._violated(str(error))
@@ -243,8 +283,23 @@ class Device:
         self._looks_twice = False
         return BackendPhase.ANSWERED
 
-    def _look_again(self) -> None:
-        if self._looks_twice:
+    def _recheck(self, phase: BackendPhase) -> BackendPhase:
+        """Whether the streams have the rings that the frontend will use."""
+        if all(stream.rings == self._read_rings(stream.name) for stream in self._streams):
+            return phase
+        connected = self._connect()
+        return phase if connected is BackendPhase.ANSWERED else connected
+
+    def _read_rings(self, stream: str) -> StreamRings | None:
+        directory = f"{self.path.frontend}/{stream}"
+        nodes = {name: self._read(f"{directory}/{name}") for name in StreamRings.NODES}
+        try:
+            return parse_rings({name: value for name, value in nodes.items() if value is not None})
+        except RemoteProtocolError:
+            return None
+
+    def _step_later(self) -> None:
+        if self._looks_twice or self._withdrawn_at is not None:
             with contextlib.suppress(TransportLost):  # whoever follows XenStore will notice
                 self.step()
 
@@ -294,6 +349,7 @@ class Device:
         return nodes
 
     def _end_streams(self) -> None:
+        self._withdrawn_at = None
         for stream in self._streams:
             stream.close()
         if self._streams:

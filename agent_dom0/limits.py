@@ -42,11 +42,11 @@ def answer_query(asked: HwParams, config: StreamConfig, limits: Limits) -> HwPar
             period_frames=Interval(1, 2**32 - 1),
         ),
     )
-    smallest_frame = common.channels.minimum * min(
-        f.sample_octets or 1 for f in formats_in_mask(common.formats)
-    )
-    largest_buffer = min(config.buffer_octets, limits.max_buffer_octets) // smallest_frame
-    smallest_buffer = min(limits.min_buffer_frames(common.rates.minimum), largest_buffer)
+    octets = min(config.buffer_octets, limits.max_buffer_octets)
+    largest_buffer = octets // (common.channels.minimum * min(_sample_octets(common.formats)))
+    # Whichever format and channels the frontend settles on, this buffer is still one of them.
+    fits_all = octets // (config.channels.maximum * max(_sample_octets(formats)))
+    smallest_buffer = min(limits.min_buffer_frames(common.rates.minimum), fits_all)
     return narrow(
         common,
         HwParams(
@@ -59,6 +59,10 @@ def answer_query(asked: HwParams, config: StreamConfig, limits: Limits) -> HwPar
             ),
         ),
     )
+
+
+def _sample_octets(formats: int) -> list[int]:
+    return [each.sample_octets or 1 for each in formats_in_mask(formats)]
 
 
 def check_open(request: Open, config: StreamConfig, limits: Limits) -> int:

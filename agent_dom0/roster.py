@@ -46,6 +46,9 @@ class Roster:
         self._guests: dict[int, Guest] = {}
         self._mixers: dict[int, GuestMixer] = {}
         self._devices: dict[DevicePath, Device] = {}
+        # By the toolstack (`xl vsnd-detach`), from guests that run on: they get no other before
+        # policy gives them one again.
+        self._taken_away: set[int] = set()
 
     # What the agent asks of it
 
@@ -97,7 +100,11 @@ class Roster:
             device = self._devices.get(path)
             is_there = DEVID in children(store, f"{self._root}/{domid}")
             gives = self._services.permission.gives_device(guest)
-            if gives and not is_there:
+            if not gives:
+                self._taken_away.discard(domid)
+            if gives and not is_there and device is not None:
+                self._taken_away.add(domid)
+            elif gives and not is_there and domid not in self._taken_away:
                 # xl may be at the same directory, and takes nodes away within our transaction:
                 # what it does next brings us here again.
                 with suppress(KeyError):
@@ -228,6 +235,7 @@ class Roster:
         if mixer is not None:
             mixer.close()
         del self._guests[domid]
+        self._taken_away.discard(domid)
 
     def _see_devices(self, store: Store) -> None:
         """Follows every device below our backend's directory, whoever made it."""

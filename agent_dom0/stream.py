@@ -91,6 +91,7 @@ class Stream:
     ) -> None:
         self.name = name
         self.direction = config.direction
+        self.rings = rings
         self._services = services
         self._guest = guest
         self._mixer = mixer
@@ -101,6 +102,8 @@ class Stream:
         self._buffer: Pages | None = None
         self._loudness: Loudness | None = None
         self._faults = 0
+        self._is_withdrawn = False
+        self.is_held = False  # by a player, though withdrawn
         self._second = 0.0  # when the present one began, for _asks_too_often()
         self._asked = 0
         self._permit = Permit(
@@ -175,6 +178,12 @@ class Stream:
             self._loudness.turned()
         return self._loudness is not None
 
+    def withdraw(self) -> None:
+        """The card is to go. Whoever has this open gets errors from now on, and closes it."""
+        self._is_withdrawn = True
+        self.is_held = self.is_open
+        self._close_pcm()
+
     def close(self) -> None:
         self._close_pcm()
         self._core.close()
@@ -246,6 +255,10 @@ class Stream:
         return encode_response(Response(request_id, operation, status, params))
 
     def _handle(self, request: Request) -> HwParams | None:
+        if self._is_withdrawn:
+            self.is_held = self.is_held and not isinstance(request, Close)
+            if not isinstance(request, Close):
+                raise ConnectionAbortedError
         match request:
             case HwParamQuery(params):
                 return self._answer_query(params)

@@ -21,6 +21,8 @@ from tests.agents import (
 )
 from tests.local_machine import LocalMachine
 from tests.pulse_server import PulseServer, difference, left_of, noise, on_left, write_wav
+from xensnd.transport import toolstack
+from xensnd.transport.interface import Store
 
 PLAYED = Ended(0)
 NO_CARD = (
@@ -45,6 +47,13 @@ def lonely(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         Guest(machine, "work").start("play", "-", stdin=[noise(0.5)]) as playing,
     ):
         yield playing
+
+
+def read(store: Store, path: str) -> str | None:
+    try:
+        return store.read(path)
+    except KeyError:
+        return None
 
 
 def nodes_of(machine: LocalMachine, guest: Guest) -> list[str]:
@@ -128,6 +137,40 @@ def test_guest_that_may_nothing_any_more_loses_its_device(
     dom0.write_policy(ALLOW_PLAYBACK)
     dom0.await_event("device_made", domid=work.domid, count=2)
     assert work.run("play", "-", stdin=noise(0.1)) == PLAYED
+
+
+def test_device_that_the_toolstack_takes_away_stays_away_until_policy_gives_it_again(
+    dom0: Dom0, machine: LocalMachine, work: Guest
+) -> None:
+    dom0.start()
+    dom0.await_event("device_made", domid=work.domid)
+    with closing(machine.open_store()) as store:
+        toolstack.detach(store, work.domid)
+    dom0.write_policy(f"{ALLOW_PLAYBACK}\n")
+    dom0.await_event("policy_loaded", count=2)
+    assert nodes_of(machine, work) == []
+    dom0.write_policy(NEIGHBOUR_ALONE)
+    dom0.await_event("policy_loaded", count=3)
+    dom0.write_policy(ALLOW_PLAYBACK)
+    dom0.await_event("device_made", domid=work.domid, count=2)
+    assert work.run("play", "-", stdin=noise(0.1)) == PLAYED
+
+
+def test_device_closed_by_the_last_word_of_the_one_before_it_is_started_once_more(
+    dom0: Dom0, machine: LocalMachine, work: Guest
+) -> None:
+    dom0.start()
+    state = f"/local/domain/{work.domid}/device/vsnd/0/state"
+    offered = f"/local/domain/0/backend/vsnd/{work.domid}/0/state"
+    with closing(machine.open_store()) as store:
+        assert eventually(lambda: read(store, offered) == "2")
+        store.write(state, "6")
+        assert eventually(lambda: read(store, state) == "1")
+        assert work.run("play", "-", stdin=noise(0.1)) == PLAYED
+        store.write(state, "6")
+        dom0.write_policy(f"{ALLOW_PLAYBACK}\n")
+        dom0.await_event("policy_loaded", count=2)
+        assert read(store, state) == "6"
 
 
 def test_device_in_use_stays_when_its_guest_may_nothing_any_more(

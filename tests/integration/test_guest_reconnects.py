@@ -7,6 +7,7 @@ from pathlib import Path
 from tests.agents import Dom0, Guest
 from tests.local_machine import LocalMachine
 from tests.pulse_server import PulseServer, noise
+from xensnd.transport import toolstack
 
 POLICY = 'version: 1\nrules:\n  - guest: "*"\n    playback: allow\n    capture: allow\n'
 
@@ -14,12 +15,8 @@ POLICY = 'version: 1\nrules:\n  - guest: "*"\n    playback: allow\n    capture: 
 def replace_card(machine: LocalMachine, guest: Guest) -> None:
     """As a toolstack that restores a guest: the device closes, and is there again, new."""
     store = machine.open_store()
+    toolstack.close_device(store, guest.domid)
     backend = f"/local/domain/0/backend/vsnd/{guest.domid}/0"
-    store.write(f"{backend}/online", "0")
-    store.write(f"{backend}/state", "5")
-    store.watch(f"{backend}/state", "closing")
-    while store.read(f"{backend}/state") != "6":
-        store.events()
     store.write(f"{backend}/online", "1")
     store.write(f"{backend}/state", "1")
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any, cast
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from agent_dom0.bounds import answer_within, complaint, limits_within
 from agent_dom0.events import EventKind
 from agent_dom0.knobs import Shared
-from agent_dom0.limits import Limits
+from agent_dom0.limits import Limits, answer_query
 from agent_dom0.permit import Permit
 from agent_dom0.prompts import Answer, Prompts
 from agent_dom0.services import Services
@@ -166,6 +167,22 @@ def test_query_is_answered_with_what_the_rule_leaves() -> None:
     assert answer.formats == format_mask([SampleFormat.S16_LE])
     assert answer.rates == Interval(48000, 48000)
     assert answer.buffer_frames == Interval(2 * 48000 * 5 // 1000, 8192 // 4)
+
+
+@pytest.mark.parametrize("latency_usec", [20_000, 400_000])
+def test_smallest_buffer_fits_whichever_channels_and_format_are_taken(latency_usec: int) -> None:
+    """ALSA settles one parameter after another, and asks after each."""
+    limits = Limits(latency_usec=latency_usec)
+    able = answer_query(replace(ANYTHING, channels=Interval(1, 2)), CONFIG, limits)
+    smallest = Interval(able.buffer_frames.minimum, able.buffer_frames.minimum)
+    for channels, sample_format in product((1, 2), CONFIG.formats):
+        settled = replace(
+            able,
+            formats=format_mask([sample_format]),
+            channels=Interval(channels, channels),
+            buffer_frames=smallest,
+        )
+        assert answer_query(settled, CONFIG, limits).buffer_frames == smallest
 
 
 def test_query_beyond_the_rule_is_denied_and_one_beyond_the_card_has_no_answer() -> None:

@@ -64,7 +64,7 @@ def test_backend_connects_as_the_stock_driver_comes() -> None:
 def test_backend_offers_again_when_a_connected_drivers_unload_waits_for_it() -> None:
     assert backend(BackendPhase.CONNECTED, CLOSING, CLOSED, INITIALISING, INITIALISED) == [
         ("DISCONNECT", INIT_WAIT),
-        ("WAIT", INIT_WAIT),
+        ("REVIVE", INIT_WAIT),
         ("WAIT", INIT_WAIT),
         ("CONNECT", CONNECTED),
     ]
@@ -86,10 +86,27 @@ def test_backend_never_offers_again_to_a_frontend_that_never_was_connected() -> 
     assert reachable == {BackendPhase.ANSWERED, BackendPhase.CLOSED}
 
 
-@pytest.mark.parametrize("frontend", XenbusState)
+def test_backend_looks_again_at_what_a_frontend_publishes_twice() -> None:
+    again = (INITIALISED, INITIALISING, INITIALISED, CONNECTED)
+    assert backend(BackendPhase.OFFERED, *again) == [
+        ("CONNECT", CONNECTED),
+        ("WAIT", CONNECTED),
+        ("RECHECK", CONNECTED),
+        ("ESTABLISH", CONNECTED),
+    ]
+
+
+@pytest.mark.parametrize("frontend", set(XenbusState) - {CONNECTED})
 def test_backend_closes_at_once_when_the_toolstack_asks(frontend: XenbusState) -> None:
     phase = backend_phase(CLOSING, frontend)
     assert backend(phase, frontend) == [("CLOSE", CLOSED)]
+
+
+def test_backend_withdraws_before_it_closes_under_a_connected_frontend() -> None:
+    assert backend(BackendPhase.CLOSING, CONNECTED, INITIALISING) == [
+        ("WITHDRAW", CLOSING),
+        ("CLOSE", CLOSED),
+    ]
 
 
 @pytest.mark.parametrize("frontend", XenbusState)

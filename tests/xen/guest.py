@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tests.pulse_server import difference, noise
+from tests.xen.dom0 import Pulse
 from tests.xen.lab import XenGuest, wait_until
 from tests.xen.remote import Ended, Process
 
@@ -55,3 +57,12 @@ def arecord(guest: XenGuest, seconds: int, *options: str) -> Ended:
     """What it recorded is its `octets`."""
     with start_recording(guest, STEREO, f"-d{seconds}", *options) as recording:
         return recording.ended()
+
+
+def plays_exactly(pulse: Pulse, guest: XenGuest, seed: int) -> None:
+    """A second of noise, heard octet for octet."""
+    played = noise(1, seed=seed)
+    with pulse.listening() as ears:
+        ended = aplay(guest, played)
+        assert (ended.status, ended.errors) == (0, ""), ended
+        assert ears.hears(played), difference(played, ears.heard)

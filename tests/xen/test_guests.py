@@ -11,10 +11,10 @@ from tests.pulse_server import difference, left_of, noise, on_left, on_right, ri
 from tests.xen.dom0 import ALLOW_BOTH, ALLOW_PLAYBACK, PATIENT, Agent, Pulse
 from tests.xen.guest import (
     STEREO,
-    aplay,
     arecord,
     cards,
     load_driver,
+    plays_exactly,
     start_aplay,
     start_playing,
     start_recording,
@@ -46,13 +46,6 @@ EACH_ITS_SINK = "version: 1\nrules:\n" + "".join(
 )
 
 
-def heard_exactly(pulse: Pulse, guest: XenGuest, seed: int) -> None:
-    played = noise(1, seed=seed)
-    with pulse.listening() as ears:
-        assert aplay(guest, played) == PLAYED
-        assert ears.hears(played), difference(played, ears.heard)
-
-
 def test_guest_that_was_there_first_gets_its_card(
     dom0: Machine, pulse: Pulse, new_guest: Callable[..., XenGuest]
 ) -> None:
@@ -62,7 +55,7 @@ def test_guest_that_was_there_first_gets_its_card(
     with Agent(dom0, pulse, PATIENT, directory="/run/late-agent") as agent:
         agent.await_event("device_made", guest="early")
         load_driver(guest)
-        heard_exactly(pulse, guest, 1)
+        plays_exactly(pulse, guest, 1)
 
 
 def test_device_that_xl_made_is_served(
@@ -71,7 +64,7 @@ def test_device_that_xl_made_is_served(
     """It takes the place of one that the agent may have made while xl was at it."""
     guest = new_guest("by-xl", config=VSND)
     load_driver(guest)
-    heard_exactly(pulse, guest, 2)
+    plays_exactly(pulse, guest, 2)
     backend = f"/local/domain/0/backend/vsnd/{guest.domid}"
     assert dom0.do("xenstore-list", backend) == "0\n"
     assert "provisioned-by" not in dom0.do("xenstore-list", f"{backend}/0")
@@ -165,7 +158,7 @@ def test_guest_of_another_kind_plays_and_records(
     agent.write_policy(ALLOW_BOTH)
     guest = new_guest("modern", kind=kind)
     load_driver(guest)
-    heard_exactly(pulse, guest, 30)
+    plays_exactly(pulse, guest, 30)
     spoken = noise(8, seed=31)
     with pulse.microphone(spoken):
         recorded = arecord(guest, 1)
@@ -184,4 +177,4 @@ def test_guest_destroyed_while_it_plays_leaves_nothing(
     agent.await_event("stream_closed", guest="doomed")
     assert dom0.run("xenstore-ls", f"/local/domain/0/backend/vsnd/{domid}").status != 0
     assert "(null)" not in dom0.do("xl", "list")  # a domain that is dead, and mapped by someone
-    heard_exactly(pulse, guest, 6)
+    plays_exactly(pulse, guest, 6)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from tests.pulse_server import difference, noise
+from tests.pulse_server import noise
 from tests.xen.dom0 import ALLOW_BOTH, Agent, Pulse
-from tests.xen.guest import aplay, cards, load_driver, start_aplay
+from tests.xen.guest import cards, load_driver, plays_exactly, start_aplay
 from tests.xen.lab import XenGuest, wait_until
 from tests.xen.remote import Ended, Machine
 
@@ -15,13 +15,6 @@ POLICY = ALLOW_BOTH
 PLAYED = Ended(0)
 SECOND = 4 * 48000
 CHECKPOINT = "/run/checkpoint"
-
-
-def heard_exactly(pulse: Pulse, guest: XenGuest, seed: int) -> None:
-    played = noise(1, seed=seed)
-    with pulse.listening() as ears:
-        assert aplay(guest, played) == PLAYED
-        assert ears.hears(played), difference(played, ears.heard)
 
 
 def restore(dom0: Machine, guest: XenGuest) -> None:
@@ -49,14 +42,14 @@ def test_idle_guest_is_saved_and_restored_with_its_card(
 ) -> None:
     guest = new_guest("sleeper")
     load_driver(guest)
-    heard_exactly(pulse, guest, 2)
+    plays_exactly(pulse, guest, 2)
     began = time.monotonic()
     guest.xl("save", CHECKPOINT, seconds=120)
     assert time.monotonic() - began < 60
     restore(dom0, guest)
     agent.await_event("device_connected", guest="sleeper", count=2)
     wait_until(lambda: "vsnd" in cards(guest), 20, lambda: "the card is gone")
-    heard_exactly(pulse, guest, 3)
+    plays_exactly(pulse, guest, 3)
 
 
 def test_suspend_that_is_cancelled_leaves_the_playing_guest(

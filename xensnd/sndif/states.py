@@ -96,16 +96,22 @@ def backend_phase(own: XenbusState, frontend: XenbusState) -> BackendPhase:
 class BackendAction(Enum):
     """What a backend does about a frontend's state. It then writes the new phase's state, if any.
 
-    WAIT: nothing, the frontend or the toolstack moves next. OFFER: publish `versions`. CONNECT:
+    WAIT: nothing, the frontend or the toolstack moves next. OFFER: publish `versions`. REVIVE: if
+    no frontend has answered yet, start it as the toolstack did. CONNECT:
     read what the frontend published, map the rings, bind the ports; if that fails, close instead.
-    ESTABLISH: the frontend has its card. DISCONNECT and CLOSE: end the streams, unmap, unbind.
+    RECHECK: connect anew if what it has published is not what is mapped. ESTABLISH: the same, and
+    the frontend has its card. WITHDRAW: let players in the guest close what they have
+    open, and then close. DISCONNECT and CLOSE: end the streams, unmap, unbind.
     IGNORE: nothing, no frontend should be there; worth counting.
     """
 
     WAIT = auto()
     OFFER = auto()
+    REVIVE = auto()
     CONNECT = auto()
+    RECHECK = auto()
     ESTABLISH = auto()
+    WITHDRAW = auto()
     DISCONNECT = auto()
     CLOSE = auto()
     IGNORE = auto()
@@ -150,8 +156,15 @@ _BACKEND_RULES = (
     (
         # Connected: it has yet to notice that we went back.
         BackendPhase.OFFERED,
-        _LEFT | _GONE | {XenbusState.CONNECTED},
+        {XenbusState.INITIALISING, XenbusState.CLOSING, XenbusState.CONNECTED} | _GONE,
         BackendStep(BackendAction.WAIT, BackendPhase.OFFERED),
+    ),
+    (
+        # Linux takes a second to leave a device that was detached, and then writes Closed. If
+        # another was attached there meanwhile, that is the other's state, and Linux ignores it.
+        BackendPhase.OFFERED,
+        {XenbusState.CLOSED},
+        BackendStep(BackendAction.REVIVE, BackendPhase.OFFERED),
     ),
     (
         BackendPhase.OFFERED,
@@ -159,9 +172,16 @@ _BACKEND_RULES = (
         BackendStep(BackendAction.IGNORE, BackendPhase.OFFERED),
     ),
     (
+        # Told of one InitWait twice, as Linux is when a device is attached, a frontend gives up
+        # the rings that it has just published, goes to Initialising, and publishes others.
+        BackendPhase.ANSWERED,
+        {XenbusState.INITIALISING},
+        BackendStep(BackendAction.WAIT, BackendPhase.ANSWERED),
+    ),
+    (
         BackendPhase.ANSWERED,
         {XenbusState.INITIALISED},
-        BackendStep(BackendAction.WAIT, BackendPhase.ANSWERED),
+        BackendStep(BackendAction.RECHECK, BackendPhase.ANSWERED),
     ),
     (
         BackendPhase.ANSWERED,
@@ -172,7 +192,7 @@ _BACKEND_RULES = (
         # It could not register its card. Offered again it would only fail again, for ever, and
         # the stock driver's failing second device disturbs its first.
         BackendPhase.ANSWERED,
-        _LEFT | _GONE,
+        {XenbusState.CLOSING, XenbusState.CLOSED} | _GONE,
         BackendStep(BackendAction.CLOSE, BackendPhase.CLOSED),
     ),
     (
@@ -202,9 +222,15 @@ _BACKEND_RULES = (
         BackendStep(BackendAction.IGNORE, BackendPhase.CONNECTED),
     ),
     (
+        # A card that goes while a PCM is open corrupts the stock driver.
+        BackendPhase.CLOSING,
+        {XenbusState.CONNECTED},
+        BackendStep(BackendAction.WITHDRAW, BackendPhase.CLOSING),
+    ),
+    (
         # At once, even if the frontend is gone: the toolstack waits up to 10 s for it.
         BackendPhase.CLOSING,
-        _EVERY,
+        _EVERY - {XenbusState.CONNECTED},
         BackendStep(BackendAction.CLOSE, BackendPhase.CLOSED),
     ),
     (

@@ -321,6 +321,8 @@ class StreamRings:
     evt_ring_ref: int
     evt_event_channel: int
 
+    NODES = (RING_REF, EVENT_CHANNEL, EVT_RING_REF, EVT_EVENT_CHANNEL)
+
     def nodes(self) -> dict[str, str]:
         """Relative to the stream's directory; written in one transaction."""
         return {

@@ -1,7 +1,9 @@
-"""Makes and destroys domains on the stand-in for Xen, with the store nodes that libxl writes."""
+"""What libxl does, on the stand-in for Xen: domains and their store nodes come and go, and sound
+cards go."""
 
 from __future__ import annotations
 
+import select
 from collections.abc import Sequence
 from contextlib import suppress
 from uuid import UUID, uuid4
@@ -24,6 +26,9 @@ _OWNED = (
     "attr",
     "error",
 )
+
+
+_CLOSING = "closing"
 
 
 def describe_domain0(store: Store) -> None:
@@ -61,6 +66,31 @@ def destroy(transport: LocalTransport, name: str) -> None:
             store.release(domid)
     finally:
         store.close()
+
+
+def close_device(store: Store, domid: int) -> None:
+    """As libxl does before it takes a sound card away: its backend has to say that it let go."""
+    backend = _backend(domid)
+    store.watch(f"{backend}/state", _CLOSING)
+    store.write(f"{backend}/online", "0")
+    store.write(f"{backend}/state", "5")
+    while store.read(f"{backend}/state") != "6":
+        select.select([store.fileno()], [], [])
+        store.events()
+    store.unwatch(f"{backend}/state", _CLOSING)
+
+
+def detach(store: Store, domid: int) -> None:
+    """As `xl vsnd-detach`."""
+    close_device(store, domid)
+    for attempt in store.transactions():
+        with attempt as transaction:
+            transaction.remove(f"/local/domain/{domid}/device/vsnd/0")
+            transaction.remove(_backend(domid))
+
+
+def _backend(domid: int) -> str:
+    return f"/local/domain/0/backend/vsnd/{domid}/0"
 
 
 def _describe(store: Store, domid: int, name: str, uuid: str) -> None:
