@@ -11,8 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +38,7 @@ from tests.pulse_server import (
     urgent,
     write_wav,
 )
+from tests.raw_frontend import eventually
 from xensnd.core import Engine
 from xensnd.sndif.formats import SampleFormat
 from xensnd.transport.interface import Transport
@@ -197,14 +197,6 @@ class Dom0:
     @property
     def _end_of_log(self) -> str:
         return "\n".join(self.log.splitlines()[-30:])
-
-
-def eventually(condition: Callable[[], Any], seconds: float = 10) -> Any:
-    """The condition's value once it holds, or the last one that did not."""
-    deadline = time.monotonic() + seconds
-    while not (value := condition()) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    return value
 
 
 def run(command: str, *arguments: str, seconds: float = 30) -> subprocess.CompletedProcess[str]:

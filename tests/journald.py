@@ -13,7 +13,7 @@ import pytest
 
 from agent_dom0.events import EventKind
 from systemd import journal
-from tests.agents import eventually
+from tests.raw_frontend import eventually
 
 JOURNALD = Path("/lib/systemd/systemd-journald")
 

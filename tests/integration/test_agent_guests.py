@@ -9,18 +9,10 @@ from typing import Any
 
 import pytest
 
-from tests.agents import (
-    ALLOW_PLAYBACK,
-    SECOND_OCTETS,
-    Dom0,
-    Ended,
-    Guest,
-    Running,
-    eventually,
-    neighbour_of,
-)
+from tests.agents import ALLOW_PLAYBACK, SECOND_OCTETS, Dom0, Ended, Guest, Running, neighbour_of
 from tests.local_machine import LocalMachine
 from tests.pulse_server import PulseServer, difference, left_of, noise, on_left, write_wav
+from tests.raw_frontend import eventually
 from xensnd.transport import toolstack
 from xensnd.transport.interface import Store
 

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from agent_dom0.events import EventKind
-from tests.agents import PATIENT, Dom0, Ended, Guest, eventually
+from tests.agents import PATIENT, Dom0, Ended, Guest
 from tests.journald import Journald, needs_journald
 from tests.local_machine import LocalMachine
 from tests.pulse_server import PulseServer, noise
+from tests.raw_frontend import eventually
 
 POLICY = 'version: 1\nrules:\n  - guest: "*"\n    playback: allow\n    capture: allow\n'
 SECOND = 48000 * 4

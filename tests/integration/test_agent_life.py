@@ -10,8 +10,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tests.agents import ALLOW_PLAYBACK, Dom0, Ended, Guest, eventually, neighbour_of, run
+from tests.agents import ALLOW_PLAYBACK, Dom0, Ended, Guest, neighbour_of, run
 from tests.pulse_server import PulseServer, difference, noise
+from tests.raw_frontend import eventually
 
 PLAYED = Ended(0)
 SECOND = 48000 * 4

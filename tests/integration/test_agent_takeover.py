@@ -7,9 +7,10 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.agents import Dom0, Guest, eventually
+from tests.agents import Dom0, Guest
 from tests.local_machine import LocalMachine
 from tests.pulse_server import PulseServer, noise
+from tests.raw_frontend import eventually
 
 POLICY = 'version: 1\nrules:\n  - guest: "*"\n    playback: allow\n    capture: allow\n'
 

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from policy.control import AgentClient
-from tests.agents import ALLOW_PLAYBACK, Dom0, Guest, eventually
+from tests.agents import ALLOW_PLAYBACK, Dom0, Guest
 from tests.integration.test_asking import next_event
 from tests.integration.test_guest_volume import sink_input
 from tests.pulse_server import PulseServer, noise
+from tests.raw_frontend import eventually
 from xensnd.errors import UsageError
 
 SECOND = 48000 * 4

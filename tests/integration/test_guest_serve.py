@@ -14,10 +14,11 @@ from pathlib import Path
 import pulsectl
 import pytest
 
-from tests.agents import Dom0, Guest, Running, eventually
+from tests.agents import Dom0, Guest, Running
 from tests.local_machine import LocalMachine
 from tests.pipewire_server import PipeWireServer
 from tests.pulse_server import Listener, PulseServer, feed
+from tests.raw_frontend import eventually
 
 POLICY = 'version: 1\nrules:\n  - guest: "*"\n    playback: allow\n    capture: allow\n'
 

@@ -11,9 +11,10 @@ import pytest
 
 from agent_guest.card import Card
 from agent_guest.pcm import BufferSize, Pcm, Sound
-from tests.agents import Guest, eventually
+from tests.agents import Guest
 from tests.local_machine import LocalMachine
 from tests.pulse_server import PulseServer, noise
+from tests.raw_frontend import eventually
 from xensnd.core import Engine
 from xensnd.errors import RemoteProtocolError
 from xensnd.sndif.formats import SampleFormat

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.agents import Dom0, Guest, Running, eventually
+from tests.agents import Dom0, Guest, Running
 from tests.desktop import Notification, Notifications, SessionBus
 from tests.pulse_server import PulseServer, noise
+from tests.raw_frontend import eventually
 from tests.terminal import OnTerminal
 
 ROOT = Path(__file__).parents[2]

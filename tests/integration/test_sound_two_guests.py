@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.agents import Ended, Guest, Running, eventually
+from tests.agents import Ended, Guest, Running
 from tests.pulse_server import (
     Ears,
     PulseServer,
@@ -25,6 +25,7 @@ from tests.pulse_server import (
     right_of,
     write_wav,
 )
+from tests.raw_frontend import eventually
 
 pytestmark = pytest.mark.usefixtures("dom0")
 
