@@ -13,20 +13,25 @@ from types import TracebackType
 from typing import Any, Self
 
 from tests.xen.remote import Machine
+from xensnd.errors import XensndError
 
 ANSWER_SECONDS = 20
 
 
 class Peer:
-    """`with Peer(guest) as peer: peer.do("share", 0, 4)`. An exception there is a Refused here."""
+    """`with Peer(guest) as peer: peer.do("share", 0, 4)`. An exception there is a Refused here.
 
-    def __init__(self, machine: Machine) -> None:
+    `module` is what runs there: this one, or another that ends in serve().
+    """
+
+    def __init__(self, machine: Machine, module: str = "tests.xen.peer") -> None:
         self._machine = machine
+        self._module = module
         self._answered = 0
 
     def __enter__(self) -> Self:
         self._process = self._machine.start(
-            *("python3", "-m", "tests.xen.peer"),
+            *("python3", "-m", self._module),
             stdin=None,
             env={"PYTHONPATH": "/opt/xensnd"},
         )
@@ -61,9 +66,19 @@ class Refused(Exception):
     """Type and text of the exception there."""
 
 
-def _serve() -> None:
+def serve(worker: object) -> None:
+    """Does what it is told until nobody tells it any more."""
+    for line in sys.stdin:
+        what, *arguments = json.loads(line)
+        try:
+            answer = {"result": getattr(worker, what)(*arguments)}
+        except (XensndError, OSError) as error:
+            answer = {"refused": f"{type(error).__name__}: {error}"}
+        print(json.dumps(answer), flush=True)
+
+
+def _main() -> None:
     from tests.contract.peer import _Worker  # noqa: PLC0415  (only what runs there loads Xen's)
-    from xensnd.errors import XensndError  # noqa: PLC0415
     from xensnd.transport.xen import XenTransport  # noqa: PLC0415
 
     class Worker(_Worker):
@@ -102,15 +117,8 @@ def _serve() -> None:
         def runtime_directory(self) -> str:
             return str(self._transport.runtime_directory)
 
-    worker = Worker()
-    for line in sys.stdin:
-        what, *arguments = json.loads(line)
-        try:
-            answer = {"result": getattr(worker, what)(*arguments)}
-        except (XensndError, OSError) as error:
-            answer = {"refused": f"{type(error).__name__}: {error}"}
-        print(json.dumps(answer), flush=True)
+    serve(Worker())
 
 
 if __name__ == "__main__":
-    _serve()
+    _main()
