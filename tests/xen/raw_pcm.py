@@ -3,7 +3,8 @@
     python3 -m tests.xen.raw_pcm PERIOD,BUFFER PERIOD,BUFFER ... <frames
 
 Each part of standard input is played with parameters of its own, in frames, and the PCM is never
-closed nor its parameters given up in between: alsa-lib would do that.
+closed nor its parameters given up in between: alsa-lib would do that. With nothing to play, the
+parameters are set and no more.
 """
 
 from __future__ import annotations
@@ -54,8 +55,10 @@ def main() -> None:
     pcm = os.open("/dev/snd/pcmC0D0p", os.O_WRONLY)
     for at, (period_frames, buffer_frames) in enumerate(sizes):
         fcntl.ioctl(pcm, HW_PARAMS, hw_params(period_frames, buffer_frames))
-        fcntl.ioctl(pcm, PREPARE)
         part = memoryview(played)[at * part_octets : (at + 1) * part_octets]
+        if not part:
+            continue
+        fcntl.ioctl(pcm, PREPARE)
         while part:
             part = part[os.write(pcm, part) :]
         fcntl.ioctl(pcm, DRAIN)

@@ -9,7 +9,7 @@ import pytest
 
 from tests.pulse_server import difference, noise
 from tests.xen.dom0 import ALLOW_BOTH, ALLOW_PLAYBACK, Agent, Pulse
-from tests.xen.guest import aplay, arecord, start_aplay
+from tests.xen.guest import aplay, arecord, plays_exactly, start_aplay
 from tests.xen.lab import XenGuest
 from tests.xen.remote import Ended
 
@@ -120,12 +120,33 @@ def test_parameters_changed_without_closing_are_exact(
     """The driver frees the buffer's pages without CLOSE, and sends OPEN again."""
     played = noise(3, seed=9)
     with pulse.listening() as ears:
-        ended = guest.run(
-            *("python3", "-m", "tests.xen.raw_pcm", "9600,38400", "4800,45000", "16384,65536"),
-            stdin=played,
-            env={"PYTHONPATH": "/opt/xensnd"},
-        )
+        ended = raw_pcm(guest, played, "9600,38400", "4800,45000", "16384,65536")
         assert ended == PLAYED
         ears.listen_until(lambda heard: played[-64:] in heard)
         assert ears.heard.replace(b"\0", b"") == played
     assert agent.events("protocol_violation") == []
+
+
+def test_parameters_set_and_not_used_are_closed_without_open(
+    pulse: Pulse, agent: Agent, guest: XenGuest
+) -> None:
+    opened = len(agent.events("stream_opened"))
+    assert raw_pcm(guest, b"", "9600,38400") == PLAYED
+    assert len(agent.events("stream_opened")) == opened
+    plays_exactly(pulse, guest, 10)
+    assert agent.events("protocol_violation") == []
+
+
+def test_guests_kernel_has_nothing_to_say_of_all_that(guest: XenGuest) -> None:
+    """It would of pages that are freed while dom0 has them mapped ("g.e. ... still in use")."""
+    said = guest.do("dmesg")
+    assert "g.e." not in said
+    assert "Call Trace" not in said
+
+
+def raw_pcm(guest: XenGuest, played: bytes, *sizes: str) -> Ended:
+    return guest.run(
+        *("python3", "-m", "tests.xen.raw_pcm", *sizes),
+        stdin=played,
+        env={"PYTHONPATH": "/opt/xensnd"},
+    )
