@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
 from pathlib import Path
 
 from tests.agents import Dom0, Guest
+from tests.heard import missing_msec, seconds_heard
 from tests.local_machine import LocalMachine
 from tests.pulse_server import PulseServer, noise
 from tests.raw_frontend import eventually
@@ -44,23 +44,7 @@ def test_a_killed_agent_loses_no_frame_of_a_guest_that_plays(
         kill_worker(dom0)
         assert playing.ended().status == 0
         heard = ears.listen_until(lambda heard: played[-64:] in heard, 5)
-    assert is_all_there(played, heard)
-
-
-def without_silence(heard: bytes) -> bytes:
-    """Noise has no octet 0, so what is left is all that was played, whatever pauses it had."""
-    return heard.replace(b"\0", b"")
-
-
-def is_all_there(played: bytes, heard: bytes, piece: int = 4 * 480) -> bool:
-    """Each 10 ms of what was played was heard, though some of it twice: what the server had when
-    the agent died is given to it again."""
-    heard = without_silence(heard)
-    return all(played[at : at + piece] in heard for at in range(0, len(played), piece))
-
-
-def seconds_heard(seconds: float) -> Callable[[bytes], bool]:
-    return lambda heard: len(without_silence(heard)) > seconds * 4 * 48000
+    assert missing_msec(played, heard) == []
 
 
 def test_a_killed_agent_leaves_a_recording_guest_its_microphone(
@@ -92,7 +76,7 @@ def test_an_agent_that_is_stopped_and_started_again_takes_over_too(
         dom0.await_event("stream_taken_over", guest="work", domid=work.domid)
         assert playing.ended().status == 0
         heard = ears.listen_until(lambda heard: played[-64:] in heard, 5)
-    assert is_all_there(played, heard)
+    assert missing_msec(played, heard) == []
 
 
 def test_records_go_with_their_streams(work: Guest, dom0: Dom0, machine: LocalMachine) -> None:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import math
 import re
 import subprocess
-from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import pairwise
 from pathlib import Path
 
 import pulsectl
 import pytest
 
 from tests.agents import Dom0, Guest, Running
+from tests.heard import RATE_HZ, tone, tone_seconds
 from tests.local_machine import LocalMachine
 from tests.pipewire_server import PipeWireServer
 from tests.pulse_server import Listener, PulseServer, feed
@@ -22,32 +20,7 @@ from tests.raw_frontend import eventually
 
 POLICY = 'version: 1\nrules:\n  - guest: "*"\n    playback: allow\n    capture: allow\n'
 
-RATE_HZ = 48000
-TONE_HZ = 480
-LOUD = 8000
-
 AnyServer = PulseServer | PipeWireServer
-
-
-def tone(seconds: float) -> bytes:
-    lap = RATE_HZ // TONE_HZ
-    wave = [round(16000 * math.sin(2 * math.pi * i / lap)) for i in range(lap)]
-    both = array("h", (sample for sample in wave for _ in range(2)))
-    return both.tobytes() * round(seconds * TONE_HZ)
-
-
-def tone_seconds(heard: bytes) -> float:
-    """How long the longest unbroken tone was: a lap without a loud sample ends it, and so does a
-    lap with too many sign changes."""
-    left = memoryview(heard[: len(heard) // 4 * 4]).cast("h")[::2].tolist()
-    lap = RATE_HZ // TONE_HZ
-    longest = run = 0
-    for at in range(0, len(left) - lap, lap):
-        part = left[at : at + lap]
-        changes = sum((a < 0) != (b < 0) for a, b in pairwise(part))
-        run = run + 1 if max(part) > LOUD and min(part) < -LOUD and changes <= 3 else 0
-        longest = max(longest, run)
-    return longest / TONE_HZ
 
 
 @contextmanager

@@ -132,16 +132,25 @@ static uint32_t up_to_the_end(const struct xn_frontend *frontend, uint64_t posit
     return octets < left ? (uint32_t)octets : left;
 }
 
+/* Whether the backend has been round, or may be so by now: it tells its position once a period. */
+static bool is_overwritten(const struct xn_frontend *frontend) {
+    const struct xn_pcm *pcm = &frontend->pcm;
+    return pcm->position + pcm->config.period_octets > frontend->moved + pcm->config.buffer_octets;
+}
+
+static void skip_overwritten(struct xn_frontend *frontend) {
+    const struct xn_pcm *pcm = &frontend->pcm;
+    if (!is_overwritten(frontend)) return;
+    uint32_t half = pcm->config.buffer_octets / 2;
+    uint64_t oldest = pcm->position - (half - half % pcm->config.frame_octets);
+    frontend->stats.lost_octets += oldest - frontend->moved;
+    frontend->moved = frontend->asked = frontend->ready = oldest;
+    frontend->transfer_count = 0;
+}
+
 static void ask_for_captured(struct xn_frontend *frontend) {
     struct xn_pcm *pcm = &frontend->pcm;
-    uint32_t size = pcm->config.buffer_octets;
-    if (pcm->position > frontend->moved + size) {
-        /* The backend has been round: the oldest lap is overwritten. */
-        uint64_t oldest = pcm->position - size / 2 / pcm->config.frame_octets * pcm->config.frame_octets;
-        frontend->stats.lost_octets += oldest - frontend->moved;
-        frontend->moved = frontend->asked = frontend->ready = oldest;
-        frontend->transfer_count = 0;
-    }
+    skip_overwritten(frontend);
     while (frontend->asked < pcm->position && frontend->transfer_count < XN_RING_SLOTS) {
         uint32_t octets =
             up_to_the_end(frontend, frontend->asked, pcm->position - frontend->asked);
@@ -182,14 +191,19 @@ static void take_responses(struct xn_frontend *frontend) {
     if (taken < 0) give_up(frontend);
 }
 
+/* A playback's clock runs on for up to a period where the data ends; what is written then is played
+ * all the same. So nothing counts as played before it was written, or it would be written over. */
+static void take_position(struct xn_frontend *frontend, uint64_t position) {
+    if (!frontend->pcm.buffer) return;
+    if (frontend->playback && position > frontend->moved) position = frontend->moved;
+    if (position > frontend->pcm.position) frontend->pcm.position = position;
+}
+
 static void take_events(struct xn_frontend *frontend) {
     struct xn_packet event;
     int taken;
-    while ((taken = xn_event_reader_take(&frontend->events, &event)) > 0) {
-        uint64_t position = xn_wire_event_position(&event);
-        if (frontend->pcm.buffer && position > frontend->pcm.position)
-            frontend->pcm.position = position;
-    }
+    while ((taken = xn_event_reader_take(&frontend->events, &event)) > 0)
+        take_position(frontend, xn_wire_event_position(&event));
     if (taken < 0) give_up(frontend);
 }
 
@@ -227,10 +241,11 @@ static void on_event(pa_mainloop_api *api, pa_io_event *event, int fd, pa_io_eve
 static uint32_t write_samples(struct xn_frontend *frontend, const void *from, uint32_t octets) {
     struct xn_pcm *pcm = &frontend->pcm;
     uint32_t done = 0;
+    take_events(frontend); /* of before this was written: see take_position() */
+    take_responses(frontend); /* and so free their slots */
     uint32_t free_octets = room(frontend);
     if (octets > free_octets) octets = free_octets;
     octets -= octets % pcm->config.frame_octets;
-    take_responses(frontend); /* and so free their slots */
     while (done < octets && xn_frontend_ring_free_slots(&frontend->ring) > 1) {
         uint32_t part = up_to_the_end(frontend, frontend->moved, octets - done);
         xn_pcm_copy_in(pcm, frontend->moved, (const uint8_t *)from + done, part);
@@ -246,6 +261,12 @@ static uint32_t read_samples(struct xn_frontend *frontend, void *to, uint32_t oc
     if (octets > available) octets = available;
     octets -= octets % frontend->pcm.config.frame_octets;
     xn_pcm_copy_out(&frontend->pcm, frontend->moved, to, octets);
+    /* We may have stood still, before it or in its midst. */
+    take_events(frontend);
+    if (is_overwritten(frontend)) {
+        ask_for_captured(frontend);
+        return 0;
+    }
     frontend->moved += octets;
     return octets;
 }
@@ -272,7 +293,6 @@ static void consume(void *owner, const void *from, uint32_t octets) {
     static const uint8_t silence[4096];
     struct xn_frontend *frontend = owner;
     if (!frontend->pcm.buffer || frontend->broken) return;
-    take_events(frontend);
     while (octets > 0) {
         uint32_t part = from || octets < sizeof silence ? octets : (uint32_t)sizeof silence;
         uint32_t done = write_samples(frontend, from ? from : silence, part);

@@ -11,20 +11,23 @@ import mmap
 import os
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xensnd.errors import LocalProtocolError, RemoteProtocolError, UsageError
+from xensnd.errors import LocalProtocolError, RemoteProtocolError, TransportLost, UsageError
 from xensnd.transport.interface import (
     PAGE_OCTETS,
     EventChannel,
     EventFds,
     Pages,
+    Store,
     Transport,
 )
 from xensnd.transport.store_client import XenStore
 
 from ._xen import ffi, lib
+from .dead_channels import keep_open
 
 RUNTIME_DIRECTORY = Path("/run/xensnd")
 XENSTORED_SOCKET = Path("/run/xenstored/socket")  # where xenstored runs
@@ -38,19 +41,19 @@ _NOT_OFFERED = {errno.EINVAL, errno.ESRCH, errno.EPERM, errno.EACCES, errno.ENOE
 class XenTransport(Transport):
     def __init__(self) -> None:
         _require_device("evtchn")
-        with closing(self.open_store()) as store:
-            try:
-                self._domid = int(store.read("domid"))
-            except (KeyError, ValueError):
-                raise UsageError(
-                    "XenStore does not say which domain this is; in dom0: xen-init-dom0"
-                ) from None
+        try:
+            self._life = self._read_life()
+        except (KeyError, ValueError):
+            raise UsageError(
+                "XenStore does not say which domain this is; in dom0: xen-init-dom0"
+            ) from None
+        self._channels: set[_XenChannel] = set()  # that are open, all of this life
         self._grants = _Handle("gntdev", lib.xengnttab_open, lib.xengnttab_close)
         self._shares = _Handle("gntalloc", lib.xengntshr_open, lib.xengntshr_close)
 
     @property
     def domid(self) -> int:
-        return self._domid
+        return self._life.domid
 
     @property
     def runtime_directory(self) -> Path:
@@ -94,29 +97,73 @@ class XenTransport(Transport):
         )
         if address == ffi.NULL:
             pages = f"page {refs[0]}" if count == 1 else f"all of {count} pages from {refs[0]} on"
-            raise _refusal(f"dom{peer_domid} does not grant {pages} to dom{self._domid}")
+            raise _refusal(f"dom{peer_domid} does not grant {pages} to dom{self.domid}")
         return _XenPages(address, tuple(refs), lambda: lib.xengnttab_unmap(handle, address, count))
 
     def allocate_channel(self, peer_domid: int) -> EventChannel:
+        self._mind_restore()
         channel = lib.xn_event_channel_allocate(peer_domid)
         if channel == ffi.NULL:
             raise _error(f"an event channel for dom{peer_domid}")
-        return _XenChannel(channel)
+        return self._opened(channel)
 
     def bind_channel(self, peer_domid: int, peer_port: int) -> EventChannel:
         _require_domid(peer_domid)
         _require_32_bits(peer_domid, "event channel", peer_port)
+        self._mind_restore()
         channel = lib.xn_event_channel_bind(peer_domid, peer_port)
         if channel == ffi.NULL:
             raise _refusal(
-                f"dom{peer_domid} offers no event channel {peer_port} to dom{self._domid}"
+                f"dom{peer_domid} offers no event channel {peer_port} to dom{self.domid}"
             )
-        return _XenChannel(channel)
+        return self._opened(channel)
+
+    def _opened(self, channel: Any) -> EventChannel:
+        opened = _XenChannel(channel, self._end_channel)
+        self._channels.add(opened)
+        return opened
+
+    def _end_channel(self, channel: _XenChannel) -> None:
+        self._mind_restore()
+        self._channels.discard(channel)
+
+    def _mind_restore(self) -> None:
+        """Of what is open now nothing may be closed if this domain was restored meanwhile."""
+        if XENSTORED_SOCKET.exists():
+            return  # a domain that all others need is not saved
+        try:
+            life = self._read_life()
+        except (TransportLost, KeyError, ValueError):
+            return
+        if life != self._life:
+            self._life = life
+            keep_open([channel.fds.wait_fd for channel in self._channels])
+            self._channels.clear()
+
+    def _read_life(self) -> _Life:
+        with closing(self.open_store()) as store:
+            return _Life(int(store.read("domid")), _start_time(store))
 
     def close(self) -> None:
         """What is mapped or shared stays so until it is closed itself."""
         self._grants.close()
         self._shares.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Life:
+    """Of a domain, from its building to its destruction or saving. Migrated, it may have the same
+    number on its new host."""
+
+    domid: int
+    start_time: str
+
+
+def _start_time(store: Store) -> str:
+    try:
+        return store.read(f"{store.read('vm')}/start_time")
+    except (KeyError, OSError):
+        return ""  # this toolstack keeps none
 
 
 class _Handle:
@@ -174,8 +221,9 @@ class _XenPages(Pages):
 
 
 class _XenChannel(EventChannel):
-    def __init__(self, channel: Any) -> None:
+    def __init__(self, channel: Any, end: Callable[[_XenChannel], None]) -> None:
         self._channel = channel
+        self._end = end
         self._fds = EventFds(
             wait_fd=lib.xn_event_channel_fd(channel),
             context=_address(channel),
@@ -200,6 +248,7 @@ class _XenChannel(EventChannel):
 
     def close(self) -> None:
         if self._channel is not None:
+            self._end(self)
             lib.xn_event_channel_close(self._channel)
             self._channel = None
 
