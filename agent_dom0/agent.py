@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from policy.files import require_trusted_directory
 from policy.model import Verb
 from xensnd.core import Engine
 from xensnd.errors import TransportLost, XensndError
@@ -100,8 +101,10 @@ class Agent:
     async def run(self, ready: Callable[[], None]) -> None:
         """Until SIGTERM or SIGINT. `ready` is called once everything that runs has been seen."""
         domid = self._transport.domid
+        runtime_directory = self._transport.runtime_directory
+        require_trusted_directory(runtime_directory)
         lock = only_one(
-            self._transport.runtime_directory / f"backend-{domid}.lock",
+            runtime_directory / f"backend-{domid}.lock",
             f"another xensnd-dom0 (process {{pid}}) serves domain {domid} already; stop it first",
         )
         loop = asyncio.get_running_loop()

@@ -13,9 +13,9 @@ import grp
 import json
 import logging
 import os
-import pwd
 import socket
 import struct
+from array import array
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +32,8 @@ STRANGER_SECONDS = 1.0
 UNREAD_OCTETS_MAX = 1 << 20
 
 _UCRED = struct.Struct("3i")
+_SO_PEERGROUPS = 59  # socket(7); Python's socket has no name for it
+_GROUPS_OCTETS_MAX = 1024  # as much as Python asks for: 256 groups
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,18 +140,17 @@ class ControlServer:
                 log.warning("control: process %d does not read its answers; hung up", pid)
                 writer.transport.abort()
 
-        return Peer(pid, uid, uid in {0, os.getuid()} or self._is_member(uid, gid), tell)
+        return Peer(pid, uid, uid in {0, os.getuid()} or self._is_member(sock, gid), tell)
 
-    def _is_member(self, uid: int, gid: int) -> bool:
+    def _is_member(self, sock: socket.socket, gid: int) -> bool:
+        """By the groups that the process has, as for any file."""
         if self._group is None:
             return False
-        if gid == self._group.gr_gid:
-            return True
         try:
-            name = pwd.getpwuid(uid).pw_name
-        except KeyError:
-            return False
-        return name in grp.getgrgid(self._group.gr_gid).gr_mem
+            octets = sock.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, _GROUPS_OCTETS_MAX)
+        except OSError:  # it has more
+            octets = b""
+        return self._group.gr_gid in {gid, *array("I", octets)}
 
     def _answer(self, peer: Peer, line: bytes) -> Mapping[str, Any]:
         try:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from agent_dom0 import cli
 from agent_dom0.events import EventKind
 from xensnd.sndif.states import BACKEND_TABLE, FRONTEND_TABLE, STREAM_TABLE, to_mermaid
 
@@ -23,6 +25,16 @@ def test_every_event_stands_in_the_audit_document_with_its_id() -> None:
     ]
     documented = {name.strip(" `"): message_id.strip(" `") for name, message_id in rows}
     assert documented == {kind.name.lower(): kind.value for kind in EventKind}
+
+
+def test_every_option_of_the_agent_stands_in_its_man_page(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+    page = (DOCS / "man/xensnd-dom0.1.md").read_text()
+    for option in re.findall(r"(?<!\w)--([a-z-]+)", capsys.readouterr().out):
+        assert f"**\\--{option}**" in page
 
 
 def test_the_state_diagrams_are_those_of_the_tables() -> None:
