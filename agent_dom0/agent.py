@@ -28,6 +28,7 @@ from .events import Event, EventKind, Priority, guest_event
 from .guests import Guest
 from .inotify import DirectoryWatch
 from .limits import Limits
+from .microphones import Microphones
 from .permission import Permission, Sources
 from .prompts import Answer, Prompt, Prompts
 from .roster import Roster
@@ -55,6 +56,7 @@ class Settings:
     control: Path  # the socket that people's tools talk with
     control_group: str | None
     ask_seconds: float  # how long a person's answer is waited for
+    qubesdb: Path | None = None  # the socket of Qubes' database; None: this is no Qubes
 
 
 class Agent:
@@ -88,6 +90,15 @@ class Agent:
             self._audit,
             self._reload_policy,
         )
+        self._microphones = Microphones(
+            settings.qubesdb,
+            self._roster,
+            self._permission,
+            settings.audit.record,
+            self._reload_policy,
+            self._follow_policy,
+        )
+        self._permission.withheld = self._microphones.why_not
         self._control = ControlServer(
             settings.control, self._desk.operations, settings.control_group
         )
@@ -119,12 +130,15 @@ class Agent:
         self._open_store()
         self._wind_clock()
         await self._control.start()
-        retry_audit = asyncio.create_task(self._retry_audit())
+        tasks = [
+            asyncio.create_task(each) for each in (self._retry_audit(), self._microphones.run())
+        ]
         try:
             ready()
             await self._stopped.wait()
         finally:
-            retry_audit.cancel()
+            for task in tasks:
+                task.cancel()
             self._close()
             os.close(lock)
 
@@ -180,7 +194,12 @@ class Agent:
             work(self._store)
         except TransportLost as error:
             self._lose_store(error)
+        self._notice()
+
+    def _notice(self) -> None:
+        """Something may have changed that others follow."""
         self._desk.notice()
+        self._microphones.notice()
 
     def _lose_store(self, error: TransportLost) -> None:
         if self._store_timer is not None:
@@ -207,7 +226,7 @@ class Agent:
             self._roster.look()
         except TransportLost as error:
             self._lose_store(error)
-        self._desk.notice()
+        self._notice()
 
     # Policy and audit
 
@@ -228,6 +247,7 @@ class Agent:
     def _follow_policy(self) -> None:
         self._roster.follow_policy()
         self._with_store(self._roster.provision)
+        self._microphones.policy_changed()
         self._wind_clock()
 
     def _on_clock(self) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any, TypeVar
 
+from policy.model import Verb
 from xensnd.errors import TransportLost, UsageError
 from xensnd.sndif.store_fields import Direction
 from xensnd.transport.interface import Store
@@ -138,6 +139,23 @@ class Roster:
             for domid, guest in self._guests.items()
             if self._is_heard(domid, Direction.CAPTURE)
         )
+
+    def guests(self) -> list[Guest]:
+        return list(self._guests.values())
+
+    def may_record(self, guest: Guest) -> bool:
+        """Now: a stream of it may, or would if it opened one."""
+        decision = self._services.permission.decide(guest, Direction.CAPTURE)
+        return decision.verb is Verb.ALLOW or any(
+            stream.is_allowed for stream in self._capture_of(guest)
+        )
+
+    def wants_to_record(self, guest: Guest) -> bool:
+        return any(stream.is_running for stream in self._capture_of(guest))
+
+    def _capture_of(self, guest: Guest) -> Iterator[Stream]:
+        streams = self._streams_of(guest.domid)
+        return (stream for stream in streams if stream.direction is Direction.CAPTURE)
 
     def knobs(self, name: str, direction: Direction) -> Knobs:
         """UsageError: no such guest runs."""

@@ -165,6 +165,15 @@ class Stream:
         return is_heard(self._state, self._permit.decision, self._core)
 
     @property
+    def is_allowed(self) -> bool:
+        decision = self._permit.decision
+        return decision is not None and decision.verb is Verb.ALLOW
+
+    @property
+    def is_running(self) -> bool:
+        return self._state is StreamState.RUNNING
+
+    @property
     def id(self) -> str:
         return self._permit.stream
 
