@@ -65,7 +65,7 @@ class Agent:
         self._transport = settings.transport
         self._audit = settings.audit
         self._permission = Permission(settings.policy, settings.audit)
-        self._prompts = Prompts(self._shown, self._gone, settings.ask_seconds)
+        self._prompts = Prompts(self._shown, self._gone, self._follow_policy, settings.ask_seconds)
         self._engine = Engine()
         self._services = Services(
             self._transport,

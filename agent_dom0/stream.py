@@ -113,6 +113,7 @@ class Stream:
             self.direction,
             f"{guest.domid}/{devid}/{name}",
             self._apply,
+            record.save_answer,
         )
         self._connection = connect(services.transport, guest.domid, rings)
         self._record = record
@@ -213,6 +214,8 @@ class Stream:
         """Serves from now on. `adopt`: its frontend was connected to an agent before us."""
         if adopt:
             self._adopt()
+        if self._open is None:
+            self._record.clear()  # what is there may be of another guest
         self._core.begin(succeeds=adopt)
 
     def _adopt(self) -> None:
@@ -220,24 +223,22 @@ class Stream:
         recorded = self._record.load()
         if recorded is None:
             return
-        request, running = recorded
+        request, running, said = recorded
         try:
             frame_octets = check_open(request, self._config, self._services.limits)
             self._buffer = map_buffer(self._services.transport, self._guest.domid, request)
         except (RemoteProtocolError, TransportLost):
             # The guest gave up meanwhile, and its pages are its own again.
-            self._record.clear()
             return
         if not self._core.adopt_pcm(_pcm_config(request, frame_octets), self._buffer.address):
             self._buffer.close()
             self._buffer = None
-            self._record.clear()
             return
         self._open = request
         self._loudness = self._new_loudness(request)
         self._state = StreamState.RUNNING if running else StreamState.PREPARED
         self._say(EventKind.STREAM_TAKEN_OVER, f"{self.direction} {self.name} taken over")
-        self._permit.open(request)
+        self._permit.open(request, said)
         if running:
             self._core.start()
 
@@ -296,6 +297,8 @@ class Stream:
             self._core.start()
         else:
             self._core.stop()
+        if running and not was_running:
+            self._permit.use_again()
         if running is not was_running:
             kind = EventKind.STREAM_STARTED if running else EventKind.STREAM_STOPPED
             self._say(kind, f"{self.direction} {self.name} {'started' if running else 'stopped'}")
