@@ -157,7 +157,13 @@ class Stream:
 
     def status(self) -> StreamStatus:
         return stream_status(
-            self.name, self.direction, self._state, self._open, self._permit.decision, self._core
+            self.name,
+            self.direction,
+            self._state,
+            self._open,
+            self._permit.decision,
+            self._core,
+            self._loudness,
         )
 
     @property
