@@ -161,7 +161,8 @@ class Agent:
             self._store.close()
         self._watch.close()
         self._audit.record(Event(EventKind.AGENT_STOPPED, "the agent has stopped"))
-        self._audit.retry()
+        while self._audit.retry():
+            pass
 
     # XenStore
 
@@ -316,4 +317,5 @@ class Agent:
     async def _retry_audit(self) -> None:
         while True:
             await asyncio.sleep(AUDIT_RETRY_SECONDS)
-            self._audit.retry()
+            while self._audit.retry():
+                await asyncio.sleep(0)

@@ -437,6 +437,6 @@ class Stream:
             raise RemoteProtocolError(f"stream {self.name}: {self._faults} requests were wrong")
 
     def _say(self, kind: EventKind, text: str, priority: Priority = Priority.INFO) -> None:
-        self._services.record(
-            guest_event(kind, self._guest.name, self._guest.domid, text, priority)
-        )
+        event = guest_event(kind, self._guest.name, self._guest.domid, text, priority)
+        event.fields["XENSND_DIRECTION"] = self.direction.value
+        self._services.record(event)

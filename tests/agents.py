@@ -23,6 +23,7 @@ from agent_guest.files import Player, Recorder
 from agent_guest.pcm import Sound
 from agent_guest.soundfile_io import Sink, Source
 from policy.control import AgentClient
+from tests.audit_table import assert_documented
 from tests.local_machine import LocalMachine
 from tests.pulse_server import (
     Ears,
@@ -136,6 +137,7 @@ class Dom0:
         assert process is not None
         with process:
             process.send_signal(signum)
+        assert_documented(self.events())
         return process.returncode
 
     @property
