@@ -27,7 +27,7 @@ from xensnd.errors import UsageError, XensndError
 log = logging.getLogger("xensnd-dom0")
 
 REQUEST_OCTETS_MAX = 16 * 1024
-CLIENTS_MAX = 32
+CLIENTS_MAX = 32  # of one user: none keeps another out
 STRANGER_SECONDS = 1.0
 UNREAD_OCTETS_MAX = 1 << 20
 
@@ -99,10 +99,11 @@ class ControlServer:
             peer.tell(message)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if len(self._writers) >= CLIENTS_MAX:
+        peer = self._peer(writer)
+        if sum(other.uid == peer.uid for other in self._writers.values()) >= CLIENTS_MAX:
             writer.transport.abort()
             return
-        peer = self._writers[writer] = self._peer(writer)
+        self._writers[writer] = peer
         try:
             if not peer.may_change:
                 # Asked first: a client that is still sending would not see the answer.

@@ -145,6 +145,8 @@ class Desk:
     def _restful(self) -> dict[str, Any]:
         """The status without what changes all the time."""
         status = self._status()
+        for prompt in status["prompts"]:
+            del prompt["seconds"]
         for guest in status["guests"]:
             for device in guest["devices"]:
                 for stream in device["streams"]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import count
 
@@ -41,7 +41,7 @@ LASTING = (Answer.FOR, Answer.ALWAYS, Answer.NEVER)
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """One question. `seconds` is how long an answer is waited for."""
+    """One question. `seconds` is how long an answer is waited for yet."""
 
     number: int
     guest: str
@@ -100,7 +100,11 @@ class Prompts:
 
     @property
     def open(self) -> list[Prompt]:
-        return [each.prompt for each in self._open.values()]
+        now = asyncio.get_running_loop().time()
+        return [
+            replace(each.prompt, seconds=round(max(each.timer.when() - now, 0.0), 1))
+            for each in self._open.values()
+        ]
 
     def why_not(self, guest: str, direction: Direction) -> str | None:
         """Why this cannot be asked now; None: it can."""

@@ -39,6 +39,22 @@ try:
 except PermissionError:
     print('"not let in"')
 """
+CROWD = """
+import socket, sys
+crowd = [socket.socket(socket.AF_UNIX) for _ in range(40)]
+for client in crowd:
+    client.settimeout(10)
+    client.connect(sys.argv[1])
+stayed = 0
+for client in crowd:
+    try:
+        client.sendall(b'{"version": 1, "do": "status"}\\n')
+        stayed += bool(client.recv(1))
+    except OSError:
+        pass
+print(stayed, "stayed", flush=True)
+sys.stdin.read()
+"""
 STATUS = '{"version": 1, "do": "status"}'
 
 
@@ -130,6 +146,16 @@ def test_others_are_kept_out_by_the_socket_and_refused_if_it_lets_them_in(
 def test_without_a_group_even_its_members_are_refused(start: Callable[..., Dom0]) -> None:
     dom0 = start()
     assert said(become(NOBODY, GROUP), dom0.control) == "not let in"
+
+
+def test_member_that_takes_every_place_leaves_others_theirs(start: Callable[..., Dom0]) -> None:
+    dom0 = start(f"--control-group={GROUP}")
+    command = [*become(NOBODY, GROUP), "/usr/bin/python3", "-c", CROWD, str(dom0.control)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as crowd:
+        assert crowd.stdout is not None
+        assert crowd.stdout.readline() == b"32 stayed\n"
+        assert dom0.ask("status")["ok"]
+        crowd.communicate()
 
 
 def test_person_in_the_group_uses_the_command(start: Callable[..., Dom0]) -> None:

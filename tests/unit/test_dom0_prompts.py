@@ -60,6 +60,17 @@ def test_no_answer_within_the_time_is_no_and_later_ones_are_too_late() -> None:
     run(test())
 
 
+def test_open_question_tells_how_long_is_left() -> None:
+    async def test() -> None:
+        desk = Desk()
+        desk.ask()
+        await later(12)
+        (prompt,) = desk.prompts.open
+        assert 17 < prompt.seconds <= 18
+
+    run(test())
+
+
 def test_withdrawn_question_decides_nothing() -> None:
     async def test() -> None:
         desk = Desk()
