@@ -131,11 +131,16 @@ class Agent:
         self._wind_clock()
         await self._control.start()
         tasks = [
-            asyncio.create_task(each) for each in (self._retry_audit(), self._microphones.run())
+            asyncio.create_task(self._stopped.wait()),
+            asyncio.create_task(self._retry_audit()),
         ]
+        if self._settings.qubesdb is not None:
+            tasks.append(asyncio.create_task(self._microphones.run()))
         try:
             ready()
-            await self._stopped.wait()
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()  # what none of them expected is for the supervisor
         finally:
             for task in tasks:
                 task.cancel()

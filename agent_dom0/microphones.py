@@ -209,10 +209,15 @@ class Microphones:
 
     async def _tell(self, db: QubesDb, guest: Guest) -> None:
         """CONFIG first: were we to die before ACTUAL, it would look as if a person had said so,
-        and what they had said is what holds."""
-        attached = self._roster.may_record(guest)
-        wants = self._roster.wants_to_record(guest)
+        and what they had said is what holds. Looked at once more, for they may be saying it now."""
         keys = self._keys[guest]
+        attached = self._roster.may_record(guest)
+        is_new = keys[CONFIG] != (_ATTACHED if attached else _DETACHED)
+        if is_new and keys[CONFIG] != await db.read(CONFIG + guest.name):
+            self._stale.add(guest.name)
+            self.notice()
+            return
+        wants = self._roster.wants_to_record(guest)
         for prefix, holds in ((CONFIG, attached), (ACTUAL, attached), (REQUEST, wants)):
             value = _ATTACHED if holds else _DETACHED
             if keys[prefix] != value:
