@@ -125,8 +125,10 @@ class ControlServer:
 
     @property
     def _who_may(self) -> str:
-        group = f" and the group {self._group.gr_name}" if self._group else ""
-        return f"only root, the agent's own user{group} may talk with it"
+        if self._group is None:
+            return "only root and the agent's own user may talk with it"
+        group = self._group.gr_name
+        return f"only root, the agent's own user and the group {group} may talk with it"
 
     def _peer(self, writer: asyncio.StreamWriter) -> Peer:
         sock = writer.get_extra_info("socket")

@@ -70,6 +70,7 @@ class _Open:
 class _Quiet:
     until: float
     seconds: float
+    since: str  # what happened
 
 
 _Key = tuple[str, Direction]
@@ -121,7 +122,7 @@ class Prompts:
         now = asyncio.get_running_loop().time()
         quiet = self._quiet.get(key)
         if quiet is not None and now < quiet.until:
-            return quiet.until, f"the person said no less than {quiet.seconds:g} s ago"
+            return quiet.until, f"{quiet.since} less than {quiet.seconds:g} s ago"
         times = self._times.get(key)
         if times is not None and len(times) == ASKED_MAX and now < times[0] + ASKED_SECONDS:
             return (
@@ -200,4 +201,6 @@ class Prompts:
             return
         before = self._quiet.get(key)
         seconds = min(before.seconds * 2, QUIET_LAST_SECONDS) if before else QUIET_FIRST_SECONDS
-        self._quiet[key] = _Quiet(asyncio.get_running_loop().time() + seconds, seconds)
+        until = asyncio.get_running_loop().time() + seconds
+        since = "the person said no" if answer is Answer.NO else "nobody answered"
+        self._quiet[key] = _Quiet(until, seconds, since)

@@ -56,5 +56,5 @@ def test_stream_that_starts_anew_is_asked_about_once_the_quiet_is_over(
         assert answered["XENSND_ANSWER"] == "no answer"
         (hit,) = dom0.events("limit_hit")
         assert hit["MESSAGE"] == (
-            "work: capture not asked about: the person said no less than 10 s ago"
+            "work: capture not asked about: nobody answered less than 10 s ago"
         )
