@@ -71,6 +71,7 @@ class Microphones:
         self._detached: set[str] = set()  # by a person, while no rule says so
         self._ended: set[str] = set()  # qubes whose grants are to end
         self._may_retry = False  # what could not be written down
+        self._writing: dict[str, asyncio.Task[None]] = {}  # of which qube
         self._woken = asyncio.Event()
 
     def why_not(self, guest: Guest) -> str | None:
@@ -157,6 +158,8 @@ class Microphones:
 
     async def _agree(self, db: QubesDb, guest: Guest) -> None:
         name, is_known = guest.name, guest in self._keys
+        if name in self._writing:
+            return  # what was said last comes first
         if not is_known or name in self._stale:
             self._stale.discard(name)
             keys = {prefix: await db.read(prefix + name) for prefix in (CONFIG, ACTUAL, REQUEST)}
@@ -164,16 +167,16 @@ class Microphones:
                 self._ended.add(name)  # it has started while there was no agent
                 self._end_grants()
             self._keys[guest] = keys
-            await self._hear(guest, keys)
+            self._hear(guest, keys)
             if not is_known:
                 self._follow()
         elif name in self._detached and self._may_retry:
-            await self._write_down(guest, Verb.DENY)
+            self._write_down(guest, Verb.DENY)
         self._look(db)
-        if name not in self._stale:
+        if name not in self._stale and name not in self._writing:
             await self._tell(db, guest)
 
-    async def _hear(self, guest: Guest, keys: _Keys) -> None:
+    def _hear(self, guest: Guest, keys: _Keys) -> None:
         """What a person has done in Qubes since we looked last, if anything."""
         said, was = keys[CONFIG], keys[ACTUAL]
         if said is None or said == was:
@@ -184,15 +187,19 @@ class Microphones:
                 self._follow()
             if self._permission.verb(guest, Direction.CAPTURE) is not Verb.ALLOW:
                 self._say(EventKind.MICROPHONE_ATTACHED, guest, "attached")
-                await self._write_down(guest, Verb.ALLOW)
-        elif was == _ATTACHED and self._permission.verb(guest, Direction.CAPTURE) is not Verb.DENY:
+                self._write_down(guest, Verb.ALLOW)
+        elif self._permission.verb(guest, Direction.CAPTURE) is not Verb.DENY:
             self._detached.add(guest.name)
             self._follow()  # it is silent at once, whatever can be written
             self._say(EventKind.MICROPHONE_DETACHED, guest, "detached")
-            await self._write_down(guest, Verb.DENY)
+            self._write_down(guest, Verb.DENY)
 
-    async def _write_down(self, guest: Guest, verb: Verb) -> None:
-        """Somebody else may be editing: nothing but QubesDB waits for them."""
+    def _write_down(self, guest: Guest, verb: Verb) -> None:
+        """Somebody else may be editing: no other qube waits for them."""
+        if guest.name not in self._writing:
+            self._writing[guest.name] = asyncio.create_task(self._write(guest, verb))
+
+    async def _write(self, guest: Guest, verb: Verb) -> None:
         try:
             await asyncio.to_thread(
                 self._permission.write_grant,
@@ -203,9 +210,12 @@ class Microphones:
             )
         except XensndError as error:
             log.warning("dom0:mic of %s: %s", guest.name, error)
-            return
-        self._detached.discard(guest.name)
-        self._reload()
+        else:
+            self._detached.discard(guest.name)
+            self._reload()
+        finally:
+            del self._writing[guest.name]
+            self.notice()
 
     async def _tell(self, db: QubesDb, guest: Guest) -> None:
         """CONFIG first: were we to die before ACTUAL, it would look as if a person had said so,

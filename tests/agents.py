@@ -117,7 +117,15 @@ class Dom0:
         return self.end(signal.SIGTERM)
 
     def kill(self) -> None:
+        """The supervisor, which takes its agent along: until that too has ended."""
+        assert self.process is not None
+        pid = self.process.pid
+        agents = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        ends = [os.pidfd_open(int(agent)) for agent in agents]
         self.end(signal.SIGKILL)
+        for end in ends:
+            assert select.select([end], [], [], READY_SECONDS)[0]
+            os.close(end)
 
     def hang_up(self) -> None:
         assert self.process is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -103,6 +104,41 @@ def test_detaching_holds_against_a_rule_that_allows(
         assert dom0.policy("allow-capture", "work").returncode == 0
         assert goes_live(running)
         qubesdb.await_mic("work", attached=True)
+
+
+def test_detaching_does_not_wait_for_whoever_edits_the_grants(
+    new_dom0: Callable[[str], Dom0],
+    qubesdb: QubesDbDaemon,
+    work: Guest,
+    new_guest: Callable[[str], Guest],
+) -> None:
+    new_guest("mail")
+    dom0 = new_dom0(EVERYBODY.replace("rules:\n", "rules:\n  - {guest: mail, capture: deny}\n"))
+    dom0.runtime_directory.mkdir(mode=0o755)
+    dom0.start()
+    qubesdb.await_mic("mail", attached=False)
+    with recording(work) as running:
+        assert goes_live(running)
+        with (dom0.runtime_directory / ".00-grants.yaml.lock").open("w") as editing:
+            fcntl.flock(editing, fcntl.LOCK_EX)
+            qubesdb.attach_mic("mail")
+            dom0.await_event("microphone_attached", guest="mail")
+            qubesdb.detach_mic("work")
+            assert falls_silent(running)
+            assert "{guest:" not in grants_of(dom0)
+        qubesdb.await_mic("mail", attached=True)
+        qubesdb.await_mic("work", attached=False)
+
+
+@pytest.mark.usefixtures("work")
+def test_microphone_that_was_detached_before_anybody_looked_stays_so(
+    new_dom0: Callable[[str], Dom0], qubesdb: QubesDbDaemon
+) -> None:
+    qubesdb.detach_mic("work")
+    dom0 = new_dom0(EVERYBODY)
+    dom0.start()
+    dom0.await_event("microphone_detached", guest="work")
+    qubesdb.await_mic("work", attached=False)
 
 
 def test_detaching_while_policy_is_bad_holds_once_it_is_good(
