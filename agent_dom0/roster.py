@@ -19,7 +19,7 @@ from xensnd.transport.interface import Store
 from .device import Device, DevicePath
 from .events import Event, EventKind, guest_event
 from .guests import Guest, children, read_guest, read_guest_of_backend
-from .knobs import Knobs
+from .knobs import KnobRecord, Knobs, Shared
 from .mixer import GuestMixer
 from .provision import DEVID, is_ours, make_device, remove_device
 from .services import Services
@@ -163,7 +163,9 @@ class Roster:
 
     def turn(self, name: str, direction: Direction) -> tuple[int, int]:
         """The knobs were turned: the guest's domid, and how many streams that changed."""
-        domid = self._named(name).domid
+        guest = self._named(name)
+        domid = guest.domid
+        self._knob_record(guest).save(self._mixer(guest).shared.knobs)
         return domid, sum(
             stream.turn() for stream in self._streams_of(domid) if stream.direction is direction
         )
@@ -252,7 +254,7 @@ class Roster:
         mixer = self._mixers.pop(domid, None)
         if mixer is not None:
             mixer.close()
-        del self._guests[domid]
+        self._knob_record(self._guests.pop(domid)).remove()
         self._taken_away.discard(domid)
 
     def _see_devices(self, store: Store) -> None:
@@ -272,10 +274,15 @@ class Roster:
 
     def _mixer(self, guest: Guest) -> GuestMixer:
         if guest.domid not in self._mixers:
+            shared = Shared(self._knob_record(guest).load())
             self._mixers[guest.domid] = GuestMixer(
-                self._services.engine, self._server, guest, self._record
+                self._services.engine, self._server, guest, self._record, shared
             )
         return self._mixers[guest.domid]
+
+    def _knob_record(self, guest: Guest) -> KnobRecord:
+        directory = self._services.transport.runtime_directory / "knobs"
+        return KnobRecord(directory / str(guest.domid), guest.uuid)
 
     def _forget_device(self, path: DevicePath) -> None:
         self._devices.pop(path).close(forget=True)
