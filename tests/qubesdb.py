@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.agents import eventually
+from tests.raw_frontend import eventually
 
 READ, WRITE, RM, WATCH = 0, 1, 4, 5
 OK, NO_ENTRY, ERROR, VALUE, CHANGED = 7, 8, 9, 10, 13
