@@ -28,6 +28,8 @@ check-xen:
 
 bench: env
 	@$(PYTHON) -m bench
+	@$(PYTHON) -m bench.revoke
+	@$(PYTHON) -m bench.policy
 
 clean:
 	rm -rf .venv build dist *.egg-info xensnd/core/_core.* xensnd/transport/xen/_xen.*

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from policy.files import require_trusted_directory
 from policy.model import Verb
 from xensnd.core import Engine
 from xensnd.errors import TransportLost, XensndError
@@ -27,6 +28,7 @@ from .events import Event, EventKind, Priority, guest_event
 from .guests import Guest
 from .inotify import DirectoryWatch
 from .limits import Limits
+from .microphones import Microphones
 from .permission import Permission, Sources
 from .prompts import Answer, Prompt, Prompts
 from .roster import Roster
@@ -54,6 +56,7 @@ class Settings:
     control: Path  # the socket that people's tools talk with
     control_group: str | None
     ask_seconds: float  # how long a person's answer is waited for
+    qubesdb: Path | None = None  # the socket of Qubes' database; None: this is no Qubes
 
 
 class Agent:
@@ -62,7 +65,7 @@ class Agent:
         self._transport = settings.transport
         self._audit = settings.audit
         self._permission = Permission(settings.policy, settings.audit)
-        self._prompts = Prompts(self._shown, self._gone, settings.ask_seconds)
+        self._prompts = Prompts(self._shown, self._gone, self._follow_policy, settings.ask_seconds)
         self._engine = Engine()
         self._services = Services(
             self._transport,
@@ -87,6 +90,15 @@ class Agent:
             self._audit,
             self._reload_policy,
         )
+        self._microphones = Microphones(
+            settings.qubesdb,
+            self._roster,
+            self._permission,
+            settings.audit.record,
+            self._reload_policy,
+            self._follow_policy,
+        )
+        self._permission.withheld = self._microphones.why_not
         self._control = ControlServer(
             settings.control, self._desk.operations, settings.control_group
         )
@@ -100,8 +112,10 @@ class Agent:
     async def run(self, ready: Callable[[], None]) -> None:
         """Until SIGTERM or SIGINT. `ready` is called once everything that runs has been seen."""
         domid = self._transport.domid
+        runtime_directory = self._transport.runtime_directory
+        require_trusted_directory(runtime_directory)
         lock = only_one(
-            self._transport.runtime_directory / f"backend-{domid}.lock",
+            runtime_directory / f"backend-{domid}.lock",
             f"another xensnd-dom0 (process {{pid}}) serves domain {domid} already; stop it first",
         )
         loop = asyncio.get_running_loop()
@@ -116,12 +130,20 @@ class Agent:
         self._open_store()
         self._wind_clock()
         await self._control.start()
-        retry_audit = asyncio.create_task(self._retry_audit())
+        tasks = [
+            asyncio.create_task(self._stopped.wait()),
+            asyncio.create_task(self._retry_audit()),
+        ]
+        if self._settings.qubesdb is not None:
+            tasks.append(asyncio.create_task(self._microphones.run()))
         try:
             ready()
-            await self._stopped.wait()
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()  # what none of them expected is for the supervisor
         finally:
-            retry_audit.cancel()
+            for task in tasks:
+                task.cancel()
             self._close()
             os.close(lock)
 
@@ -144,7 +166,8 @@ class Agent:
             self._store.close()
         self._watch.close()
         self._audit.record(Event(EventKind.AGENT_STOPPED, "the agent has stopped"))
-        self._audit.retry()
+        while self._audit.retry():
+            pass
 
     # XenStore
 
@@ -177,7 +200,12 @@ class Agent:
             work(self._store)
         except TransportLost as error:
             self._lose_store(error)
+        self._notice()
+
+    def _notice(self) -> None:
+        """Something may have changed that others follow."""
         self._desk.notice()
+        self._microphones.notice()
 
     def _lose_store(self, error: TransportLost) -> None:
         if self._store_timer is not None:
@@ -204,7 +232,7 @@ class Agent:
             self._roster.look()
         except TransportLost as error:
             self._lose_store(error)
-        self._desk.notice()
+        self._notice()
 
     # Policy and audit
 
@@ -225,6 +253,7 @@ class Agent:
     def _follow_policy(self) -> None:
         self._roster.follow_policy()
         self._with_store(self._roster.provision)
+        self._microphones.policy_changed()
         self._wind_clock()
 
     def _on_clock(self) -> None:
@@ -293,4 +322,5 @@ class Agent:
     async def _retry_audit(self) -> None:
         while True:
             await asyncio.sleep(AUDIT_RETRY_SECONDS)
-            self._audit.retry()
+            while self._audit.retry():
+                await asyncio.sleep(0)

@@ -11,6 +11,7 @@ import logging
 import os
 import socket
 import struct
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
@@ -27,6 +28,11 @@ log = logging.getLogger("xensnd-dom0")
 KEPT_MAX = 1000
 
 JOURNAL_SOCKET = "/run/systemd/journal/socket"
+# Several events come at once, and its queue may be as short as ten. Sound waits for us meanwhile.
+ROOM_SECONDS = 0.02
+
+# Events that are late are written for so long at a time, for the same reason.
+CATCH_UP_SECONDS = 0.02
 
 
 class AuditSink(Protocol):
@@ -50,12 +56,13 @@ class JournalSink:
         }
         datagram = b"".join(_journal_field(name, str(value)) for name, value in fields.items())
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sending:
-            sending.setblocking(False)
+            sending.settimeout(ROOM_SECONDS)
             sending.connect(JOURNAL_SOCKET)
             try:
                 sending.send(datagram)
-            except BlockingIOError as error:
-                raise OSError(error.errno, "journald does not take any more; is it well?") from None
+            except TimeoutError:
+                text = "journald does not take any more; is it well?"
+                raise OSError(errno.EAGAIN, text) from None
 
     def describe(self) -> str:
         return "journal"
@@ -152,11 +159,15 @@ class Audit:
         log.log(level, "%s", event.text)
         return True
 
-    def retry(self) -> None:
+    def retry(self) -> bool:
+        """Whether there is more that can be written at once."""
         if not self._is_lost:
-            return
+            return False
+        deadline = time.monotonic() + CATCH_UP_SECONDS
         try:
             while self._kept:
+                if time.monotonic() > deadline:
+                    return True
                 event = self._kept[0]
                 late = {"XENSND_TIME": event.time.isoformat(timespec="microseconds")}
                 self._sink.write(replace(event, fields={**event.fields, **late}))
@@ -165,11 +176,12 @@ class Audit:
             resumed = self._resumed()
             self._sink.write(resumed)
         except OSError:
-            return
+            return False
         self._is_lost = False
         self._late = self._missing = 0
         log.warning("%s", resumed.text)
         self.on_change()
+        return False
 
     def _keep(self, event: Event) -> None:
         """The first are kept, that say how it came to this."""

@@ -24,6 +24,7 @@ from .supervisor import supervise
 
 DEFAULT_POLICY = Path("/etc/xensnd/policy.d")
 DEFAULT_RUNTIME = Path("/run/xensnd/policy.d")
+QUBESDB = Path("/run/qubes/qubesdb.sock")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -92,6 +93,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="S",
         help="how long a person's answer is waited for when policy says ask (default %(default)g)",
     )
+    parser.add_argument(
+        "--qubesdb",
+        metavar="PATH|none",
+        help="on Qubes OS, the socket of the database with which dom0:mic and policy agree "
+        f"(default {QUBESDB}, where there is such a directory and no local:DIR)",
+    )
     return parser
 
 
@@ -127,6 +134,7 @@ async def _run(options: argparse.Namespace) -> None:
             control=options.control or transport.runtime_directory / "control",
             control_group=options.control_group,
             ask_seconds=options.ask_seconds,
+            qubesdb=_qubesdb(options),
         )
         await Agent(settings).run(ready=lambda: print("xensnd-dom0: ready", flush=True))
     finally:
@@ -139,6 +147,14 @@ def _runtime(options: argparse.Namespace) -> Path | None:
         return Path(options.runtime)
     is_the_machines = not options.policy and not options.transport.startswith("local:")
     return DEFAULT_RUNTIME if is_the_machines else None
+
+
+def _qubesdb(options: argparse.Namespace) -> Path | None:
+    """On Qubes it must answer before anybody records, so it is not looked for, but its place."""
+    if options.qubesdb is not None:
+        return None if options.qubesdb == "none" else Path(options.qubesdb)
+    is_qubes = QUBESDB.parent.is_dir() and not options.transport.startswith("local:")
+    return QUBESDB if is_qubes else None
 
 
 if __name__ == "__main__":

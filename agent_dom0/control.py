@@ -13,9 +13,9 @@ import grp
 import json
 import logging
 import os
-import pwd
 import socket
 import struct
+from array import array
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,11 +27,13 @@ from xensnd.errors import UsageError, XensndError
 log = logging.getLogger("xensnd-dom0")
 
 REQUEST_OCTETS_MAX = 16 * 1024
-CLIENTS_MAX = 32
+CLIENTS_MAX = 32  # of one user: none keeps another out
 STRANGER_SECONDS = 1.0
 UNREAD_OCTETS_MAX = 1 << 20
 
 _UCRED = struct.Struct("3i")
+_SO_PEERGROUPS = 59  # socket(7); Python's socket has no name for it
+_GROUPS_OCTETS_MAX = 1024  # as much as Python asks for: 256 groups
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +99,11 @@ class ControlServer:
             peer.tell(message)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if len(self._writers) >= CLIENTS_MAX:
+        peer = self._peer(writer)
+        if sum(other.uid == peer.uid for other in self._writers.values()) >= CLIENTS_MAX:
             writer.transport.abort()
             return
-        peer = self._writers[writer] = self._peer(writer)
+        self._writers[writer] = peer
         try:
             if not peer.may_change:
                 # Asked first: a client that is still sending would not see the answer.
@@ -122,8 +125,10 @@ class ControlServer:
 
     @property
     def _who_may(self) -> str:
-        group = f" and the group {self._group.gr_name}" if self._group else ""
-        return f"only root, the agent's own user{group} may talk with it"
+        if self._group is None:
+            return "only root and the agent's own user may talk with it"
+        group = self._group.gr_name
+        return f"only root, the agent's own user and the group {group} may talk with it"
 
     def _peer(self, writer: asyncio.StreamWriter) -> Peer:
         sock = writer.get_extra_info("socket")
@@ -138,18 +143,17 @@ class ControlServer:
                 log.warning("control: process %d does not read its answers; hung up", pid)
                 writer.transport.abort()
 
-        return Peer(pid, uid, uid in {0, os.getuid()} or self._is_member(uid, gid), tell)
+        return Peer(pid, uid, uid in {0, os.getuid()} or self._is_member(sock, gid), tell)
 
-    def _is_member(self, uid: int, gid: int) -> bool:
+    def _is_member(self, sock: socket.socket, gid: int) -> bool:
+        """By the groups that the process has, as for any file."""
         if self._group is None:
             return False
-        if gid == self._group.gr_gid:
-            return True
         try:
-            name = pwd.getpwuid(uid).pw_name
-        except KeyError:
-            return False
-        return name in grp.getgrgid(self._group.gr_gid).gr_mem
+            octets = sock.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, _GROUPS_OCTETS_MAX)
+        except OSError:  # it has more
+            octets = b""
+        return self._group.gr_gid in {gid, *array("I", octets)}
 
     def _answer(self, peer: Peer, line: bytes) -> Mapping[str, Any]:
         try:

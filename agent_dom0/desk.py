@@ -16,7 +16,7 @@ from .audit import Audit
 from .control import Operation, Peer, number_argument, text_argument
 from .events import EventKind, Priority, guest_event
 from .permission import Permission
-from .prompts import Answer, Prompt, Prompts
+from .prompts import GIVEN, Answer, Prompt, Prompts
 from .roster import Roster
 
 GRANT_SECONDS_MAX = 31 * 86400
@@ -145,6 +145,8 @@ class Desk:
     def _restful(self) -> dict[str, Any]:
         """The status without what changes all the time."""
         status = self._status()
+        for prompt in status["prompts"]:
+            del prompt["seconds"]
         for guest in status["guests"]:
             for device in guest["devices"]:
                 for stream in device["streams"]:
@@ -175,8 +177,8 @@ class Desk:
     def _answer(self, peer: Peer, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         number = round(number_argument(arguments, "id", 1, 2**53))
         said = text_argument(arguments, "answer")
-        if said not in tuple(Answer):
-            raise UsageError(f"answer: {said!r} is none of {', '.join(Answer)}")
+        if said not in GIVEN:
+            raise UsageError(f"answer: {said!r} is none of {', '.join(GIVEN)}")
         seconds = 0.0
         if said == Answer.FOR:
             seconds = number_argument(arguments, "seconds", 1, GRANT_SECONDS_MAX)

@@ -20,7 +20,7 @@ from xensnd.sndif.packets import (
     encode_volumes,
 )
 
-from .knobs import Knobs
+from .knobs import Knobs, percent_of
 
 
 class Loudness:
@@ -71,6 +71,15 @@ class Loudness:
             self._is_set = True
             self._apply()
         self._core.set_mute(self._knobs.is_muted or all(self._muted))
+
+    @property
+    def shown(self) -> tuple[int | None, bool]:
+        """As mixers show it: the loudest channel in percent, if it is known, and whether it is
+        muted. While the stream is not at the audio server, what a person has set for it."""
+        channels = self._core.volume(len(self._muted))
+        if channels is None:
+            return self._knobs.percent, self._knobs.is_muted or all(self._muted)
+        return percent_of(max(channels)), self._core.is_muted
 
     def _values(self, offset: int, octets: int, octets_each: int) -> bytes:
         """What the request speaks of, and no more than its channels need."""

@@ -46,13 +46,18 @@ class GuestMixer:
     """Connects the voices that join with the audio server, for as long as they stay."""
 
     def __init__(
-        self, engine: Engine, server: str | None, guest: Guest, record: Callable[[Event], bool]
+        self,
+        engine: Engine,
+        server: str | None,
+        guest: Guest,
+        record: Callable[[Event], bool],
+        shared: Shared,
     ) -> None:
         self._engine = engine
         self._server = server
         self._guest = guest
         self._record = record
-        self.shared = Shared()
+        self.shared = shared
         self._voices: list[Voice] = []
         self._failed: list[Voice] = []  # of these, though the client is well: tried again
         self._client: AudioClient | None = None

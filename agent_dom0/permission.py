@@ -59,6 +59,8 @@ class Permission:
         self._problem: PolicyError | None = None
         self._trail = GrantTrail()
         self._ended: set[str] = set()  # streams whose grants are not, or may not be, released
+        # Why a guest may not record, whatever policy says: the platform's word.
+        self.withheld: Callable[[RunningGuest], str | None] = lambda _guest: None
 
     @property
     def problem(self) -> str | None:
@@ -113,9 +115,15 @@ class Permission:
                 return Decision(Verb.DENY, None, f"bad policy: {self._problem}")
             if self._audit.is_lost:
                 return Decision(Verb.DENY, None, "the audit trail cannot be written")
+            if (withheld := self.withheld(guest)) is not None:
+                return Decision(Verb.DENY, None, withheld)
         if stream in self._ended:
             stream = None  # of an earlier stream in the same place: that grant is used up
         return decide(self._policy, self._known(guest), direction, self._now(), stream)
+
+    def verb(self, guest: RunningGuest, direction: Direction) -> Verb:
+        """What the last good policy says, whatever else denies it now."""
+        return decide(self._policy, self._known(guest), direction, self._now()).verb
 
     def gives_device(self, guest: RunningGuest) -> bool:
         return bool(gives_device(self._policy, self._known(guest), self._now()))
@@ -153,25 +161,34 @@ class Permission:
         """For an agent that starts: these streams are all that there are."""
         self._rewrite(lambda runtime: grants.release_others(runtime, streams))
 
-    def _rewrite(self, change: Callable[[Path], bool]) -> None:
+    def end_grants(self, guest: str) -> bool:
+        """Of the grants for it alone, none lets it record any more. False: not written yet."""
+        return self._rewrite(lambda runtime: grants.end_capture(runtime, guest))
+
+    def _rewrite(self, change: Callable[[Path], bool]) -> bool:
+        """False: it could not be written, and whoever asks sees to it that nobody gains by that."""
         if self.sources.runtime is None:
-            return
+            return True
         try:
             if change(self.sources.runtime):
                 self.load()
         except PolicyError as error:
-            log.warning("%s; a grant for one stream stays there, and nobody gets it", error)
+            log.warning("%s; a grant that is used up stays there, and nobody gets it", error)
+            return False
+        return True
 
     # What the person said, written down. Both may wait for another editor: call them in a thread.
 
-    def write_grant(self, guest: str, direction: Direction, seconds: float) -> None:
+    def write_grant(
+        self, guest: str, direction: Direction, seconds: float, verb: Verb = Verb.ALLOW
+    ) -> None:
         """AccessDenied or UsageError: nothing was changed."""
         now = self._now()
         setting = editor.Setting(
             self.sources.directories, self.sources.runtime, self._identities, now
         )
         ends = now + timedelta(seconds=seconds)
-        editor.grant(setting, guest, direction, Verb.ALLOW, ends)
+        editor.grant(setting, guest, direction, verb, ends)
 
     def write_rule(self, guest: str, direction: Direction, verb: Verb) -> None:
         """AccessDenied or UsageError: nothing was changed."""

@@ -30,7 +30,8 @@ _YES = (Answer.ONCE, Answer.FOR, Answer.ALWAYS)
 class Permit:
     """`stream` names it, also for an agent that takes it over: grants for one stream say it.
 
-    `apply` is called with each decision whose verb or limits differ from the one before.
+    `apply` is called with each decision whose verb or limits differ from the one before, and
+    `remember` with what the person has said of the stream that is open, for the next agent.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class Permit:
         direction: Direction,
         stream: str,
         apply: Callable[[Decision], None],
+        remember: Callable[[Answer | None], None],
     ) -> None:
         self.decision: Decision | None = None
         self.stream = stream
@@ -49,6 +51,7 @@ class Permit:
         self._shared = shared
         self._direction = direction
         self._apply = apply
+        self._remember = remember
         self._request: Open | None = None  # None: no stream is open
         self._said: Answer | None = None  # by the person, of the stream that is open
         self._is_asked = False
@@ -84,10 +87,18 @@ class Permit:
             self._record(decision)
             raise AccessDenied(decision.reason)
 
-    def open(self, request: Open) -> None:
+    def open(self, request: Open, said: Answer | None = None) -> None:
+        """`said`: what the person has told an agent before us of this stream."""
         self._request = request
+        self._said = said
         self._shared.open_streams[self._direction] += 1
         self._enter(self._decide(request))
+
+    def use_again(self) -> None:
+        """The guest starts the stream anew. Where nobody was there to answer, they may be now."""
+        if self._said is Answer.NONE:
+            self._say(None)
+            self.follow()
 
     def follow(self) -> None:
         """Policy, the time, the person or the audit trail may say otherwise now."""
@@ -147,8 +158,19 @@ class Permit:
         if decision.verb is Verb.ASK:
             return self._ask(decision)
         self.leave()
-        self._said = None
+        if decision.verb is Verb.ALLOW or not self._policy_asks:
+            self._say(None)
         return decision
+
+    @property
+    def _policy_asks(self) -> bool:
+        """Also while something else denies it: what the person has said is not forgotten then."""
+        return self._services.permission.verb(self._guest, self._direction) is Verb.ASK
+
+    def _say(self, answer: Answer | None) -> None:
+        if answer is not self._said:
+            self._said = answer
+            self._remember(answer)
 
     def _ask(self, decision: Decision) -> Decision:
         """What the person has said. While nothing is said, still Verb.ASK: silence."""
@@ -169,7 +191,7 @@ class Permit:
         """It holds at once for this stream. What is to last is written down meanwhile; should
         that fail, it was for this stream alone."""
         self._is_asked = False
-        self._said = answer
+        self._say(answer)
         self.follow()
         if answer in LASTING:
             self._services.write_down(self._guest, self._direction, answer, seconds)

@@ -2,7 +2,8 @@
 
 A stream that must be asked for runs on its clock meanwhile, so nothing waits for the answer. No
 answer within the time means no. A guest that is refused is not asked for again for a while, longer
-each time, and for none more often than a few times a minute: it cannot wear the person down.
+each time, and for none more often than a few times a minute: it cannot wear the person down. Who
+could not be asked for is told when that may be tried again.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import count
 
@@ -31,14 +32,16 @@ class Answer(StrEnum):
     ALWAYS = "always"  # writes a rule
     NO = "no"  # not this stream
     NEVER = "never"  # writes a rule
+    NONE = "no answer"  # nobody was there: not now
 
 
+GIVEN = tuple(answer for answer in Answer if answer is not Answer.NONE)  # by people
 LASTING = (Answer.FOR, Answer.ALWAYS, Answer.NEVER)
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """One question. `seconds` is how long an answer is waited for."""
+    """One question. `seconds` is how long an answer is waited for yet."""
 
     number: int
     guest: str
@@ -67,45 +70,65 @@ class _Open:
 class _Quiet:
     until: float
     seconds: float
+    since: str  # what happened
 
 
 _Key = tuple[str, Direction]
 
 
 class Prompts:
-    """`shown` and `gone` tell whoever shows questions to people; `gone` with why, and by whom."""
+    """`shown` and `gone` tell whoever shows questions to people; `gone` with why, and by whom.
+
+    `look_again` is called when a question that had to wait for a time to pass may be asked.
+    """
 
     def __init__(
         self,
         shown: Callable[[Prompt], None],
         gone: Callable[[Prompt, str, str], None],
+        look_again: Callable[[], None],
         seconds: float = ANSWER_SECONDS,
     ) -> None:
         self._shown = shown
         self._gone = gone
+        self._look_again = look_again
         self._seconds = seconds
         self._numbers = count(1)
         self._open: dict[int, _Open] = {}
         self._quiet: dict[_Key, _Quiet] = {}
         self._times: dict[_Key, deque[float]] = {}  # of the last questions
+        self._waiting: dict[_Key, asyncio.TimerHandle] = {}  # until they may be asked for
 
     @property
     def open(self) -> list[Prompt]:
-        return [each.prompt for each in self._open.values()]
+        now = asyncio.get_running_loop().time()
+        return [
+            replace(each.prompt, seconds=round(max(each.timer.when() - now, 0.0), 1))
+            for each in self._open.values()
+        ]
 
     def why_not(self, guest: str, direction: Direction) -> str | None:
         """Why this cannot be asked now; None: it can."""
-        now = asyncio.get_running_loop().time()
-        quiet = self._quiet.get((guest, direction))
-        if quiet is not None and now < quiet.until:
-            return f"the person said no less than {quiet.seconds:g} s ago"
+        if (quiet := self._quiet_until((guest, direction))) is not None:
+            return quiet[1]
         if any((p.guest, p.direction) == (guest, direction) for p in self.open):
             return "it is being asked already"
         if len(self._open) >= OPEN_MAX:
             return f"{OPEN_MAX} questions are open already"
-        times = self._times.get((guest, direction))
+        return None
+
+    def _quiet_until(self, key: _Key) -> tuple[float, str] | None:
+        """Until when it is not asked for, and why; None: it may be."""
+        now = asyncio.get_running_loop().time()
+        quiet = self._quiet.get(key)
+        if quiet is not None and now < quiet.until:
+            return quiet.until, f"{quiet.since} less than {quiet.seconds:g} s ago"
+        times = self._times.get(key)
         if times is not None and len(times) == ASKED_MAX and now < times[0] + ASKED_SECONDS:
-            return f"it was asked {ASKED_MAX} times within {ASKED_SECONDS:g} s"
+            return (
+                times[0] + ASKED_SECONDS,
+                f"it was asked {ASKED_MAX} times within {ASKED_SECONDS:g} s",
+            )
         return None
 
     def ask(
@@ -119,13 +142,12 @@ class Prompts:
         the question is withdrawn."""
         why_not = self.why_not(guest, direction)
         if why_not is not None:
+            self._wait((guest, direction))
             return why_not
         loop = asyncio.get_running_loop()
         self._times.setdefault((guest, direction), deque(maxlen=ASKED_MAX)).append(loop.time())
         prompt = Prompt(next(self._numbers), guest, domid, direction, self._seconds)
-        timer = loop.call_later(
-            self._seconds, self._end, prompt.number, Answer.NO, 0, "no answer", ""
-        )
+        timer = loop.call_later(self._seconds, self._end, prompt.number, Answer.NONE, 0, "")
         self._open[prompt.number] = _Open(prompt, decided, timer)
         self._shown(prompt)
         return None
@@ -135,7 +157,7 @@ class Prompts:
         if number not in self._open:
             raise UsageError(f"question {number} is not open: answered already, or too late")
         prompt = self._open[number].prompt
-        self._end(number, answer, seconds, answer.value, by)
+        self._end(number, answer, seconds, by)
         return prompt
 
     def withdraw(self, guest: str, direction: Direction) -> None:
@@ -150,20 +172,35 @@ class Prompts:
         """The agent ends: nobody waits for answers any more."""
         for each in self._open.values():
             each.timer.cancel()
+        for timer in self._waiting.values():
+            timer.cancel()
         self._open.clear()
 
-    def _end(self, number: int, answer: Answer, seconds: float, why: str, by: str) -> None:
+    def _wait(self, key: _Key) -> None:
+        """The end of an open question is told anyway; the end of a time, only here."""
+        quiet = self._quiet_until(key)
+        if quiet is not None and key not in self._waiting:
+            loop = asyncio.get_running_loop()
+            self._waiting[key] = loop.call_at(quiet[0] + 0.001, self._may_ask, key)
+
+    def _may_ask(self, key: _Key) -> None:
+        del self._waiting[key]
+        self._look_again()
+
+    def _end(self, number: int, answer: Answer, seconds: float, by: str) -> None:
         ended = self._open.pop(number)
         ended.timer.cancel()
         self._remember(ended.prompt, answer)
-        self._gone(ended.prompt, why, by)
+        self._gone(ended.prompt, answer.value, by)
         ended.decided(answer, seconds)
 
     def _remember(self, prompt: Prompt, answer: Answer) -> None:
         key = (prompt.guest, prompt.direction)
-        if answer is not Answer.NO:
+        if answer not in (Answer.NO, Answer.NONE):
             self._quiet.pop(key, None)
             return
         before = self._quiet.get(key)
         seconds = min(before.seconds * 2, QUIET_LAST_SECONDS) if before else QUIET_FIRST_SECONDS
-        self._quiet[key] = _Quiet(asyncio.get_running_loop().time() + seconds, seconds)
+        until = asyncio.get_running_loop().time() + seconds
+        since = "the person said no" if answer is Answer.NO else "nobody answered"
+        self._quiet[key] = _Quiet(until, seconds, since)

@@ -1,8 +1,9 @@
 """What must outlive the agent for another one to take an open stream over.
 
-One small file a stream in the runtime directory, which is memory: the parameters of OPEN, and
-behind them the positions, which the core keeps right there. So it is never behind, whenever the
-agent dies. Only the agent writes it; still it is checked before it is used.
+One small file a stream in the runtime directory, which is memory: the parameters of OPEN, what the
+person has said of the stream, and behind them the positions, which the core keeps right there. So
+it is never behind, whenever the agent dies. Only the agent writes it; still it is checked before it
+is used.
 """
 
 from __future__ import annotations
@@ -20,10 +21,14 @@ from xensnd.errors import RemoteProtocolError
 from xensnd.sndif.formats import format_from_wire
 from xensnd.sndif.packets import Open
 
+from .prompts import Answer
+
 _MAGIC = b"xensnd-1"
 _OPEN = struct.Struct("<36s?3xIB3xBxxxIII")
+_ANSWER_AT = 120  # one octet, written in one go: the answer's place among all, 0 for none
 _CRC = struct.Struct("<I")
 _PCM_AT = 128
+_ANSWERS = tuple(Answer)
 _OCTETS = _PCM_AT + PCM_STATE_OCTETS
 
 
@@ -64,8 +69,13 @@ class StreamRecord:
         self._memory[len(_MAGIC) : len(_MAGIC) + len(body)] = body
         self._memory[: len(_MAGIC)] = _MAGIC
 
-    def load(self) -> tuple[Open, bool] | None:
-        """The open stream and whether it runs; None if there is none, or none of this owner."""
+    def save_answer(self, answer: Answer | None) -> None:
+        """What the person has said of the open stream."""
+        self._memory[_ANSWER_AT] = 0 if answer is None else 1 + _ANSWERS.index(answer)
+
+    def load(self) -> tuple[Open, bool, Answer | None] | None:
+        """The open stream, whether it runs, and what the person has said of it; None if there is
+        none, or none of this owner."""
         packed = self._memory[len(_MAGIC) : len(_MAGIC) + _OPEN.size]
         (crc,) = _CRC.unpack_from(self._memory, len(_MAGIC) + _OPEN.size)
         if self._memory[: len(_MAGIC)] != _MAGIC or zlib.crc32(packed) != crc:
@@ -75,10 +85,14 @@ class StreamRecord:
             return None
         with contextlib.suppress(RemoteProtocolError):
             sample_format = format_from_wire(wire_format)
-            return Open(rate_hz, sample_format, channels, buffer, period, ref), running
+            request = Open(rate_hz, sample_format, channels, buffer, period, ref)
+            answer = self._memory[_ANSWER_AT]
+            said = _ANSWERS[answer - 1] if 0 < answer <= len(_ANSWERS) else None
+            return request, running, said
         return None
 
     def clear(self) -> None:
+        self.save_answer(None)
         self._memory[: len(_MAGIC)] = bytes(len(_MAGIC))
 
     def close(self, *, keep: bool) -> None:

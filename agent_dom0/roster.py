@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any, TypeVar
 
+from policy.model import Verb
 from xensnd.errors import TransportLost, UsageError
 from xensnd.sndif.store_fields import Direction
 from xensnd.transport.interface import Store
@@ -18,7 +19,7 @@ from xensnd.transport.interface import Store
 from .device import Device, DevicePath
 from .events import Event, EventKind, guest_event
 from .guests import Guest, children, read_guest, read_guest_of_backend
-from .knobs import Knobs
+from .knobs import KnobRecord, Knobs, Shared
 from .mixer import GuestMixer
 from .provision import DEVID, is_ours, make_device, remove_device
 from .services import Services
@@ -139,13 +140,32 @@ class Roster:
             if self._is_heard(domid, Direction.CAPTURE)
         )
 
+    def guests(self) -> list[Guest]:
+        return list(self._guests.values())
+
+    def may_record(self, guest: Guest) -> bool:
+        """Now: a stream of it may, or would if it opened one."""
+        decision = self._services.permission.decide(guest, Direction.CAPTURE)
+        return decision.verb is Verb.ALLOW or any(
+            stream.is_allowed for stream in self._capture_of(guest)
+        )
+
+    def wants_to_record(self, guest: Guest) -> bool:
+        return any(stream.is_running for stream in self._capture_of(guest))
+
+    def _capture_of(self, guest: Guest) -> Iterator[Stream]:
+        streams = self._streams_of(guest.domid)
+        return (stream for stream in streams if stream.direction is Direction.CAPTURE)
+
     def knobs(self, name: str, direction: Direction) -> Knobs:
         """UsageError: no such guest runs."""
         return self._mixer(self._named(name)).shared.knobs[direction]
 
     def turn(self, name: str, direction: Direction) -> tuple[int, int]:
         """The knobs were turned: the guest's domid, and how many streams that changed."""
-        domid = self._named(name).domid
+        guest = self._named(name)
+        domid = guest.domid
+        self._knob_record(guest).save(self._mixer(guest).shared.knobs)
         return domid, sum(
             stream.turn() for stream in self._streams_of(domid) if stream.direction is direction
         )
@@ -234,7 +254,7 @@ class Roster:
         mixer = self._mixers.pop(domid, None)
         if mixer is not None:
             mixer.close()
-        del self._guests[domid]
+        self._knob_record(self._guests.pop(domid)).remove()
         self._taken_away.discard(domid)
 
     def _see_devices(self, store: Store) -> None:
@@ -254,10 +274,15 @@ class Roster:
 
     def _mixer(self, guest: Guest) -> GuestMixer:
         if guest.domid not in self._mixers:
+            shared = Shared(self._knob_record(guest).load())
             self._mixers[guest.domid] = GuestMixer(
-                self._services.engine, self._server, guest, self._record
+                self._services.engine, self._server, guest, self._record, shared
             )
         return self._mixers[guest.domid]
+
+    def _knob_record(self, guest: Guest) -> KnobRecord:
+        directory = self._services.transport.runtime_directory / "knobs"
+        return KnobRecord(directory / str(guest.domid), guest.uuid)
 
     def _forget_device(self, path: DevicePath) -> None:
         self._devices.pop(path).close(forget=True)

@@ -11,6 +11,7 @@ from xensnd.sndif.states import StreamState
 from xensnd.sndif.store_fields import Direction
 
 from .level import peak
+from .loudness import Loudness
 
 # How much of a stream its level is read from.
 LEVEL_MS = 20
@@ -28,6 +29,8 @@ class StreamStatus:
     is_heard: bool  # runs, is allowed and connected with the audio server
     latency_ms: float | None
     level: float
+    volume_percent: int | None
+    is_muted: bool
     gaps: int
 
 
@@ -38,7 +41,9 @@ def stream_status(
     opened: Open | None,
     decision: Decision | None,
     core: BackendStream,
+    loudness: Loudness | None,
 ) -> StreamStatus:
+    volume_percent, is_muted = loudness.shown if loudness else (None, False)
     stats = core.stats()
     running = state is StreamState.RUNNING
     return StreamStatus(
@@ -52,6 +57,8 @@ def stream_status(
         is_heard=is_heard(state, decision, core),
         latency_ms=_queued_ms(opened, stats) if opened else None,
         level=_level(opened, stats, core) if opened and running else 0.0,
+        volume_percent=volume_percent,
+        is_muted=is_muted,
         gaps=stats.gaps,
     )
 

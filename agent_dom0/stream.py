@@ -113,6 +113,7 @@ class Stream:
             self.direction,
             f"{guest.domid}/{devid}/{name}",
             self._apply,
+            record.save_answer,
         )
         self._connection = connect(services.transport, guest.domid, rings)
         self._record = record
@@ -156,13 +157,28 @@ class Stream:
 
     def status(self) -> StreamStatus:
         return stream_status(
-            self.name, self.direction, self._state, self._open, self._permit.decision, self._core
+            self.name,
+            self.direction,
+            self._state,
+            self._open,
+            self._permit.decision,
+            self._core,
+            self._loudness,
         )
 
     @property
     def is_heard(self) -> bool:
         """It records, or plays: for the guest, and not on its clock alone."""
         return is_heard(self._state, self._permit.decision, self._core)
+
+    @property
+    def is_allowed(self) -> bool:
+        decision = self._permit.decision
+        return decision is not None and decision.verb is Verb.ALLOW
+
+    @property
+    def is_running(self) -> bool:
+        return self._state is StreamState.RUNNING
 
     @property
     def id(self) -> str:
@@ -204,6 +220,8 @@ class Stream:
         """Serves from now on. `adopt`: its frontend was connected to an agent before us."""
         if adopt:
             self._adopt()
+        if self._open is None:
+            self._record.clear()  # what is there may be of another guest
         self._core.begin(succeeds=adopt)
 
     def _adopt(self) -> None:
@@ -211,24 +229,22 @@ class Stream:
         recorded = self._record.load()
         if recorded is None:
             return
-        request, running = recorded
+        request, running, said = recorded
         try:
             frame_octets = check_open(request, self._config, self._services.limits)
             self._buffer = map_buffer(self._services.transport, self._guest.domid, request)
         except (RemoteProtocolError, TransportLost):
             # The guest gave up meanwhile, and its pages are its own again.
-            self._record.clear()
             return
         if not self._core.adopt_pcm(_pcm_config(request, frame_octets), self._buffer.address):
             self._buffer.close()
             self._buffer = None
-            self._record.clear()
             return
         self._open = request
         self._loudness = self._new_loudness(request)
         self._state = StreamState.RUNNING if running else StreamState.PREPARED
         self._say(EventKind.STREAM_TAKEN_OVER, f"{self.direction} {self.name} taken over")
-        self._permit.open(request)
+        self._permit.open(request, said)
         if running:
             self._core.start()
 
@@ -287,6 +303,8 @@ class Stream:
             self._core.start()
         else:
             self._core.stop()
+        if running and not was_running:
+            self._permit.use_again()
         if running is not was_running:
             kind = EventKind.STREAM_STARTED if running else EventKind.STREAM_STOPPED
             self._say(kind, f"{self.direction} {self.name} {'started' if running else 'stopped'}")
@@ -419,6 +437,6 @@ class Stream:
             raise RemoteProtocolError(f"stream {self.name}: {self._faults} requests were wrong")
 
     def _say(self, kind: EventKind, text: str, priority: Priority = Priority.INFO) -> None:
-        self._services.record(
-            guest_event(kind, self._guest.name, self._guest.domid, text, priority)
-        )
+        event = guest_event(kind, self._guest.name, self._guest.domid, text, priority)
+        event.fields["XENSND_DIRECTION"] = self.direction.value
+        self._services.record(event)

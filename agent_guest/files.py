@@ -16,7 +16,9 @@ from .pcm import BufferSize, Pcm, Sound
 from .soundfile_io import Sink, Source
 
 BUFFER_SECONDS = 0.2
-PERIODS = 4
+PLAYED_PERIODS = 4
+# What is denied falls silent for whoever reads us within 50 ms, so pieces are shorter.
+RECORDED_PERIODS = 8
 # Nothing moved for so long: something is wrong at the other end.
 STANDSTILL_SECONDS = 10.0
 CHUNK_OCTETS = 1 << 16
@@ -27,8 +29,8 @@ RETRY_SECONDS = 0.5
 log = logging.getLogger("xensnd-guest")
 
 
-async def choose_size(pcm: Pcm, sound: Sound, buffer_seconds: float = BUFFER_SECONDS) -> BufferSize:
-    """A buffer of about that length, within what the backend allows."""
+async def choose_size(pcm: Pcm, sound: Sound, periods: int) -> BufferSize:
+    """A buffer of about BUFFER_SECONDS, within what the backend allows."""
     config = pcm.config
     if sound.sample_format not in config.formats:
         allowed = ", ".join(f.wire_name for f in config.formats)
@@ -43,9 +45,9 @@ async def choose_size(pcm: Pcm, sound: Sound, buffer_seconds: float = BUFFER_SEC
         raise UsageError(f"this card takes {config.channels} channels, not {sound.channels}")
     limit = config.buffer_octets // sound.frame_octets
     able = await pcm.query(sound, Interval(1, limit))
-    wanted = int(buffer_seconds * sound.rate_hz)
+    wanted = int(BUFFER_SECONDS * sound.rate_hz)
     frames = min(max(wanted, able.buffer_frames.minimum), able.buffer_frames.maximum)
-    period = min(max(frames // PERIODS, able.period_frames.minimum), able.period_frames.maximum)
+    period = min(max(frames // periods, able.period_frames.minimum), able.period_frames.maximum)
     return BufferSize(frames - frames % max(period, 1) or frames, period)
 
 
@@ -64,7 +66,7 @@ class Player:
         """Until the last octet was heard. TransportLost: go on with another card."""
         pcm = card.stream(Direction.PLAYBACK)
         sound = self._source.sound
-        size = await choose_size(pcm, sound)
+        size = await choose_size(pcm, sound, PLAYED_PERIODS)
         await pcm.open(sound, size)
         try:
             if self._volume_db is not None:
@@ -123,12 +125,12 @@ class Recorder:
 
     async def run(self, card: Card) -> None:
         pcm = card.stream(Direction.CAPTURE)
-        size = await choose_size(pcm, self._sound)
+        size = await choose_size(pcm, self._sound, RECORDED_PERIODS)
         await pcm.open(self._sound, size)
         await pcm.start()
-        quarter = size.buffer_frames // 4 * self._sound.frame_octets
+        piece = size.buffer_frames // RECORDED_PERIODS * self._sound.frame_octets
         while self._wanted:
-            await pcm.await_fill(min(quarter, self._wanted), STANDSTILL_SECONDS)
+            await pcm.await_fill(min(piece, self._wanted), STANDSTILL_SECONDS)
             data = pcm.read(self._wanted)
             self._sink.write(data)
             self._wanted -= len(data)

@@ -107,17 +107,17 @@ def _part(rule: Rule, known: bool | None, direction: Direction, now: datetime) -
 
 
 _Place = tuple[int, Rule]  # the rule's place in the order
-_Glob = tuple[str, _Place]  # what a name must end with
+_Ends = tuple[str, str]  # what a name must start and end with
 
 
 @dataclass(frozen=True, slots=True)
 class _Index:
-    """The rules that hold and speak of one direction: looked up, but for globs of one start."""
+    """The rules that hold and speak of one direction: looked up, but for globs of the same ends."""
 
     exact: dict[tuple[Kind, str], _Place]  # the first rule of each name, uuid, tag, label
     not_allowing: dict[Kind, _Place]  # the first of each kind, for what is not known
-    globs: dict[str, list[_Glob]]  # by what a name must start with
-    starts: tuple[int, ...]  # the lengths of these
+    globs: dict[_Ends, list[_Place]]
+    lengths: tuple[tuple[int, int], ...]  # of these ends
 
 
 @lru_cache(maxsize=16)
@@ -125,7 +125,7 @@ def _index(policy: Policy, direction: Direction, epoch: int, stream: str | None)
     now = _instants(policy)[epoch - 1] if epoch else _BEFORE_ALL
     exact: dict[tuple[Kind, str], _Place] = {}
     not_allowing: dict[Kind, _Place] = {}
-    globs: dict[str, list[_Glob]] = {}
+    globs: dict[_Ends, list[_Place]] = {}
     for place in enumerate(policy.rules):
         rule = place[1]
         verb = rule.verb(direction)
@@ -133,12 +133,13 @@ def _index(policy: Policy, direction: Direction, epoch: int, stream: str | None)
             continue
         kind, value = kind_of(rule.guest)
         if kind is Kind.GLOB:
-            globs.setdefault(literal_start(value), []).append((literal_end(value), place))
+            globs.setdefault((literal_start(value), literal_end(value)), []).append(place)
             continue
         exact.setdefault((kind, value), place)
         if verb is not Verb.ALLOW:
             not_allowing.setdefault(kind, place)
-    return _Index(exact, not_allowing, globs, tuple(sorted({*map(len, globs)})))
+    lengths = {(len(start), len(end)) for start, end in globs}
+    return _Index(exact, not_allowing, globs, tuple(sorted(lengths)))
 
 
 @lru_cache(maxsize=4096)  # a few hundred guests, two directions, the policies of a while
@@ -177,9 +178,9 @@ def _places(index: _Index, guest: Guest) -> Iterator[_Place | None]:
     else:
         yield index.not_allowing.get(Kind.TAG)
     name = guest.name
-    for length in index.starts:
-        for end, place in index.globs.get(name[:length], ()):
-            if name.endswith(end) and fnmatchcase(name, place[1].guest):
+    for start, end in index.lengths:
+        for place in index.globs.get((name[:start], name[len(name) - end :]), ()):
+            if fnmatchcase(name, place[1].guest):
                 yield place
                 break
 

@@ -17,6 +17,11 @@ _LOOKS_LIKE_ONE = re.compile(r".*\.ya?ml", re.IGNORECASE | re.DOTALL)
 _WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
+def require_trusted_directory(path: Path) -> None:
+    """PolicyError: somebody else than root and ourselves could put files into it."""
+    _check_trust(path.stat(), path)
+
+
 def names_in(directory: Path) -> list[str]:
     """The names in a policy directory that are policy or look like it, unsorted."""
     try:

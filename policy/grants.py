@@ -102,6 +102,21 @@ def release_others(runtime: Path, streams: Collection[str]) -> bool:
     return _rewritten(runtime, lambda grants: [each for each in grants if each.taken_by in alive])
 
 
+def end_capture(runtime: Path, guest: str) -> bool:
+    """What lets this guest alone record ends. False: nothing does."""
+
+    def ended(grants: Sequence[Rule]) -> list[Rule]:
+        kept = (
+            _saying(grant, Direction.CAPTURE, None)
+            if grant.guest == guest and grant.capture is Verb.ALLOW
+            else grant
+            for grant in grants
+        )
+        return [grant for grant in kept if grant.playback or grant.capture]
+
+    return _rewritten(runtime, ended)
+
+
 @contextmanager
 def locked(runtime: Path | None, patience_seconds: float | None = None) -> Iterator[bool]:
     """Held, nobody else changes the grants. False: there is no directory, so there are none."""

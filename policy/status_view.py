@@ -13,11 +13,23 @@ from policy.terminal import BOLD, FAINT, GREEN, RED, YELLOW, columns_of, fitted,
 
 Status = Mapping[str, Any]
 
-METER_COLUMNS = 8
+METER_COLUMNS = 10
 QUIETEST_DB = -60.0
+# From which part of a meter it is loud, and when it is about to distort: -12 and -6 dB.
+LOUD_AT, TOO_LOUD_AT = 0.8, 0.9
 NAME_COLUMNS = 16  # of a guest's name, before other columns go; then what is left
 RULE_COLUMNS_MAX = 28
 _COLOURS = {"allow": GREEN, "deny": RED, "ask": YELLOW, "refuse": RED}
+# As Qubes has them, in the terminal's own colours where it has them; black is no colour at all.
+_LABELS = {
+    "red": RED,
+    "orange": "38;5;208",
+    "yellow": YELLOW,
+    "green": GREEN,
+    "gray": "90",
+    "blue": "34",
+    "purple": "35",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +54,27 @@ class Look:
 
 def meter(level: float, look: Look, columns: int = METER_COLUMNS) -> str:
     """A peak, from 0 to 1, on a scale of decibels, which is how loud it seems."""
+    eighths = round(_loudness(level) * columns * 8)
+    if not look.has_unicode:
+        filled = round(eighths / 8)
+        return "#" * filled + "." * (columns - filled)
+    bar = "█" * (eighths // 8) + ("▏▎▍▌▋▊▉"[eighths % 8 - 1] if eighths % 8 else "")
+    return bar + "·" * (columns - len(bar))
+
+
+def _loudness(level: float) -> float:
+    """Where on the scale: 0 is the quietest, 1 all that there is."""
     decibels = 20 * math.log10(level) if level > 0 else -math.inf
-    filled = round(columns * min(max(1 - decibels / QUIETEST_DB, 0), 1))
-    full, empty = ("█", "·") if look.has_unicode else ("#", ".")
-    return full * filled + empty * (columns - filled)
+    return min(max(1 - decibels / QUIETEST_DB, 0), 1)
+
+
+def _paint_meter(cell: str, look: Look) -> str:
+    """Green, yellow where it is loud, red where it distorts; what is empty is faint."""
+    bar = cell.rstrip("·. ")
+    loud, too_loud = (math.floor(part * METER_COLUMNS) for part in (LOUD_AT, TOO_LOUD_AT))
+    zones = ((bar[:loud], GREEN), (bar[loud:too_loud], YELLOW), (bar[too_loud:], RED))
+    painted_bar = "".join(look.paint(part, colour) for part, colour in zones)
+    return painted_bar + look.paint(cell[len(bar) :], FAINT)
 
 
 # For programs
@@ -88,7 +117,8 @@ def _plain_stream(stream: Mapping[str, Any]) -> str:
         f"stream {_word(stream, 'name')} {_word(stream, 'direction')} {_word(stream, 'state')}, "
         f"{_word(stream, 'decision')}, {heard}, {_word(stream, 'sound')}, "
         f"latency {_milliseconds(stream)}, "
-        f"level {_number(stream, 'level') * 100:.0f}%, gaps {_word(stream, 'gaps')} "
+        f"level {_number(stream, 'level') * 100:.0f}%, volume {_volume(stream)}, "
+        f"gaps {_word(stream, 'gaps')} "
         f"({safe(stream.get('source') or stream.get('reason') or '-')})"
     )
 
@@ -115,20 +145,21 @@ class _Column:
 
     title: str
     rank: int
+    is_number: bool = False  # stands at the right
 
 
 _COLUMNS = (
     _Column("GUEST", 0),
     _Column("", 0),  # whether it is recorded from, now
     _Column("STREAM", 6),
-    _Column("STATE", 4),
     _Column("POLICY", 5),
     _Column("LEVEL", 7),
-    _Column("LATENCY", 3),
+    _Column("VOL", 3, is_number=True),
+    _Column("LATENCY", 4, is_number=True),
     _Column("RULE", 2),
     _Column("SOUND", 1),
 )
-_MARK, _POLICY, _LEVEL, _RULE = 1, 4, 5, 7
+_NAME, _MARK, _POLICY, _LEVEL, _VOLUME, _RULE = 0, 1, 3, 4, 5, 7
 
 
 def table(status: Status, look: Look) -> list[str]:
@@ -139,20 +170,26 @@ def table(status: Status, look: Look) -> list[str]:
     lines += [
         look.paint(_cut(question(prompt), look), YELLOW) for prompt in status.get("prompts", [])
     ]
-    rows = [row for guest in status.get("guests", []) for row in _rows(guest, look)]
+    guests = status.get("guests", [])
+    rows = [(row, guest) for guest in guests for row in _rows(guest, look)]
     if not rows:
         return [*lines, "", _cut("no guest has a sound card", look)]
-    cells = [tuple(column.title for column in _COLUMNS), *rows]
-    shown, widths = _widths(cells, look.columns)
-    lines.append("")
-    for row in cells:
-        parts = [fitted(row[index], widths[index], look.ellipsis) for index in shown]
-        if row is cells[0]:
-            lines.append(look.paint(" ".join(parts).rstrip(), BOLD))
-        else:
-            painting = zip(shown, parts, strict=True)
-            lines.append(" ".join(_paint_cell(*each, look) for each in painting).rstrip())
+    titles = tuple(column.title for column in _COLUMNS)
+    shown, widths = _widths([titles, *(row for row, _ in rows)], look.columns)
+    head = " ".join(_fitted(titles, index, widths, look) for index in shown)
+    lines += ["", look.paint(head.rstrip(), BOLD)]
+    for row, guest in rows:
+        cells = [(index, _fitted(row, index, widths, look)) for index in shown]
+        colour = _LABELS.get(str(guest.get("label")), "")
+        lines.append(" ".join(_paint_cell(*cell, colour, look) for cell in cells).rstrip())
     return [*lines, "", _recording(status, look)]
+
+
+def _fitted(row: Sequence[str], index: int, widths: Sequence[int], look: Look) -> str:
+    cell = row[index]
+    if _COLUMNS[index].is_number:
+        cell = " " * (widths[index] - columns_of(cell)) + cell
+    return fitted(cell, widths[index], look.ellipsis)
 
 
 def _recording(status: Status, look: Look) -> str:
@@ -170,7 +207,7 @@ def _by_rules(guest: Mapping[str, Any]) -> str:
 
 def _is_recorded(guest: Mapping[str, Any], stream: Mapping[str, Any]) -> bool:
     """A guest records, says the agent; by which of its streams is told from them."""
-    is_live = stream.get("state") == "running" and stream.get("is_heard") is True
+    is_live = _is_running(stream) and stream.get("is_heard") is True
     return guest.get("records") is True and stream.get("direction") == "capture" and is_live
 
 
@@ -192,30 +229,42 @@ def _since(agent: Mapping[str, Any]) -> str:
 
 
 def _rows(guest: Mapping[str, Any], look: Look) -> Iterator[tuple[str, ...]]:
+    """The name stands on the first of them alone."""
     name = safe(guest.get("name"))
     devices = guest.get("devices", [])
     if not devices:
-        yield (name, "", "-", "no card", "", "", "", "", "")
+        yield (name, "", "no card", *[""] * 6)
     for device in devices:
         if not device.get("streams"):
-            yield (name, "", "-", _word(device, "state"), "", "", "", "", "")
+            yield (name, "", _word(device, "state"), *[""] * 6)
+            name = ""
         for stream in device.get("streams", []):
             yield (name, *_cells(guest, stream, look))
+            name = ""
 
 
 def _cells(guest: Mapping[str, Any], stream: Mapping[str, Any], look: Look) -> tuple[str, ...]:
-    is_running = stream.get("state") == "running"
-    is_heard = is_running and stream.get("is_heard") is True
     return (
         f"{look.dot} REC" if _is_recorded(guest, stream) else "",
         f"{_word(stream, 'name')} {_word(stream, 'direction')}",
-        _word(stream, "state"),
         _word(stream, "decision"),
-        meter(_number(stream, "level") if is_heard else 0, look),
-        _milliseconds(stream) if is_running else "-",
+        _level(stream, look),
+        "muted" if stream.get("is_muted") is True else _percent(stream),
+        _milliseconds(stream) if _is_running(stream) else "-",
         _short_source(stream),
         _word(stream, "sound").split(", buffer")[0],
     )
+
+
+def _is_running(stream: Mapping[str, Any]) -> bool:
+    return stream.get("state") == "running"
+
+
+def _level(stream: Mapping[str, Any], look: Look) -> str:
+    """In place of a meter, why there is none."""
+    if not _is_running(stream):
+        return _word(stream, "state")
+    return meter(_number(stream, "level"), look) if stream.get("is_heard") is True else "silence"
 
 
 def _short_source(stream: Mapping[str, Any]) -> str:
@@ -229,29 +278,32 @@ def _widths(rows: Sequence[tuple[str, ...]], columns: int) -> tuple[list[int], l
     widths = [max(map(columns_of, cells)) for cells in zip(*rows, strict=True)]
     widths[_RULE] = min(widths[_RULE], RULE_COLUMNS_MAX)
     shown = [index for index, width in enumerate(widths) if width]
-    name = widths[0]
+    name = widths[_NAME]
 
     def missing() -> int:
         return sum(widths[index] + 1 for index in shown) - 1 - columns
 
-    widths[0] = min(name, NAME_COLUMNS)
+    widths[_NAME] = min(name, NAME_COLUMNS)
     for index in sorted(shown, key=lambda each: _COLUMNS[each].rank):
         if _COLUMNS[index].rank and missing() > 0:
             shown.remove(index)
-    widths[0] = max(min(name, widths[0] - missing()), 1)
+    widths[_NAME] = max(min(name, widths[_NAME] - missing()), 1)
     return shown, widths
 
 
-def _paint_cell(index: int, cell: str, look: Look) -> str:
+def _paint_cell(index: int, cell: str, label: str, look: Look) -> str:
     if not cell.strip():
         return cell
-    if index == _MARK:
-        return look.paint(cell, RED)
-    if index == _POLICY:
-        return look.paint(cell, _COLOURS.get(cell.strip(), ""))
-    if index == _LEVEL:
-        return look.paint(cell, GREEN)
-    return cell
+    if index == _LEVEL and not cell.strip().isalpha():
+        return _paint_meter(cell, look)
+    colours = {
+        _NAME: label,
+        _MARK: RED,
+        _POLICY: _COLOURS.get(cell.strip(), ""),
+        _LEVEL: FAINT,
+        _VOLUME: YELLOW if "muted" in cell else "",
+    }
+    return look.paint(cell, colours.get(index, ""))
 
 
 def _cut(text: str, look: Look) -> str:
@@ -261,6 +313,17 @@ def _cut(text: str, look: Look) -> str:
 def _word(fields: Mapping[str, Any], name: str) -> str:
     value = fields.get(name)
     return "-" if value is None else safe(value)
+
+
+def _volume(stream: Mapping[str, Any]) -> str:
+    """Muted is not volume 0: what it was before comes back."""
+    return _percent(stream) + (" muted" if stream.get("is_muted") is True else "")
+
+
+def _percent(stream: Mapping[str, Any]) -> str:
+    """Not known while the stream is not at the audio server, and nobody has set it."""
+    known = stream.get("volume_percent") is not None
+    return f"{_number(stream, 'volume_percent'):.0f}%" if known else "-"
 
 
 def _milliseconds(stream: Mapping[str, Any]) -> str:

@@ -27,7 +27,7 @@ MAX_TAGS = 32  # of one entry
 
 
 class Identities(Protocol):
-    """Knows more of a guest than its name. QubesDB can be one, a file is another."""
+    """Knows more of a guest than its name, such as a file."""
 
     def guest(self, name: str, uuid: str | None = None) -> Guest:
         """The guest of this name; what is not known is None, and no error."""

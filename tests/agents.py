@@ -23,6 +23,7 @@ from agent_guest.files import Player, Recorder
 from agent_guest.pcm import Sound
 from agent_guest.soundfile_io import Sink, Source
 from policy.control import AgentClient
+from tests.audit_table import assert_documented
 from tests.local_machine import LocalMachine
 from tests.pulse_server import (
     Ears,
@@ -116,7 +117,15 @@ class Dom0:
         return self.end(signal.SIGTERM)
 
     def kill(self) -> None:
+        """The supervisor, which takes its agent along: until that too has ended."""
+        assert self.process is not None
+        pid = self.process.pid
+        agents = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        ends = [os.pidfd_open(int(agent)) for agent in agents]
         self.end(signal.SIGKILL)
+        for end in ends:
+            assert select.select([end], [], [], READY_SECONDS)[0]
+            os.close(end)
 
     def hang_up(self) -> None:
         assert self.process is not None
@@ -136,6 +145,7 @@ class Dom0:
         assert process is not None
         with process:
             process.send_signal(signum)
+        assert_documented(self.events())
         return process.returncode
 
     @property

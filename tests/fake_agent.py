@@ -26,6 +26,8 @@ def stream(name: str = "0/1", **fields: object) -> dict[str, Any]:
         "is_heard": True,
         "latency_ms": 21.5,
         "level": 0.31,
+        "volume_percent": 60,
+        "is_muted": False,
         "gaps": 0,
         **fields,
     }

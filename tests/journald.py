@@ -16,12 +16,15 @@ from systemd import journal
 from tests.raw_frontend import eventually
 
 JOURNALD = Path("/lib/systemd/systemd-journald")
+CATALOG = Path(__file__).parents[1] / "systemd/xensnd.catalog"
 
 # Directories of its own, in a mount namespace of its own, that lasts until its input ends.
 NAMESPACE = """
 set -e
 mkdir -p /run/systemd /run/log
-for directory in /run/systemd /run/log /var/log/journal; do
+mkdir -p /usr/lib/systemd/catalog /var/lib/systemd/catalog
+for directory in /run/systemd /run/log /var/log/journal \\
+    /usr/lib/systemd/catalog /var/lib/systemd/catalog; do
     [ ! -d $directory ] || mount -t tmpfs tmpfs $directory
 done
 mkdir -p /run/systemd/journal
@@ -71,6 +74,21 @@ class Journald:
         assert eventually(
             lambda: subprocess.run(hello, capture_output=True, check=False).returncode == 0
         )
+
+    def install_catalog(self) -> None:
+        """As a package does: no other is there."""
+        install = ["install", "-m644", str(CATALOG), "/usr/lib/systemd/catalog/"]
+        for command in (install, ["journalctl", "--update-catalog"]):
+            subprocess.run([*self.enter, *command], check=True, capture_output=True)
+
+    def journalctl(self, *arguments: str) -> str:
+        ended = subprocess.run(
+            [*self.enter, "journalctl", "--no-pager", *arguments],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return ended.stdout
 
     def freeze(self) -> None:
         assert self._process is not None

@@ -246,6 +246,11 @@ void xn_volume_set_cap(struct xn_volume *volume, uint32_t percent) {
     (void)volume, (void)percent;
 }
 
+bool xn_volume_is_muted(const struct xn_volume *volume) {
+    (void)volume;
+    return false;
+}
+
 bool xn_volume_get(const struct xn_volume *volume, int32_t *milli_db) {
     (void)volume, (void)milli_db;
     return false;

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from agent_dom0.audit import KEPT_MAX
 from agent_dom0.events import EventKind
 from tests.agents import PATIENT, Dom0, Ended, Guest
 from tests.journald import Journald, needs_journald
@@ -17,6 +21,15 @@ from tests.raw_frontend import eventually
 POLICY = 'version: 1\nrules:\n  - guest: "*"\n    playback: allow\n    capture: allow\n'
 SECOND = 48000 * 4
 LOST = "capture is denied until it can be written again"
+
+WRITE_EVERY_KIND = """
+from agent_dom0.audit import JournalSink
+from agent_dom0.events import Event, EventKind
+from tests import audit_table
+for kind in EventKind:
+    row = audit_table.rows()[kind.name.lower()]
+    JournalSink().write(Event(kind, "said", fields=dict.fromkeys(row.always, "what it says")))
+"""
 
 pytestmark = needs_journald
 
@@ -75,6 +88,64 @@ def test_decision_is_found_in_the_journal_by_its_message_id(
         assert len(journald.records(kind)) == 1
     for kind in (EventKind.DEVICE_MADE, EventKind.STREAM_OPENED, EventKind.STREAM_CLOSED):
         assert len(journald.records(kind, domid=work.domid)) == 1
+
+
+def test_journalctl_explains_what_happened_with_the_guests_own_name(
+    journald: Journald, dom0: Dom0, work: Guest
+) -> None:
+    journald.install_catalog()
+    journald.start()
+    dom0.start()
+    with work.start("record", "-", "--seconds=0.2") as recording:
+        assert recording.ended() == Ended(0)
+    assert eventually(lambda: journald.records(EventKind.STREAM_CLOSED, domid=work.domid))
+    said = journald.journalctl("-x", "-t", "xensnd-dom0")
+    lines = [line.strip() for line in said.splitlines()]
+    for explanation in (
+        "Subject: The agent for guests' sound has started",
+        "Subject: Guest work was given a sound card",
+        "xensnd-policy explain work shows every rule that could have decided.",
+        "Documentation: man:xensnd-policy(1)",
+    ):
+        assert f"░░ {explanation}" in lines, said
+    assert "@XENSND" not in said
+
+
+def test_every_kind_of_event_is_explained_by_journalctl(journald: Journald, dom0: Dom0) -> None:
+    journald.install_catalog()
+    journald.start()
+    write = [*journald.enter, sys.executable, "-c", WRITE_EVERY_KIND]
+    path = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    subprocess.run(write, env=path, check=True)
+    assert eventually(lambda: journald.records(EventKind.AUDIT_RESUMED))
+    for kind in EventKind:
+        said = journald.journalctl("-x", f"MESSAGE_ID={kind.value}")
+        assert "░░ Subject: " in said, kind
+        assert "@XENSND" not in said, said
+    assert dom0.process is None
+
+
+def test_events_of_a_lost_journald_are_kept_within_bounds_and_the_loss_is_noted(
+    journald: Journald, dom0: Dom0
+) -> None:
+    journald.start()
+    dom0.start()
+    journald.kill()
+    for _ in range(KEPT_MAX + 5):
+        dom0.ask("reload")
+    assert dom0.ask("status")["audit"] == {"where": "journal", "missing": KEPT_MAX + 5}
+    journald.start()
+    (resumed,) = eventually(lambda: journald.records(EventKind.AUDIT_RESUMED))
+    assert (resumed["XENSND_LATE"], resumed["XENSND_MISSING"]) == (str(KEPT_MAX), "5")
+    assert resumed["MESSAGE"] == (
+        f"the audit trail is written again; {KEPT_MAX} events were written late, "
+        "5 are missing from it"
+    )
+    loaded = journald.records(EventKind.POLICY_LOADED)
+    late = [record["XENSND_TIME"] for record in loaded if "XENSND_TIME" in record]
+    assert len(late) == KEPT_MAX
+    assert late == sorted(late)
+    assert dom0.ask("status")["audit"] == {"where": "journal", "missing": 0}
 
 
 def test_without_journald_capture_is_denied_and_one_line_says_so(

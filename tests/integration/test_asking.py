@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from itertools import count
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from xensnd.errors import UsageError
 POLICY = 'version: 1\nrules:\n  - guest: "*"\n    playback: allow\n    capture: ask\n'
 OPTIONS = ["--ask-seconds=5"]
 SECOND = 48000 * 4
+NUMBERS = count(1)
 
 
 @pytest.fixture(autouse=True)
@@ -31,9 +33,9 @@ def policy(dom0: Dom0) -> Iterator[None]:
 
 
 @pytest.fixture
-def guest(request: pytest.FixtureRequest, new_guest: Any) -> Guest:
+def guest(new_guest: Any) -> Guest:
     """Each test has one of another name: who was refused is not asked for again at once."""
-    made: Guest = new_guest(f"guest-{abs(hash(request.node.name)) % 10_000}")
+    made: Guest = new_guest(f"guest-{next(NUMBERS)}")
     return made
 
 

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from tests.agents import Dom0, run
+from typing import Any
+
+from tests.agents import Dom0, Guest, run
+from tests.integration.test_guest_volume import sink_input
+from tests.local_machine import LocalMachine
+from tests.pulse_server import PulseServer, noise
+from tests.raw_frontend import eventually
 
 
 def test_socket_goes_with_the_agent(own_dom0: Dom0) -> None:
@@ -13,6 +19,40 @@ def test_socket_goes_with_the_agent(own_dom0: Dom0) -> None:
     assert own_dom0.ask("status")["ok"]
     own_dom0.stop()
     assert not own_dom0.control.exists()
+
+
+def is_muted_at_60(heard: Any) -> bool:
+    return bool(heard.mute == 1 and abs(heard.volume.value_flat - 0.6) < 0.01)
+
+
+def test_mute_and_volume_hold_over_a_restart_for_open_streams_and_later_ones(
+    own_dom0: Dom0, pulse: PulseServer, work: Guest
+) -> None:
+    own_dom0.start()
+    with work.start("play", "-", stdin=[noise(30)]):
+        with sink_input(pulse, "work") as now:
+            own_dom0.ask("volume", guest="work", percent=60)
+            own_dom0.ask("mute", guest="work")
+            assert eventually(lambda: now().mute == 1)
+        own_dom0.kill()
+        own_dom0.start()
+        with sink_input(pulse, "work") as now:
+            assert eventually(lambda: is_muted_at_60(now()))
+    with work.start("play", "-", stdin=[noise(30)]), sink_input(pulse, "work") as now:
+        assert eventually(lambda: is_muted_at_60(now()))
+
+
+def test_guest_of_the_same_number_is_not_muted_with_the_one_before(
+    own_dom0: Dom0, machine: LocalMachine
+) -> None:
+    own_dom0.start()
+    work = Guest(machine, "work")
+    own_dom0.await_event("device_made", domid=work.domid)
+    own_dom0.ask("mute", guest="work")
+    record = own_dom0.control.parent / "knobs" / str(work.domid)
+    assert record.exists()
+    work.destroy()
+    assert eventually(lambda: not record.exists())
 
 
 def test_group_that_does_not_exist_is_told_at_the_start(own_dom0: Dom0) -> None:

@@ -66,7 +66,7 @@ def test_stranger_is_refused_even_where_the_mode_lets_it_in(dom0: Dom0) -> None:
             path.chmod(stat.S_IMODE(mode))
     assert json.loads(ended.stdout) == {
         "ok": False,
-        "error": "only root, the agent's own user may talk with it",
+        "error": "only root and the agent's own user may talk with it",
     }, ended.stderr
 
 

@@ -1,11 +1,13 @@
-"""A grant for one stream, while the agent dies and another takes over."""
+"""A grant for one stream, and a person's answer, while the agent dies and another takes over."""
 
 from __future__ import annotations
 
 from tests.agents import Dom0, Guest
-from tests.integration.test_asking import goes_live, recording
+from tests.integration.test_asking import goes_live, question_of, recording, stays_silent
 from tests.local_machine import LocalMachine
 from tests.pulse_server import PulseServer, noise
+
+ASK = 'version: 1\nrules:\n  - guest: "*"\n    playback: allow\n    capture: ask\n'
 
 
 def test_stream_keeps_its_grant_over_a_restart_and_uses_it_up_when_it_ends(
@@ -43,3 +45,71 @@ def test_grant_of_a_stream_that_ended_without_an_agent_is_used_up(
         work.destroy()
         own_dom0.start()
         assert "taken-by" not in grants.read_text()
+
+
+def test_grant_that_nobody_has_used_is_there_for_one_stream_after_a_restart(
+    own_dom0: Dom0, pulse: PulseServer, work: Guest
+) -> None:
+    own_dom0.start()
+    own_dom0.policy("allow-capture", "work", "--once")
+    own_dom0.await_event("grant_made", guest="work")
+    own_dom0.kill()
+    own_dom0.start()
+    with pulse.microphone(noise(60)):
+        with recording(work) as running:
+            assert goes_live(running)
+        own_dom0.await_event("grant_expired", guest="work")
+        own_dom0.stop()
+        own_dom0.start()
+        with recording(work) as running:
+            own_dom0.await_event("decision", domid=work.domid, decision="deny")
+            assert stays_silent(running)
+
+
+def test_what_was_answered_holds_over_a_restart_and_is_not_asked_again(
+    own_dom0: Dom0, pulse: PulseServer, work: Guest
+) -> None:
+    own_dom0.write_policy(ASK)
+    own_dom0.start()
+    with pulse.microphone(noise(60)):
+        with recording(work) as running:
+            own_dom0.ask("answer", id=question_of(own_dom0, work), answer="once")
+            assert goes_live(running)
+            own_dom0.kill()
+            own_dom0.start()
+            own_dom0.await_event("stream_taken_over", domid=work.domid)
+            assert goes_live(running)
+            assert own_dom0.ask("status")["prompts"] == []
+        own_dom0.await_event("stream_closed", domid=work.domid)
+        with recording(work) as running:
+            question_of(own_dom0, work, count=2)
+            assert stays_silent(running)
+
+
+def test_what_was_refused_is_not_asked_again_after_a_restart(
+    own_dom0: Dom0, pulse: PulseServer, work: Guest
+) -> None:
+    own_dom0.write_policy(ASK)
+    own_dom0.start()
+    with pulse.microphone(noise(60)), recording(work) as running:
+        own_dom0.ask("answer", id=question_of(own_dom0, work), answer="no")
+        own_dom0.await_event("decision", domid=work.domid, decision="deny")
+        own_dom0.kill()
+        own_dom0.start()
+        own_dom0.await_event("stream_taken_over", domid=work.domid)
+        own_dom0.await_event("decision", domid=work.domid, decision="deny", count=2)
+        assert stays_silent(running)
+    assert len(own_dom0.events("prompt_shown")) == 1
+
+
+def test_question_that_nobody_has_answered_is_asked_again_after_a_restart(
+    own_dom0: Dom0, pulse: PulseServer, work: Guest
+) -> None:
+    own_dom0.write_policy(ASK)
+    own_dom0.start()
+    with pulse.microphone(noise(60)), recording(work) as running:
+        question_of(own_dom0, work)
+        own_dom0.kill()
+        own_dom0.start()
+        own_dom0.ask("answer", id=question_of(own_dom0, work, count=2), answer="once")
+        assert goes_live(running)

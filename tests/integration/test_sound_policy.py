@@ -15,7 +15,7 @@ from tests.raw_frontend import eventually
 DONE = Ended(0)
 FRAME_OCTETS = 4
 SECOND = 48000 * FRAME_OCTETS
-PERIOD_SECONDS = 0.05  # of xensnd-guest: a quarter of its 200 ms
+PERIOD_SECONDS = 0.025  # of xensnd-guest record: an eighth of its 200 ms
 ALLOW_CAPTURE = ALLOW_PLAYBACK.replace("playback: allow", "playback: deny").replace(
     "capture: deny", "capture: allow"
 )

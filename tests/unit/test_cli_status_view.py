@@ -12,7 +12,7 @@ from policy.status_view import Look, meter, plain, table
 from policy.terminal import columns_of, fitted, safe
 from tests.fake_agent import guest, prompt, status, stream
 
-PLAYS = stream("0/0", direction="playback", level=0.5, source="/x/90-default.yaml:4")
+PLAYS = stream("0/0", direction="playback", level=0.5, source="/x/90-default.yaml:4", is_muted=True)
 BUSY = status(
     guest("work", stream(), PLAYS, label="blue", records=True, plays=True),
     guest("personal", domid=9),
@@ -32,23 +32,23 @@ audit: journal, 0 missing
 prompt 3: web-2 wants to record, 30 s to answer
 work: domid 7, label blue, records and plays
 work: device 0 connected
-work: stream 0/1 capture running, allow, connected, s16_le 48000 Hz, 2 channels, buffer 65536 octets, latency 21.5 ms, level 31%, gaps 0 (/etc/xensnd/policy.d/30-user.yaml:4)
-work: stream 0/0 playback running, allow, connected, s16_le 48000 Hz, 2 channels, buffer 65536 octets, latency 21.5 ms, level 50%, gaps 0 (/x/90-default.yaml:4)
+work: stream 0/1 capture running, allow, connected, s16_le 48000 Hz, 2 channels, buffer 65536 octets, latency 21.5 ms, level 31%, volume 60%, gaps 0 (/etc/xensnd/policy.d/30-user.yaml:4)
+work: stream 0/0 playback running, allow, connected, s16_le 48000 Hz, 2 channels, buffer 65536 octets, latency 21.5 ms, level 50%, volume 60% muted, gaps 0 (/x/90-default.yaml:4)
 personal: domid 9, silent
 personal: device 0 connected
 web-1: domid 11, silent
 web-1: device 0 connected
-web-1: stream 0/1 capture running, deny, not connected, s16_le 48000 Hz, 2 channels, buffer 65536 octets, latency 21.5 ms, level 0%, gaps 0 (/etc/xensnd/policy.d/30-user.yaml:4)
+web-1: stream 0/1 capture running, deny, not connected, s16_le 48000 Hz, 2 channels, buffer 65536 octets, latency 21.5 ms, level 0%, volume 60%, gaps 0 (/etc/xensnd/policy.d/30-user.yaml:4)
 """
 WIDE = """\
 xensnd-dom0 0.1.0 since 2026-11-20 09:12 | policy good: 4 rules | audit journal
 prompt 3: web-2 wants to record, 30 s to answer
 
-GUEST          STREAM       STATE     POLICY LEVEL    LATENCY RULE              SOUND
-work     ● REC 0/1 capture  running   allow  ███████· 21.5 ms 30-user.yaml:4    s16_le 48000 Hz, 2 channels
-work           0/0 playback running   allow  ███████· 21.5 ms 90-default.yaml:4 s16_le 48000 Hz, 2 channels
-personal       -            connected
-web-1          0/1 capture  running   deny   ········ 21.5 ms 30-user.yaml:4    s16_le 48000 Hz, 2 channels
+GUEST          STREAM       POLICY LEVEL        VOL LATENCY RULE              SOUND
+work     ● REC 0/1 capture  allow  ████████▎·   60% 21.5 ms 30-user.yaml:4    s16_le 48000 Hz, 2 channels
+               0/0 playback allow  █████████· muted 21.5 ms 90-default.yaml:4 s16_le 48000 Hz, 2 channels
+personal       connected
+web-1          0/1 capture  deny   silence      60% 21.5 ms 30-user.yaml:4    s16_le 48000 Hz, 2 channels
 
 ● recording now: work (30-user.yaml:4)
 """
@@ -56,11 +56,11 @@ MIDDLE = """\
 xensnd-dom0 0.1.0 since 2026-11-20 09:12 | policy good: 4 rules | audit journal
 prompt 3: web-2 wants to record, 30 s to answer
 
-GUEST          STREAM       STATE     POLICY LEVEL    LATENCY RULE
-work     ● REC 0/1 capture  running   allow  ███████· 21.5 ms 30-user.yaml:4
-work           0/0 playback running   allow  ███████· 21.5 ms 90-default.yaml:4
-personal       -            connected
-web-1          0/1 capture  running   deny   ········ 21.5 ms 30-user.yaml:4
+GUEST          STREAM       POLICY LEVEL        VOL LATENCY RULE
+work     ● REC 0/1 capture  allow  ████████▎·   60% 21.5 ms 30-user.yaml:4
+               0/0 playback allow  █████████· muted 21.5 ms 90-default.yaml:4
+personal       connected
+web-1          0/1 capture  deny   silence      60% 21.5 ms 30-user.yaml:4
 
 ● recording now: work (30-user.yaml:4)
 """
@@ -69,10 +69,10 @@ xensnd-dom0 0.1.0 since 2026-11-20 09:1…
 prompt 3: web-2 wants to record, 30 s t…
 
 GUEST          STREAM       LEVEL
-work     ● REC 0/1 capture  ███████·
-work           0/0 playback ███████·
-personal       -
-web-1          0/1 capture  ········
+work     ● REC 0/1 capture  ████████▎·
+               0/0 playback █████████·
+personal       connected
+web-1          0/1 capture  silence
 
 ● recording now: work (30-user.yaml:4)
 """
@@ -105,7 +105,19 @@ def test_without_unicode_the_dot_and_the_meter_are_ascii() -> None:
     lines = shown(80, has_unicode=False)
     assert all(line.isascii() for line in lines)
     assert "* REC" in lines[4]
-    assert "#######." in lines[4]
+    assert "########.." in lines[4]
+
+
+def test_meter_is_yellow_where_it_is_loud_and_red_where_it_distorts() -> None:
+    loud = status(guest("work", stream(level=1.0), records=True))
+    bar = "\033[32m████████\033[0m\033[33m█\033[0m\033[31m█\033[0m"
+    assert bar in shown(80, loud, has_colours=True)[3]
+
+
+def test_name_has_the_colour_of_the_guests_label() -> None:
+    labelled = status(guest("work", label="blue"), guest("vault", label="black"), guest("web"))
+    lines = shown(80, labelled, has_colours=True)[3:6]
+    assert [line.split()[0] for line in lines] == ["\033[34mwork", "vault", "web"]
 
 
 def test_colours_change_no_character_of_the_table() -> None:
@@ -141,7 +153,7 @@ def test_answer_of_another_version_is_shown_as_far_as_it_goes() -> None:
     assert list(plain(odd))[3:] == [
         "work: domid -, silent",
         "work: device - -",
-        "work: stream - - -, -, not connected, -, latency -, level 0%, gaps - (-)",
+        "work: stream - - -, -, not connected, -, latency -, level 0%, volume -, gaps - (-)",
     ]
     assert shown(80, odd)
 
@@ -149,11 +161,13 @@ def test_answer_of_another_version_is_shown_as_far_as_it_goes() -> None:
 @pytest.mark.parametrize(
     ("level", "text"),
     [
-        (0, "········"),
-        (0.001, "········"),
-        (0.0316, "████····"),
-        (1.0, "████████"),
-        (7.0, "████████"),
+        (0, "··········"),
+        (0.001, "··········"),
+        (0.0011, "▏·········"),
+        (0.0316, "█████·····"),
+        (0.04, "█████▍····"),
+        (1.0, "██████████"),
+        (7.0, "██████████"),
     ],
 )
 def test_meter_counts_in_decibels(level: float, text: str) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from agent_dom0 import cli
 from agent_dom0.events import EventKind
+from tests import audit_table
 from xensnd.sndif.states import BACKEND_TABLE, FRONTEND_TABLE, STREAM_TABLE, to_mermaid
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -16,13 +19,25 @@ SYSTEMD = DOCS.parent / "systemd"
 
 
 def test_every_event_stands_in_the_audit_document_with_its_id() -> None:
-    rows = [
-        line.split("|")[1:3]
-        for line in (DOCS / "audit.md").read_text().splitlines()
-        if line.startswith("| `")
-    ]
-    documented = {name.strip(" `"): message_id.strip(" `") for name, message_id in rows}
+    documented = {event: row.message_id for event, row in audit_table.rows().items()}
     assert documented == {kind.name.lower(): kind.value for kind in EventKind}
+
+
+def test_every_field_that_the_agent_writes_stands_in_the_audit_document() -> None:
+    agent = "".join(path.read_text() for path in (DOCS.parent / "agent_dom0").glob("*.py"))
+    rows = audit_table.rows().values()
+    documented = {name for row in rows for name in row.always | row.sometimes}
+    assert set(re.findall(r"XENSND_[A-Z_]+", agent)) == documented | {audit_table.LATE}
+
+
+def test_every_option_of_the_agent_stands_in_its_man_page(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+    page = (DOCS / "man/xensnd-dom0.1.md").read_text()
+    for option in re.findall(r"(?<!\w)--([a-z-]+)", capsys.readouterr().out):
+        assert f"**\\--{option}**" in page
 
 
 def test_the_state_diagrams_are_those_of_the_tables() -> None:
@@ -38,8 +53,11 @@ def test_the_state_diagrams_are_those_of_the_tables() -> None:
 def test_every_event_is_explained_in_the_journal_catalog() -> None:
     entries = (SYSTEMD / "xensnd.catalog").read_text().split("\n-- ")[1:]
     explained = {entry.splitlines()[0]: entry.splitlines()[1:] for entry in entries}
-    assert set(explained) == {kind.value for kind in EventKind}
-    for lines in explained.values():
+    rows = {row.message_id: row for row in audit_table.rows().values()}
+    assert set(explained) == set(rows)
+    for message_id, lines in explained.items():
+        named = set(re.findall(r"@([A-Z_]+)@", "".join(lines)))
+        assert named <= rows[message_id].always
         assert lines[0].startswith("Subject: ")
         assert lines[1:4] == ["Defined-By: xensnd", "Documentation: man:xensnd-policy(1)", ""]
         assert lines[4].strip()

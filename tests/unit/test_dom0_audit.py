@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from agent_dom0.audit import KEPT_MAX, Audit
+import time
+from itertools import count
+
+import pytest
+
+from agent_dom0.audit import CATCH_UP_SECONDS, KEPT_MAX, Audit
 from agent_dom0.events import Event, EventKind
 from tests.unit.test_dom0_permission import Trail
 
@@ -66,3 +71,21 @@ def test_trail_that_breaks_again_half_way_writes_nothing_twice() -> None:
     audit.retry()
     assert [each.text for each in flaky.events + trail.events][:3] == ["a", "b", "c"]
     assert trail.events[-1].fields["XENSND_LATE"] == 3
+
+
+def test_many_late_events_are_written_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    trail = Trail()
+    audit = Audit(trail)
+    trail.is_broken = True
+    for text in "abcd":
+        audit.record(event(text))
+    trail.is_broken = False
+    clock = count(0, CATCH_UP_SECONDS * 0.6)
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    assert audit.retry()
+    assert [each.text for each in trail.events] == ["a"]
+    assert audit.is_lost
+    while audit.retry():
+        pass
+    assert [each.text for each in trail.events[:4]] == ["a", "b", "c", "d"]
+    assert not audit.is_lost

@@ -16,7 +16,7 @@ from agent_dom0.permit import Permit
 from agent_dom0.prompts import Answer, Prompts
 from agent_dom0.services import Services
 from policy.model import NO_OPTIONS, Decision, Direction, Options, Verb
-from tests.unit.fake_clock import run
+from tests.unit.fake_clock import later, run
 from tests.unit.test_dom0_permission import ASK, WORK, Place, place
 from xensnd.errors import AccessDenied
 from xensnd.sndif.formats import SampleFormat, format_mask
@@ -46,6 +46,7 @@ class Asked:
     shared: Shared
     applied: list[Decision]
     written: list[tuple[Any, ...]]
+    remembered: list[Answer | None]
     prompts: Prompts
 
     def permit(self, stream: str) -> Permit:
@@ -59,7 +60,15 @@ class Asked:
             look_again=lambda: None,
             write_down=lambda *said: self.written.append(said),
         )
-        return Permit(services, WORK, self.shared, CAPTURE, stream, self.applied.append)
+        return Permit(
+            services,
+            WORK,
+            self.shared,
+            CAPTURE,
+            stream,
+            self.applied.append,
+            self.remembered.append,
+        )
 
     @property
     def verbs(self) -> list[Verb]:
@@ -68,8 +77,8 @@ class Asked:
 
 @pytest.fixture
 def asked(place: Place) -> Asked:
-    prompts = Prompts(lambda _prompt: None, lambda _prompt, _why, _by: None)
-    return Asked(place, Shared(), [], [], prompts)
+    prompts = Prompts(lambda _prompt: None, lambda _prompt, _why, _by: None, lambda: None)
+    return Asked(place, Shared(), [], [], [], prompts)
 
 
 def test_answer_holds_until_the_stream_is_closed(asked: Asked) -> None:
@@ -101,6 +110,88 @@ def test_denial_of_policy_ends_what_the_person_allowed(asked: Asked) -> None:
         asked.place.use(ASK)
         permit.follow()
         assert asked.verbs == [Verb.ASK, Verb.ALLOW, Verb.DENY, Verb.ASK]
+
+    run(test())
+
+
+def test_what_the_person_said_outlives_a_trail_that_was_lost(asked: Asked) -> None:
+    async def test() -> None:
+        asked.place.use(ASK)
+        permit = asked.permit("7/0/1")
+        permit.open(OPEN)
+        asked.prompts.answer(1, Answer.ONCE)
+        asked.place.trail.is_broken = True
+        asked.place.permission.load()
+        permit.follow()
+        asked.place.trail.is_broken = False
+        asked.place.audit.retry()
+        permit.follow()
+        assert asked.verbs == [Verb.ASK, Verb.ALLOW, Verb.DENY, Verb.ALLOW]
+        assert asked.prompts.open == []
+
+    run(test())
+
+
+@pytest.mark.parametrize(
+    ("said", "verb"), [(Answer.ONCE, Verb.ALLOW), (Answer.NO, Verb.DENY), (Answer.NONE, Verb.DENY)]
+)
+def test_what_was_said_to_an_agent_before_is_not_asked_again(
+    asked: Asked, said: Answer, verb: Verb
+) -> None:
+    async def test() -> None:
+        asked.place.use(ASK)
+        permit = asked.permit("7/0/1")
+        permit.open(OPEN)
+        asked.prompts.answer(1, said)
+        assert asked.remembered == [said]
+        heir = asked.permit("7/0/1")
+        heir.open(OPEN, said)
+        assert asked.verbs[-1] is verb
+        assert asked.prompts.open == []
+
+    run(test())
+
+
+def test_what_policy_takes_back_is_not_remembered(asked: Asked) -> None:
+    async def test() -> None:
+        asked.place.use(ASK)
+        permit = asked.permit("7/0/1")
+        permit.open(OPEN)
+        asked.prompts.answer(1, Answer.ONCE)
+        asked.place.use(ASK.replace("ask", "allow"))
+        permit.follow()
+        assert asked.remembered == [Answer.ONCE, None]
+
+    run(test())
+
+
+def test_stream_that_nobody_answered_is_asked_about_when_it_is_used_again(asked: Asked) -> None:
+    async def test() -> None:
+        asked.place.use(ASK)
+        permit = asked.permit("7/0/1")
+        permit.open(OPEN)
+        await later(31)
+        permit.follow()
+        assert asked.prompts.open == []
+        await later(11)
+        permit.follow()
+        assert asked.prompts.open == []
+        permit.use_again()
+        assert [prompt.number for prompt in asked.prompts.open] == [2]
+
+    run(test())
+
+
+def test_stream_that_was_refused_is_not_asked_about_when_it_is_used_again(asked: Asked) -> None:
+    async def test() -> None:
+        asked.place.use(ASK)
+        permit = asked.permit("7/0/1")
+        permit.open(OPEN)
+        asked.prompts.answer(1, Answer.NO)
+        await later(11)
+        permit.use_again()
+        assert asked.prompts.open == []
+        assert asked.verbs == [Verb.ASK, Verb.DENY]
 
     run(test())
 

@@ -19,10 +19,14 @@ class Desk:
         self.shown: list[Prompt] = []
         self.gone: list[tuple[int, str, str]] = []
         self.decided: list[tuple[Answer, float]] = []
-        self.prompts = Prompts(self.shown.append, self._went)
+        self.looked_again = 0
+        self.prompts = Prompts(self.shown.append, self._went, self._look_again)
 
     def ask(self, guest: str = "work", direction: Direction = CAPTURE) -> str | None:
         return self.prompts.ask(guest, 7, direction, lambda *said: self.decided.append(said))
+
+    def _look_again(self) -> None:
+        self.looked_again += 1
 
     def _went(self, prompt: Prompt, why: str, by: str) -> None:
         self.gone.append((prompt.number, why, by))
@@ -48,10 +52,21 @@ def test_no_answer_within_the_time_is_no_and_later_ones_are_too_late() -> None:
         await later(29)
         assert desk.decided == []
         await later(2)
-        assert desk.decided == [(Answer.NO, 0)]
+        assert desk.decided == [(Answer.NONE, 0)]
         assert desk.gone == [(1, "no answer", "")]
         with pytest.raises(UsageError, match="question 1 is not open: answered already, or too"):
             desk.prompts.answer(1, Answer.ONCE)
+
+    run(test())
+
+
+def test_open_question_tells_how_long_is_left() -> None:
+    async def test() -> None:
+        desk = Desk()
+        desk.ask()
+        await later(12)
+        (prompt,) = desk.prompts.open
+        assert 17 < prompt.seconds <= 18
 
     run(test())
 
@@ -77,6 +92,42 @@ def test_refused_guest_is_quiet_for_twice_as_long_each_time() -> None:
             await later(quiet_seconds - 1)
             assert desk.ask() == f"the person said no less than {quiet_seconds} s ago"
             await later(2)
+
+    run(test())
+
+
+@pytest.mark.parametrize("seconds_of_an_answer", [0, 31])
+def test_who_had_to_wait_is_told_once_when_it_may_be_asked_for(seconds_of_an_answer: float) -> None:
+    async def test() -> None:
+        desk = Desk()
+        desk.ask()
+        if seconds_of_an_answer:
+            await later(seconds_of_an_answer)
+        else:
+            desk.prompts.answer(1, Answer.NO)
+        since = "nobody answered" if seconds_of_an_answer else "the person said no"
+        for _ in range(3):
+            assert desk.ask() == f"{since} less than 10 s ago"
+        await later(9)
+        assert desk.looked_again == 0
+        await later(2)
+        assert desk.looked_again == 1
+        assert desk.ask() is None
+        await later(60)
+        assert desk.looked_again == 1
+
+    run(test())
+
+
+def test_agent_that_ends_is_told_nothing_more() -> None:
+    async def test() -> None:
+        desk = Desk()
+        desk.ask()
+        desk.prompts.answer(1, Answer.NO)
+        desk.ask()
+        desk.prompts.close()
+        await later(60)
+        assert desk.looked_again == 0
 
     run(test())
 

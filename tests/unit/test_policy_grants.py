@@ -264,3 +264,20 @@ def test_where_only_the_second_file_fails_less_is_granted_and_that_is_told(
         "away"
     )
     assert machine.verb("work") is DENY
+
+
+def test_what_lets_one_guest_record_ends_and_nothing_else_does(machine: Machine) -> None:
+    for guest in ("work", "work-*", "web"):
+        machine.grant(guest, ALLOW, 60)
+    machine.grant("vault", DENY, 60)
+    path = machine.runtime / GRANTS_FILE
+    path.write_text(path.read_text().replace("capture: allow", "playback: ask, capture: allow", 1))
+    assert grants.end_capture(machine.runtime, "web")
+    assert grants.end_capture(machine.runtime, "work")
+    assert not grants.end_capture(machine.runtime, "work")
+    assert not grants.end_capture(machine.runtime, "vault")
+    assert [(rule.guest, rule.playback, rule.capture) for rule in grants.read(machine.runtime)] == [
+        ("vault", None, DENY),
+        ("web", ASK, None),
+        ("work-*", None, ALLOW),
+    ]

@@ -399,6 +399,13 @@ bool xn_backend_get_volume(struct xn_backend *backend, int32_t *milli_db) {
     return known;
 }
 
+bool xn_backend_is_muted(struct xn_backend *backend) {
+    xn_engine_lock(backend->engine);
+    bool muted = backend->audio && xn_volume_is_muted(xn_audio_volume(backend->audio));
+    xn_engine_unlock(backend->engine);
+    return muted;
+}
+
 uint32_t xn_backend_audio_index(struct xn_backend *backend) {
     xn_engine_lock(backend->engine);
     uint32_t index = backend->audio ? xn_audio_index(backend->audio) : UINT32_MAX;

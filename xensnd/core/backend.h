@@ -95,6 +95,7 @@ void xn_backend_set_volume(struct xn_backend *backend, const int32_t *milli_db,
 void xn_backend_set_mute(struct xn_backend *backend, bool muted);
 void xn_backend_set_volume_cap(struct xn_backend *backend, uint32_t percent);
 bool xn_backend_get_volume(struct xn_backend *backend, int32_t *milli_db);
+bool xn_backend_is_muted(struct xn_backend *backend);
 
 uint32_t xn_backend_audio_index(struct xn_backend *backend);
 void xn_backend_stats(struct xn_backend *backend, struct xn_backend_stats *stats);

@@ -141,6 +141,11 @@ class BackendStream:
         return tuple(values) if lib.xn_backend_get_volume(self.handle, values) else None
 
     @property
+    def is_muted(self) -> bool:
+        """All channels, in the mixer."""
+        return bool(lib.xn_backend_is_muted(self.handle))
+
+    @property
     def audio_error(self) -> str | None:
         """Why the stream at the audio server failed; None: it did not."""
         error = ffi.new("const char **")

@@ -94,6 +94,7 @@ void xn_backend_set_volume(struct xn_backend *, const int32_t *milli_db, const u
 void xn_backend_set_mute(struct xn_backend *, bool muted);
 void xn_backend_set_volume_cap(struct xn_backend *, uint32_t percent);
 bool xn_backend_get_volume(struct xn_backend *, int32_t *milli_db);
+bool xn_backend_is_muted(struct xn_backend *);
 uint32_t xn_backend_audio_index(struct xn_backend *);
 void xn_backend_stats(struct xn_backend *, struct xn_backend_stats *);
 

@@ -55,8 +55,11 @@ static void apply_mute(struct xn_volume *volume) {
 static bool is_capped(const struct xn_volume *volume) { return volume->cap != PA_VOLUME_INVALID; }
 
 /* Nothing above the cap, whoever wanted it: the mixer tells, and it is brought back. */
-static void learn(struct xn_volume *volume, const pa_cvolume *mixers) {
+static void learn(struct xn_volume *volume, const pa_cvolume *mixers, bool muted) {
+    if (muted != volume->actual_mute || !pa_cvolume_equal(&volume->actual, mixers))
+        xn_engine_wake_python(xn_client_engine(volume->client));
     volume->actual = *mixers;
+    volume->actual_mute = muted;
     if (!is_capped(volume) || pa_cvolume_max(&volume->actual) <= volume->cap) return;
     for (uint8_t i = 0; i < volume->actual.channels; i++)
         if (volume->actual.values[i] > volume->cap) volume->actual.values[i] = volume->cap;
@@ -68,14 +71,14 @@ static void on_sink_input(pa_context *context, const pa_sink_input_info *info, i
                           void *data) {
     (void)context;
     struct xn_volume *volume = data;
-    if (end == 0 && info->has_volume) learn(volume, &info->volume);
+    if (end == 0 && info->has_volume) learn(volume, &info->volume, info->mute);
 }
 
 static void on_source_output(pa_context *context, const pa_source_output_info *info, int end,
                              void *data) {
     (void)context;
     struct xn_volume *volume = data;
-    if (end == 0 && info->has_volume) learn(volume, &info->volume);
+    if (end == 0 && info->has_volume) learn(volume, &info->volume, info->mute);
 }
 
 static void ask(struct xn_volume *volume) {
@@ -132,10 +135,12 @@ void xn_volume_set_cap(struct xn_volume *volume, uint32_t percent) {
     volume->cap = percent ? PA_VOLUME_NORM * percent / 100 : PA_VOLUME_INVALID;
     if (volume->wanted.channels) {
         pa_cvolume wanted = volume->wanted;
-        learn(volume, &wanted);
+        learn(volume, &wanted, volume->actual_mute);
     }
     if (volume->index != UINT32_MAX) ask(volume);
 }
+
+bool xn_volume_is_muted(const struct xn_volume *volume) { return volume->actual_mute; }
 
 bool xn_volume_get(const struct xn_volume *volume, int32_t *milli_db) {
     if (volume->actual.channels != volume->channels) return false;

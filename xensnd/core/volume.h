@@ -14,6 +14,7 @@ struct xn_volume {
     pa_cvolume wanted; /* channels 0: the guest has set none */
     bool wanted_mute, mute_is_wanted;
     pa_cvolume actual; /* channels 0: not known */
+    bool actual_mute;
     pa_volume_t cap; /* PA_VOLUME_INVALID: there is none */
     pa_operation *query;
 };
@@ -25,7 +26,7 @@ void xn_volume_done(struct xn_volume *volume);
 /* The stream has its index: what was wanted before is set now. */
 void xn_volume_ready(struct xn_volume *volume, uint32_t index);
 
-/* The mixer's values may have changed. */
+/* The mixer's values may have changed; Python is woken if they have. */
 void xn_volume_changed(struct xn_volume *volume, uint32_t index);
 
 /* For each channel 0.001 dB, at most 0 dB, and whether it is muted. The stream's own mute is set
@@ -40,5 +41,8 @@ void xn_volume_set_cap(struct xn_volume *volume, uint32_t percent);
 
 /* For each channel 0.001 dB. False: not known. */
 bool xn_volume_get(const struct xn_volume *volume, int32_t *milli_db);
+
+/* All channels, by the stream's own mute. */
+bool xn_volume_is_muted(const struct xn_volume *volume);
 
 #endif

@@ -122,7 +122,8 @@ class Transport(Protocol):
     def domid(self) -> int: ...
     @property
     def runtime_directory(self) -> Path:
-        """Where an agent keeps its locks and state while it runs."""
+        """Where an agent keeps its locks and state while it runs. Others may pass through it: what
+        they may not read says so itself."""
 
     def open_store(self) -> Store:
         """A new connection of its own."""

@@ -47,7 +47,7 @@ class LocalTransport(Transport):
     @property
     def runtime_directory(self) -> Path:
         path = self._directory / f"dom{self._domid}"
-        path.mkdir(mode=0o700, exist_ok=True)
+        path.mkdir(mode=0o755, exist_ok=True)
         return path
 
     def open_store(self) -> XenStore:

@@ -58,7 +58,7 @@ class XenTransport(Transport):
     @property
     def runtime_directory(self) -> Path:
         try:
-            RUNTIME_DIRECTORY.mkdir(mode=0o700, exist_ok=True)
+            RUNTIME_DIRECTORY.mkdir(mode=0o755, exist_ok=True)
         except OSError as error:
             raise UsageError(
                 f"{RUNTIME_DIRECTORY}: {error.strerror}; run as the user who may write there"
