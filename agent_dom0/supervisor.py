@@ -5,6 +5,9 @@ of it. Started afresh, an interpreter would be back too late: a stock driver tha
 period gives up after 100 ms.
 
 It also speaks with systemd for the agent, which handles guests' octets and so is not listened to.
+
+Told to (SIGUSR2), it becomes what is installed now, for an upgrade that guests do not notice: the
+process and the agent below it stay; once all is loaded anew, the next agent takes over.
 """
 
 from __future__ import annotations
@@ -30,7 +33,14 @@ PATIENCE_SECONDS = 1.0
 # EX_SOFTWARE of sysexits.h: an exception that nobody expected.
 CRASHED = 70
 
+RENEW = signal.SIGUSR2
 _PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_HANDLED = (*_PASSED_ON, RENEW)
+
+# In the environment of a supervisor that was renewed: its agent so far, and that one's lifeline.
+PREDECESSOR = "XENSND_PREDECESSOR"
+# A predecessor that was told to end and does not is killed: what it leaves can be taken over too.
+RETIRES_SECONDS = 2.0
 
 Work = Callable[[Lifeline], int]
 
@@ -38,7 +48,9 @@ Work = Callable[[Lifeline], int]
 def supervise(work: Work) -> int:
     """Runs `work` in a child until it ends by itself; its exit status. A child that is killed,
     crashes, or is silent for half of the time that systemd would wait, is followed by another."""
-    return _Supervisor(work).run()
+    supervisor = _Supervisor(work)
+    supervisor.retire(os.environ.pop(PREDECESSOR, ""))
+    return supervisor.run()
 
 
 class _Supervisor:
@@ -50,27 +62,29 @@ class _Supervisor:
         self._is_stopping = False
         self._is_ready = False
         self._child = 0
+        self._lifeline = -1  # the end that is read
+        self._handlers = {signum: signal.signal(signum, self._pass_on) for signum in _PASSED_ON}
+        self._handlers[RENEW] = signal.signal(RENEW, self._renew)
 
     def run(self) -> int:
-        handlers = {signum: signal.signal(signum, self._pass_on) for signum in _PASSED_ON}
         while True:
             started = time.monotonic()
-            reading, writing = os.pipe()
             # A signal must not fall between the fork and our knowing the child.
-            signal.pthread_sigmask(signal.SIG_BLOCK, _PASSED_ON)
+            signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED)
+            if self._is_stopping:
+                return 0
+            self._lifeline, writing = os.pipe()
             self._child = os.fork()
             if self._child == 0:
-                os.close(reading)
-                for signum, handler in handlers.items():
+                os.close(self._lifeline)
+                for signum, handler in self._handlers.items():
                     signal.signal(signum, handler)
-                signal.pthread_sigmask(signal.SIG_UNBLOCK, _PASSED_ON)
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED)
                 _be_the_child(self._work, Lifeline(writing))
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, _PASSED_ON)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED)
             os.close(writing)
-            self._follow(reading)
-            _, status = os.waitpid(self._child, 0)
-            self._child = 0
-            code = os.waitstatus_to_exitcode(status)
+            self._follow()
+            code = self._bury()
             if self._is_stopping or (code >= 0 and code != CRASHED):
                 return code if code >= 0 else 128 - code
             why = "an error of its own" if code == CRASHED else signal.Signals(-code).name
@@ -87,8 +101,42 @@ class _Supervisor:
         if self._child:
             os.kill(self._child, signum)
 
-    def _follow(self, reading: int) -> None:
+    def _renew(self, _signum: int, _frame: object) -> None:
+        self._manager.reloading()
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is a handler again
+        environment = dict(os.environ)
+        if self._child:
+            environment[PREDECESSOR] = f"{self._child} {self._lifeline}"
+            os.set_inheritable(self._lifeline, True)
+        try:
+            os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)  # noqa: S606
+        except OSError as error:
+            _say(f"cannot be renewed: {sys.executable}: {error.strerror}; restart the service")
+            signal.signal(signal.SIGHUP, self._pass_on)
+            self._manager.ready()
+
+    def retire(self, predecessor: str) -> None:
+        """Ends the agent of the supervisor that we were, as our child it is still."""
+        if not predecessor:
+            return
+        self._child, self._lifeline = map(int, predecessor.split())
+        ended = os.pidfd_open(self._child)
+        os.kill(self._child, signal.SIGTERM)
+        if not select.select([ended], [], [], RETIRES_SECONDS)[0]:
+            os.kill(self._child, signal.SIGKILL)
+        os.close(ended)
+        self._bury()
+
+    def _bury(self) -> int:
+        """The exit status of the child."""
+        _, status = os.waitpid(self._child, 0)
+        self._child = 0
+        os.close(self._lifeline)
+        return os.waitstatus_to_exitcode(status)
+
+    def _follow(self) -> None:
         """Until the child ends, which it is made to if it falls silent."""
+        reading = self._lifeline
         lifeline = LifelineReader(reading)
         ended = os.pidfd_open(self._child)
         poll = select.poll()
@@ -109,7 +157,6 @@ class _Supervisor:
                 os.kill(self._child, signal.SIGKILL)
                 last_heard = time.monotonic()
         os.close(ended)
-        os.close(reading)
 
     def _patience_ms(self, last_heard: float) -> float | None:
         if self._silence_seconds is None:
