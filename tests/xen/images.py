@@ -34,12 +34,21 @@ GUEST_WITHOUT = (
     *("usr/lib/x86_64-linux-gnu/alsa-lib", "usr/lib/x86_64-linux-gnu/mfx"),
     *("usr/share/X11", "usr/share/iso-codes", "usr/share/xml", "etc/alsa/conf.d"),
 )
-# Services of the system that have no place in the lab, or that it starts itself.
+# Units of the system that have no place in the lab, or that it starts itself; emulated, each takes
+# a second or more.
 MASKED = (
-    *("xen.service", "xendomains.service", "getty@.service", "serial-getty@.service"),
+    *("xen.service", "xendomains.service", "getty.target"),
     *("apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "fstrim.timer"),
-    *("e2scrub_all.timer", "e2scrub_reap.service", "systemd-update-utmp.service"),
-    *("systemd-update-utmp-runlevel.service", "systemd-pstore.service"),
+    *("e2scrub_all.timer", "e2scrub_reap.service", "systemd-tmpfiles-clean.timer"),
+    *("systemd-update-utmp.service", "systemd-update-utmp-runlevel.service"),
+    *("systemd-pstore.service", "systemd-random-seed.service", "systemd-journal-flush.service"),
+    *("systemd-modules-load.service", "systemd-sysctl.service", "systemd-remount-fs.service"),
+    *("systemd-udev-trigger.service", "kmod-static-nodes.service", "kmod.service"),
+    *("procps.service", "systemd-ask-password-wall.path", "systemd-ask-password-console.path"),
+    *("dev-mqueue.mount", "dev-hugepages.mount", "proc-sys-fs-binfmt_misc.automount"),
+    *("sys-kernel-debug.mount", "sys-kernel-tracing.mount"),
+    *("sys-kernel-config.mount", "sys-fs-fuse-connections.mount"),
+    *(f"modprobe@{each}.service" for each in ("configfs", "dm_mod", "drm", "fuse", "loop")),
 )
 SINK = "speakers"
 SPEAKERS = f"""\

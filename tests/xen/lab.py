@@ -35,8 +35,8 @@ TREE_IN_A_MACHINE = "opt/xensnd"
 MEMORY_MIB = 6144
 DOM0_MEMORY_MIB = 3072
 GUEST_MEMORY_MIB = 512
-BOOT_SECONDS = 90
-GUEST_BOOT_SECONDS = 60
+BOOT_SECONDS = 150
+GUEST_BOOT_SECONDS = 150
 
 # A test run that is killed, or hangs, leaves no emulator behind.
 GUARD = ("setpriv", "--pdeathsig=TERM", "nice", "-n", "-10", "timeout", "--kill-after=5", "3600")
