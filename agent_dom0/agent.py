@@ -27,6 +27,7 @@ from .desk import About, Desk
 from .events import Event, EventKind, Priority, guest_event
 from .guests import Guest
 from .inotify import DirectoryWatch
+from .lifeline import Lifeline
 from .limits import Limits
 from .microphones import Microphones
 from .permission import Permission, Sources
@@ -36,7 +37,8 @@ from .services import Services
 
 log = logging.getLogger("xensnd-dom0")
 
-AUDIT_RETRY_SECONDS = 1.0
+# How often the agent says that it is alive, and tries a trail that was lost.
+HEARTBEAT_SECONDS = 1.0
 STORE_RETRY_FIRST_SECONDS = 0.1
 STORE_RETRY_LAST_SECONDS = 2.0
 # An editor makes several changes at once; the policy is read after them. Capture that is denied
@@ -109,8 +111,8 @@ class Agent:
         self._is_new = True  # has not seen which streams were open before it
         self._stopped = asyncio.Event()
 
-    async def run(self, ready: Callable[[], None]) -> None:
-        """Until SIGTERM or SIGINT. `ready` is called once everything that runs has been seen."""
+    async def run(self, lifeline: Lifeline) -> None:
+        """Until SIGTERM or SIGINT. Ready once everything that runs has been seen."""
         domid = self._transport.domid
         runtime_directory = self._transport.runtime_directory
         require_trusted_directory(runtime_directory)
@@ -121,7 +123,7 @@ class Agent:
         loop = asyncio.get_running_loop()
         for signum in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signum, self._stopped.set)
-        loop.add_signal_handler(signal.SIGHUP, self._reload_policy)
+        loop.add_signal_handler(signal.SIGHUP, self._reload, lifeline)
         loop.add_reader(self._engine.fileno(), self._on_engine)
         loop.add_reader(self._watch.fileno(), self._on_policy_files)
         self._audit.on_change = self._follow_policy
@@ -132,12 +134,12 @@ class Agent:
         await self._control.start()
         tasks = [
             asyncio.create_task(self._stopped.wait()),
-            asyncio.create_task(self._retry_audit()),
+            asyncio.create_task(self._beat(lifeline)),
         ]
         if self._settings.qubesdb is not None:
             tasks.append(asyncio.create_task(self._microphones.run()))
         try:
-            ready()
+            lifeline.ready()
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()  # what none of them expected is for the supervisor
@@ -319,8 +321,17 @@ class Agent:
         else:
             self._reload_policy()
 
-    async def _retry_audit(self) -> None:
+    # Its supervisor
+
+    async def _beat(self, lifeline: Lifeline) -> None:
+        """Says in the same breath what it does, for which streams are asked in the core: were that
+        stuck, nothing would be said."""
         while True:
-            await asyncio.sleep(AUDIT_RETRY_SECONDS)
+            lifeline.alive(self._roster.summary())
+            await asyncio.sleep(HEARTBEAT_SECONDS)
             while self._audit.retry():
                 await asyncio.sleep(0)
+
+    def _reload(self, lifeline: Lifeline) -> None:
+        self._reload_policy()
+        lifeline.ready()

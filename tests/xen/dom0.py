@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 
+from tests.xen.images import SINK
 from tests.xen.lab import wait_until
 from tests.xen.remote import Machine, Process
 
-SINK = "speakers"
 ALLOW_PLAYBACK = 'version: 1\nrules:\n  - guest: "*"\n    playback: allow\n    capture: deny\n'
 ALLOW_BOTH = ALLOW_PLAYBACK.replace("deny", "allow")
 READY_SECONDS = 30

@@ -18,11 +18,12 @@ from tests.xen.roots import Roots, build_roots
 HERE = Path(__file__).parent / "image"
 
 # What no test will ever look at, so that guests start faster.
-DOM0_WITHOUT = (
+SYSTEM_WITHOUT = (
     *("usr/share/perl", "usr/share/zoneinfo", "usr/share/mime", "usr/share/fonts"),
     *("usr/share/icons", "usr/lib/x86_64-linux-gnu/perl", "usr/lib/x86_64-linux-gnu/gconv"),
-    *("usr/lib/udev/hwdb.d", "var/cache", "var/lib/apt", "var/lib/dpkg", "boot"),
+    *("usr/lib/udev/hwdb.d", "boot"),
 )
+DOM0_WITHOUT = (*SYSTEM_WITHOUT, "var/cache", "var/lib/apt", "var/lib/dpkg")
 GUEST_WITHOUT = (
     *("usr/share/sounds", "usr/share/perl5", "usr/share/perl", "usr/share/zoneinfo"),
     *("usr/share/mime", "usr/share/icons", "usr/share/bash-completion", "usr/share/systemd"),
@@ -33,6 +34,30 @@ GUEST_WITHOUT = (
     *("usr/lib/x86_64-linux-gnu/alsa-lib", "usr/lib/x86_64-linux-gnu/mfx"),
     *("usr/share/X11", "usr/share/iso-codes", "usr/share/xml", "etc/alsa/conf.d"),
 )
+# Units of the system that have no place in the lab, or that it starts itself; emulated, each takes
+# a second or more.
+MASKED = (
+    *("xen.service", "xendomains.service", "getty.target"),
+    *("apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "fstrim.timer"),
+    *("e2scrub_all.timer", "e2scrub_reap.service", "systemd-tmpfiles-clean.timer"),
+    *("systemd-update-utmp.service", "systemd-update-utmp-runlevel.service"),
+    *("systemd-pstore.service", "systemd-random-seed.service", "systemd-journal-flush.service"),
+    *("systemd-modules-load.service", "systemd-sysctl.service", "systemd-remount-fs.service"),
+    *("systemd-udev-trigger.service", "kmod-static-nodes.service", "kmod.service"),
+    *("procps.service", "systemd-ask-password-wall.path", "systemd-ask-password-console.path"),
+    *("dev-mqueue.mount", "dev-hugepages.mount", "proc-sys-fs-binfmt_misc.automount"),
+    *("sys-kernel-debug.mount", "sys-kernel-tracing.mount"),
+    *("sys-kernel-config.mount", "sys-fs-fuse-connections.mount"),
+    *(f"modprobe@{each}.service" for each in ("configfs", "dm_mod", "drm", "fuse", "loop")),
+)
+SINK = "speakers"
+SPEAKERS = f"""\
+load-module module-null-sink sink_name={SINK} norewinds=1 rate=48000 format=s16le channels=2
+set-default-sink {SINK}
+set-default-source {SINK}.monitor
+"""
+PERSON = "alice"  # who has a session in the system
+PERSON_UID = 1000
 # What the working tree's own libraries need.
 TREE_NEEDS = ("libpulse.so.0", "libxengnttab.so.1", "libxenevtchn.so.1")
 
@@ -43,6 +68,7 @@ class Images:
     kernel: Path  # an ELF file: neither Xen nor xl has to unpack it
     dom0_ramdisk: Path
     dom0_root: Path
+    system_root: Path  # the same with systemd, where packages can be installed; guests have it too
     guest_ramdisk: Path
 
 
@@ -52,8 +78,9 @@ def build_images(say: Callable[[str], None]) -> Images:
     recipe = [path.read_text() for path in (Path(__file__), *sorted(HERE.iterdir()))]
     with cache.locked():
         roots = build_roots(cache)
-        recipe += [roots.boot.name, roots.dom0.name, roots.guest.name]
+        recipe += [roots.boot.name, roots.dom0.name, roots.system.name, roots.guest.name]
         dom0 = cache.get("dom0", recipe, lambda to: _build_dom0(to, roots))
+        system = cache.get("system", recipe, lambda to: _build_system(to, roots, dom0))
         guest = cache.get("guest", recipe, lambda to: _build_guest(to, roots))
         cache.drop_others()
     return Images(
@@ -61,6 +88,7 @@ def build_images(say: Callable[[str], None]) -> Images:
         kernel=roots.boot / "vmlinux",
         dom0_ramdisk=dom0 / "ramdisk",
         dom0_root=dom0 / "root.squashfs",
+        system_root=system / "system.squashfs",
         guest_ramdisk=guest / "ramdisk",
     )
 
@@ -78,16 +106,54 @@ def _build_dom0(to: Path, roots: Roots) -> None:
     root = to / "root"
     run("cp", "-a", roots.dom0 / "root", root)
     _without(root, DOM0_WITHOUT)
+    _add_dom0(root, roots)
+    _install("dom0-init", root / "lab/init")
+    _install_commands(root)
+    _squash(root, to / "root.squashfs")
+
+
+def _build_system(to: Path, roots: Roots, dom0: Path) -> None:
+    """Has none of the project's commands: packages bring them."""
+    root = to / "root"
+    run("cp", "-a", roots.system / "root", root)
+    _without(root, SYSTEM_WITHOUT)
+    _add_dom0(root, roots)
+    shutil.copy2(dom0 / "ramdisk", root / "boot")  # for guests
+    (root / "lab/init").symlink_to("/lib/systemd/systemd")
+    _install("system-up", root / "lab/up")
+    _install("guest-up", root / "lab/guest-up")
+    _install("block-script", root / "etc/xen/scripts/block-lab")
+    units = root / "etc/systemd/system"
+    for unit in ("lab.service", "lab-up.service"):
+        shutil.copy2(HERE / unit, units)
+    run("systemctl", f"--root={root}", "enable", "lab.service")
+    for unit in MASKED:
+        (units / unit).symlink_to("/dev/null")
+    # Networks keep the kernel's names.
+    (root / "etc/systemd/network/99-default.link").symlink_to("/dev/null")
+    (root / "etc/machine-id").write_text("0123456789abcdef0123456789abcdef\n")
+    (root / "etc/hostname").write_text("dom0\n")
+    run("chroot", root, "useradd", "--create-home", f"--uid={PERSON_UID}", PERSON)
+    (root / "etc/pulse/default.pa.d/lab.pa").write_text(SPEAKERS)
+    for updated in ("etc/.updated", "var/.updated"):  # nothing is to be made anew at boot
+        (root / updated).touch()
+    _squash(root, to / "system.squashfs")
+
+
+def _add_dom0(root: Path, roots: Roots) -> None:
+    """What dom0 has beside its packages."""
     run("cp", "-a", f"{roots.boot}/modules/lib/modules", root / "lib")
     (root / "boot").mkdir()
     shutil.copy2(roots.boot / "vmlinux", root / "boot")
     (root / "lab").mkdir()
-    _install("dom0-init", root / "lab/init")
+    _install("dom0-up", root / "lab/dom0-up")
     _install("labd.py", root / "lab/labd.py")
     _install("vif-script", root / "etc/xen/scripts/vif-lab")
-    _install_commands(root)
+
+
+def _squash(root: Path, to: Path) -> None:
     run(
-        *("mksquashfs", root, to / "root.squashfs", "-noappend", "-quiet", "-no-progress"),
+        *("mksquashfs", root, to, "-noappend", "-quiet", "-no-progress"),
         *("-comp", "lzo", "-Xcompression-level", "1"),
     )
     shutil.rmtree(root)
@@ -113,6 +179,7 @@ def _build_guest(to: Path, roots: Roots) -> None:
         ):
             (root / "bin" / applet).symlink_to("busybox")
     _install("guest-init", root / "init")
+    _install("guest-up", root / "lab/guest-up")
     _install("labd.py", root / "lab/labd.py")
     _install_commands(root)
     # Without time stamps: a ramdisk's files have none that last.

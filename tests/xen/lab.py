@@ -35,8 +35,8 @@ TREE_IN_A_MACHINE = "opt/xensnd"
 MEMORY_MIB = 6144
 DOM0_MEMORY_MIB = 3072
 GUEST_MEMORY_MIB = 512
-BOOT_SECONDS = 90
-GUEST_BOOT_SECONDS = 60
+BOOT_SECONDS = 150
+GUEST_BOOT_SECONDS = 150
 
 # A test run that is killed, or hangs, leaves no emulator behind.
 GUARD = ("setpriv", "--pdeathsig=TERM", "nice", "-n", "-10", "timeout", "--kill-after=5", "3600")
@@ -53,12 +53,13 @@ CPU = "max,-smap,-xsave"
 
 
 class Lab:
-    def __init__(self, images: Images, directory: Path) -> None:
-        """`directory` takes what belongs to this run."""
+    def __init__(self, images: Images, directory: Path, root: Path | None = None) -> None:
+        """`directory` takes what belongs to this run; `root` is another for dom0."""
         self.directory = directory
         self.port = _free_port()  # of this machine, that leads to dom0's labd
         self.guests: list[XenGuest] = []
         self._images = images
+        self._root = root or images.dom0_root
         self._qemu: subprocess.Popen[bytes] | None = None
         self._numbers = iter(range(1, 255))
         self._booted_at = 0  # of the serial log
@@ -134,7 +135,7 @@ class Lab:
             *("-display", "none", "-serial", f"file:{self.directory}/serial.log"),
             *("-kernel", str(self._images.xen), "-append", f"{xen} guest_loglvl=warning"),
             *("-initrd", f"{self._images.kernel} {linux},{self._images.dom0_ramdisk}"),
-            *_drive(self._images.dom0_root),
+            *_drive(self._root),
             *_drive(guest_ramdisk),
             "-netdev",
             f"user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{self.port}-10.0.2.15:{PORT}",
@@ -159,7 +160,14 @@ class XenGuest(Machine):
     """
 
     def __init__(
-        self, lab: Lab, name: str, number: int, *, kind: str = "pv", config: str = ""
+        self,
+        lab: Lab,
+        name: str,
+        number: int,
+        *,
+        kind: str = "pv",
+        ramdisk: str = "/run/guest-ramdisk",
+        config: str = "",
     ) -> None:
         super().__init__(name, lab.port, f"10.77.{number}.2")
         self.domid = -1
@@ -171,7 +179,7 @@ class XenGuest(Machine):
                 f'name = "{name}"',
                 f'type = "{kind}"',
                 'kernel = "/boot/vmlinux"',
-                'ramdisk = "/run/guest-ramdisk"',
+                f'ramdisk = "{ramdisk}"',
                 f'extra = "{GUEST_LINUX}"',
                 f"memory = {GUEST_MEMORY_MIB}",
                 "vcpus = 1",
