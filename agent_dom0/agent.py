@@ -26,6 +26,7 @@ from .desk import About, Desk
 from .events import Event, EventKind, Priority, guest_event
 from .guests import Guest
 from .inotify import DirectoryWatch
+from .lifeline import Lifeline
 from .limits import Limits
 from .permission import Permission, Sources
 from .prompts import Answer, Prompt, Prompts
@@ -34,7 +35,8 @@ from .services import Services
 
 log = logging.getLogger("xensnd-dom0")
 
-AUDIT_RETRY_SECONDS = 1.0
+# How often the agent says that it is alive, and tries a trail that was lost.
+HEARTBEAT_SECONDS = 1.0
 STORE_RETRY_FIRST_SECONDS = 0.1
 STORE_RETRY_LAST_SECONDS = 2.0
 # An editor makes several changes at once; the policy is read after them. Capture that is denied
@@ -97,8 +99,8 @@ class Agent:
         self._is_new = True  # has not seen which streams were open before it
         self._stopped = asyncio.Event()
 
-    async def run(self, ready: Callable[[], None]) -> None:
-        """Until SIGTERM or SIGINT. `ready` is called once everything that runs has been seen."""
+    async def run(self, lifeline: Lifeline) -> None:
+        """Until SIGTERM or SIGINT. Ready once everything that runs has been seen."""
         domid = self._transport.domid
         lock = only_one(
             self._transport.runtime_directory / f"backend-{domid}.lock",
@@ -107,7 +109,7 @@ class Agent:
         loop = asyncio.get_running_loop()
         for signum in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signum, self._stopped.set)
-        loop.add_signal_handler(signal.SIGHUP, self._reload_policy)
+        loop.add_signal_handler(signal.SIGHUP, self._reload, lifeline)
         loop.add_reader(self._engine.fileno(), self._on_engine)
         loop.add_reader(self._watch.fileno(), self._on_policy_files)
         self._audit.on_change = self._follow_policy
@@ -116,12 +118,12 @@ class Agent:
         self._open_store()
         self._wind_clock()
         await self._control.start()
-        retry_audit = asyncio.create_task(self._retry_audit())
+        heartbeat = asyncio.create_task(self._beat(lifeline))
         try:
-            ready()
+            lifeline.ready()
             await self._stopped.wait()
         finally:
-            retry_audit.cancel()
+            heartbeat.cancel()
             self._close()
             os.close(lock)
 
@@ -290,7 +292,16 @@ class Agent:
         else:
             self._reload_policy()
 
-    async def _retry_audit(self) -> None:
+    # Its supervisor
+
+    async def _beat(self, lifeline: Lifeline) -> None:
+        """Says in the same breath what it does, for which streams are asked in the core: were that
+        stuck, nothing would be said."""
         while True:
-            await asyncio.sleep(AUDIT_RETRY_SECONDS)
+            lifeline.alive(self._roster.summary())
+            await asyncio.sleep(HEARTBEAT_SECONDS)
             self._audit.retry()
+
+    def _reload(self, lifeline: Lifeline) -> None:
+        self._reload_policy()
+        lifeline.ready()

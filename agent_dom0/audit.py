@@ -105,13 +105,15 @@ class FileSink:
 class Audit:
     """Writes events to the sink, and knows whether the trail is whole.
 
-    `on_change` is told when the trail is lost and when it is back. While it is lost, events are
+    Events go to the log as well, unless that `is_log`, so that they are seen once. `on_change` is
+    told when the trail is lost and when it is back. While it is lost, events are
     kept in memory, up to KEPT_MAX; `retry()` tries to write them, late, and says in the trail how
     many there are, and how many are missing.
     """
 
-    def __init__(self, sink: AuditSink) -> None:
+    def __init__(self, sink: AuditSink, *, is_log: bool = False) -> None:
         self._sink = sink
+        self._is_log = is_log
         self._is_lost = False
         self._kept: deque[Event] = deque()
         self._late = 0
@@ -148,8 +150,9 @@ class Audit:
             )
             self.on_change()
             return False
-        level = logging.WARNING if event.priority <= Priority.WARNING else logging.INFO
-        log.log(level, "%s", event.text)
+        if not self._is_log:
+            level = logging.WARNING if event.priority <= Priority.WARNING else logging.INFO
+            log.log(level, "%s", event.text)
         return True
 
     def retry(self) -> None:
@@ -190,5 +193,12 @@ class Audit:
 
 def open_audit(where: str) -> Audit:
     """`journal`, or the path of a file."""
-    sink: AuditSink = JournalSink() if where == "journal" else FileSink(Path(where))
-    return Audit(sink)
+    if where == "journal":
+        return Audit(JournalSink(), is_log=_logs_to_journal())
+    return Audit(FileSink(Path(where)))
+
+
+def _logs_to_journal() -> bool:
+    """Whether systemd has joined our standard error with the journal: systemd.exec(5)."""
+    log_file = os.fstat(2)
+    return os.environ.get("JOURNAL_STREAM") == f"{log_file.st_dev}:{log_file.st_ino}"

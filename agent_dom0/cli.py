@@ -17,6 +17,7 @@ from xensnd.version import VERSION
 from .agent import Agent, Settings
 from .audit import open_audit
 from .desk import About
+from .lifeline import Lifeline
 from .limits import DEFAULT_LATENCY_USEC, Limits
 from .permission import Sources
 from .prompts import ANSWER_SECONDS
@@ -103,19 +104,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not 1 <= options.ask_seconds <= 3600:
         parser.error(f"--ask-seconds {options.ask_seconds:g}: give 1 to 3600")
     logging.basicConfig(level=logging.INFO, format="xensnd-dom0: %(message)s", stream=sys.stderr)
-    return supervise(lambda: _work(options))
+    return supervise(lambda lifeline: _work(options, lifeline))
 
 
-def _work(options: argparse.Namespace) -> int:
+def _work(options: argparse.Namespace, lifeline: Lifeline) -> int:
     try:
-        asyncio.run(_run(options))
+        asyncio.run(_run(options, lifeline))
     except XensndError as error:
         print(f"xensnd-dom0: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-async def _run(options: argparse.Namespace) -> None:
+async def _run(options: argparse.Namespace, lifeline: Lifeline) -> None:
     transport = open_transport(options.transport)
     try:
         settings = Settings(
@@ -128,7 +129,7 @@ async def _run(options: argparse.Namespace) -> None:
             control_group=options.control_group,
             ask_seconds=options.ask_seconds,
         )
-        await Agent(settings).run(ready=lambda: print("xensnd-dom0: ready", flush=True))
+        await Agent(settings).run(lifeline)
     finally:
         transport.close()
 

@@ -133,10 +133,20 @@ class Roster:
 
     def recording(self) -> list[str]:
         """The names of the guests that record now."""
+        return self._heard(Direction.CAPTURE)
+
+    def summary(self) -> str:
+        """One line: `3 guests; work, personal play; work records`."""
+        parts = ["1 guest" if len(self._guests) == 1 else f"{len(self._guests)} guests"]
+        for direction, verb in ((Direction.PLAYBACK, "play"), (Direction.CAPTURE, "record")):
+            names = self._heard(direction)
+            if names:
+                parts.append(f"{', '.join(names)} {verb}{'s' if len(names) == 1 else ''}")
+        return "; ".join(parts)
+
+    def _heard(self, direction: Direction) -> list[str]:
         return sorted(
-            guest.name
-            for domid, guest in self._guests.items()
-            if self._is_heard(domid, Direction.CAPTURE)
+            guest.name for domid, guest in self._guests.items() if self._is_heard(domid, direction)
         )
 
     def knobs(self, name: str, direction: Direction) -> Knobs:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from policy.owners import give_to_owner_of
 from xensnd.errors import UsageError
 
 LOCK_SECONDS = 10.0  # an edit takes some milliseconds
@@ -22,6 +23,7 @@ def locked(path: Path, patience_seconds: float | None = None) -> Iterator[None]:
     lock = path.with_name(f".{path.name}.lock")
     fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
+        give_to_owner_of(path.parent, fd)
         _lock(fd, path, LOCK_SECONDS if patience_seconds is None else patience_seconds)
         yield
     finally:
@@ -29,7 +31,8 @@ def locked(path: Path, patience_seconds: float | None = None) -> Iterator[None]:
 
 
 def replace(path: Path, octets: bytes) -> None:
-    """Write the file anew, its mode and owner kept. Hold its lock. OSError: nothing changed."""
+    """Write the file anew, its mode kept, and its owner if we are root. Hold its lock. OSError:
+    nothing changed."""
     temporary = path.with_name(f".{path.name}.new")
     temporary.unlink(missing_ok=True)  # of an edit that was killed
     try:
@@ -63,10 +66,10 @@ def _own_like(path: Path, fd: int) -> None:
     try:
         old = path.stat()
     except FileNotFoundError:
+        give_to_owner_of(path.parent, fd)
         os.fchmod(fd, _NEW_FILE_MODE)
         return
-    new = os.fstat(fd)
-    if (new.st_uid, new.st_gid) != (old.st_uid, old.st_gid):
+    if os.geteuid() == 0:
         os.fchown(fd, old.st_uid, old.st_gid)
     os.fchmod(fd, stat.S_IMODE(old.st_mode))
 

@@ -8,6 +8,7 @@ import shlex
 import stat
 from pathlib import Path
 
+from policy.owners import is_trusted
 from policy.places import file_error, place_of
 
 MAX_OCTETS = 1 << 20
@@ -94,10 +95,9 @@ def decoded(octets: bytes, path: Path) -> str:
 
 
 def _check_trust(status: os.stat_result, path: Path) -> None:
-    """Whoever may write policy decides who records: root or ourselves, nobody else."""
     user = os.geteuid()
     name = shlex.quote(str(path))
-    if status.st_uid not in (0, user):
+    if not is_trusted(status.st_uid):
         who = "root" if user == 0 else f"root or uid {user}"
         message = f"owned by uid {status.st_uid}, not by {who}, so others could change it"
         raise file_error(path, message, f"mend with: chown root {name}")

@@ -6,6 +6,7 @@ from what it says, so comments in it are lost; the next reboot clears it away.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -16,6 +17,7 @@ from policy import atomic, files
 from policy.loader import GRANTS_FILE, parse
 from policy.model import Direction, Options, Rule, Verb
 from policy.overlap import Reach, Subject, Wish
+from policy.owners import give_to_owner_of
 from policy.places import file_error
 from policy.tags import NAMES_ALONE, Identities
 from xensnd.errors import UsageError
@@ -118,7 +120,12 @@ def make_directory(runtime: Path) -> None:
     for path in reversed(missing):
         with suppress(FileExistsError):
             path.mkdir(mode=0o755)
-            path.chmod(0o755)
+            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                os.fchmod(fd, 0o755)
+                give_to_owner_of(path.parent, fd)
+            finally:
+                os.close(fd)
 
 
 def _saying(grant: Rule, direction: Direction, verb: Verb | None) -> Rule:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from pathlib import Path
 
+from agent_dom0.supervisor import PREDECESSOR, RENEW
 from tests.agents import Dom0, Guest
 from tests.local_machine import LocalMachine
 from tests.pulse_server import PulseServer, noise
 from tests.raw_frontend import eventually
 
+# A blocking writer with a buffer of 90 ms or less gives up then: ALSA's wait_for_avail().
+STOCK_DRIVER_WAITS = timedelta(milliseconds=100)
 POLICY = 'version: 1\nrules:\n  - guest: "*"\n    playback: allow\n    capture: allow\n'
 
 
@@ -93,6 +97,50 @@ def test_an_agent_that_is_stopped_and_started_again_takes_over_too(
         assert playing.ended().status == 0
         heard = ears.listen_until(lambda heard: played[-64:] in heard, 5)
     assert is_all_there(played, heard)
+
+
+def test_an_agent_that_is_renewed_while_a_guest_plays_loses_no_frame(
+    work: Guest, dom0: Dom0, pulse: PulseServer
+) -> None:
+    """As an upgrade does it: the same process, with whatever is installed by then."""
+    assert dom0.process is not None
+    old = worker(dom0)
+    played = noise(5)
+    with pulse.listening() as ears, work.start("play", "-", stdin=[played]) as playing:
+        ears.listen_until(seconds_heard(1))
+        dom0.process.send_signal(RENEW)
+        dom0.await_event("stream_taken_over", guest="work", domid=work.domid)
+        assert playing.ended().status == 0
+        heard = ears.listen_until(lambda heard: played[-64:] in heard, 5)
+    assert is_all_there(played, heard)
+    environment = Path(f"/proc/{dom0.process.pid}/environ").read_bytes().split(b"\0")
+    assert any(each.startswith(f"{PREDECESSOR}={old} ".encode()) for each in environment)
+
+
+def test_an_agent_that_is_renewed_is_out_for_less_than_the_stock_driver_waits(
+    work: Guest, dom0: Dom0, pulse: PulseServer
+) -> None:
+    with pulse.listening() as ears, work.start("play", "-", stdin=[noise(5)]):
+        ears.listen_until(seconds_heard(1))
+        assert dom0.process is not None
+        dom0.process.send_signal(RENEW)
+        over = dom0.await_event("stream_taken_over", guest="work", domid=work.domid)
+        stopped = dom0.events("agent_stopped")[-1]
+    outage = datetime.fromisoformat(over["TIME"]) - datetime.fromisoformat(stopped["TIME"])
+    assert outage < STOCK_DRIVER_WAITS
+
+
+def test_a_predecessor_that_hangs_is_taken_over_by_a_renewed_agent(
+    work: Guest, dom0: Dom0, pulse: PulseServer
+) -> None:
+    assert dom0.process is not None
+    with pulse.listening() as ears, work.start("play", "-", stdin=[noise(8)]):
+        ears.listen_until(seconds_heard(1))
+        old = worker(dom0)
+        os.kill(old, signal.SIGSTOP)
+        dom0.process.send_signal(RENEW)
+        dom0.await_event("stream_taken_over", guest="work", domid=work.domid)
+        assert worker(dom0) != old
 
 
 def test_records_go_with_their_streams(work: Guest, dom0: Dom0, machine: LocalMachine) -> None:

@@ -27,8 +27,8 @@ from xensnd.transport.store_client import XenStore
 from ._xen import ffi, lib
 
 RUNTIME_DIRECTORY = Path("/run/xensnd")
-XENSTORED_SOCKET = Path("/run/xenstored/socket")  # where xenstored runs
-XENBUS = Path("/dev/xen/xenbus")  # everywhere else
+XENSTORED_SOCKET = Path("/run/xenstored/socket")  # where xenstored runs, for root
+XENBUS = Path("/dev/xen/xenbus")  # everywhere, for whom udev gives it to
 
 _DOMIDS = range(0x7FF0)  # above are Xen's own: DOMID_FIRST_RESERVED
 # How the kernel and Xen say that a grant or port is not there, or not for us.
@@ -54,16 +54,19 @@ class XenTransport(Transport):
 
     @property
     def runtime_directory(self) -> Path:
+        directory = _runtime_directory()
         try:
-            RUNTIME_DIRECTORY.mkdir(mode=0o700, exist_ok=True)
+            directory.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
             raise UsageError(
-                f"{RUNTIME_DIRECTORY}: {error.strerror}; run as the user who may write there"
+                f"{directory}: {error.strerror}; run as the user who may write there"
             ) from None
-        return RUNTIME_DIRECTORY
+        return directory
 
     def open_store(self) -> XenStore:
-        if XENSTORED_SOCKET.exists():
+        """By xenstored's own socket where that is ours to use, which in dom0 is root's alone; by
+        the kernel's device otherwise."""
+        if os.access(XENSTORED_SOCKET, os.R_OK | os.W_OK):
             return XenStore.over_socket(XENSTORED_SOCKET)
         _require_device(XENBUS.name)
         return XenStore.over_xenbus(XENBUS)
@@ -202,6 +205,12 @@ class _XenChannel(EventChannel):
         if self._channel is not None:
             lib.xn_event_channel_close(self._channel)
             self._channel = None
+
+
+def _runtime_directory() -> Path:
+    """A person in a session has one of their own, services have the machine's."""
+    persons = os.environ.get("XDG_RUNTIME_DIR") if os.geteuid() else None
+    return Path(persons, "xensnd") if persons else RUNTIME_DIRECTORY
 
 
 def _address(pointer: Any) -> int:

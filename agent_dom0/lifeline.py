@@ -1,0 +1,62 @@
+"""A pipe from an agent to its supervisor: it is ready, it is alive, and what it does.
+
+One line each. Who writes handles guests' octets, so who reads believes little.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+
+READY = "ready"
+ALIVE = "alive"
+_TEXT_CHARACTERS_MAX = 200
+_LINE_OCTETS_MAX = 1024
+_READ_OCTETS = 4096
+
+
+class Lifeline:
+    """The agent's end. Nobody there, or nobody who reads: no reason to stop."""
+
+    def __init__(self, fd: int) -> None:
+        os.set_blocking(fd, False)
+        self._fd = fd
+
+    def ready(self) -> None:
+        self._say(READY)
+
+    def alive(self, doing: str) -> None:
+        self._say(f"{ALIVE} {doing[:_TEXT_CHARACTERS_MAX]}")
+
+    def _say(self, line: str) -> None:
+        with suppress(BlockingIOError, BrokenPipeError):
+            os.write(self._fd, line.encode() + b"\n")
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    kind: str  # READY or ALIVE
+    text: str
+
+
+class LifelineReader:
+    """The supervisor's end."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._received = b""
+
+    def words(self) -> Iterator[Word]:
+        """Of what has come by now, what is understood. Wait until something has."""
+        *lines, rest = (self._received + os.read(self._fd, _READ_OCTETS)).split(b"\n")
+        self._received = rest[:_LINE_OCTETS_MAX]
+        for line in lines:
+            kind, _, text = line.decode(errors="replace").partition(" ")
+            if kind in (READY, ALIVE):
+                yield Word(kind, _shown(text))
+
+
+def _shown(text: str) -> str:
+    return "".join(each if each.isprintable() else "?" for each in text[:_TEXT_CHARACTERS_MAX])

@@ -1,0 +1,151 @@
+"""Root and the agent, as a user of its own, edit the same policy; nobody else does."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from policy import grants, owners
+from policy.editor import USER_FILE, Setting, grant, set_verb
+from policy.loader import load
+from policy.model import Direction, Verb
+from xensnd.errors import PolicyError
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user: needs root")
+
+NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
+STRANGER_UID = 4242
+
+
+@pytest.fixture(autouse=True)
+def agent_user(monkeypatch: pytest.MonkeyPatch) -> pwd.struct_passwd:
+    """Some user who is there on any machine."""
+    monkeypatch.setattr(owners, "AGENT_USER", "nobody")
+    return pwd.getpwnam("nobody")
+
+
+@pytest.fixture
+def machine(tmp_path: Path, agent_user: pwd.struct_passwd) -> Path:
+    """As the package leaves it: /etc and /run of the agent's."""
+    for path in tmp_path.parents:
+        if not path.stat().st_mode & 0o001:  # pytest's own are root's alone
+            path.chmod(path.stat().st_mode | 0o011)
+    for name in ("policy.d", "run"):
+        (tmp_path / name).mkdir(mode=0o755)
+        os.chown(tmp_path / name, agent_user.pw_uid, agent_user.pw_gid)
+    tmp_path.chmod(0o755)
+    return tmp_path
+
+
+@contextmanager
+def being(uid: int) -> Iterator[None]:
+    os.seteuid(uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def set_capture(machine: Path, guest: str, verb: Verb = Verb.ALLOW) -> None:
+    set_verb(
+        [machine / "policy.d"], guest, Direction.CAPTURE, verb, runtime=machine / "run/policy.d"
+    )
+
+
+def give_capture(machine: Path, guest: str, *, once: bool = False) -> None:
+    setting = Setting([machine / "policy.d"], machine / "run/policy.d", now=NOW)
+    ends = NOW + timedelta(hours=1)
+    grant(setting, guest, Direction.CAPTURE, Verb.ALLOW, ends, once)
+
+
+def guests(machine: Path) -> list[str]:
+    rules = load([machine / "policy.d"], runtime=machine / "run/policy.d").rules
+    return sorted(rule.guest for rule in rules)
+
+
+def test_rule_of_roots_is_joined_by_one_of_the_agents(
+    machine: Path, agent_user: pwd.struct_passwd
+) -> None:
+    set_capture(machine, "work")
+    with being(agent_user.pw_uid):
+        set_capture(machine, "personal")
+        assert guests(machine) == ["personal", "work"]
+    set_capture(machine, "vault", Verb.DENY)
+    assert guests(machine) == ["personal", "vault", "work"]
+
+
+def test_rule_of_the_agents_is_joined_by_one_of_roots(
+    machine: Path, agent_user: pwd.struct_passwd
+) -> None:
+    with being(agent_user.pw_uid):
+        set_capture(machine, "work")
+    set_capture(machine, "personal")
+    with being(agent_user.pw_uid):
+        set_capture(machine, "vault")
+    assert guests(machine) == ["personal", "vault", "work"]
+
+
+def test_file_that_root_wrote_by_hand_can_be_replaced_by_the_agent(
+    machine: Path, agent_user: pwd.struct_passwd
+) -> None:
+    path = machine / "policy.d" / USER_FILE
+    path.write_text("version: 1\nrules:\n  - guest: work\n    capture: deny\n")
+    path.chmod(0o644)
+    with being(agent_user.pw_uid):
+        set_capture(machine, "work")
+    assert "capture: allow" in path.read_text()
+
+
+def test_grant_that_root_gave_is_taken_by_the_agent(
+    machine: Path, agent_user: pwd.struct_passwd
+) -> None:
+    give_capture(machine, "work", once=True)
+    with being(agent_user.pw_uid):
+        (rule,) = grants.read(machine / "run/policy.d")
+        assert grants.take(machine / "run/policy.d", rule, "7/0/1")
+    give_capture(machine, "personal")
+    assert guests(machine) == ["personal", "work"]
+
+
+def test_directory_that_root_makes_is_given_to_nobody_if_it_was_changed_for_a_link(
+    machine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By an agent that is no longer ours, between the making and the giving."""
+    secret = machine / "secret"
+    secret.mkdir(mode=0o700)
+
+    def make(path: Path, mode: int = 0) -> None:  # noqa: ARG001
+        path.symlink_to(secret)
+
+    monkeypatch.setattr(Path, "mkdir", make)
+    with pytest.raises(OSError, match="Not a directory"):
+        grants.make_directory(machine / "run/policy.d")
+    assert (secret.stat().st_uid, secret.stat().st_mode & 0o777) == (0, 0o700)
+
+
+def test_strangers_file_is_refused_by_root_and_by_the_agent(
+    machine: Path, agent_user: pwd.struct_passwd
+) -> None:
+    path = machine / "policy.d" / USER_FILE
+    path.write_text("version: 1\nrules:\n  - guest: work\n    capture: allow\n")
+    path.chmod(0o644)
+    os.chown(path, STRANGER_UID, STRANGER_UID)
+    for uid in (0, agent_user.pw_uid):
+        with being(uid), pytest.raises(PolicyError, match=f"owned by uid {STRANGER_UID}, not by"):
+            guests(machine)
+
+
+def test_agents_file_is_refused_where_the_agent_has_no_user(
+    machine: Path, agent_user: pwd.struct_passwd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with being(agent_user.pw_uid):
+        set_capture(machine, "work")
+    monkeypatch.setattr(owners, "AGENT_USER", "no-such-user")
+    with pytest.raises(PolicyError, match="so others could change it"):
+        guests(machine)
