@@ -1,7 +1,7 @@
 # `make demo`, `make check` and `make check-xen` do all of their own set-up.
 PYTHON = .venv/bin/python
 
-.PHONY: env demo check lint test check-xen bench clean
+.PHONY: env demo check lint test check-xen bench dist deb rpm clean
 
 env:
 	@tools/setup-env
@@ -28,6 +28,13 @@ check-xen:
 
 bench: env
 	@$(PYTHON) -m bench
+
+# Packages of what is committed, into dist/.
+dist:
+	@tools/make-packages source
+
+deb rpm:
+	@tools/make-packages $@
 
 clean:
 	rm -rf .venv build dist *.egg-info xensnd/core/_core.* xensnd/transport/xen/_xen.*
