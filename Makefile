@@ -1,7 +1,7 @@
 # `make demo`, `make check` and `make check-xen` do all of their own set-up.
 PYTHON = .venv/bin/python
 
-.PHONY: env demo check lint test check-xen bench dist deb rpm clean
+.PHONY: env demo check lint test check-xen check-packages bench dist deb rpm clean
 
 env:
 	@tools/setup-env
@@ -25,6 +25,10 @@ test: env
 check-xen:
 	@tools/setup-env xen
 	$(PYTHON) -m pytest --reruns 1 tests/xen
+
+check-packages:
+	@tools/setup-env packages
+	$(PYTHON) -m pytest tests/packages
 
 bench: env
 	@$(PYTHON) -m bench
