@@ -162,8 +162,10 @@ async def _record(options: argparse.Namespace) -> None:
 
 
 async def _serve(options: argparse.Namespace) -> None:
-    from .serving import serve  # noqa: PLC0415  (pulsectl is not wanted for files)
-
+    try:
+        from .serving import serve  # noqa: PLC0415  (pulsectl is not wanted for files)
+    except ImportError as error:
+        raise UsageError(f"{error}; install python3-pulsectl, which `serve` needs") from None
     await serve(options.transport, options.domain, options.server)
 
 

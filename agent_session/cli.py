@@ -9,10 +9,10 @@ import os
 import signal
 import sys
 from collections.abc import Coroutine, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from policy.control import DEFAULT_SOCKET, ENVIRONMENT, socket_path
+from xensnd.version import VERSION
 
 END_SECONDS = 2.0
 BUS = "DBUS_SESSION_BUS_ADDRESS"
@@ -60,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Runs until the session ends; the agent, the bus and the notification service may "
         "come and go. Exit status: 0 ended by a signal, 2 wrong usage.",
     )
-    parser.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {VERSION}")
     parser.add_argument(
         "--control",
         metavar="PATH",
@@ -68,13 +68,6 @@ def _parser() -> argparse.ArgumentParser:
         help=f"the agent's socket (default: {ENVIRONMENT}, or {DEFAULT_SOCKET})",
     )
     return parser
-
-
-def _version() -> str:
-    try:
-        return version("xensnd")
-    except PackageNotFoundError:
-        return "unknown"
 
 
 if __name__ == "__main__":

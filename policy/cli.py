@@ -9,13 +9,14 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from policy import commands, live_options
 from policy.commands import BAD_POLICY, GOOD, NO_AGENT, PROGRAM, REFUSED, fail
 from policy.control import DEFAULT_SOCKET, ENVIRONMENT, NoAgentError
 from policy.model import Direction, Verb
 from xensnd.errors import PolicyError, XensndError
+from xensnd.version import VERSION
 
 DEFAULT_DIRECTORY = Path("/etc/xensnd/policy.d")
 DEFAULT_RUNTIME = Path("/run/xensnd/policy.d")
@@ -116,20 +117,6 @@ class _Parser(argparse.ArgumentParser):
         sys.exit(fail(REFUSED, f"{message} (see {PROGRAM} --help)"))
 
 
-class _Version(argparse.Action):
-    """Looked up when asked for: it takes longer than all the rest."""
-
-    def __call__(self, parser: argparse.ArgumentParser, *_: Any, **__: Any) -> NoReturn:
-        from importlib import metadata  # noqa: PLC0415 - see above
-
-        try:
-            version = metadata.version("xensnd")
-        except metadata.PackageNotFoundError:
-            version = "(not installed)"
-        print(f"{PROGRAM} {version}")
-        parser.exit()
-
-
 def parser() -> argparse.ArgumentParser:
     whole = _Parser(
         prog=PROGRAM,
@@ -163,7 +150,7 @@ def parser() -> argparse.ArgumentParser:
         type=Path,
         help=f"the running agent's socket (default: {ENVIRONMENT}, or {DEFAULT_SOCKET})",
     )
-    whole.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
+    whole.add_argument("--version", action="version", version=f"{PROGRAM} {VERSION}")
     adding = whole.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     def add(

@@ -38,14 +38,14 @@ def path(tmp_path: Path) -> str:
     return f"{tool.parent}:{os.environ['PATH']}"
 
 
-def bash(path: str, *words: str, **environment: str) -> list[str]:
+def bash(path: str, *words: str, tool: str = "xensnd-policy", **environment: str) -> list[str]:
     """What the last word may become."""
     script = f"""
     compopt() {{ :; }}
-    . {COMPLETIONS}/xensnd-policy.bash
-    COMP_WORDS=({" ".join(map(shlex.quote, ["xensnd-policy", *words]))})
+    . {COMPLETIONS}/{tool}.bash
+    COMP_WORDS=({" ".join(map(shlex.quote, [tool, *words]))})
     COMP_CWORD={len(words)}
-    _xensnd_policy
+    _{tool.replace("-", "_")}
     printf '%s\\n' "${{COMPREPLY[@]}}"
     """
     done = subprocess.run(
@@ -91,6 +91,25 @@ def test_bash_is_silent_without_an_agent(path: str, tmp_path: Path) -> None:
     assert bash(path, "--control", str(tmp_path / "none"), "mute", "") == []
 
 
+def test_bash_completes_the_agents(path: str, tmp_path: Path) -> None:
+    (tmp_path / "policy.d").mkdir()
+    (tmp_path / "note.wav").touch()
+    (tmp_path / "control").touch()
+    assert bash(path, "--ask", tool="xensnd-dom0") == ["--ask-seconds"]
+    assert bash(path, "--audit", "jou", tool="xensnd-dom0") == ["journal"]
+    assert bash(path, "--policy", f"{tmp_path}/", tool="xensnd-dom0") == [
+        f"{tmp_path}/{name}" for name in ("policy.d", "bin")
+    ]
+    assert bash(path, "rec", tool="xensnd-guest") == ["record"]
+    assert bash(path, "record", "--sec", tool="xensnd-guest") == ["--seconds"]
+    assert bash(path, "play", "--format", "s2", tool="xensnd-guest") == ["s24_le"]
+    assert bash(path, "play", f"{tmp_path}/n", tool="xensnd-guest") == [f"{tmp_path}/note.wav"]
+    assert bash(path, "--con", tool="xensnd-session") == ["--control"]
+    assert bash(path, "--control", f"{tmp_path}/c", tool="xensnd-session") == [
+        f"{tmp_path}/control"
+    ]
+
+
 @pytest.mark.parametrize("file", ["xensnd-policy.bash", "_xensnd-policy"])
 def test_every_command_and_option_is_known(file: str, capsys: pytest.CaptureFixture[str]) -> None:
     text = (COMPLETIONS / file).read_text()
@@ -106,12 +125,17 @@ def test_every_command_and_option_is_known(file: str, capsys: pytest.CaptureFixt
 @pytest.mark.parametrize(
     ("typed", "expected"),
     [
-        ("vol", ["volume"]),
-        ("mute w", ["work", "web-1", "web-2"]),
-        ("allow-capture we", ["web-1", "web-2"]),
-        ("log --guest web-", ["web-1", "web-2"]),
-        ("explain work --direction c", ["capture"]),
-        ("prompt 3 n", ["no", "never"]),
+        ("xensnd-policy vol", ["volume"]),
+        ("xensnd-policy mute w", ["work", "web-1", "web-2"]),
+        ("xensnd-policy allow-capture we", ["web-1", "web-2"]),
+        ("xensnd-policy log --guest web-", ["web-1", "web-2"]),
+        ("xensnd-policy explain work --direction c", ["capture"]),
+        ("xensnd-policy prompt 3 n", ["no", "never"]),
+        ("xensnd-dom0 --ask", ["--ask-seconds"]),
+        ("xensnd-dom0 --audit jou", ["journal"]),
+        ("xensnd-guest rec", ["record"]),
+        ("xensnd-guest play --format s2", ["s24_le"]),
+        ("xensnd-session --con", ["--control"]),
     ],
 )
 def test_zsh_completes(
@@ -126,7 +150,7 @@ def test_zsh_completes(
     zpty -w shell 'compadd() {{ local -a found; builtin compadd -O found "$@"; '\\
 '(( $#found )) && print -rl -- "<"${{^found}}">"; builtin compadd "$@" }}; print re""ady'
     zpty -r -m shell line '*ready*prompt>*'  # the line editor listens
-    zpty -n -w shell $'xensnd-policy {typed}\\t'
+    zpty -n -w shell $'{typed}\\t'
     zpty -n -w shell $'\\C-u'
     zpty -w shell 'print do""ne'
     zpty -r -m shell line '*done*'

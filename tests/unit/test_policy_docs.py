@@ -44,14 +44,6 @@ def test_every_command_is_documented() -> None:
         assert f"**{command}**" in COMMAND_PAGE
 
 
-def test_every_option_is_documented(capsys: pytest.CaptureFixture[str]) -> None:
-    for command in ([], *([command] for command in COMMANDS)):
-        with pytest.raises(SystemExit):
-            cli.main([*command, "--help"])
-        for option in re.findall(r"(?<!\w)--([a-z]+)", capsys.readouterr().out):
-            assert f"**\\--{option}**" in COMMAND_PAGE
-
-
 @pytest.mark.parametrize(
     ("lines", "message"),
     [

@@ -40,7 +40,7 @@ class Cache:
         path = self._directory / f"{name}-{digest.hexdigest()[:12]}"
         self._used.add(path.name)
         if not path.exists():
-            self._say(f"lab: building {path.name}")
+            self._say(f"building {path.name}")
             fresh = Path(tempfile.mkdtemp(prefix=".new-", dir=self._directory))
             try:
                 build(fresh)
