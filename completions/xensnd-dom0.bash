@@ -25,10 +25,15 @@ _xensnd_dom0() {
         return
         ;;
     --transport) words='xen: local:' ;;
+    --qubesdb)
+        compopt -o filenames
+        mapfile -t COMPREPLY < <(compgen -W none -f -- "$current")
+        return
+        ;;
     --server | --latency | --ask-seconds) return ;;
     *)
         words='--transport --policy --runtime --server --audit --latency --control --control-group
-            --ask-seconds --version --help'
+            --ask-seconds --qubesdb --version --help'
         ;;
     esac
     mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")

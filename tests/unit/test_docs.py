@@ -24,7 +24,10 @@ def test_every_event_stands_in_the_audit_document_with_its_id() -> None:
 
 
 def test_every_field_that_the_agent_writes_stands_in_the_audit_document() -> None:
-    agent = "".join(path.read_text() for path in (DOCS.parent / "agent_dom0").glob("*.py"))
+    modules = set((DOCS.parent / "agent_dom0").glob("*.py"))
+    # The supervisor writes no trail: what it names so is a variable of its environment.
+    modules -= {DOCS.parent / "agent_dom0/supervisor.py"}
+    agent = "".join(path.read_text() for path in modules)
     rows = audit_table.rows().values()
     documented = {name for row in rows for name in row.always | row.sometimes}
     assert set(re.findall(r"XENSND_[A-Z_]+", agent)) == documented | {audit_table.LATE}
@@ -35,7 +38,7 @@ def test_every_option_of_the_agent_stands_in_its_man_page(
 ) -> None:
     with pytest.raises(SystemExit):
         cli.main(["--help"])
-    page = (DOCS / "man/xensnd-dom0.1.md").read_text()
+    page = (DOCS / "man/xensnd-dom0.8.md").read_text()
     for option in re.findall(r"(?<!\w)--([a-z-]+)", capsys.readouterr().out):
         assert f"**\\--{option}**" in page
 
