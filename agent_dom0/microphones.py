@@ -3,7 +3,8 @@
 QubesDB has three keys for each qube. Where the first two differ, a person has attached or detached
 the microphone since we looked last; where they agree, policy is what may have changed. So nothing
 need be remembered while no agent runs. What a person did becomes a grant, and is undone where
-policy does not let it be. As long as Qubes' word is not known, nobody records.
+policy does not let it be. As long as Qubes' word is not known, nobody records. Qubes that do not
+use a card of ours are pacat's, and left alone.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ class Microphones:
         self._follow = follow
         self._is_lost = True  # QubesDB
         self._was_said_lost = False
-        self._is_first_look = True  # at qubes that may have started without us
+        self._were_there: set[Guest] | None = None  # before us; None: not looked yet
         self._keys: dict[Guest, _Keys] = {}  # as QubesDB has them
         self._stale: set[str] = set()  # qubes whose keys are to be read again
         self._detached: set[str] = set()  # by a person, while no rule says so
@@ -118,13 +119,16 @@ class Microphones:
             self._look(db)
             self._forget_ended()
             for guest in self._roster.guests():
-                if _QUBE.fullmatch(guest.name):
+                if guest in self._keys or self._is_ours(guest):
                     await self._agree(db, guest)
-            self._may_retry = self._is_first_look = False
+            self._may_retry = False
             if self._is_lost:
                 self._find()
             await self._woken.wait()
             await asyncio.sleep(SETTLE_SECONDS)
+
+    def _is_ours(self, guest: Guest) -> bool:
+        return _QUBE.fullmatch(guest.name) is not None and self._roster.serves(guest)
 
     def _look(self, db: QubesDb) -> None:
         self._stale |= {path.removeprefix(CONFIG) for path in db.changes()}
@@ -145,7 +149,10 @@ class Microphones:
 
     def _forget_ended(self) -> None:
         """What was attached to a qube is not when it runs the next time."""
-        for guest in self._keys.keys() - set(self._roster.guests()):
+        running = set(self._roster.guests())
+        if self._were_there is None:
+            self._were_there = running
+        for guest in self._keys.keys() - running:
             del self._keys[guest]
             self._detached.discard(guest.name)
             self._ended.add(guest.name)
@@ -163,7 +170,7 @@ class Microphones:
         if not is_known or name in self._stale:
             self._stale.discard(name)
             keys = {prefix: await db.read(prefix + name) for prefix in (CONFIG, ACTUAL, REQUEST)}
-            if self._is_first_look and keys[CONFIG] is None:
+            if not is_known and keys[CONFIG] is None and guest in (self._were_there or ()):
                 self._ended.add(name)  # it has started while there was no agent
                 self._end_grants()
             self._keys[guest] = keys

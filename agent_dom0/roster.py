@@ -153,6 +153,10 @@ class Roster:
     def guests(self) -> list[Guest]:
         return list(self._guests.values())
 
+    def serves(self, guest: Guest) -> bool:
+        """Whether it uses a card of ours."""
+        return self._is_in_use(guest.domid)
+
     def may_record(self, guest: Guest) -> bool:
         """Now: a stream of it may, or would if it opened one."""
         decision = self._services.permission.decide(guest, Direction.CAPTURE)

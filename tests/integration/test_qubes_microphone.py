@@ -50,12 +50,18 @@ def grants_of(dom0: Dom0) -> str:
     return file.read_text() if file.exists() else ""
 
 
+def attach(qubesdb: QubesDbDaemon, qube: Guest) -> None:
+    with recording(qube):
+        qubesdb.await_mic(qube.name, attached=False)
+        qubesdb.attach_mic(qube.name)
+        qubesdb.await_mic(qube.name, attached=True)
+
+
 def test_microphone_attached_in_qubes_goes_live_and_detached_falls_silent(
     new_dom0: Callable[[str], Dom0], qubesdb: QubesDbDaemon, work: Guest
 ) -> None:
     dom0 = new_dom0(NOBODY)
     dom0.start()
-    qubesdb.await_mic("work", attached=False)
     with recording(work) as running:
         assert stays_silent(running)
         assert eventually(lambda: qubesdb.mic_of("work") == ("0", "0", "1"))
@@ -72,20 +78,20 @@ def test_microphone_attached_in_qubes_goes_live_and_detached_falls_silent(
     assert eventually(lambda: qubesdb.mic_of("work") == ("0", "0", "0"))
 
 
-@pytest.mark.usefixtures("work")
 def test_device_in_qubes_follows_the_commands(
-    new_dom0: Callable[[str], Dom0], qubesdb: QubesDbDaemon
+    new_dom0: Callable[[str], Dom0], qubesdb: QubesDbDaemon, work: Guest
 ) -> None:
     dom0 = new_dom0(NOBODY)
     dom0.start()
-    qubesdb.await_mic("work", attached=False)
-    assert dom0.policy("allow-capture", "work").returncode == 0
-    qubesdb.await_mic("work", attached=True)
-    assert dom0.policy("deny-capture", "work").returncode == 0
-    qubesdb.await_mic("work", attached=False)
-    assert dom0.policy("allow-capture", "work", "--for=2s").returncode == 0
-    qubesdb.await_mic("work", attached=True)
-    qubesdb.await_mic("work", attached=False)
+    with recording(work):
+        qubesdb.await_mic("work", attached=False)
+        assert dom0.policy("allow-capture", "work").returncode == 0
+        qubesdb.await_mic("work", attached=True)
+        assert dom0.policy("deny-capture", "work").returncode == 0
+        qubesdb.await_mic("work", attached=False)
+        assert dom0.policy("allow-capture", "work", "--for=2s").returncode == 0
+        qubesdb.await_mic("work", attached=True)
+        qubesdb.await_mic("work", attached=False)
     assert dom0.events("microphone_attached") == dom0.events("microphone_detached") == []
 
 
@@ -94,9 +100,9 @@ def test_detaching_holds_against_a_rule_that_allows(
 ) -> None:
     dom0 = new_dom0(EVERYBODY)
     dom0.start()
-    qubesdb.await_mic("work", attached=True)
     with recording(work) as running:
         assert goes_live(running)
+        qubesdb.await_mic("work", attached=True)
         qubesdb.detach_mic("work")
         assert falls_silent(running)
         qubesdb.await_mic("work", attached=False)
@@ -113,12 +119,12 @@ def test_detaching_does_not_wait_for_whoever_edits_the_grants(
     work: Guest,
     new_guest: Callable[[str], Guest],
 ) -> None:
-    new_guest("mail")
+    mail = new_guest("mail")
     dom0 = new_dom0(EVERYBODY.replace("rules:\n", "rules:\n  - {guest: mail, capture: deny}\n"))
     dom0.runtime_directory.mkdir(mode=0o755)
     dom0.start()
-    qubesdb.await_mic("mail", attached=False)
-    with recording(work) as running:
+    with recording(work) as running, recording(mail):
+        qubesdb.await_mic("mail", attached=False)
         assert goes_live(running)
         with (dom0.runtime_directory / ".00-grants.yaml.lock").open("w") as editing:
             fcntl.flock(editing, fcntl.LOCK_EX)
@@ -131,15 +137,33 @@ def test_detaching_does_not_wait_for_whoever_edits_the_grants(
         qubesdb.await_mic("work", attached=False)
 
 
-@pytest.mark.usefixtures("work")
 def test_microphone_that_was_detached_before_anybody_looked_stays_so(
-    new_dom0: Callable[[str], Dom0], qubesdb: QubesDbDaemon
+    new_dom0: Callable[[str], Dom0], qubesdb: QubesDbDaemon, work: Guest
 ) -> None:
     qubesdb.detach_mic("work")
     dom0 = new_dom0(EVERYBODY)
     dom0.start()
-    dom0.await_event("microphone_detached", guest="work")
-    qubesdb.await_mic("work", attached=False)
+    with recording(work):
+        dom0.await_event("microphone_detached", guest="work")
+        qubesdb.await_mic("work", attached=False)
+
+
+def test_qube_that_uses_no_card_of_ours_is_left_alone(
+    new_dom0: Callable[[str], Dom0],
+    qubesdb: QubesDbDaemon,
+    work: Guest,
+    new_guest: Callable[[str], Guest],
+) -> None:
+    new_guest("pacats")
+    qubesdb.attach_mic("pacats")
+    dom0 = new_dom0(NOBODY)
+    dom0.start()
+    with recording(work):
+        qubesdb.await_mic("work", attached=False)
+        qubesdb.detach_mic("pacats")
+        qubesdb.attach_mic("work")
+        qubesdb.await_mic("work", attached=True)
+    assert qubesdb.mic_of("pacats") == ("0", None, None)
 
 
 def test_detaching_while_policy_is_bad_holds_once_it_is_good(
@@ -147,33 +171,33 @@ def test_detaching_while_policy_is_bad_holds_once_it_is_good(
 ) -> None:
     dom0 = new_dom0(EVERYBODY)
     dom0.start()
-    qubesdb.await_mic("work", attached=True)
-    qubesdb.put("/audio-input-config/work", "1")
-    dom0.write_policy("version: 1\nrules: [7]\n")
-    qubesdb.await_mic("work", attached=False)
-    dom0.use(EVERYBODY)
-    qubesdb.await_mic("work", attached=True)
-    (dom0.policy_directory / "20-bad.yaml").write_text("x")
-    qubesdb.detach_mic("work")
-    qubesdb.await_mic("work", attached=False)
-    (dom0.policy_directory / "20-bad.yaml").unlink()
-    dom0.await_event("policy_loaded", count=3)
     with recording(work) as running:
+        qubesdb.await_mic("work", attached=True)
+        dom0.write_policy("version: 1\nrules: [7]\n")
+        qubesdb.await_mic("work", attached=False)
+        dom0.use(EVERYBODY)
+        qubesdb.await_mic("work", attached=True)
+        (dom0.policy_directory / "20-bad.yaml").write_text("x")
+        qubesdb.detach_mic("work")
+        qubesdb.await_mic("work", attached=False)
+        (dom0.policy_directory / "20-bad.yaml").unlink()
+        dom0.await_event("policy_loaded", count=3)
+        assert falls_silent(running)
         assert stays_silent(running)
 
 
-@pytest.mark.usefixtures("work")
 def test_attaching_against_a_rule_that_grants_do_not_override_is_undone(
-    new_dom0: Callable[[str], Dom0], qubesdb: QubesDbDaemon
+    new_dom0: Callable[[str], Dom0], qubesdb: QubesDbDaemon, work: Guest
 ) -> None:
     dom0 = new_dom0(NOBODY)
     always = dom0.policy_directory / "00-always.yaml"
     always.write_text(NOBODY)
     always.chmod(0o644)
     dom0.start()
-    qubesdb.await_mic("work", attached=False)
-    qubesdb.attach_mic("work")
-    qubesdb.await_mic("work", attached=False)
+    with recording(work):
+        qubesdb.await_mic("work", attached=False)
+        qubesdb.attach_mic("work")
+        qubesdb.await_mic("work", attached=False)
     assert f"dom0:mic of work: 'work' would not get capture allow: {always}:3 is asked " in dom0.log
 
 
@@ -183,14 +207,15 @@ def test_what_was_attached_is_not_when_the_qube_runs_again(
     dom0 = new_dom0(NOBODY)
     dom0.start()
     work = Guest(machine, "work")
-    qubesdb.await_mic("work", attached=False)
-    qubesdb.attach_mic("work")
-    qubesdb.await_mic("work", attached=True)
+    dom0.await_event("device_made", domid=work.domid)
+    attach(qubesdb, work)
     work.destroy()
     dom0.await_event("grant_revoked", guest="work")
     qubesdb.qube_starts("work")
     again = Guest(machine, "work")
-    qubesdb.await_mic("work", attached=False)
+    dom0.await_event("device_made", domid=again.domid)
+    with recording(again):
+        qubesdb.await_mic("work", attached=False)
     again.destroy()
 
 
@@ -200,15 +225,15 @@ def test_what_was_attached_is_not_when_the_qube_ran_again_without_an_agent(
     dom0 = new_dom0(NOBODY)
     dom0.start()
     work = Guest(machine, "work")
-    qubesdb.await_mic("work", attached=False)
-    qubesdb.attach_mic("work")
-    qubesdb.await_mic("work", attached=True)
+    dom0.await_event("device_made", domid=work.domid)
+    attach(qubesdb, work)
     dom0.kill()
     work.destroy()
     qubesdb.qube_starts("work")
     again = Guest(machine, "work")
     dom0.start()
-    qubesdb.await_mic("work", attached=False)
+    with recording(again):
+        qubesdb.await_mic("work", attached=False)
     assert "work" not in grants_of(dom0)
     again.destroy()
 
@@ -223,8 +248,8 @@ def test_what_is_done_in_qubes_without_an_agent_holds_with_the_next(
 ) -> None:
     dom0 = new_dom0(policy)
     dom0.start()
-    qubesdb.await_mic("work", attached=was_attached)
     with recording(work) as running:
+        qubesdb.await_mic("work", attached=was_attached)
         assert eventually(lambda: qubesdb.mic_of("work")[2] == "1")
         dom0.kill()
         if was_attached:
@@ -241,11 +266,12 @@ def test_policy_changed_without_an_agent_holds_with_the_next(
 ) -> None:
     dom0 = new_dom0(EVERYBODY)
     dom0.start()
-    qubesdb.await_mic(work.name, attached=True)
-    dom0.stop()
-    dom0.write_policy(NOBODY)
-    dom0.start()
-    qubesdb.await_mic(work.name, attached=False)
+    with recording(work):
+        qubesdb.await_mic("work", attached=True)
+        dom0.stop()
+        dom0.write_policy(NOBODY)
+        dom0.start()
+        qubesdb.await_mic("work", attached=False)
 
 
 def test_nobody_records_while_qubesdb_is_gone(
@@ -286,7 +312,7 @@ def test_nobody_records_where_qubesdb_may_not_be_written(
     qubesdb.is_read_only = True
     dom0 = new_dom0(EVERYBODY)
     dom0.start()
-    lost = dom0.await_event("qubesdb_lost")
-    assert "QubesDB refuses to write /audio-input-config/work" in lost["MESSAGE"]
     with recording(work) as running:
+        lost = dom0.await_event("qubesdb_lost")
         assert stays_silent(running)
+    assert "QubesDB refuses to write /audio-input-config/work" in lost["MESSAGE"]
