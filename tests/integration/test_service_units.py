@@ -143,6 +143,7 @@ def test_all_that_the_agent_asks_of_the_kernel_is_allowed(
     ):
         ears.listen_until(lambda heard: heard.strip(b"\0"))
         answered(traced, recording, "always")
+        assert eventually(lambda: "guest: other" in dom0.policy_file.read_text())
         taken = len(dom0.events("stream_taken_over"))
         os.kill(traced.worker, signal.SIGKILL)
         dom0.await_event("stream_taken_over", count=taken + 2)
