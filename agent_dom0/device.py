@@ -89,7 +89,7 @@ class Device:
         self._mixer = mixer
         self._streams: list[Stream] = []
         self._phase: BackendPhase | None = None  # not looked at yet
-        self._frontend = XenbusState.UNKNOWN
+        self._own = self._frontend = XenbusState.UNKNOWN  # as they were when we looked
         self._odd_states = 0
         self._looks_twice = False  # at what the frontend has published, since it was no good
         self._withdrawn_at: float | None = None
@@ -121,9 +121,9 @@ class Device:
 
     def step(self) -> None:
         """A state changed, ours or the frontend's."""
-        own = self._read_state(self.path.backend)
-        self._frontend = self._read_state(self.path.frontend)
-        self._notice(own)
+        self._own = _read_state(self._store, self.path.backend)
+        self._frontend = _read_state(self._store, self.path.frontend)
+        self._notice(self._own)
         if self._phase is not None:
             action, phase = BACKEND_TABLE[self._phase, self._frontend]
             self._enter(self._act(action, phase))
@@ -132,9 +132,11 @@ class Device:
         """Where the device is, before the frontend's state is looked at."""
         if self._phase is None:
             self._begin(own)
-        elif own is XenbusState.CLOSING and self._phase is not BackendPhase.CLOSED:
+        elif own is XenbusState.CLOSING:
             self._phase = BackendPhase.CLOSING
-        elif own is XenbusState.INITIALISING and self._phase is BackendPhase.CLOSED:
+        elif own is XenbusState.INITIALISING and self._phase is not BackendPhase.STARTING:
+            # The toolstack starts it again, or has put another in its place, as xl does.
+            self._end_streams()
             self._phase = BackendPhase.STARTING
         elif self._may_start_afresh():
             # A frontend that left for good, so the next is a new one. One that only failed goes
@@ -254,11 +256,18 @@ class Device:
             self._store.write(f"{self.path.frontend}/state", str(int(XenbusState.INITIALISING)))
 
     def _enter(self, phase: BackendPhase) -> None:
-        if phase is self._phase and phase.xenbus_state is self._read_state(self.path.backend):
-            return
+        """What the toolstack wrote since we looked is not written over: it brings us here again."""
         self._phase = phase
-        if self._read(f"{self.path.backend}/frontend-id") is not None:
-            self._store.write(f"{self.path.backend}/state", str(int(phase.xenbus_state)))
+        state = phase.xenbus_state
+        if state is self._own:
+            return
+        for attempt in self._store.transactions():
+            with attempt as transaction:
+                is_as_seen = _read_state(transaction, self.path.backend) is self._own
+                if is_as_seen and self._own is not XenbusState.UNKNOWN:
+                    transaction.write(f"{self.path.backend}/state", str(int(state)))
+        if is_as_seen:
+            self._own = state
 
     def _connect(self, *, adopt: bool = False) -> BackendPhase:
         self._end_streams()
@@ -366,12 +375,6 @@ class Device:
 
     # XenStore
 
-    def _read_state(self, directory: str) -> XenbusState:
-        try:
-            return parse_state(self._store.read(f"{directory}/state"))
-        except (KeyError, PermissionError, RemoteProtocolError):
-            return XenbusState.UNKNOWN
-
     def _read(self, path: str) -> str | None:
         try:
             return self._store.read(path)
@@ -380,6 +383,13 @@ class Device:
 
     def _say(self, kind: EventKind, text: str, priority: Priority = Priority.INFO) -> None:
         self._services.record(guest_event(kind, self.guest.name, self.guest.domid, text, priority))
+
+
+def _read_state(store: Store, directory: str) -> XenbusState:
+    try:
+        return parse_state(store.read(f"{directory}/state"))
+    except (KeyError, PermissionError, RemoteProtocolError):
+        return XenbusState.UNKNOWN
 
 
 def _below(nodes: dict[str, str], directory: str) -> dict[str, str]:

@@ -148,6 +148,20 @@ def test_device_that_the_toolstack_takes_away_stays_away_until_policy_gives_it_a
     assert work.run("play", "-", stdin=noise(0.1)) == PLAYED
 
 
+def test_device_that_the_toolstack_puts_in_the_place_of_ours_is_offered_as_a_new_one(
+    dom0: Dom0, machine: LocalMachine, work: Guest
+) -> None:
+    dom0.start()
+    backend = f"/local/domain/0/backend/vsnd/{work.domid}/0"
+    with closing(machine.open_store()) as store:
+        assert eventually(lambda: read(store, f"{backend}/state") == "2")
+        store.remove(f"{backend}/versions")
+        store.write(f"{backend}/state", "1")
+        assert eventually(lambda: read(store, f"{backend}/state") == "2")
+        assert read(store, f"{backend}/versions") == "1,2"
+    assert work.run("play", "-", stdin=noise(0.1)) == PLAYED
+
+
 def test_device_closed_by_the_last_word_of_the_one_before_it_is_started_once_more(
     dom0: Dom0, machine: LocalMachine, work: Guest
 ) -> None:
