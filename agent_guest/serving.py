@@ -29,8 +29,6 @@ SOUND = Sound(SampleFormat.S16_LE, 48000, 2)
 
 # What the guest's server may keep of what goes through it, and the pieces in which it comes.
 LATENCY_USEC = 10_000
-# Captured sound waits so long for the guest's server: the jitter of dom0's pieces.
-CAPTURE_FILL_USEC = 15_000
 BUFFER_SECONDS = 0.1
 PERIOD_SECONDS = 0.005
 # An application that ends is often followed by the next.
@@ -175,7 +173,8 @@ class Pipe:
             await pcm.await_fill(target, STANDSTILL_SECONDS)
             await pcm.start()
         else:
-            fill_frames = CAPTURE_FILL_USEC * SOUND.rate_hz // 1_000_000
+            # Dom0's pieces are a quarter of its least buffer; half a piece more for their jitter.
+            fill_frames = min_frames * 3 // 8
             latency_frames = LATENCY_USEC * SOUND.rate_hz // 1_000_000
             await pcm.start()
             await pcm.await_fill(

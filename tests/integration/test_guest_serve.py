@@ -94,6 +94,23 @@ def recording(server: AnyServer, device: str) -> Iterator[Listener]:
         ears.stop()
 
 
+def test_what_a_patient_dom0_records_is_unbroken(tmp_path: Path) -> None:
+    """Its pieces come rarely, and the guest waits for as long."""
+    with (
+        PulseServer(tmp_path / "pulse") as pulse,
+        LocalMachine(tmp_path / "xen") as machine,
+        Dom0(
+            tmp_path / "dom0", machine.url, pulse.address, policy=POLICY, options=["--latency=400"]
+        ),
+        PulseServer(tmp_path / "guest") as guest_pulse,
+        serving(Guest(machine, "work"), guest_pulse),
+        pulse.microphone(tone(10)),
+        recording(guest_pulse, "xensnd_microphone") as ears,
+    ):
+        heard = ears.listen_until(lambda heard: tone_seconds(heard) > 2, 8)
+    assert tone_seconds(heard) > 2
+
+
 @pytest.mark.usefixtures("dom0")
 def test_the_sink_and_the_source_are_the_defaults_and_go_with_the_agent(
     work: Guest, guest_pulse: PulseServer
