@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.measure import Cost, Lateness, children, cost, lateness, proportional_kib
-from tests.agents import Dom0
+from tests.agents import Dom0, Guest
 from tests.local_machine import LocalMachine
 from tests.pulse_server import SINK, PulseServer
 
@@ -92,6 +92,37 @@ def bench_agent(directory: Path, probe: Path, streams: int, options: argparse.Na
             dom0.await_event("decision", count=streams, seconds=30)
             pids = [dom0.process.pid, *children(dom0.process.pid)]
             return measure(streams, options.seconds, pids, (written, heard))
+
+
+def bench_path(directory: Path, probe: Path, options: argparse.Namespace) -> Run:
+    """An application of the guest's audio server to dom0's sink. The agents' cost, both."""
+    written, heard = directory / "written", directory / "heard"
+    # Which copies frames, or drops one where clocks differ: the numbers in them live.
+    settings = directory / "guest/pulse/daemon.conf"
+    settings.parent.mkdir(parents=True)
+    settings.write_text("resample-method = trivial\n")
+    with (
+        PulseServer(directory / "pulse") as pulse,
+        PulseServer(directory / "guest") as guest_pulse,
+        LocalMachine(directory / "xen") as machine,
+        Dom0(
+            directory / "dom0",
+            machine.url,
+            pulse.address,
+            options=[f"--latency={options.latency}"],
+        ) as dom0,
+        Guest(machine, "guest").start("serve", f"--server={guest_pulse.address}") as serve,
+    ):
+        serve.listen_until(lambda said: b"ready" in said)
+        assert dom0.process is not None
+        play = (str(probe), "play", guest_pulse.address, "xensnd")
+        with (
+            running(str(probe), "listen", pulse.address, f"{SINK}.monitor", str(heard)),
+            running(*play, str(options.latency), str(written)),
+        ):
+            dom0.await_event("decision", seconds=30)
+            pids = [dom0.process.pid, *children(dom0.process.pid), serve.process.pid]
+            return measure(1, options.seconds, pids, (written, heard))
 
 
 def bench_bare(directory: Path, probe: Path, streams: int, options: argparse.Namespace) -> Run:
@@ -178,6 +209,8 @@ def main() -> None:
             pacat = bench_pacat(Path(name) / f"pacat{streams}", probe, streams, options)
             print(row(f"{streams:2} pacat", pacat), flush=True)
             print(comparison(ours, bare, pacat), flush=True)
+        path = bench_path(Path(name) / "path", probe, options)
+        print(row("   whole path, served", path), flush=True)
 
 
 if __name__ == "__main__":
