@@ -166,6 +166,7 @@ class Pcm:
     async def stop(self) -> None:
         """What is not heard yet is forgotten. To go on, close() and open() again: the position
         is that of the next lap then."""
+        self._require_card()
         self._core.set_running(False)
         await self._ask(TriggerRequest(Trigger.STOP))
 
@@ -262,7 +263,8 @@ class Pcm:
         self._core.attach_audio(client, config, target_fill_octets=target_fill_octets)
 
     def detach_audio(self) -> None:
-        self._core.detach_audio()
+        if not self._released:
+            self._core.detach_audio()
 
     def check_audio(self) -> None:
         error = self._core.audio_error

@@ -13,6 +13,7 @@ import pytest
 
 from tests.agents import Dom0, Guest, Running
 from tests.heard import RATE_HZ, tone, tone_seconds
+from tests.integration.test_guest_reconnects import replace_card
 from tests.local_machine import LocalMachine
 from tests.pipewire_server import PipeWireServer
 from tests.pulse_server import Listener, PulseServer, feed
@@ -191,6 +192,22 @@ def test_sound_comes_back_when_dom0s_agent_does(
         assert (
             tone_seconds(ears.listen_until(lambda heard: tone_seconds(heard[before:]) > 2, 10)) > 2
         )
+
+
+def test_sound_goes_on_with_the_next_card(
+    work: Guest, dom0: Dom0, machine: LocalMachine, pulse: PulseServer, guest_pulse: PulseServer
+) -> None:
+    with (
+        serving(work, guest_pulse),
+        pulse.listening() as ears,
+        playing(guest_pulse, tone(8)),
+    ):
+        assert tone_seconds(ears.listen_until(lambda heard: tone_seconds(heard) > 0.5)) > 0.5
+        replace_card(machine, work)
+        dom0.await_event("stream_opened", guest="work", domid=work.domid, count=2)
+        before = len(ears.heard)
+        ears.listen_until(lambda heard: tone_seconds(heard[before:]) > 1, 10)
+        assert tone_seconds(ears.heard[before:]) > 1
 
 
 def test_an_audio_server_that_is_not_there_is_waited_for(work: Guest, tmp_path: Path) -> None:
