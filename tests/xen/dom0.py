@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
@@ -46,13 +46,8 @@ class Pulse:
 
     def start(self) -> None:
         self._dom0.do("mkdir", "-p", self._directory)
-        home = ("HOME", "XDG_RUNTIME_DIR", "PULSE_RUNTIME_PATH", "PULSE_STATE_PATH")
         self._process = self._dom0.start(
-            *("pulseaudio", "-n", "--daemonize=no", "--exit-idle-time=-1", "--use-pid-file=no"),
-            f"--load=module-native-protocol-unix socket={self._directory}/native auth-anonymous=1",
-            f"--load=module-null-sink sink_name={SINK} norewinds=1 "
-            "rate=48000 format=s16le channels=2",
-            env=dict.fromkeys(home, self._directory),
+            *pulseaudio(self._directory), env=pulse_environment(self._directory)
         )
         wait_until(
             lambda: SINK in self.pactl("list", "short", "sinks"),
@@ -78,7 +73,8 @@ class Pulse:
         command = ["parec", f"--server={self.address}", "--raw", f"--device={device}"]
         command += ["--fix-format", "--fix-rate", "--fix-channels", "--latency-msec=50"]
         with self._dom0.start(*command) as ears:
-            assert ears.listen_until(len), f"parec hears nothing: {ears.errors}"
+            server = self._process.errors if self._process else "stopped"
+            assert ears.listen_until(len), f"parec hears nothing: {ears.errors}{server}"
             yield ears
 
     @contextmanager
@@ -109,14 +105,16 @@ class Pulse:
     @contextmanager
     def microphone(self, octets: bytes) -> Iterator[None]:
         """The default source gives these octets, from a moment on. Then silence."""
+        file = f"{self._directory}/spoken"  # or a long sound would have to be sent as it is spoken
+        self._dom0.write_file(file, octets)
         command = ["pacat", f"--server={self.address}", "--raw", "--device=microphone"]
-        command += ["--format=s16le", "--rate=48000", "--channels=2", "--latency-msec=500"]
+        command += ["--format=s16le", "--rate=48000", "--channels=2", "--latency-msec=500", file]
         with self.sink("microphone") as monitor:
             self._set_default(SINK, monitor)
             try:
                 with (
                     self.listening(monitor) as ears,
-                    self._dom0.start(*command, stdin=octets),
+                    self._dom0.start(*command),
                 ):
                     ears.listen_until(lambda heard: heard.strip(b"\0"))
                     yield
@@ -126,6 +124,20 @@ class Pulse:
     def _set_default(self, sink: str, source: str) -> None:
         self.pactl("set-default-sink", sink)
         self.pactl("set-default-source", source)
+
+
+def pulseaudio(directory: str) -> Sequence[str]:
+    """The command, with `directory` for all that is its own."""
+    return (
+        *("pulseaudio", "-n", "--daemonize=no", "--exit-idle-time=-1", "--use-pid-file=no"),
+        f"--load=module-native-protocol-unix socket={directory}/native auth-anonymous=1",
+        f"--load=module-null-sink sink_name={SINK} norewinds=1 rate=48000 format=s16le channels=2",
+    )
+
+
+def pulse_environment(directory: str) -> Mapping[str, str]:
+    home = ("HOME", "XDG_RUNTIME_DIR", "PULSE_RUNTIME_PATH", "PULSE_STATE_PATH")
+    return dict.fromkeys(home, directory)
 
 
 class Agent:

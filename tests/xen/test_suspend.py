@@ -1,4 +1,4 @@
-"""Guests are paused, saved and restored, idle and playing."""
+"""Guests with the stock driver are paused, saved and restored, idle and playing."""
 
 from __future__ import annotations
 
@@ -8,29 +8,22 @@ from collections.abc import Callable
 from tests.pulse_server import noise
 from tests.xen.dom0 import ALLOW_BOTH, Agent, Pulse
 from tests.xen.guest import cards, load_driver, plays_exactly, start_aplay
+from tests.xen.interruptions import CHECKPOINT, pause, restore, save_and_go_on
 from tests.xen.lab import XenGuest, wait_until
 from tests.xen.remote import Ended, Machine
 
 POLICY = ALLOW_BOTH
 PLAYED = Ended(0)
 SECOND = 4 * 48000
-CHECKPOINT = "/run/checkpoint"
 
 
-def restore(dom0: Machine, guest: XenGuest) -> None:
-    dom0.do("xl", "restore", CHECKPOINT, seconds=120)
-    guest.find()
-    guest.await_up()
-    dom0.do("rm", CHECKPOINT)  # it is as large as the guest, and dom0's disk is its memory
-
-
-def test_guest_paused_while_it_plays_goes_on(agent: Agent, pulse: Pulse, guest: XenGuest) -> None:
+def test_guest_paused_while_it_plays_goes_on(
+    dom0: Machine, agent: Agent, pulse: Pulse, guest: XenGuest
+) -> None:
     played = noise(5)
     with pulse.listening() as ears, start_aplay(guest, played) as playing:
         ears.listen_until(lambda heard: len(heard.strip(b"\0")) > SECOND)
-        guest.xl("pause")
-        time.sleep(3)
-        guest.xl("unpause")
+        pause(dom0, guest)
         assert playing.ended().status == 0
         ears.listen_until(lambda heard: played[-64:] in heard)
         assert ears.heard.replace(b"\0", b"") == played
@@ -61,8 +54,7 @@ def test_suspend_that_is_cancelled_leaves_the_playing_guest(
     played = noise(10, seed=4)
     with pulse.listening() as ears, start_aplay(guest, played) as playing:
         ears.listen_until(lambda heard: len(heard.strip(b"\0")) > SECOND)
-        dom0.do("xl", "save", "-c", guest.name, CHECKPOINT, seconds=120)
-        dom0.do("rm", CHECKPOINT)
+        save_and_go_on(dom0, guest)
         assert playing.ended(120).status == 0
         ears.listen_until(lambda heard: played[-64:] in heard)
     assert agent.events("protocol_violation") == []
