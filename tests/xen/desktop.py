@@ -9,7 +9,8 @@ from contextlib import contextmanager
 
 from tests.heard import RATE_HZ, tone
 from tests.xen.detached import Detached
-from tests.xen.dom0 import SINK, pulse_environment, pulseaudio
+from tests.xen.dom0 import pulse_environment, pulseaudio
+from tests.xen.images import SINK
 from tests.xen.lab import XenGuest, wait_until
 
 DIRECTORY = "/run/pulse"

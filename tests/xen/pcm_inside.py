@@ -26,7 +26,7 @@ async def serve() -> None:
     with closing(open_transport("xen:")) as transport, closing(Engine()) as engine:
         async with Card(transport, engine) as card:
             pcm = card.stream(Direction.PLAYBACK)
-            await pcm.open(SOUND, await choose_size(pcm, SOUND))
+            await pcm.open(SOUND, await choose_size(pcm, SOUND, 4))
             while line := await loop.run_in_executor(None, sys.stdin.readline):
                 what, *arguments = json.loads(line)
                 try:
