@@ -83,5 +83,8 @@ def test_guest_that_stands_still_while_it_records_misses_that_time_alone(
         recording.process.send_signal(signal.SIGCONT)
         assert recording.ended().status == 0
     assert len(recording.heard) == 4 * SECOND
-    before, after = stretches(recording.heard, spoken)
+    # The last lap of that time may be there: dom0 goes on until the event page is full.
+    before, *_, after = parts = stretches(recording.heard, spoken)
+    assert parts == sorted(parts)
+    assert len(parts) <= 3
     assert 1.5 * SECOND < after[0] - before[1] < 2.5 * SECOND
