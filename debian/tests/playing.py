@@ -17,7 +17,7 @@ from pathlib import Path
 sys.path.insert(0, os.getcwd())
 
 from tests.local_machine import LocalMachine
-from tests.pulse_server import Ears, PulseServer, difference, noise
+from tests.pulse_server import Ears, PulseServer, Urgency, difference, noise, urgent
 
 DEFAULT_POLICY = Path("/etc/xensnd/policy.d/90-default.yaml")
 LATENCY = "--latency=250"  # a machine that is shared lets processes wait for so long
@@ -47,12 +47,13 @@ def main() -> None:
                 agent.terminate()
 
 
-def started(machine: LocalMachine, pulse: PulseServer, policy: Path) -> subprocess.Popen[str]:
+def started(machine: LocalMachine, pulse: PulseServer, policy: Path) -> subprocess.Popen[bytes]:
     command = ["xensnd-dom0", f"--transport={machine.url}", f"--server={pulse.address}"]
     command += [f"--policy={policy}", f"--audit={policy.parent}/audit.jsonl", LATENCY]
-    agent = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    agent = subprocess.Popen(command, stdout=subprocess.PIPE)
+    urgent(agent, Urgency.SOUNDING)
     assert agent.stdout
-    assert agent.stdout.readline() == "xensnd-dom0: ready\n"
+    assert agent.stdout.readline() == b"xensnd-dom0: ready\n"
     return agent
 
 
@@ -81,7 +82,11 @@ def records(machine: LocalMachine, pulse: PulseServer) -> None:
 
 def guest(machine: LocalMachine, *arguments: str, stdin: bytes = b"") -> bytes:
     command = ["xensnd-guest", f"--transport={machine.url}", "--domain=work", *arguments]
-    return subprocess.run(command, input=stdin, stdout=subprocess.PIPE, check=True).stdout
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        urgent(process, Urgency.GUEST)
+        said, _ = process.communicate(stdin)
+    assert process.returncode == 0
+    return said
 
 
 def policy_command(policy: Path, *arguments: str) -> str:

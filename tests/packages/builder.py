@@ -54,8 +54,7 @@ def build_rpms(
     root = Root([images.tools()], work / "root")
     root.put([*source.iterdir(), ROOT / "tools/rpmbuild"], path)
     root.shell(
-        f"umask {umask}; cd {path}; ./rpmbuild {path}/top xensnd.spec >log 2>&1"
-        " || { cat log; exit 1; }",
+        f"umask {umask}; cd {path}; ./rpmbuild top xensnd.spec >log 2>&1 || {{ cat log; exit 1; }}",
         user=USER,
         SOURCE_DATE_EPOCH=commit_time(),
         **environment,

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+
+import pytest
 
 from tests.packages.roots import Root
 
 
+@pytest.mark.flaky(reruns=1)  # sound in real time, on a machine that is shared
 def test_autopkgtest_passes(system: Root, built: Path) -> None:
     source = built.parent / "source"
     system.run("apt-get", "-qy", "install", "autopkgtest")
@@ -14,5 +18,4 @@ def test_autopkgtest_passes(system: Root, built: Path) -> None:
     (dsc,) = source.glob("*.dsc")
     said = system.shell(f"autopkgtest /srv/*.deb /srv/source/{dsc.name} -- null")
     assert "spoken and recorded: " in said
-    summary = said.rpartition(" summary")[2].split()
-    assert summary == ["playing.py", "PASS"]
+    assert re.search(r"@ summary\nplaying\.py +PASS\n", said)
