@@ -144,7 +144,7 @@ def test_grant_that_root_gives_is_used_up_by_the_agent(
     dom0.do("xensnd-policy", "deny-capture", "work")
     dom0.do("xensnd-policy", "allow-capture", "work", "--once", "--for", "10m")
     with pulse.microphone(noise(25, seed=3)):
-        assert arecord(work, 1).octets.strip(b"\0")
+        assert arecord(work, 4).octets.strip(b"\0")
         wait_until(
             lambda: not arecord(work, 1).octets.strip(b"\0"),
             START_SECONDS,
