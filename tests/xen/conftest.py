@@ -17,7 +17,7 @@ from tests.xen.images import build_images
 from tests.xen.lab import Lab, XenGuest
 from tests.xen.remote import Machine
 
-CASE_SECONDS = 300  # the images are built within the first case's
+CASE_SECONDS = 600  # the images are built within the first case's
 TAIL_LINES = 40
 
 _lab = pytest.StashKey[Lab]()
