@@ -17,6 +17,7 @@ from tools.changelogs import REVISION
 from xensnd.version import VERSION
 
 POLICY = "/etc/xensnd/policy.d"
+UNIT = "/usr/lib/systemd/system/xensnd-dom0.service"
 # Where the two distributions have the same things.
 PLACES = {
     "/usr/share/zsh/vendor-completions/": "/usr/share/zsh/site-functions/",
@@ -118,6 +119,36 @@ def test_rpm_installs_upgrades_and_removes_them(root: Root, packages: list[str])
     kept = f"{POLICY}/90-default.yaml.rpmsave"
     assert f"warning: {POLICY}/90-default.yaml saved as {kept}\n" in said
     assert files(root) - before == {"/etc/xensnd", kept}
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (":", "kill --kill-who=main --signal=USR2 xensnd-dom0.service"),
+        (f"echo '# Other' >>{UNIT}", "try-restart xensnd-dom0.service"),
+    ],
+    ids=["same-unit", "other-unit"],
+)
+def test_upgrade_renews_the_service_and_restarts_one_that_is_another(
+    root: Root, packages: list[str], change: str, told: str
+) -> None:
+    """A systemctl that writes down what it is told: no systemd runs in a root."""
+    newer = newer_rpms(root)
+    said = root.shell(
+        f"""
+        mkdir -p /run/systemd/system
+        printf '#!/bin/sh\\necho "$@" >>/run/told\\n' >/usr/bin/systemctl
+        chmod 755 /usr/bin/systemctl
+        rpm -i --nodeps {" ".join(packages)}
+        {change}
+        >/run/told
+        rpm -U --nodeps {" ".join(newer)}
+        cat /run/told
+        ls /run
+        """
+    )
+    assert f"daemon-reload\n{told}\n" in said
+    assert "xensnd-dom0.service.before" not in said
 
 
 def newer_rpms(root: Root) -> list[str]:
