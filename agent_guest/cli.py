@@ -49,6 +49,13 @@ def _seconds(text: str) -> float:
     raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds")
 
 
+def _milliseconds(text: str) -> float:
+    with contextlib.suppress(ValueError):
+        if 1 <= float(text) <= 2000:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is no number of milliseconds from 1 to 2000")
+
+
 def _decibels(text: str) -> float:
     with contextlib.suppress(ValueError):
         if -200 <= float(text) <= 0:
@@ -118,6 +125,14 @@ def _parser() -> argparse.ArgumentParser:
     serving.add_argument(
         "--server", metavar="ADDRESS", help="the guest's audio server, as in PULSE_SERVER"
     )
+    serving.add_argument(
+        "--latency",
+        type=_milliseconds,
+        default=10.0,
+        metavar="MS",
+        help="what that server may keep of what goes through it; more where it is often late, and "
+        "crackles (default %(default)g)",
+    )
     return parser
 
 
@@ -166,7 +181,8 @@ async def _serve(options: argparse.Namespace) -> None:
         from .serving import serve  # noqa: PLC0415  (pulsectl is not wanted for files)
     except ImportError as error:
         raise UsageError(f"{error}; install python3-pulsectl, which `serve` needs") from None
-    await serve(options.transport, options.domain, options.server)
+    latency_usec = int(options.latency * 1000)
+    await serve(options.transport, options.domain, options.server, latency_usec)
 
 
 @contextlib.asynccontextmanager

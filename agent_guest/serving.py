@@ -27,8 +27,6 @@ log = logging.getLogger("xensnd-guest")
 
 SOUND = Sound(SampleFormat.S16_LE, 48000, 2)
 
-# What the guest's server may keep of what goes through it, and the pieces in which it comes.
-LATENCY_USEC = 10_000
 BUFFER_SECONDS = 0.1
 PERIOD_SECONDS = 0.005
 # An application that ends is often followed by the next.
@@ -38,9 +36,11 @@ RETRY_LAST_SECONDS = 5.0
 STANDSTILL_SECONDS = 10.0
 
 
-async def serve(url: str, domain: str | None, server: str | None) -> None:
+async def serve(url: str, domain: str | None, server: str | None, latency_usec: int) -> None:
+    """`latency_usec`: what the guest's server may keep of what goes through it, and the pieces in
+    which it comes."""
     with closing(open_transport(url, domain)) as transport, closing(Engine()) as engine:
-        await _Server(transport, engine, server).run()
+        await _Server(transport, engine, server, latency_usec).run()
 
 
 @dataclass(slots=True)
@@ -64,10 +64,13 @@ class _Patience:
 
 
 class _Server:
-    def __init__(self, transport: Transport, engine: Engine, server: str | None) -> None:
+    def __init__(
+        self, transport: Transport, engine: Engine, server: str | None, latency_usec: int
+    ) -> None:
         self._transport = transport
         self._engine = engine
         self._server = server
+        self._latency_usec = latency_usec
         self._card_patience = _Patience()
         self._desktop_patience = _Patience()
         self._ready_said = False
@@ -105,7 +108,9 @@ class _Server:
             self._server,
             {"application.name": "xensnd", "application.id": "xensnd.guest"},
         )
-        pipes = [Pipe(card.stream(direction), client) for direction in Direction]
+        pipes = [
+            Pipe(card.stream(direction), client, self._latency_usec) for direction in Direction
+        ]
         try:
             while True:
                 desktop.changed.clear()
@@ -129,9 +134,11 @@ class _Server:
 class Pipe:
     """One direction between card and audio server."""
 
-    def __init__(self, pcm: Pcm, client: AudioClient) -> None:
+    def __init__(self, pcm: Pcm, client: AudioClient, latency_usec: int) -> None:
         self._pcm = pcm
         self._client = client
+        self._latency_usec = latency_usec
+        self._latency_frames = latency_usec * SOUND.rate_hz // 1_000_000
         self._direction = pcm.config.direction
         self._is_open = False
         self._idle_since: float | None = None
@@ -160,7 +167,7 @@ class Pipe:
     async def _open(self) -> None:
         pcm = self._pcm
         try:
-            size, min_frames = await _choose_size(pcm)
+            size, min_frames = await self._choose_size()
             await pcm.open(SOUND, size)
         except AccessDenied as error:
             log.warning("%s: %s", self._direction, error)
@@ -168,17 +175,17 @@ class Pipe:
         self._is_open = True
         if self._direction is Direction.PLAYBACK:
             # What is written is heard a latency of dom0 later; less than that would starve it.
-            target = min_frames * 3 // 4 * SOUND.frame_octets
+            frames = max(min_frames * 3 // 4, min_frames // 2 + self._latency_frames)
+            target = frames * SOUND.frame_octets
             self._attach(target)
             await pcm.await_fill(target, STANDSTILL_SECONDS)
             await pcm.start()
         else:
             # Dom0's pieces are a quarter of its least buffer; half a piece more for their jitter.
             fill_frames = min_frames * 3 // 8
-            latency_frames = LATENCY_USEC * SOUND.rate_hz // 1_000_000
             await pcm.start()
             await pcm.await_fill(
-                (fill_frames + latency_frames) * SOUND.frame_octets, STANDSTILL_SECONDS
+                (fill_frames + self._latency_frames) * SOUND.frame_octets, STANDSTILL_SECONDS
             )
             self._attach(fill_frames * SOUND.frame_octets)
         log.info("%s opened: %s", self._direction, SOUND)
@@ -193,7 +200,7 @@ class Pipe:
                 pulse_format=SOUND.sample_format.pulse_name or "",
                 rate_hz=SOUND.rate_hz,
                 channels=SOUND.channels,
-                latency_usec=LATENCY_USEC,
+                latency_usec=self._latency_usec,
                 device=PIPE_DEVICE[self._direction],
                 variable_rate=True,
                 properties={"module-stream-restore.id": f"xensnd-{self._direction}"},
@@ -217,6 +224,16 @@ class Pipe:
         await self._pcm.stop()
         await self._pcm.close()
 
+    async def _choose_size(self) -> tuple[BufferSize, int]:
+        """The buffer, and the least that dom0 takes."""
+        limit = self._pcm.config.buffer_octets // SOUND.frame_octets
+        able = await self._pcm.query(SOUND, Interval(1, limit))
+        least = able.buffer_frames.minimum
+        period = max(int(PERIOD_SECONDS * SOUND.rate_hz), able.period_frames.minimum)
+        wanted = max(int(BUFFER_SECONDS * SOUND.rate_hz), least + 2 * self._latency_frames)
+        frames = min(wanted, able.buffer_frames.maximum)
+        return BufferSize(frames - frames % period, period), least
+
     async def abandon(self) -> None:
         if not self._is_open:
             return
@@ -224,16 +241,6 @@ class Pipe:
             await self._close()
         except (TransportLost, RemoteProtocolError):
             return  # the card is gone, and the stream with it
-
-
-async def _choose_size(pcm: Pcm) -> tuple[BufferSize, int]:
-    """The buffer, and the least that dom0 takes."""
-    limit = pcm.config.buffer_octets // SOUND.frame_octets
-    able = await pcm.query(SOUND, Interval(1, limit))
-    least = able.buffer_frames.minimum
-    period = max(int(PERIOD_SECONDS * SOUND.rate_hz), able.period_frames.minimum)
-    frames = min(max(int(BUFFER_SECONDS * SOUND.rate_hz), least), able.buffer_frames.maximum)
-    return BufferSize(frames - frames % period, period), least
 
 
 async def _any_of(*events: asyncio.Event, seconds: float | None) -> None:

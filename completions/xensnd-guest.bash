@@ -19,14 +19,14 @@ _xensnd_guest() {
     --format) words='s16_le s24_le s32_le float_le u8' ;;
     --rate) words='44100 48000 96000' ;;
     --channels) words='1 2' ;;
-    --domain | --server | --volume | --seconds) return ;;
+    --domain | --server | --latency | --volume | --seconds) return ;;
     *)
         case $command:$current in
         :-*) words='--transport --domain --version --help' ;;
         :*) words='play record serve' ;;
         play:-*) words='--format --rate --channels --volume --help' ;;
         record:-*) words='--seconds --format --rate --channels --help' ;;
-        serve:*) words='--server --help' ;;
+        serve:*) words='--server --latency --help' ;;
         *)
             compopt -o filenames
             mapfile -t COMPREPLY < <(compgen -f -- "$current")

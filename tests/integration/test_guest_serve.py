@@ -39,8 +39,8 @@ def playing(server: AnyServer, sound: bytes, *options: str) -> Iterator[None]:
 
 
 @contextmanager
-def serving(guest: Guest, server: AnyServer) -> Iterator[Running]:
-    with guest.start("serve", f"--server={server.address}") as agent:
+def serving(guest: Guest, server: AnyServer, *options: str) -> Iterator[Running]:
+    with guest.start("serve", f"--server={server.address}", *options) as agent:
         ready = agent.listen_until(lambda said: b"ready" in said)
         assert b"ready" in ready, agent.errors
         yield agent
@@ -93,6 +93,29 @@ def recording(server: AnyServer, device: str) -> Iterator[Listener]:
         yield ears
     finally:
         ears.stop()
+
+
+@pytest.mark.usefixtures("dom0")
+def test_guests_server_may_keep_more(
+    work: Guest, pulse: PulseServer, guest_pulse: PulseServer
+) -> None:
+    with (
+        serving(work, guest_pulse, "--latency=150"),
+        pulse.microphone(tone(8)),
+        recording(guest_pulse, "xensnd_microphone") as microphone,
+        pulse.listening() as ears,
+        playing(guest_pulse, tone(4)),
+    ):
+        heard = ears.listen_until(lambda heard: tone_seconds(heard) > 2, 10)
+        recorded = microphone.listen_until(lambda heard: tone_seconds(heard) > 2, 10)
+    assert tone_seconds(heard) > 2
+    assert tone_seconds(recorded) > 2
+
+
+def test_latency_that_cannot_be_is_refused(work: Guest) -> None:
+    ended = work.run("serve", "--latency=0")
+    assert ended.status == 2
+    assert "'0' is no number of milliseconds from 1 to 2000" in ended.errors
 
 
 def test_what_a_patient_dom0_records_is_unbroken(tmp_path: Path) -> None:
