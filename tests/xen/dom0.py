@@ -93,14 +93,13 @@ class Pulse:
             self.pactl("unload-module", module)
 
     @contextmanager
-    def default_sink(self, name: str, *, rate_hz: int, sample_format: str) -> Iterator[str]:
-        """One that guests play on, and whose monitor, which this yields, is their microphone."""
-        with self.sink(name, rate_hz=rate_hz, sample_format=sample_format) as monitor:
-            self._set_default(name, monitor)
-            try:
-                yield monitor
-            finally:
-                self._set_default(SINK, f"{SINK}.monitor")
+    def prefers(self, sink: str, source: str) -> Iterator[None]:
+        """What guests play on and record from, whenever there are devices of these names."""
+        self._set_default(sink, source)
+        try:
+            yield
+        finally:
+            self._set_default(SINK, f"{SINK}.monitor")
 
     @contextmanager
     def microphone(self, octets: bytes) -> Iterator[None]:
@@ -109,17 +108,14 @@ class Pulse:
         self._dom0.write_file(file, octets)
         command = ["pacat", f"--server={self.address}", "--raw", "--device=microphone"]
         command += ["--format=s16le", "--rate=48000", "--channels=2", "--latency-msec=500", file]
-        with self.sink("microphone") as monitor:
-            self._set_default(SINK, monitor)
-            try:
-                with (
-                    self.listening(monitor) as ears,
-                    self._dom0.start(*command),
-                ):
-                    ears.listen_until(lambda heard: heard.strip(b"\0"))
-                    yield
-            finally:
-                self._set_default(SINK, f"{SINK}.monitor")
+        with (
+            self.sink("microphone") as monitor,
+            self.prefers(SINK, monitor),
+            self.listening(monitor) as ears,
+            self._dom0.start(*command),
+        ):
+            ears.listen_until(lambda heard: heard.strip(b"\0"))
+            yield
 
     def _set_default(self, sink: str, source: str) -> None:
         self.pactl("set-default-sink", sink)
