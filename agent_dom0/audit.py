@@ -113,9 +113,9 @@ class Audit:
     """Writes events to the sink, and knows whether the trail is whole.
 
     Events go to the log as well, unless that `is_log`, so that they are seen once. `on_change` is
-    told when the trail is lost and when it is back. While it is lost, events are
-    kept in memory, up to KEPT_MAX; `retry()` tries to write them, late, and says in the trail how
-    many there are, and how many are missing.
+    told when the trail is lost and when it is back. While it is lost, events are kept in memory, up
+    to KEPT_MAX; `retry()` tries to write them, late, and says in the trail how many there are, and
+    how many are missing.
     """
 
     def __init__(self, sink: AuditSink, *, is_log: bool = False) -> None:

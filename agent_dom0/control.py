@@ -94,10 +94,6 @@ class ControlServer:
             writer.transport.abort()
         self._path.unlink(missing_ok=True)
 
-    def tell_all(self, message: Mapping[str, Any]) -> None:
-        for peer in list(self._writers.values()):
-            peer.tell(message)
-
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         peer = self._peer(writer)
         if sum(other.uid == peer.uid for other in self._writers.values()) >= CLIENTS_MAX:

@@ -206,8 +206,8 @@ class Device:
                 self._say(EventKind.DEVICE_CONNECTED, f"device {self.path.devid} taken over")
             else:
                 self._enter(self._phase)
-        elif (self._phase, self._frontend) == (BackendPhase.ANSWERED, XenbusState.INITIALISED):
-            self._phase = BackendPhase.OFFERED  # the rings that it answered were another process's
+        elif (self._phase, self._frontend) == (BackendPhase.ANSWERED, XenbusState.INITIALISING):
+            self._phase = BackendPhase.OFFERED  # its driver began anew while no agent was there
 
     def _wonder(self, phase: BackendPhase) -> BackendPhase:
         """The frontend is in a state that none should be in."""
@@ -293,8 +293,10 @@ class Device:
         return BackendPhase.ANSWERED
 
     def _recheck(self, phase: BackendPhase) -> BackendPhase:
-        """Whether the streams have the rings that the frontend will use."""
-        if all(stream.rings == self._read_rings(stream.name) for stream in self._streams):
+        """Whether the streams have the rings that the frontend will use. An agent that follows
+        another one has no streams yet."""
+        published = [self._read_rings(stream.name) for stream in self._streams]
+        if published and published == [stream.rings for stream in self._streams]:
             return phase
         connected = self._connect()
         return phase if connected is BackendPhase.ANSWERED else connected

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import bisect
-import os
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-
-TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +55,6 @@ class Lateness:
     median_ms: float
     p99_ms: float
     lost_frames: int
-    repeated_frames: int
 
 
 def lateness(written: Path, heard: Path, since_ns: int) -> Lateness:
@@ -66,12 +62,11 @@ def lateness(written: Path, heard: Path, since_ns: int) -> Lateness:
     writes = _records(written)
     numbers = [number for _, number in writes]
     late: list[float] = []
-    lost = repeated = 0
+    lost = 0
     counting = False
     for time_ns, value in _records(heard):
         if time_ns == 0:
             lost += max(value, 0) if counting else 0
-            repeated += max(-value, 0) if counting else 0
             continue
         counting = time_ns >= since_ns
         at = bisect.bisect_left(numbers, value)
@@ -79,8 +74,8 @@ def lateness(written: Path, heard: Path, since_ns: int) -> Lateness:
             late.append((time_ns - writes[at][0]) / 1e6)
     late.sort()
     if not late:
-        return Lateness(float("nan"), float("nan"), lost, repeated)
-    return Lateness(late[len(late) // 2], late[int(len(late) * 0.99)], lost, repeated)
+        return Lateness(float("nan"), float("nan"), lost)
+    return Lateness(late[len(late) // 2], late[int(len(late) * 0.99)], lost)
 
 
 def _records(path: Path) -> list[tuple[int, int]]:

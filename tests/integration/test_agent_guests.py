@@ -12,7 +12,9 @@ import pytest
 from tests.agents import ALLOW_PLAYBACK, SECOND_OCTETS, Dom0, Ended, Guest, Running, neighbour_of
 from tests.local_machine import LocalMachine
 from tests.pulse_server import PulseServer, difference, left_of, noise, on_left, write_wav
-from tests.raw_frontend import eventually
+from tests.raw_frontend import RawFrontend, eventually
+from xensnd.sndif.packets import Status
+from xensnd.sndif.states import XenbusState
 from xensnd.transport import toolstack
 from xensnd.transport.interface import Store
 
@@ -177,6 +179,39 @@ def test_device_closed_by_the_last_word_of_the_one_before_it_is_started_once_mor
         dom0.write_policy(f"{ALLOW_PLAYBACK}\n")
         dom0.await_event("policy_loaded", count=2)
         assert read(store, state) == "6"
+
+
+@pytest.fixture
+def frontend(dom0: Dom0, machine: LocalMachine, work: Guest) -> RawFrontend:
+    """The driver of "work", step by step; the agent runs."""
+    dom0.start()
+    dom0.await_event("device_made", domid=work.domid)
+    transport = machine.transport("work")
+    backend = f"/local/domain/0/backend/vsnd/{work.domid}/0"
+    return RawFrontend(transport, transport.open_store(), backend)
+
+
+def test_driver_that_began_anew_while_there_was_no_agent_gets_its_card(
+    dom0: Dom0, frontend: RawFrontend
+) -> None:
+    frontend.connect()
+    dom0.stop()
+    frontend.enter(XenbusState.INITIALISING)
+    dom0.start()
+    frontend.await_backend(XenbusState.INIT_WAIT)
+    stream = frontend.connect()
+    assert stream.ask(stream.good_open()) == Status.OK
+
+
+def test_driver_that_answers_the_next_agent_is_served(dom0: Dom0, frontend: RawFrontend) -> None:
+    frontend.offer_rings()
+    frontend.enter(XenbusState.INITIALISED)
+    frontend.await_backend(XenbusState.CONNECTED)
+    dom0.stop()
+    dom0.start()
+    frontend.enter(XenbusState.CONNECTED)
+    stream = frontend.streams[0]
+    assert stream.ask(stream.good_open()) == Status.OK
 
 
 def test_device_in_use_stays_when_its_guest_may_nothing_any_more(

@@ -14,7 +14,6 @@ from tests.xen.lab import XenGuest, wait_until
 from tests.xen.remote import Ended, Machine
 
 NOBODY = "version: 1\nrules: []\n"
-ONLY_WORK = "version: 1\nrules:\n  - guest: work\n    playback: allow\n"
 DEVICE = (
     "CARD, short-name=Xen0, long-name=XenCard, buffer-size=262144, sample-rates=48000, "
     "sample-formats=s16_le",
