@@ -44,6 +44,11 @@ def test_systemd_understands_every_line(unit: Path, tmp_path: Path) -> None:
     assert said(*analyze, "verify", "--man=no", tmp_path / unit.name) == ""
 
 
+def test_guests_service_ends_no_process_but_its_own() -> None:
+    """One holds what a restore has cut off: Linux crashes whoever closes that."""
+    assert "KillMode=process" in (SYSTEMD / "user/xensnd-guest.service").read_text().splitlines()
+
+
 def test_agents_sandbox_is_as_tight_as_promised() -> None:
     shown = said("systemd-analyze", "security", "--offline=yes", "--no-pager", DOM0_UNIT)
     found = re.search(r"Overall exposure level for xensnd-dom0.service: ([\d.]+)", shown)
