@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
+from tests.heard import without_silence
 from tests.pulse_server import difference, noise
 from tests.xen.dom0 import PATIENT, Pulse
-from tests.xen.guest import STEREO, aplay, arecord, cards, load_driver
+from tests.xen.guest import STEREO, arecord, cards, load_driver, plays_exactly
 from tests.xen.images import PERSON, build_images
 from tests.xen.lab import Lab, XenGuest, wait_until
 from tests.xen.packages import LATER, apt, build_later, build_packages, install
-from tests.xen.remote import Ended, Machine, Process
+from tests.xen.remote import Machine, Process
 from tests.xen.session import Session, SessionPulse
 
-PLAYED = Ended(0)
 SECOND = 4 * 48000
 SERVICE = "xensnd-dom0.service"
 EXPOSURE_MAX = 2.0
@@ -83,13 +83,6 @@ def shown(dom0: Machine, *properties: str) -> dict[str, str]:
     return dict(line.split("=", 1) for line in lines)
 
 
-def heard_exactly(pulse: Pulse, guest: XenGuest, seed: int) -> None:
-    played = noise(1, seed=seed)
-    with pulse.listening() as ears:
-        assert aplay(guest, played) == PLAYED
-        assert ears.hears(played), difference(played, ears.heard)
-
-
 def test_service_runs_as_soon_as_it_is_installed(dom0: Machine) -> None:
     state = shown(dom0, "ActiveState", "User", "StatusText", "NRestarts")
     assert state == {
@@ -119,7 +112,7 @@ def test_sandbox_is_as_tight_as_promised(dom0: Machine) -> None:
 def test_guest_with_the_stock_driver_plays_to_the_persons_session(
     dom0: Machine, pulse: Pulse, work: XenGuest
 ) -> None:
-    heard_exactly(pulse, work, 1)
+    plays_exactly(pulse, work, 1)
     journal = dom0.do("journalctl", "-o", "cat", "XENSND_GUEST=work", "XENSND_DIRECTION=playback")
     assert "work: playback allow (/etc/xensnd/policy.d/90-default.yaml:" in journal
 
@@ -183,7 +176,7 @@ def test_upgrade_while_a_guest_plays_leaves_its_card(
         assert playing.ended().status == 0
     assert shown(dom0, "MainPID", "NRestarts") == before
     assert "vsnd" in cards(work)
-    heard_exactly(pulse, work, 5)
+    plays_exactly(pulse, work, 5)
 
 
 @pytest.fixture
@@ -211,7 +204,8 @@ def test_guest_with_the_package_plays_from_its_own_session(
             pacat = ["pacat", f"--server={own.address}", "--raw", "--device=xensnd"]
             pacat += ["--format=s16le", "--rate=48000", "--channels=2"]
             assert person.run(*pacat, stdin=played).status == 0
-            ears.listen_until(lambda heard: len(heard.replace(b"\0", b"")) > SECOND)
+            heard = ears.listen_until(lambda heard: len(without_silence(heard)) > SECOND)
+            assert len(without_silence(heard)) > SECOND
 
 
 def test_removal_takes_all_but_what_people_wrote_and_purging_takes_that(
