@@ -61,11 +61,26 @@ def parse(text: str, file: Path) -> Node | None:
     """The file's one document; None if it is empty. Raises PolicyError, nothing else."""
     if found := _FORBIDDEN.search(text):
         raise _forbidden_character(found[0], place_of(found.start(), text, file))
+    try:
+        return _grown(text, file, _Loader)
+    except _TooDeep:
+        # libyaml reads ahead, and may refuse at its own depth what is to be refused at ours. The
+        # parser that is Python knows no such depth, and is left at the first level too many.
+        return _grown(text, file, yaml.SafeLoader)
+
+
+class _TooDeep(Exception):
+    pass
+
+
+def _grown(text: str, file: Path, loader: Any) -> Node | None:
     tree = _Tree(file)
     try:
-        for event in yaml.parse(text, Loader=_Loader):
+        for event in yaml.parse(text, Loader=loader):
             tree.take(event)
     except yaml.MarkedYAMLError as error:
+        if loader is not yaml.SafeLoader and "nesting" in (error.problem or ""):
+            raise _TooDeep from None
         raise _not_yaml(error, tree) from None
     except (yaml.YAMLError, ValueError, OverflowError) as error:
         raise place_of(0, text, file).error(f"not valid YAML: {shown(str(error))}") from None
