@@ -76,7 +76,7 @@ class Agent:
             self._prompts,
             self._audit.record,
             settings.limits,
-            self._on_engine,
+            self._serve,
             self._write_down,
         )
         self._watch = DirectoryWatch(settings.policy.all_directories, settings.policy.tags_file)
@@ -230,8 +230,12 @@ class Agent:
 
     def _on_engine(self) -> None:
         self._engine.clear()
+        self._serve(self._roster.look)
+
+    def _serve(self, work: Callable[[], None]) -> None:
+        """Does work for guests, in which XenStore or the hypervisor may be found gone."""
         try:
-            self._roster.look()
+            work()
         except TransportLost as error:
             self._lose_store(error)
         self._notice()

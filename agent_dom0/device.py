@@ -171,13 +171,17 @@ class Device:
     def look(self) -> None:
         """Something happened in the engine: serve the requests that wait."""
         try:
-            for stream in self._streams:
-                stream.look()
+            served = [stream.look() for stream in self._streams]
+            if not all(served):
+                self._mixer.shared.throttle.poll_later(self._look_again)
         except RemoteProtocolError as error:
             self._violated(str(error))
             self._enter(BackendPhase.CLOSED)
         if self._phase is BackendPhase.CLOSING:
             self.step()
+
+    def _look_again(self) -> None:
+        self._services.serve(self.look)
 
     def follow_policy(self) -> None:
         for stream in self._streams:

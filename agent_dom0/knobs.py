@@ -18,6 +18,8 @@ from typing import Any
 
 from xensnd.sndif.store_fields import Direction
 
+from .throttle import Throttle
+
 log = logging.getLogger("xensnd-dom0")
 
 # As the wire says silence.
@@ -95,3 +97,4 @@ class Shared:
 
     knobs: dict[Direction, Knobs] = field(default_factory=untouched)
     open_streams: Counter[Direction] = field(default_factory=Counter)
+    throttle: Throttle = field(default_factory=Throttle)

@@ -24,5 +24,5 @@ class Services:
     prompts: Prompts
     record: Callable[[Event], bool]
     limits: Limits
-    look_again: Callable[[], None]  # as if something had happened in the engine
+    serve: Callable[[Callable[[], None]], None]  # calls what serves guests' requests
     write_down: Callable[[Guest, Direction, Answer, float], None]  # an answer that is to last

@@ -6,9 +6,6 @@ OPEN, CLOSE, TRIGGER, HW_PARAM_QUERY.
 
 from __future__ import annotations
 
-import asyncio
-import time
-
 from policy.model import NO_OPTIONS, Decision, Verb
 from xensnd.core import AudioClient, BackendStream, PcmConfig, Violation
 from xensnd.errors import AccessDenied, RemoteProtocolError, TransportLost
@@ -45,13 +42,10 @@ from .permit import Permit
 from .record import StreamRecord
 from .services import Services
 from .status import StreamStatus, described, is_heard, stream_status
+from .throttle import REQUESTS_A_SECOND
 
 # A guest may get this many requests wrong while its device is connected; then it is closed.
 FAULTS_MAX = 64
-
-# ALSA asks some hundred times what a stream can be when one is opened.
-REQUESTS_A_SECOND = 500
-THROTTLE_SECONDS = 0.1
 
 _VIOLATIONS = {
     Violation.RING_INDEX: "the request ring's index is beyond the ring",
@@ -104,8 +98,6 @@ class Stream:
         self._faults = 0
         self._is_withdrawn = False
         self.is_held = False  # by a player, though withdrawn
-        self._second = 0.0  # when the present one began, for _asks_too_often()
-        self._asked = 0
         self._permit = Permit(
             services,
             guest,
@@ -129,27 +121,20 @@ class Stream:
 
     # What the agent asks of it
 
-    def look(self) -> None:
-        """Serves the request that waits, if one does. RemoteProtocolError: close the session."""
+    def look(self) -> bool:
+        """Serves the request that waits, if one does. False: it waits on, since its guest has had
+        its share. RemoteProtocolError: close the session."""
         violation = self._core.violation
         if violation is not Violation.NONE:
             raise RemoteProtocolError(f"stream {self.name}: {_VIOLATIONS[violation]}")
         packet = self._core.next_request()
         if packet is None:
-            return
-        if self._asks_too_often():
+            return True
+        if not self._mixer.shared.throttle.admits():
             self._permit.say_limit(f"{self.name}: {REQUESTS_A_SECOND} requests within a second")
-            asyncio.get_running_loop().call_later(THROTTLE_SECONDS, self._services.look_again)
-            return
+            return False
         self._core.answer(self._serve(packet))
-
-    def _asks_too_often(self) -> bool:
-        """Samples do not come here, so no guest has a reason to. It only waits for its answer."""
-        now = time.monotonic()
-        if now - self._second >= 1:
-            self._second, self._asked = now, 0
-        self._asked += 1
-        return self._asked > REQUESTS_A_SECOND
+        return True
 
     def follow_policy(self) -> None:
         """Policy, or the audit trail, changed: an open stream is decided anew."""

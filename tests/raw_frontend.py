@@ -64,21 +64,21 @@ class RawStream:
         self.rings = StreamRings(
             self.ring_page.refs[0], self.requests.port, self.event_page.refs[0], self.events.port
         )
-        self._sent = 0
+        self.sent = 0
 
     def put(self, packet: bytes) -> None:
         """Into the ring, without a word to anyone."""
-        slot = (RING_HEADER_OCTETS + self._sent % RING_SLOTS * PACKET_OCTETS) // 4
+        slot = (RING_HEADER_OCTETS + self.sent % RING_SLOTS * PACKET_OCTETS) // 4
         self.ring[slot : slot + PACKET_OCTETS // 4] = memoryview(packet).cast("I")
-        self._sent += 1
-        self.ring[REQ_PROD_OFFSET // 4] = self._sent
+        self.sent += 1
+        self.ring[REQ_PROD_OFFSET // 4] = self.sent
 
     def answers(self, count: int) -> list[Response]:
         """The latest of them, once all requests have one."""
-        assert eventually(lambda: self.ring[RSP_PROD_OFFSET // 4] == self._sent, ANSWER_SECONDS)
+        assert eventually(lambda: self.ring[RSP_PROD_OFFSET // 4] == self.sent, ANSWER_SECONDS)
         octets = self.ring.cast("B")
         result = []
-        for number in range(self._sent - count, self._sent):
+        for number in range(self.sent - count, self.sent):
             slot = RING_HEADER_OCTETS + number % RING_SLOTS * PACKET_OCTETS
             result.append(decode_response(bytes(octets[slot : slot + PACKET_OCTETS])))
         return result
@@ -91,7 +91,7 @@ class RawStream:
         return [answer.status for answer in self.answers(len(packets))]
 
     def ask(self, request: Request) -> int:
-        return self.send(encode_request(self._sent & 0xFFFF, request))[0]
+        return self.send(encode_request(self.sent & 0xFFFF, request))[0]
 
     def good_open(self) -> Open:
         """An OPEN that is as it should be."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -19,10 +20,11 @@ from typing import Any, Self
 import pytest
 
 from agent_dom0.stream import FAULTS_MAX
-from tests.agents import Dom0, Ended, Guest, Neighbour, neighbour_of
+from agent_dom0.throttle import REQUESTS_A_SECOND
+from tests.agents import ALLOW_PLAYBACK, Dom0, Ended, Guest, Neighbour, neighbour_of
 from tests.local_machine import LocalMachine
 from tests.pulse_server import PulseServer, difference, left_of, noise, on_left
-from tests.raw_frontend import BUFFER_OCTETS, RawFrontend, eventually, words
+from tests.raw_frontend import BUFFER_OCTETS, RawFrontend, RawStream, eventually, words
 from xensnd.sndif.formats import SampleFormat
 from xensnd.sndif.layout import (
     DIRECTORY_REFS_OFFSET,
@@ -53,6 +55,10 @@ from xensnd.sndif.states import XenbusState
 PLAYED = Ended(0)
 ALL = Interval(1, 2**32 - 1)
 START = TriggerRequest(Trigger.START)
+STORM_SECONDS = 3  # in which timers that multiply are some thousand
+NOBODY_PLAYS = ALLOW_PLAYBACK.replace(
+    "rules:\n", "rules:\n  - guest: evil\n    playback: deny\n    capture: deny\n"
+)
 
 
 class EvilGuest(RawFrontend):
@@ -153,7 +159,7 @@ def test_garbage_in_the_ring_closes_the_session(evil: EvilGuest) -> None:
         packet[2] |= 16  # no operation, and so surely wrong
         stream.put(bytes(packet))
         stream.requests.notify()
-        if not eventually(lambda: stream.ring[RSP_PROD_OFFSET // 4] == stream._sent, 0.5):
+        if not eventually(lambda: stream.ring[RSP_PROD_OFFSET // 4] == stream.sent, 0.5):
             break
     evil.await_backend(XenbusState.CLOSED)
     assert evil.violation() == closed("stream 0/0: 64 requests were wrong")
@@ -281,6 +287,46 @@ def test_asking_for_what_the_card_cannot_do_is_no_offence(dom0: Dom0, evil: Evil
         assert stream.ask(query) == Status.EINVAL
     assert stream.ask(stream.good_open()) == Status.OK
     assert len(dom0.events("protocol_violation")) == before
+
+
+def test_requests_without_end_do_not_hold_up_what_policy_says(dom0: Dom0, evil: EvilGuest) -> None:
+    """A throttle that multiplied its own timers took seconds; the neighbour is heard besides."""
+    playback = evil.connect()
+    assert playback.ask(playback.good_open()) == Status.OK
+    query = encode_request(0, HwParamQuery(HwParams(2**64 - 1, ALL, ALL, ALL, ALL)))
+    end = threading.Event()
+
+    def ask_without_end(stream: RawStream) -> None:
+        while not end.is_set():
+            for _ in range(RING_SLOTS):
+                stream.put(query)
+            stream.requests.notify()
+            while not end.is_set() and stream.ring[RSP_PROD_OFFSET // 4] != stream.sent:
+                time.sleep(0.001)
+
+    askers = [threading.Thread(target=ask_without_end, args=[each]) for each in evil.streams]
+    for asker in askers:
+        asker.start()
+    try:
+        for stream in ("0/0", "0/1"):
+            assert eventually(lambda stream=stream: is_throttled(dom0, stream))  # type: ignore[misc]
+        time.sleep(STORM_SECONDS)
+        before = len(dom0.events("decision", guest="evil", decision="deny"))
+        dom0.write_policy(NOBODY_PLAYS)
+        dom0.await_event("decision", guest="evil", decision="deny", count=before + 1, seconds=1)
+        dom0.use(ALLOW_PLAYBACK)
+    finally:
+        end.set()
+        for asker in askers:
+            asker.join()
+
+
+def is_throttled(dom0: Dom0, stream: str) -> bool:
+    """The limit was hit, and the trail says so."""
+    return any(
+        f"{stream}: {REQUESTS_A_SECOND} requests within a second" in each["MESSAGE"]
+        for each in dom0.events("limit_hit", guest="evil")
+    )
 
 
 def test_trigger_that_no_one_knows_is_refused(evil: EvilGuest) -> None:
