@@ -36,6 +36,8 @@ _DIRECTORY_PART = 22  # which pyxs does not know
 
 _HEADER = struct.Struct("=IIII")  # operation, request, transaction, octets that follow
 _PATH = re.compile(r"[-a-zA-Z0-9/_@]+")
+# XENSTORE_ABS_PATH_MAX of xs_wire.h; a xenstored of Xen 4.20 calls a longer one missing.
+_PATH_MAX = 3072
 _ERRNO = {name.encode(): number for number, name in errno.errorcode.items()}
 _ERRNO[b"EQUOTA"] = errno.EDQUOT  # as oxenstored spells it
 
@@ -304,7 +306,7 @@ class XenStore(Store):
         self._call(Op.RELEASE, b"%d\0" % domid, f"dom{domid}")
 
     def _on_path(self, op: int, path: str, rest: bytes = b"") -> bytes:
-        if not _PATH.fullmatch(path):
+        if not _PATH.fullmatch(path) or len(path) > _PATH_MAX:
             raise OSError(errno.EINVAL, "not a XenStore path", path)
         return self._call(op, path.encode() + b"\0" + rest, path)
 
