@@ -66,6 +66,7 @@ class Dom0:
         audit: str | None = None,
         options: Sequence[str] = (),
         prefix: Sequence[str] = (),  # a command that runs what follows it, such as nsenter
+        command: Sequence[str] = (str(BIN / "xensnd-dom0"),),
     ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.policy_directory = directory / "policy.d"
@@ -84,7 +85,7 @@ class Dom0:
             f"--audit={audit or self.audit_file}",
             *options,
         ]
-        self._prefix = prefix
+        self._command = [*prefix, *command]
         self.process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -102,7 +103,7 @@ class Dom0:
 
     def start(self) -> None:
         with self.log_file.open("ab") as log:
-            command = [*self._prefix, str(BIN / "xensnd-dom0"), *self.options]
+            command = [*self._command, *self.options]
             self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log)
             urgent(self.process, Urgency.SOUNDING)
         assert self.process.stdout is not None

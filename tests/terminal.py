@@ -17,6 +17,8 @@ from types import TracebackType
 from typing import Self
 
 ROOT = Path(__file__).parents[1]
+# What would say of this terminal what is true of another.
+_OTHERS = ("NO_COLOR", "COLUMNS", "LINES")
 
 
 class OnTerminal:
@@ -27,7 +29,7 @@ class OnTerminal:
     ) -> None:
         self._near, far = pty.openpty()
         self.resize(columns, lines)
-        kept = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
+        kept = {name: value for name, value in os.environ.items() if name not in _OTHERS}
         # setsid --ctty: the terminal is its own, so that Ctrl-C reaches it.
         self.process = subprocess.Popen(
             ["setsid", "--ctty", *command],

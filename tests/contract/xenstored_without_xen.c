@@ -1,6 +1,6 @@
 /*
  * Debian's real xenstored on a machine without Xen: LD_PRELOAD stands in for the calls it makes to
- * libxenctrl, libxengnttab and libxenevtchn (4.17), and for /proc/xen/xsd_port and xsd_kva.
+ * libxenctrl, libxengnttab and libxenevtchn (4.17 to 4.20), and for /proc/xen/xsd_port and xsd_kva.
  *
  * The hypervisor is the directory $XENSTORED_WITHOUT_XEN:
  *   domN/         exists while domain N does
@@ -16,6 +16,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -63,14 +64,29 @@ int xc_interface_close(xc_interface *xch)
     return 0;
 }
 
-int xc_domain_getinfo(xc_interface *xch, uint32_t first, unsigned max, xc_dominfo_t *info)
+static bool exists(uint32_t domid)
 {
     char path[PATH_MAX];
 
+    return domid == 0 || access(in_directory(path, sizeof path, "dom%u", domid), F_OK) == 0;
+}
+
+#if XEN_DOMCTL_INTERFACE_VERSION <= 0x15 /* up to Xen 4.17 */
+int xc_domain_getinfo(xc_interface *xch, uint32_t first, unsigned max, xc_dominfo_t *info)
+{
     memset(info, 0, sizeof *info);
     info->domid = first;
-    return first == 0 || access(in_directory(path, sizeof path, "dom%u", first), F_OK) == 0;
+    return exists(first);
 }
+#else
+int xc_domain_getinfo_single(xc_interface *xch, uint32_t domid, xc_domaininfo_t *info)
+{
+    memset(info, 0, sizeof *info);
+    info->domain = domid;
+    errno = ESRCH;
+    return exists(domid) ? 0 : -1;
+}
+#endif
 
 /* libxengnttab: only the page of a domain's ring is ever mapped */
 

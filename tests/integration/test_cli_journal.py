@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.journald import Journald, needs_journald
+from tests.public_copy import public_python
 
 ROOT = Path(__file__).parents[2]
 pytestmark = needs_journald
@@ -34,8 +35,8 @@ class Machine:
 
     def write(self, guest: str, *texts: str, user: int = 0) -> None:
         become = ["setpriv", f"--reuid={user}", "--clear-groups"] if user else []
-        command = [*self._enter, *become, sys.executable, "-c", WRITE, guest, *texts]
-        subprocess.run(command, cwd=ROOT, check=True)
+        command = [*self._enter, *become, *public_python("-c", WRITE), guest, *texts]
+        subprocess.run(command, check=True)
 
     def say(self, text: str) -> None:
         """As the agent does on standard error."""

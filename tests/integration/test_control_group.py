@@ -20,8 +20,9 @@ from typing import Any
 
 import pytest
 
-from tests.agents import PATIENT, Dom0, Guest, run
+from tests.agents import BIN, PATIENT, Dom0, Guest, run
 from tests.local_machine import LocalMachine
+from tests.public_copy import public_python
 from tests.pulse_server import PulseServer
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="becomes other users: needs root")
@@ -91,16 +92,19 @@ def open_machine(place: Path) -> Iterator[LocalMachine]:
 def start(
     place: Path, open_machine: LocalMachine, pulse: PulseServer
 ) -> Iterator[Callable[..., Dom0]]:
-    """`start("--option", prefix=[...])`: the agent."""
+    """`start("--option", user=NOBODY)`: the agent."""
     with ExitStack() as stack:
 
-        def begin(*options: str, prefix: Sequence[str] = ()) -> Dom0:
+        def begin(*options: str, user: pwd.struct_passwd | None = None) -> Dom0:
+            command = [str(BIN / "xensnd-dom0")]
+            if user:
+                command = [*become(user), *public_python("-m", "agent_dom0.cli")]
             dom0 = Dom0(
                 place / "agent",
                 open_machine.url,
                 pulse.address,
                 options=[PATIENT, *options],
-                prefix=prefix,
+                command=command,
             )
             stack.enter_context(dom0)
             return dom0
@@ -160,12 +164,9 @@ def test_member_that_takes_every_place_leaves_others_theirs(start: Callable[...,
 
 def test_person_in_the_group_uses_the_command(start: Callable[..., Dom0]) -> None:
     dom0 = start(f"--control-group={GROUP}")
-    command = [*become(NOBODY, GROUP), "/usr/bin/python3", "-m", "policy.cli"]
+    command = [*become(NOBODY, GROUP), *public_python("-m", "policy.cli")]
     asked = [f"--control={dom0.control}", "status"]
-    root = Path(__file__).parents[2]
-    ended = subprocess.run(
-        [*command, *asked], cwd=root, capture_output=True, text=True, check=False
-    )
+    ended = subprocess.run([*command, *asked], capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stderr) == (0, "")
     assert ended.stdout.startswith("agent: ")
 
@@ -181,7 +182,7 @@ def test_agent_that_is_not_root_serves_its_user_and_root_and_no_others(
     for socket in [path for path in (place / "xen").rglob("*") if path.is_socket()]:
         socket.chmod(0o666)
         socket.parent.chmod(0o755)
-    dom0 = start(prefix=become(NOBODY))
+    dom0 = start(user=NOBODY)
     work = Guest(open_machine, "work")
     dom0.await_event("device_made", guest="work")
     assert dom0.control.stat().st_uid == NOBODY.pw_uid

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from policy.engine import decide
 from policy.loader import load
 from policy.model import Direction
 from policy.splice import NEW_FILE
+from tests.public_copy import public_python
 
 ROOT = Path(__file__).parents[2]
 HEAD = "version: 1\nrules:\n"
@@ -44,6 +45,7 @@ class Run:
 @dataclass(frozen=True)
 class Tool:
     directory: Path
+    program: Sequence[str] = (sys.executable, "-m", "policy.cli")
 
     def __call__(
         self,
@@ -65,7 +67,7 @@ class Tool:
         return Run(done.returncode, done.stdout, done.stderr)
 
     def command(self, *arguments: str) -> list[str]:
-        return [sys.executable, "-m", "policy.cli", "--policy", str(self.directory), *arguments]
+        return [*self.program, "--policy", str(self.directory), *arguments]
 
     def granting(self, *arguments: str) -> Run:
         """With a directory of temporary grants, which is not there at first."""
@@ -257,7 +259,8 @@ def public_tool() -> Iterator[Tool]:
     """Where other users reach it; not below pytest's directories, which are for one user."""
     with tempfile.TemporaryDirectory() as name:
         Path(name).chmod(0o755)
-        yield made(Path(name) / "policy.d")
+        directory = made(Path(name) / "policy.d").directory
+        yield Tool(directory, public_python("-m", "policy.cli"))
 
 
 @needs_root
