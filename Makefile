@@ -1,12 +1,13 @@
-# `make demo`, `make check` and `make check-xen` do all of their own set-up.
+# Each target does all of its own set-up.
 PYTHON = .venv/bin/python
 
-.PHONY: env demo check lint test check-xen check-packages bench dist deb rpm clean
+.PHONY: env demo check lint test check-fresh check-xen check-packages bench dist deb rpm clean
 
 env:
 	@tools/setup-env
 
-demo: env
+demo:
+	@tools/setup-env demo
 	@$(PYTHON) -m tools.demo
 
 check: lint test
@@ -17,8 +18,17 @@ lint: env
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 
+# What plays in real time does so alone: two such cases at once hear gaps on two cores.
 test: env
-	$(PYTHON) -m pytest
+	$(PYTHON) -m pytest -n 2 --dist loadfile tests/unit tests/contract tests/property
+	$(PYTHON) -m pytest tests/integration
+
+# README's commands on fresh minimal systems of both releases, for root. All of it is
+# `make check-fresh FRESH="demo check"`.
+FRESH = demo
+check-fresh:
+	@tools/setup-env fresh
+	@tools/check-fresh $(FRESH)
 
 # The emulation has faults of its own (docs/lab.md): a case that fails is run once more, and both
 # are reported.
