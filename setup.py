@@ -4,7 +4,7 @@ from setuptools import setup
 
 setup(
     cffi_modules=[
-        "xensnd/core/build_core.py:ffi",
+        "xensnd/core/build.py:ffi",
         "xensnd/transport/xen/build_xen.py:ffi",
     ]
 )

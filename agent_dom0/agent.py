@@ -13,27 +13,26 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from policy.files import require_trusted_directory
+from agent_dom0.access.dirwatch import DirectoryWatch
+from agent_dom0.access.policy_state import Permission, Sources
+from agent_dom0.access.prompts import Answer, Prompt, Prompts
+from agent_dom0.audit import Audit
+from agent_dom0.cards.registry import Roster
+from agent_dom0.control.operations import About, Desk
+from agent_dom0.control.server import ControlServer
+from agent_dom0.events import Event, EventKind, Priority, guest_event
+from agent_dom0.guest import Guest
+from agent_dom0.parameters import Limits
+from agent_dom0.qubes.microphone import Microphones
+from agent_dom0.services import Services
+from agent_dom0.supervisor.heartbeat import Lifeline
+from policy.language.files import require_trusted_directory
 from policy.model import Verb
 from xensnd.core import Engine
 from xensnd.errors import TransportLost, XensndError
 from xensnd.lock import only_one
 from xensnd.sndif.store_fields import Direction
 from xensnd.transport.interface import Store, Transport
-
-from .audit import Audit
-from .control import ControlServer
-from .desk import About, Desk
-from .events import Event, EventKind, Priority, guest_event
-from .guests import Guest
-from .inotify import DirectoryWatch
-from .lifeline import Lifeline
-from .limits import Limits
-from .microphones import Microphones
-from .permission import Permission, Sources
-from .prompts import Answer, Prompt, Prompts
-from .roster import Roster
-from .services import Services
 
 log = logging.getLogger("xensnd-dom0")
 

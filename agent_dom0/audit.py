@@ -18,9 +18,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
+from agent_dom0.events import Event, EventKind, Priority
 from xensnd.errors import UsageError
-
-from .events import Event, EventKind, Priority
 
 log = logging.getLogger("xensnd-dom0")
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from agent_dom0.parameters import Limits, answer_query
 from policy.model import Options
 from xensnd.errors import AccessDenied
 from xensnd.sndif.packets import Open
 from xensnd.sndif.params import HwParams, NothingInCommon
 from xensnd.sndif.store_fields import StreamConfig
-
-from .limits import Limits, answer_query
 
 
 def limits_within(limits: Limits, options: Options) -> Limits:

@@ -9,19 +9,18 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from policy.control import DEFAULT_SOCKET
+from agent_dom0.access.policy_state import Sources
+from agent_dom0.access.prompts import ANSWER_SECONDS
+from agent_dom0.agent import Agent, Settings
+from agent_dom0.audit import open_audit
+from agent_dom0.control.operations import About
+from agent_dom0.parameters import DEFAULT_LATENCY_USEC, Limits
+from agent_dom0.supervisor.heartbeat import Lifeline
+from agent_dom0.supervisor.supervise import supervise
+from xensnd.control.client import DEFAULT_SOCKET
 from xensnd.errors import XensndError
 from xensnd.transport.factory import open_transport
 from xensnd.version import VERSION
-
-from .agent import Agent, Settings
-from .audit import open_audit
-from .desk import About
-from .lifeline import Lifeline
-from .limits import DEFAULT_LATENCY_USEC, Limits
-from .permission import Sources
-from .prompts import ANSWER_SECONDS
-from .supervisor import supervise
 
 DEFAULT_POLICY = Path("/etc/xensnd/policy.d")
 DEFAULT_RUNTIME = Path("/run/xensnd/policy.d")

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from agent_dom0.access.policy_state import Permission
+from agent_dom0.access.prompts import Answer, Prompts
+from agent_dom0.events import Event
+from agent_dom0.guest import Guest
+from agent_dom0.parameters import Limits
 from xensnd.core import Engine
 from xensnd.sndif.store_fields import Direction
 from xensnd.transport.interface import Transport
-
-from .events import Event
-from .guests import Guest
-from .limits import Limits
-from .permission import Permission
-from .prompts import Answer, Prompts
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,14 +9,13 @@ import contextlib
 import os
 from collections.abc import Callable
 
+from agent_guest.pcm import Pcm
 from xensnd.core import Engine
 from xensnd.errors import RemoteProtocolError, TransportLost, UsageError
 from xensnd.lock import only_one
 from xensnd.sndif.states import FRONTEND_TABLE, FrontendAction, XenbusState, parse_state
 from xensnd.sndif.store_fields import CardConfig, Direction, parse_card
 from xensnd.transport.interface import Store, Transport
-
-from .pcm import Pcm
 
 CARD_TIMEOUT_SECONDS = 5.0
 HANDSHAKE_TIMEOUT_SECONDS = 10.0

@@ -11,16 +11,15 @@ import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import closing
 
+from agent_guest.card import Card
+from agent_guest.pcm import Sound
+from agent_guest.play_record import Player, Recorder, keep_at_it
+from agent_guest.soundfile_io import open_sink, open_source
 from xensnd.core import Engine
 from xensnd.errors import UsageError, XensndError
 from xensnd.sndif.formats import PLAYABLE, SampleFormat, parse_format
 from xensnd.transport.factory import open_transport
 from xensnd.version import VERSION
-
-from .card import Card
-from .files import Player, Recorder, keep_at_it
-from .pcm import Sound
-from .soundfile_io import open_sink, open_source
 
 log = logging.getLogger("xensnd-guest")
 
@@ -178,7 +177,7 @@ async def _record(options: argparse.Namespace) -> None:
 
 async def _serve(options: argparse.Namespace) -> None:
     try:
-        from .serving import serve  # noqa: PLC0415  (pulsectl is not wanted for files)
+        from agent_guest.serve import serve  # noqa: PLC0415  (pulsectl is not wanted for files)
     except ImportError as error:
         raise UsageError(f"{error}; install python3-pulsectl, which `serve` needs") from None
     latency_usec = int(options.latency * 1000)

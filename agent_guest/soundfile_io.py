@@ -9,10 +9,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
+from agent_guest.pcm import Sound
 from xensnd.errors import UsageError
 from xensnd.sndif.formats import SampleFormat
-
-from .pcm import Sound
 
 # How libsndfile hands samples over, and takes them: 24 bits travel in the upper part of 32.
 _FORMAT_OF_SUBTYPE = {

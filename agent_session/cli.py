@@ -11,7 +11,7 @@ import sys
 from collections.abc import Coroutine, Sequence
 from pathlib import Path
 
-from policy.control import DEFAULT_SOCKET, ENVIRONMENT, socket_path
+from xensnd.control.client import DEFAULT_SOCKET, ENVIRONMENT, socket_path
 from xensnd.version import VERSION
 
 END_SECONDS = 2.0
@@ -30,11 +30,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         return 2
     try:
-        from . import desktop, session  # noqa: PLC0415 - only to say what is missing
+        from agent_session import notifications, session  # noqa: PLC0415 - only to say what is missing
     except ImportError as error:
         print(f"xensnd-session: {error}; install python3-jeepney", file=sys.stderr)
         return 2
-    asyncio.run(_run(session.run(socket_path(options.control), desktop.Desktop())))
+    asyncio.run(_run(session.run(socket_path(options.control), notifications.Desktop())))
     return 0
 
 

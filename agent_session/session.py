@@ -11,11 +11,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from policy.control import LINE_OCTETS_MAX, VERSION
-
-from . import wording
-from .trouble import Troubles
-from .wording import Notice
+from agent_session import wording
+from agent_session.trouble import Troubles
+from agent_session.wording import Notice
+from xensnd.control.client import LINE_OCTETS_MAX, VERSION
 
 log = logging.getLogger("xensnd-session")
 

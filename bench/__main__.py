@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.measure import Cost, Lateness, children, cost, lateness, proportional_kib
-from tests.agents import Dom0, Guest
-from tests.local_machine import LocalMachine
-from tests.pulse_server import SINK, PulseServer
+from tests.support.agents import Dom0, Guest
+from tests.support.local_machine import LocalMachine
+from tests.support.pulse_server import SINK, PulseServer
 
 WARM_UP_SECONDS = 2.0
 

@@ -19,11 +19,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from agent_dom0.supervisor import RENEW
+from agent_dom0.supervisor.supervise import RENEW
 from bench.measure import children
-from tests.agents import Dom0, Guest
-from tests.local_machine import LocalMachine
-from tests.pulse_server import PulseServer, noise
+from tests.support.agents import Dom0, Guest
+from tests.support.local_machine import LocalMachine
+from tests.support.pulse_server import PulseServer, noise
 
 
 def starts(dom0: Dom0, count: int) -> list[float]:

@@ -22,7 +22,7 @@ import yaml
 
 from policy import engine
 from policy.engine import decide, next_change
-from policy.loader import load
+from policy.language.loader import load
 from policy.model import Direction, Guest, Policy
 
 RULES, GUESTS, FILES = 1000, 200, 10

@@ -21,9 +21,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.agents import BIN, Dom0, Guest
-from tests.local_machine import LocalMachine
-from tests.pulse_server import PulseServer, noise
+from tests.support.agents import BIN, Dom0, Guest
+from tests.support.local_machine import LocalMachine
+from tests.support.pulse_server import PulseServer, noise
 
 WANTED_MS = 50.0
 SETTLE_SECONDS = 0.3  # of sound, before each denial

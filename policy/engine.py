@@ -13,7 +13,7 @@ from enum import StrEnum
 from fnmatch import fnmatchcase
 from functools import lru_cache
 
-from policy.guests import Guest, Kind, kind_of, literal_end, literal_start, speaks_of
+from policy.matching import Guest, Kind, kind_of, literal_end, literal_start, speaks_of
 from policy.model import Decision, Direction, Policy, Rule, Verb
 
 _BEFORE_ALL = datetime.min.replace(tzinfo=UTC)

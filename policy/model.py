@@ -7,10 +7,10 @@ from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 
-from policy.guests import Guest, quoted
+from policy.matching import Guest, quoted
 from policy.options import NO_OPTIONS, OnDeny, Options
-from policy.places import shown_path
-from policy.values import write_moment
+from policy.text.places import shown_path
+from policy.text.values import write_moment
 from xensnd.sndif.store_fields import Direction
 
 __all__ = [

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from policy import values
+from policy.text import values
 from xensnd.sndif.formats import PLAYABLE, SampleFormat
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.raw_frontend import eventually
+from tests.support.raw_frontend import eventually
 
 MARK = "XENSND_TEST_SESSION"
 

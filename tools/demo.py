@@ -12,10 +12,10 @@ import tempfile
 import wave
 from pathlib import Path
 
-from tests.agents import Dom0, start_guest
-from tests.local_machine import LocalMachine
-from tests.pulse_server import Ears, PulseServer
-from tests.raw_frontend import eventually
+from tests.support.agents import Dom0, start_guest
+from tests.support.local_machine import LocalMachine
+from tests.support.pulse_server import Ears, PulseServer
+from tests.support.raw_frontend import eventually
 
 RECORDINGS = Path("/usr/share/sounds/alsa")
 SPOKEN = ("Front_Left", "Front_Right", "Front_Center", "Rear_Left", "Rear_Right", "Rear_Center")

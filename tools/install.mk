@@ -25,16 +25,13 @@ tmpfilesdir = $(prefix)/lib/tmpfiles.d
 udevrulesdir = $(prefix)/lib/udev/rules.d
 
 COMMANDS = xensnd-dom0 xensnd-guest xensnd-policy xensnd-session
-MODULE_xensnd-dom0 = agent_dom0
-MODULE_xensnd-guest = agent_guest
-MODULE_xensnd-policy = policy
-MODULE_xensnd-session = agent_session
+MODULE_xensnd-dom0 = agent_dom0.cli
+MODULE_xensnd-guest = agent_guest.cli
+MODULE_xensnd-policy = policy.cli.main
+MODULE_xensnd-session = agent_session.cli
 
 # The machine of local:DIR is for tests and demonstrations; what builds the core is done with.
-STAND_IN = localxen local_server toolstack \
-	xenstore_nodes xenstore_standin xenstore_tree xenstore_watches xenstore_wire
-NOT_INSTALLED = $(STAND_IN:%=xensnd/transport/%.py) \
-	xensnd/core/build_core.py xensnd/transport/xen/build_xen.py
+NOT_INSTALLED = xensnd/localxen/% xensnd/core/build.py xensnd/transport/xen/build_xen.py
 EXTENSIONS = xensnd/core/_core.abi3.so xensnd/transport/xen/_xen.abi3.so
 MODULES := $(filter-out $(NOT_INSTALLED), $(sort \
 	$(shell find xensnd agent_dom0 agent_guest agent_session policy -name '*.py')))
@@ -70,21 +67,21 @@ install:
 		install -D -m 644 $$file $(DESTDIR)$(bashdir)/$$(basename $$file .bash) || exit; \
 	done
 	install -D -m 644 -t $(DESTDIR)$(zshdir) completions/_*
-	install -D -m 644 -t $(DESTDIR)$(unitdir) systemd/*.service
-	install -D -m 644 -t $(DESTDIR)$(userunitdir) systemd/user/*
-	install -D -m 644 -t $(DESTDIR)$(presetdir) systemd/preset/*
-	install -D -m 644 -t $(DESTDIR)$(userpresetdir) systemd/user-preset/*
-	install -D -m 644 -t $(DESTDIR)$(catalogdir) systemd/*.catalog
-	install -D -m 644 -t $(DESTDIR)$(sysusersdir) systemd/sysusers.d/*
-	install -D -m 644 -t $(DESTDIR)$(tmpfilesdir) systemd/tmpfiles.d/*
-	install -D -m 644 -t $(DESTDIR)$(udevrulesdir) systemd/udev/*
-	install -D -m 644 -t $(DESTDIR)$(pipewiredir) systemd/audio/50-xensnd.conf
+	install -D -m 644 -t $(DESTDIR)$(unitdir) packaging/systemd/*.service
+	install -D -m 644 -t $(DESTDIR)$(userunitdir) packaging/systemd/user/*
+	install -D -m 644 -t $(DESTDIR)$(presetdir) packaging/systemd/preset/*
+	install -D -m 644 -t $(DESTDIR)$(userpresetdir) packaging/systemd/user-preset/*
+	install -D -m 644 -t $(DESTDIR)$(catalogdir) packaging/systemd/*.catalog
+	install -D -m 644 -t $(DESTDIR)$(sysusersdir) packaging/systemd/sysusers.d/*
+	install -D -m 644 -t $(DESTDIR)$(tmpfilesdir) packaging/systemd/tmpfiles.d/*
+	install -D -m 644 -t $(DESTDIR)$(udevrulesdir) packaging/systemd/udev/*
+	install -D -m 644 -t $(DESTDIR)$(pipewiredir) packaging/systemd/audio/50-xensnd.conf
 	install -D -m 644 -t $(DESTDIR)$(userunitdir)/xensnd-guest.service.d qubes/30_qubes.conf
 	install -D -m 755 -t $(DESTDIR)$(sysconfdir)/qubes/post-install.d qubes/10-xensnd.sh
 	install -D -m 644 -t $(DESTDIR)$(sharedir) qubes/80-qubes.yaml
 	install -D -m 755 -t $(DESTDIR)$(sharedir) qubes/qubes-tags
 	# A link, which goes with the package: a configuration file would stay when that is removed.
-	install -D -m 644 -t $(DESTDIR)$(sharedir) systemd/audio/xensnd.pa
+	install -D -m 644 -t $(DESTDIR)$(sharedir) packaging/systemd/audio/xensnd.pa
 	install -d $(DESTDIR)$(pulsedir)
 	ln -srf $(DESTDIR)$(sharedir)/xensnd.pa $(DESTDIR)$(pulsedir)
 

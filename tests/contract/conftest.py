@@ -8,8 +8,8 @@ from typing import cast
 
 import pytest
 
-from tests.local_machine import LocalMachine, StoreKind
-from xensnd.transport.store_client import XenStore
+from tests.support.local_machine import LocalMachine, StoreKind
+from xensnd.transport.xenstore import XenStore
 
 
 @pytest.fixture(params=["standin", "xenstored"])

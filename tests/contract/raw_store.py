@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Protocol
 
 from tests.contract.real_xenstored import GuestRing
-from tests.local_machine import LocalMachine
-from xensnd.transport.xenstore_wire import Op, Packet
+from tests.support.local_machine import LocalMachine
+from xensnd.localxen.store.wire import Op, Packet
 
 WAIT_SECONDS = 5
 _HEADER = struct.Struct("=IIII")

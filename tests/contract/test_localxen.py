@@ -15,11 +15,11 @@ import pytest
 from pyxs import Client
 
 from tests.contract.raw_store import RawClient, SocketChannel
-from tests.local_machine import LocalMachine
+from tests.support.local_machine import LocalMachine
 from xensnd.errors import TransportLost
-from xensnd.transport.hypervisor import REQUEST_OCTETS_MAX
-from xensnd.transport.store_client import XenStore
-from xensnd.transport.xenstore_wire import Op, Packet
+from xensnd.localxen.store.wire import Op, Packet
+from xensnd.transport.local.protocol import REQUEST_OCTETS_MAX
+from xensnd.transport.xenstore import XenStore
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def machine(tmp_path: Path) -> Iterator[LocalMachine]:
 
 def run(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "xensnd.transport.localxen", str(directory), *arguments],
+        [sys.executable, "-m", "xensnd.localxen.cli", str(directory), *arguments],
         capture_output=True,
         text=True,
         check=False,
@@ -309,7 +309,7 @@ def test_xenbus_is_spoken_to_as_a_socket_is(
             return connecting.detach()
 
     with monkeypatch.context() as patched:
-        patched.setattr("xensnd.transport.store_client.os.open", open_device)
+        patched.setattr("xensnd.transport.xenstore.os.open", open_device)
         store = XenStore.over_xenbus("/dev/xen/xenbus")
     assert opened == [("/dev/xen/xenbus", os.O_RDWR)]
     store.write("/a", "1")

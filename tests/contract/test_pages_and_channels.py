@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.contract.peer import Peer, has_event, read_memory, write_memory
-from tests.local_machine import LocalMachine
+from tests.support.local_machine import LocalMachine
 from xensnd.errors import RemoteProtocolError, TransportLost, UsageError
 from xensnd.transport.interface import PAGE_OCTETS
 from xensnd.transport.local import LocalTransport

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 
 import pytest
 
-from tests.local_machine import LocalMachine
+from tests.support.local_machine import LocalMachine
 from xensnd.errors import TransportLost
 from xensnd.transport.interface import TransactionConflict, WatchEvent
-from xensnd.transport.store_client import XenStore
+from xensnd.transport.xenstore import XenStore
 
 WAIT_SECONDS = 5
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from tests.contract.raw_store import RawClient, RawStore, Step
 from tests.contract.real_xenstored import is_that_of_the_standin, xenstored
 from tests.contract.wire_sequences import DOMAIN0, GUEST, HOME, OTHER, SECOND, SEQUENCES, of
-from tests.local_machine import LocalMachine
-from xensnd.transport.xenstore_wire import Op
+from tests.support.local_machine import LocalMachine
+from xensnd.localxen.store.wire import Op
 
 
 @pytest.fixture(scope="module")

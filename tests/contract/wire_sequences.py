@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.contract.raw_store import Step
-from xensnd.transport.xenstore_wire import Op
+from xensnd.localxen.store.wire import Op
 
 DOMAIN0, OTHER, GUEST, SECOND = range(4)
 # The guests are domains 1 and 2: the first that a machine makes.

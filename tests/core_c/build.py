@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 HERE = Path(__file__).parent
-CORE = HERE.parents[1] / "xensnd" / "core"
+CORE = HERE.parents[1] / "xensnd" / "core" / "src"
 
 STRICT = [
     "-std=c11",

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "audio.h"
+#include "pulse_stream.h"
 #include "check.h"
 
 /* ---- time ----------------------------------------------------------------------------------- */

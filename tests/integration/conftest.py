@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.agents import ALLOW_PLAYBACK, PATIENT, Dom0, Guest
-from tests.local_machine import LocalMachine
-from tests.pulse_server import PulseServer
+from tests.support.agents import ALLOW_PLAYBACK, PATIENT, Dom0, Guest
+from tests.support.local_machine import LocalMachine
+from tests.support.pulse_server import PulseServer
 
 HERE = Path(__file__).parent
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.agents import PATIENT, Dom0, Ended, Guest, play_and_record
-from tests.local_machine import LocalMachine
-from tests.pulse_server import PulseServer, difference, noise
-from tests.raw_frontend import eventually
+from tests.support.agents import PATIENT, Dom0, Ended, Guest, play_and_record
+from tests.support.local_machine import LocalMachine
+from tests.support.pulse_server import PulseServer, difference, noise
+from tests.support.raw_frontend import eventually
 
 PLAYED = Ended(0)
 ALLOW_ALL = 'version: 1\nrules:\n  - guest: "*"\n    playback: allow\n    capture: allow\n'

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.agents import PATIENT, Dom0, Ended, Guest, neighbour_of
-from tests.local_machine import LocalMachine
-from tests.pulse_server import PulseServer, noise
+from tests.support.agents import PATIENT, Dom0, Ended, Guest, neighbour_of
+from tests.support.local_machine import LocalMachine
+from tests.support.pulse_server import PulseServer, noise
 
 POLICY = 'version: 1\nrules:\n  - guest: "*"\n    playback: allow\n    capture: allow\n'
 SECOND = 48000 * 4

@@ -9,13 +9,21 @@ from typing import Any
 
 import pytest
 
-from tests.agents import ALLOW_PLAYBACK, SECOND_OCTETS, Dom0, Ended, Guest, Running, neighbour_of
-from tests.local_machine import LocalMachine
-from tests.pulse_server import PulseServer, difference, left_of, noise, on_left, write_wav
-from tests.raw_frontend import RawFrontend, eventually
+from tests.support.agents import (
+    ALLOW_PLAYBACK,
+    SECOND_OCTETS,
+    Dom0,
+    Ended,
+    Guest,
+    Running,
+    neighbour_of,
+)
+from tests.support.local_machine import LocalMachine
+from tests.support.pulse_server import PulseServer, difference, left_of, noise, on_left, write_wav
+from tests.support.raw_frontend import RawFrontend, eventually
+from xensnd.localxen import toolstack
 from xensnd.sndif.packets import Status
 from xensnd.sndif.states import XenbusState
-from xensnd.transport import toolstack
 from xensnd.transport.interface import Store
 
 PLAYED = Ended(0)

@@ -19,12 +19,12 @@ from typing import Any, Self
 
 import pytest
 
-from agent_dom0.stream import FAULTS_MAX
-from agent_dom0.throttle import REQUESTS_A_SECOND
-from tests.agents import ALLOW_PLAYBACK, Dom0, Ended, Guest, Neighbour, neighbour_of
-from tests.local_machine import LocalMachine
-from tests.pulse_server import PulseServer, difference, left_of, noise, on_left
-from tests.raw_frontend import BUFFER_OCTETS, RawFrontend, RawStream, eventually, words
+from agent_dom0.cards.stream import FAULTS_MAX
+from agent_dom0.cards.throttle import REQUESTS_A_SECOND
+from tests.support.agents import ALLOW_PLAYBACK, Dom0, Ended, Guest, Neighbour, neighbour_of
+from tests.support.local_machine import LocalMachine
+from tests.support.pulse_server import PulseServer, difference, left_of, noise, on_left
+from tests.support.raw_frontend import BUFFER_OCTETS, RawFrontend, RawStream, eventually, words
 from xensnd.sndif.formats import SampleFormat
 from xensnd.sndif.layout import (
     DIRECTORY_REFS_OFFSET,

@@ -12,11 +12,11 @@ import pytest
 
 from agent_dom0.audit import KEPT_MAX
 from agent_dom0.events import EventKind
-from tests.agents import PATIENT, Dom0, Ended, Guest
-from tests.journald import Journald, needs_journald
-from tests.local_machine import LocalMachine
-from tests.pulse_server import PulseServer, noise
-from tests.raw_frontend import eventually
+from tests.support.agents import PATIENT, Dom0, Ended, Guest
+from tests.support.journald import Journald, needs_journald
+from tests.support.local_machine import LocalMachine
+from tests.support.pulse_server import PulseServer, noise
+from tests.support.raw_frontend import eventually
 
 POLICY = 'version: 1\nrules:\n  - guest: "*"\n    playback: allow\n    capture: allow\n'
 SECOND = 48000 * 4
@@ -25,7 +25,7 @@ LOST = "capture is denied until it can be written again"
 WRITE_EVERY_KIND = """
 from agent_dom0.audit import JournalSink
 from agent_dom0.events import Event, EventKind
-from tests import audit_table
+from tests.support import audit_table
 for kind in EventKind:
     row = audit_table.rows()[kind.name.lower()]
     JournalSink().write(Event(kind, "said", fields=dict.fromkeys(row.always, "what it says")))

@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tests.agents import ALLOW_PLAYBACK, Dom0, Ended, Guest, neighbour_of, run
-from tests.pulse_server import PulseServer, difference, noise
-from tests.raw_frontend import eventually
+from tests.support.agents import ALLOW_PLAYBACK, Dom0, Ended, Guest, neighbour_of, run
+from tests.support.pulse_server import PulseServer, difference, noise
+from tests.support.raw_frontend import eventually
 
 PLAYED = Ended(0)
 SECOND = 48000 * 4

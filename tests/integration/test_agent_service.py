@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.agents import PATIENT, Dom0, Guest
-from tests.heard import missing_msec, seconds_heard
 from tests.integration.test_agent_takeover import worker
-from tests.local_machine import LocalMachine
-from tests.pulse_server import PulseServer, noise
+from tests.support.agents import PATIENT, Dom0, Guest
+from tests.support.heard import missing_msec, seconds_heard
+from tests.support.local_machine import LocalMachine
+from tests.support.pulse_server import PulseServer, noise
 
 WAIT_SECONDS = 20
 # An agent that is silent for half of it is taken to hang.

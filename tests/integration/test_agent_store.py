@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.agents import PATIENT, Dom0, Ended, Guest, play_and_record
-from tests.local_machine import LocalMachine
-from tests.pulse_server import PulseServer, difference, noise
+from tests.support.agents import PATIENT, Dom0, Ended, Guest, play_and_record
+from tests.support.local_machine import LocalMachine
+from tests.support.pulse_server import PulseServer, difference, noise
 from xensnd.transport.local import LocalTransport
-from xensnd.transport.store_client import XenStore
+from xensnd.transport.xenstore import XenStore
 
 PLAYED = Ended(0)
 SECOND = 48000 * 4

@@ -6,12 +6,12 @@ import os
 import signal
 from pathlib import Path
 
-from agent_dom0.supervisor import PREDECESSOR, RENEW
-from tests.agents import Dom0, Guest
-from tests.heard import missing_msec, seconds_heard
-from tests.local_machine import LocalMachine
-from tests.pulse_server import PulseServer, noise
-from tests.raw_frontend import eventually
+from agent_dom0.supervisor.supervise import PREDECESSOR, RENEW
+from tests.support.agents import Dom0, Guest
+from tests.support.heard import missing_msec, seconds_heard
+from tests.support.local_machine import LocalMachine
+from tests.support.pulse_server import PulseServer, noise
+from tests.support.raw_frontend import eventually
 
 POLICY = 'version: 1\nrules:\n  - guest: "*"\n    playback: allow\n    capture: allow\n'
 

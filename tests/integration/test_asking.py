@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from policy.control import AgentClient
-from tests.agents import Dom0, Guest, Running
-from tests.pulse_server import PulseServer, noise
-from tests.raw_frontend import eventually
+from tests.support.agents import Dom0, Guest, Running
+from tests.support.pulse_server import PulseServer, noise
+from tests.support.raw_frontend import eventually
+from xensnd.control.client import AgentClient
 from xensnd.errors import UsageError
 
 POLICY = 'version: 1\nrules:\n  - guest: "*"\n    playback: allow\n    capture: ask\n'

@@ -10,10 +10,10 @@ import pytest
 
 from agent_guest.card import Card
 from agent_guest.pcm import BufferSize, Sound
-from tests.agents import PATIENT, Dom0
 from tests.integration.test_grants_restart import ASK
-from tests.local_machine import LocalMachine
-from tests.pulse_server import PulseServer
+from tests.support.agents import PATIENT, Dom0
+from tests.support.local_machine import LocalMachine
+from tests.support.pulse_server import PulseServer
 from xensnd.core import Engine
 from xensnd.sndif.formats import SampleFormat
 from xensnd.sndif.store_fields import Direction

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from policy import cli
-from tests.fake_agent import FakeAgent, guest, status
+from policy.cli import main as cli
+from tests.support.fake_agent import FakeAgent, guest, status
 
 ROOT = Path(__file__).parents[2]
 COMPLETIONS = ROOT / "completions"
@@ -33,7 +33,7 @@ def path(tmp_path: Path) -> str:
     """With xensnd-policy in it."""
     tool = tmp_path / "bin" / "xensnd-policy"
     tool.parent.mkdir()
-    tool.write_text(f'#!/bin/sh\nPYTHONPATH={ROOT} exec {sys.executable} -m policy.cli "$@"\n')
+    tool.write_text(f'#!/bin/sh\nPYTHONPATH={ROOT} exec {sys.executable} -m policy.cli.main "$@"\n')
     tool.chmod(0o755)
     return f"{tool.parent}:{os.environ['PATH']}"
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.journald import Journald, needs_journald
-from tests.public_copy import public_python
+from tests.support.journald import Journald, needs_journald
+from tests.support.public_copy import public_python
 
 ROOT = Path(__file__).parents[2]
 pytestmark = needs_journald
@@ -44,7 +44,7 @@ class Machine:
         subprocess.run(command, check=True)
 
     def command(self, *arguments: str) -> list[str]:
-        return [*self._enter, sys.executable, "-m", "policy.cli", "log", *arguments]
+        return [*self._enter, sys.executable, "-m", "policy.cli.main", "log", *arguments]
 
     def log(self, *arguments: str) -> list[str]:
         command = self.command(*arguments)

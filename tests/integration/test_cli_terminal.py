@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.fake_agent import FakeAgent, guest, status, stream
-from tests.terminal import OnTerminal
+from tests.support.fake_agent import FakeAgent, guest, status, stream
+from tests.support.terminal import OnTerminal
 
 ENTER, LEAVE = "\033[?1049h", "\033[?25h\033[?1049l"
 
@@ -25,7 +25,7 @@ def agent(tmp_path: Path) -> Iterator[FakeAgent]:
 def tool(
     agent: FakeAgent, *arguments: str, columns: int = 80, lines: int = 24, **environment: str
 ) -> OnTerminal:
-    command = [sys.executable, "-m", "policy.cli", "--control", str(agent.path), *arguments]
+    command = [sys.executable, "-m", "policy.cli.main", "--control", str(agent.path), *arguments]
     return OnTerminal(command, columns, lines, **environment)
 
 

@@ -20,10 +20,10 @@ from typing import Any
 
 import pytest
 
-from tests.agents import BIN, PATIENT, Dom0, Guest, run
-from tests.local_machine import LocalMachine
-from tests.public_copy import public_python
-from tests.pulse_server import PulseServer
+from tests.support.agents import BIN, PATIENT, Dom0, Guest, run
+from tests.support.local_machine import LocalMachine
+from tests.support.public_copy import public_python
+from tests.support.pulse_server import PulseServer
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="becomes other users: needs root")
 
@@ -164,7 +164,7 @@ def test_member_that_takes_every_place_leaves_others_theirs(start: Callable[...,
 
 def test_person_in_the_group_uses_the_command(start: Callable[..., Dom0]) -> None:
     dom0 = start(f"--control-group={GROUP}")
-    command = [*become(NOBODY, GROUP), *public_python("-m", "policy.cli")]
+    command = [*become(NOBODY, GROUP), *public_python("-m", "policy.cli.main")]
     asked = [f"--control={dom0.control}", "status"]
     ended = subprocess.run([*command, *asked], capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stderr) == (0, "")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.agents import Dom0, Guest, run
 from tests.integration.test_guest_volume import sink_input
-from tests.local_machine import LocalMachine
-from tests.pulse_server import PulseServer, noise
-from tests.raw_frontend import eventually
+from tests.support.agents import Dom0, Guest, run
+from tests.support.local_machine import LocalMachine
+from tests.support.pulse_server import PulseServer, noise
+from tests.support.raw_frontend import eventually
 
 
 def test_socket_goes_with_the_agent(own_dom0: Dom0) -> None:

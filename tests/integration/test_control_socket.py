@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.agents import Dom0
-from tests.raw_frontend import eventually
+from tests.support.agents import Dom0
+from tests.support.raw_frontend import eventually
 
 CONNECT_AS_NOBODY = """
 import os, socket, sys

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from policy.control import AgentClient
-from tests.agents import ALLOW_PLAYBACK, Dom0, Guest, run
 from tests.integration.test_asking import next_event
 from tests.integration.test_guest_volume import sink_input
-from tests.pulse_server import PulseServer, noise
-from tests.raw_frontend import eventually
+from tests.support.agents import ALLOW_PLAYBACK, Dom0, Guest, run
+from tests.support.pulse_server import PulseServer, noise
+from tests.support.raw_frontend import eventually
+from xensnd.control.client import AgentClient
 from xensnd.errors import UsageError
 
 SECOND = 48000 * 4

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from tests.agents import Dom0, Guest
 from tests.integration.test_asking import goes_live, question_of, recording, stays_silent
-from tests.local_machine import LocalMachine
-from tests.pulse_server import PulseServer, noise
+from tests.support.agents import Dom0, Guest
+from tests.support.local_machine import LocalMachine
+from tests.support.pulse_server import PulseServer, noise
 
 ASK = 'version: 1\nrules:\n  - guest: "*"\n    playback: allow\n    capture: ask\n'
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.agents import Dom0, Guest
-from tests.heard import missing_msec, seconds_heard, stretches, without_silence
-from tests.local_machine import LocalMachine
-from tests.pulse_server import PulseServer, noise
-from xensnd.transport import toolstack
+from tests.support.agents import Dom0, Guest
+from tests.support.heard import missing_msec, seconds_heard, stretches, without_silence
+from tests.support.local_machine import LocalMachine
+from tests.support.pulse_server import PulseServer, noise
+from xensnd.localxen import toolstack
 
 SECOND = 4 * 48000
 POLICY = 'version: 1\nrules:\n  - guest: "*"\n    playback: allow\n    capture: allow\n'

@@ -11,13 +11,13 @@ from pathlib import Path
 import pulsectl
 import pytest
 
-from tests.agents import Dom0, Guest, Running
-from tests.heard import RATE_HZ, tone, tone_seconds
 from tests.integration.test_guest_reconnects import replace_card
-from tests.local_machine import LocalMachine
-from tests.pipewire_server import PipeWireServer
-from tests.pulse_server import Listener, PulseServer, feed
-from tests.raw_frontend import eventually
+from tests.support.agents import Dom0, Guest, Running
+from tests.support.heard import RATE_HZ, tone, tone_seconds
+from tests.support.local_machine import LocalMachine
+from tests.support.pipewire_server import PipeWireServer
+from tests.support.pulse_server import Listener, PulseServer, feed
+from tests.support.raw_frontend import eventually
 
 POLICY = 'version: 1\nrules:\n  - guest: "*"\n    playback: allow\n    capture: allow\n'
 

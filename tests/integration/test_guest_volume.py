@@ -11,10 +11,10 @@ import pytest
 
 from agent_guest.card import Card
 from agent_guest.pcm import BufferSize, Pcm, Sound
-from tests.agents import Guest
-from tests.local_machine import LocalMachine
-from tests.pulse_server import PulseServer, noise
-from tests.raw_frontend import eventually
+from tests.support.agents import Guest
+from tests.support.local_machine import LocalMachine
+from tests.support.pulse_server import PulseServer, noise
+from tests.support.raw_frontend import eventually
 from xensnd.core import Engine
 from xensnd.errors import RemoteProtocolError
 from xensnd.sndif.formats import SampleFormat

@@ -14,12 +14,12 @@ import pytest
 
 from agent_guest.card import Card
 from agent_guest.pcm import BufferSize, Pcm, Sound
-from tests.agents import ALLOW_PLAYBACK, Dom0, Ended, Guest
 from tests.integration.test_asking import goes_live
 from tests.integration.test_guest_volume import sink_input
-from tests.local_machine import LocalMachine
-from tests.pulse_server import PulseServer, noise
-from tests.raw_frontend import eventually
+from tests.support.agents import ALLOW_PLAYBACK, Dom0, Ended, Guest
+from tests.support.local_machine import LocalMachine
+from tests.support.pulse_server import PulseServer, noise
+from tests.support.raw_frontend import eventually
 from xensnd.core import Engine
 from xensnd.errors import AccessDenied
 from xensnd.sndif.formats import SampleFormat

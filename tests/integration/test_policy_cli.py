@@ -17,12 +17,12 @@ from pathlib import Path
 
 import pytest
 
-from policy import atomic
+from policy.edit import atomic
+from policy.edit.rewrite import NEW_FILE
 from policy.engine import decide
-from policy.loader import load
+from policy.language.loader import load
 from policy.model import Direction
-from policy.splice import NEW_FILE
-from tests.public_copy import public_python
+from tests.support.public_copy import public_python
 
 ROOT = Path(__file__).parents[2]
 HEAD = "version: 1\nrules:\n"
@@ -45,7 +45,7 @@ class Run:
 @dataclass(frozen=True)
 class Tool:
     directory: Path
-    program: Sequence[str] = (sys.executable, "-m", "policy.cli")
+    program: Sequence[str] = (sys.executable, "-m", "policy.cli.main")
 
     def __call__(
         self,
@@ -260,7 +260,7 @@ def public_tool() -> Iterator[Tool]:
     with tempfile.TemporaryDirectory() as name:
         Path(name).chmod(0o755)
         directory = made(Path(name) / "policy.d").directory
-        yield Tool(directory, public_python("-m", "policy.cli"))
+        yield Tool(directory, public_python("-m", "policy.cli.main"))
 
 
 @needs_root

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.agents import PATIENT, Dom0, Guest
 from tests.integration.test_asking import falls_silent, goes_live, recording, stays_silent
-from tests.local_machine import LocalMachine
-from tests.pulse_server import PulseServer, noise
-from tests.qubesdb import QubesDbDaemon
-from tests.raw_frontend import eventually
+from tests.support.agents import PATIENT, Dom0, Guest
+from tests.support.local_machine import LocalMachine
+from tests.support.pulse_server import PulseServer, noise
+from tests.support.qubesdb import QubesDbDaemon
+from tests.support.raw_frontend import eventually
 
 HEAD = "version: 1\nrules:\n"
 NOBODY = f"{HEAD}  - {{guest: '*', playback: allow, capture: deny}}\n"

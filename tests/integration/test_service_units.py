@@ -1,4 +1,4 @@
-"""systemd/ as systemd reads it; the sandbox against what the agent asks of the kernel."""
+"""packaging/systemd/ as systemd reads it; the sandbox against what the agent asks of the kernel."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.agents import PATIENT, Dom0, Guest, Running
-from tests.local_machine import LocalMachine
-from tests.pulse_server import PulseServer, noise
-from tests.raw_frontend import eventually
+from tests.support.agents import PATIENT, Dom0, Guest, Running
+from tests.support.local_machine import LocalMachine
+from tests.support.pulse_server import PulseServer, noise
+from tests.support.raw_frontend import eventually
 
-SYSTEMD = Path(__file__).parents[2] / "systemd"
+SYSTEMD = Path(__file__).parents[2] / "packaging/systemd"
 DOM0_UNIT = SYSTEMD / "xensnd-dom0.service"
 UNITS = sorted([*SYSTEMD.rglob("*.service"), *SYSTEMD.rglob("*.socket")])
 EXPOSURE_MAX = 2.0

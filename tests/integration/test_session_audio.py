@@ -1,5 +1,5 @@
-"""systemd/audio/: an audio server of one person lets the agent in, who is another user, and goes on
-where it may not make that socket."""
+"""packaging/systemd/audio/: an audio server of one person lets the agent in, who is another user,
+and goes on where it may not make that socket."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.pipewire_server import PipeWireServer
-from tests.pulse_server import PulseServer
-from tests.raw_frontend import eventually
+from tests.support.pipewire_server import PipeWireServer
+from tests.support.pulse_server import PulseServer
+from tests.support.raw_frontend import eventually
 
-AUDIO = Path(__file__).parents[2] / "systemd" / "audio"
+AUDIO = Path(__file__).parents[2] / "packaging/systemd" / "audio"
 DIRECTORY = "/run/xensnd-session"
 AGENT = pwd.getpwnam("daemon")  # some user who is there on any machine
 STRANGER_UID = 4242

@@ -14,9 +14,9 @@ from jeepney import Message, message_bus, new_signal
 from jeepney.io.blocking import Proxy, open_dbus_connection
 from jeepney.low_level import HeaderFields
 
-from tests.desktop import CLOSED_BY_EXPIRY, OBJECT, Notifications, SessionBus
-from tests.fake_agent import FakeAgent, guest, prompt, status
-from tests.raw_frontend import eventually
+from tests.support.desktop import CLOSED_BY_EXPIRY, OBJECT, Notifications, SessionBus
+from tests.support.fake_agent import FakeAgent, guest, prompt, status
+from tests.support.raw_frontend import eventually
 
 ROOT = Path(__file__).parents[2]
 

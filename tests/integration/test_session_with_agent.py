@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.agents import Dom0, Guest, Running
-from tests.desktop import Notification, Notifications, SessionBus
-from tests.pulse_server import PulseServer, noise
-from tests.raw_frontend import eventually
-from tests.terminal import OnTerminal
+from tests.support.agents import Dom0, Guest, Running
+from tests.support.desktop import Notification, Notifications, SessionBus
+from tests.support.pulse_server import PulseServer, noise
+from tests.support.raw_frontend import eventually
+from tests.support.terminal import OnTerminal
 
 ROOT = Path(__file__).parents[2]
 POLICY = 'version: 1\nrules:\n  - guest: "*"\n    playback: allow\n    capture: ask\n'
@@ -79,7 +79,14 @@ def test_click_lets_a_guest_record_and_shows_that_it_does(
         assert eventually(lambda: ", records\n" in tool(dom0, "status"))
         assert tool(dom0, "status", "--names") == "work\n"
         with OnTerminal(
-            [sys.executable, "-m", "policy.cli", f"--control={dom0.control}", "status", "--watch"]
+            [
+                sys.executable,
+                "-m",
+                "policy.cli.main",
+                f"--control={dom0.control}",
+                "status",
+                "--watch",
+            ]
         ) as watching:
             watching.await_text("● REC")
             watching.await_text("● recording now: work")

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.agents import Dom0, Ended, Guest, Running, guest_command
-from tests.local_machine import LocalMachine
-from tests.pulse_server import PulseServer, difference, noise, write_wav
-from tests.raw_frontend import eventually
+from tests.support.agents import Dom0, Ended, Guest, Running, guest_command
+from tests.support.local_machine import LocalMachine
+from tests.support.pulse_server import PulseServer, difference, noise, write_wav
+from tests.support.raw_frontend import eventually
 
 POLICY = 'version: 1\nrules:\n  - guest: "*"\n    playback: allow\n    capture: allow\n'
 DONE = Ended(0)

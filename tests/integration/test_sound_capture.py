@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.agents import Ended, Guest, play_and_record
-from tests.local_machine import LocalMachine
-from tests.pulse_server import PulseServer, difference, noise
+from tests.support.agents import Ended, Guest, play_and_record
+from tests.support.local_machine import LocalMachine
+from tests.support.pulse_server import PulseServer, difference, noise
 
 pytestmark = pytest.mark.usefixtures("dom0")
 

@@ -10,8 +10,8 @@ from random import Random
 
 import pytest
 
-from tests.agents import Dom0, Ended, Guest
-from tests.pulse_server import PulseServer, difference, noise, write_wav
+from tests.support.agents import Dom0, Ended, Guest
+from tests.support.pulse_server import PulseServer, difference, noise, write_wav
 
 pytestmark = pytest.mark.usefixtures("dom0")
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.agents import ALLOW_PLAYBACK, Dom0, Ended, Guest
-from tests.pulse_server import PulseServer, difference, noise
-from tests.raw_frontend import eventually
+from tests.support.agents import ALLOW_PLAYBACK, Dom0, Ended, Guest
+from tests.support.pulse_server import PulseServer, difference, noise
+from tests.support.raw_frontend import eventually
 
 DONE = Ended(0)
 FRAME_OCTETS = 4

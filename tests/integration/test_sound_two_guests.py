@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.agents import Ended, Guest, Running
-from tests.pulse_server import (
+from tests.support.agents import Ended, Guest, Running
+from tests.support.pulse_server import (
     Ears,
     PulseServer,
     difference,
@@ -25,7 +25,7 @@ from tests.pulse_server import (
     right_of,
     write_wav,
 )
-from tests.raw_frontend import eventually
+from tests.support.raw_frontend import eventually
 
 pytestmark = pytest.mark.usefixtures("dom0")
 

@@ -10,11 +10,11 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from policy import grants
-from policy.editor import Setting, grant, set_verb
+from policy.edit import grants
+from policy.edit.editor import Setting, grant, set_verb
 from policy.engine import decide, explain, next_change
-from policy.guests import Guest, covers, matches, speaks_of
-from policy.loader import GRANTS_FILE, load, parse
+from policy.language.loader import GRANTS_FILE, load, parse
+from policy.matching import Guest, covers, matches, speaks_of
 from policy.model import Direction, OnDeny, Options, Policy, Rule, Verb
 from xensnd.sndif.formats import PLAYABLE
 

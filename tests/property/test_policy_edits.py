@@ -12,12 +12,12 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from policy.editor import USER_FILE, set_verb
+from policy.edit.conflicts import Reach, Subject
+from policy.edit.editor import USER_FILE, set_verb
 from policy.engine import decide
-from policy.guests import quoted, speaks_of
-from policy.loader import load, parse
+from policy.language.loader import load, parse
+from policy.matching import quoted, speaks_of
 from policy.model import Decision, Direction, Guest, Policy, Verb
-from policy.overlap import Reach, Subject
 
 NAMES = ["work", "work-1", "mail", "no", "it's", "1: b", "\U0001f3a4"]
 GLOBS = ["*", "work*", "work-?", "[!w]*", "*l"]

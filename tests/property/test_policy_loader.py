@@ -11,10 +11,12 @@ import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from policy import nodes, rules, tags
-from policy.guests import complaint, quoted
-from policy.loader import load, parse, problems
+from policy.language import identities as tags
+from policy.language import rules
+from policy.language.loader import load, parse, problems
+from policy.matching import complaint, quoted
 from policy.model import Rule
+from policy.text import nodes
 from xensnd.errors import PolicyError
 
 FILE = Path("30-user.yaml")

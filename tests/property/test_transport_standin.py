@@ -8,10 +8,10 @@ import os
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xensnd.transport.hypervisor import Hypervisor
-from xensnd.transport.xenstore_standin import StandInStore
-from xensnd.transport.xenstore_tree import is_below, name_of, parent_of
-from xensnd.transport.xenstore_wire import PAYLOAD_MAX, MalformedPacket, Op, Packet, PacketBuffer
+from xensnd.localxen.hypervisor import Hypervisor
+from xensnd.localxen.store.standin import StandInStore
+from xensnd.localxen.store.tree import is_below, name_of, parent_of
+from xensnd.localxen.store.wire import PAYLOAD_MAX, MalformedPacket, Op, Packet, PacketBuffer
 
 PACKETS = st.builds(
     Packet,

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from policy.cli import main
-from policy.control import LINE_OCTETS_MAX, AgentClient, NoAgentError
-from tests.fake_agent import FakeAgent, guest, prompt, status, stream
+from policy.cli.main import main
+from tests.support.fake_agent import FakeAgent, guest, prompt, status, stream
+from xensnd.control.client import LINE_OCTETS_MAX, AgentClient, NoAgentError
 from xensnd.errors import UsageError
 
 

@@ -10,8 +10,8 @@ from uuid import UUID
 
 import pytest
 
-from policy import trail
-from policy.cli import main
+from policy.cli import log as trail
+from policy.cli.main import main
 
 NOW = datetime.now(UTC)
 

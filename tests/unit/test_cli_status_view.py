@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from policy.status_view import Look, meter, plain, table
-from policy.terminal import columns_of, fitted, safe
-from tests.fake_agent import guest, prompt, status, stream
+from policy.cli.terminal import columns_of, fitted, safe
+from policy.cli.view import Look, meter, plain, table
+from tests.support.fake_agent import guest, prompt, status, stream
 
 PLAYS = stream("0/0", direction="playback", level=0.5, source="/x/90-default.yaml:4", is_muted=True)
 BUSY = status(

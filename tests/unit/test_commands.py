@@ -11,14 +11,14 @@ import pytest
 import agent_dom0.cli
 import agent_guest.cli
 import agent_session.cli
-import policy.cli
+import policy.cli.main
 from xensnd.version import VERSION
 
 ROOT = Path(__file__).parents[2]
 MAINS: dict[str, Callable[[Sequence[str]], int]] = {
     "xensnd-dom0": agent_dom0.cli.main,
     "xensnd-guest": agent_guest.cli.main,
-    "xensnd-policy": policy.cli.main,
+    "xensnd-policy": policy.cli.main.main,
     "xensnd-session": agent_session.cli.main,
 }
 # What the completions themselves ask with.

@@ -32,7 +32,7 @@ from xensnd.sndif.packets import (
     peek_request,
 )
 from xensnd.transport.interface import EventFds
-from xensnd.transport.memory import Mapping, Page, create_pages
+from xensnd.transport.local.memory import Mapping, Page, create_pages
 
 T = TypeVar("T")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agent_dom0.knobs import KnobRecord, Knobs, untouched
+from agent_dom0.audio.guest_volume import KnobRecord, Knobs, untouched
 from xensnd.sndif.store_fields import Direction
 
 SET = {Direction.PLAYBACK: Knobs(60, False), Direction.CAPTURE: Knobs(None, True)}

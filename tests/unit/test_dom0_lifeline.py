@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from agent_dom0.lifeline import ALIVE, READY, Lifeline, LifelineReader, Word
+from agent_dom0.supervisor.heartbeat import ALIVE, READY, Lifeline, LifelineReader, Word
 
 
 @pytest.fixture

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from agent_dom0.access.policy_state import Permission, Sources
 from agent_dom0.audit import Audit
 from agent_dom0.events import Event, EventKind
-from agent_dom0.guests import Guest
-from agent_dom0.permission import Permission, Sources
-from policy import editor
+from agent_dom0.guest import Guest
+from policy.edit import editor
 from policy.model import Direction, Verb
 
 CAPTURE, PLAYBACK = Direction.CAPTURE, Direction.PLAYBACK

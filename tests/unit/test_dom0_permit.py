@@ -8,12 +8,12 @@ from typing import Any, cast
 
 import pytest
 
+from agent_dom0.access.prompts import Answer, Prompts
+from agent_dom0.access.stream_access import Permit
+from agent_dom0.audio.guest_volume import Shared
 from agent_dom0.bounds import answer_within, complaint, limits_within
 from agent_dom0.events import EventKind
-from agent_dom0.knobs import Shared
-from agent_dom0.limits import Limits, answer_query
-from agent_dom0.permit import Permit
-from agent_dom0.prompts import Answer, Prompts
+from agent_dom0.parameters import Limits, answer_query
 from agent_dom0.services import Services
 from policy.model import NO_OPTIONS, Decision, Direction, Options, Verb
 from tests.unit.fake_clock import later, run

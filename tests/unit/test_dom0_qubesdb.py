@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from agent_dom0 import qubesdb
-from agent_dom0.qubesdb import QubesDb
-from tests.qubesdb import CHANGED, HEADER, VALUE, QubesDbDaemon
+from agent_dom0.qubes import qubesdb
+from agent_dom0.qubes.qubesdb import QubesDb
+from tests.support.qubesdb import CHANGED, HEADER, VALUE, QubesDbDaemon
 
 Work = Callable[[QubesDb], Awaitable[None]]
 

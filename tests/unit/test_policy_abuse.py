@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from agent_dom0.access.policy_state import Permission, Sources
 from agent_dom0.audit import Audit
-from agent_dom0.permission import Permission, Sources
-from policy.cli import main
+from policy.cli.main import main
 from policy.model import Direction, Verb
 from tests.unit.test_dom0_permission import WORK, Trail
 

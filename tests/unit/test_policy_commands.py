@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from policy import grants
-from policy.cli import main
+from policy.cli.main import main
+from policy.edit import grants
 
 ROOT = Path(__file__).parents[2]
 HEAD = "version: 1\nrules:\n"

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from policy import cli, tags
-from policy.loader import parse
-from policy.rules import RULE_READERS
+from policy.cli import main as cli
+from policy.language import identities as tags
+from policy.language.loader import parse
+from policy.language.rules import RULE_READERS
 from xensnd.errors import PolicyError
 
 DOCS = Path(__file__).parents[2] / "docs"

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from policy import atomic
-from policy.editor import USER_FILE, Edit, set_verb
-from policy.loader import load
+from policy.edit import atomic
+from policy.edit.editor import USER_FILE, Edit, set_verb
+from policy.edit.rewrite import NEW_FILE
+from policy.language.identities import Entry, TagsFile
+from policy.language.loader import load
 from policy.model import Direction, Verb
-from policy.splice import NEW_FILE
-from policy.tags import Entry, TagsFile
 from xensnd.errors import PolicyError, UsageError
 
 ALLOW, DENY = Verb.ALLOW, Verb.DENY

@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from policy.engine import Part, decide, explain, gives_device
-from policy.guests import complaint, covers, may_overlap, quoted
-from policy.loader import parse
+from policy.language.loader import parse
+from policy.matching import complaint, covers, may_overlap, quoted
 from policy.model import Direction, Policy, Verb
 
 PLAYBACK, CAPTURE = Direction.PLAYBACK, Direction.CAPTURE

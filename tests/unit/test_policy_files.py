@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from policy import files
-from policy.loader import load, parse, problems
+from policy.language import files
+from policy.language.loader import load, parse, problems
 from xensnd.errors import PolicyError
 
 RULES = "version: 1\nrules:\n  - guest: {guest}\n    capture: deny\n"
@@ -50,7 +50,13 @@ def test_files_are_read_in_the_order_of_their_names_over_all_directories(tmp_pat
     put(one / "30-user.yaml", "third")
     put(two / "30-user.yaml", "fourth")
     policy = load([one, two])
-    assert [rule.guest for rule in policy.rules] == ["first", "second", "third", "fourth", "fifth"]
+    assert [rule.guest for rule in policy.rules] == [
+        "first",
+        "second",
+        "third",
+        "fourth",
+        "fifth",
+    ]
     assert policy.files[2:4] == (one / "30-user.yaml", two / "30-user.yaml")
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from policy.editor import USER_FILE, set_verb
+from policy.edit.editor import USER_FILE, set_verb
 from policy.engine import decide
-from policy.loader import load
+from policy.language.loader import load
 from policy.model import Direction, Guest, Verb
 
 HEAD = "version: 1\nrules:\n"

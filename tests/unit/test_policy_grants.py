@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from policy import atomic, grants
-from policy.editor import Edit, Setting, grant, set_verb
+from policy.edit import atomic, grants
+from policy.edit.editor import Edit, Setting, grant, set_verb
 from policy.engine import decide, next_change
-from policy.loader import GRANTS_FILE, load
+from policy.language.loader import GRANTS_FILE, load
 from policy.model import Decision, Direction, Policy, Verb
 from xensnd.errors import PolicyError, UsageError
 

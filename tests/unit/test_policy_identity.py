@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from policy.engine import Part, decide, explain, gives_device
-from policy.guests import Guest, complaint, speaks_of
-from policy.loader import parse
+from policy.language.loader import parse
+from policy.matching import Guest, complaint, speaks_of
 from policy.model import Direction, Policy, Verb
 
 CAPTURE = Direction.CAPTURE

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from policy.loader import parse
+from policy.language.loader import parse
 from policy.model import Verb
 from xensnd.errors import PolicyError
 

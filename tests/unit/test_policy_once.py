@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from policy import atomic, grants
+from policy.edit import atomic, grants
 from policy.model import Rule, Verb
 from tests.unit.test_policy_grants import Machine
 from xensnd.errors import PolicyError

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from policy.loader import parse
+from policy.language.loader import parse
 from policy.model import NO_OPTIONS, OnDeny, Options, Rule
 from policy.options import KEYS
 from xensnd.errors import PolicyError

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from policy.guests import Guest
-from policy.loader import parse
+from policy.edit.conflicts import Reach, Standing, Subject, Wish, limits_of, standing
+from policy.language.identities import Entry, TagsFile
+from policy.language.loader import parse
+from policy.matching import Guest
 from policy.model import Direction, Policy, Verb
-from policy.overlap import Reach, Standing, Subject, Wish, limits_of, standing
-from policy.tags import Entry, TagsFile
 
 FILE = Path("30-user.yaml")
 CAPTURE = Direction.CAPTURE

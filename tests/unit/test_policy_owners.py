@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from policy import grants, owners
-from policy.editor import USER_FILE, Setting, grant, set_verb
-from policy.loader import load
+from policy import owners
+from policy.edit import grants
+from policy.edit.editor import USER_FILE, Setting, grant, set_verb
+from policy.language.loader import load
 from policy.model import Direction, Verb
 from xensnd.errors import PolicyError
 

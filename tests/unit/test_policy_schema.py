@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from policy import schema
-from policy.loader import parse
-from policy.rules import RULE_READERS
+from policy.language import schema
+from policy.language.loader import parse
+from policy.language.rules import RULE_READERS
 from xensnd.errors import PolicyError
 
 ROOT = Path(__file__).parents[2]
@@ -74,7 +74,7 @@ def test_every_key_is_described() -> None:
 
 def test_copy_in_the_docs_is_up_to_date() -> None:
     copy = (ROOT / "docs/policy.schema.json").read_text()
-    assert copy == schema.text(), "run: python -m policy.schema > docs/policy.schema.json"
+    assert copy == schema.text(), "run: python -m policy.language.schema > docs/policy.schema.json"
 
 
 def test_shipped_file_names_the_schema_to_editors() -> None:

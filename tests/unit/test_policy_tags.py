@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from policy.guests import Guest
-from policy.tags import NAMES_ALONE, load, parse
+from policy.language.identities import NAMES_ALONE, load, parse
+from policy.matching import Guest
 from xensnd.errors import PolicyError
 
 FILE = Path("tags.yaml")

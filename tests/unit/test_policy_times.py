@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from policy.engine import Part, decide, explain, gives_device, next_change
-from policy.loader import parse
+from policy.language.loader import parse
 from policy.model import Direction, Policy, Rule, Verb
 from xensnd.errors import PolicyError
 

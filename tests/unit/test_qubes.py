@@ -9,9 +9,9 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from policy import tags
 from policy.engine import decide
-from policy.loader import parse
+from policy.language import identities as tags
+from policy.language.loader import parse
 from policy.model import Direction, Policy, Verb
 
 QUBES = Path(__file__).parents[2] / "qubes"

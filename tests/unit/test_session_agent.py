@@ -13,7 +13,7 @@ import pytest
 from agent_session import session
 from agent_session.session import RECORDING, Session
 from agent_session.wording import Notice
-from tests.fake_agent import prompt, status
+from tests.support.fake_agent import prompt, status
 
 NONSENSE = [
     b"\xff\xfe\n",

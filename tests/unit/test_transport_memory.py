@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from xensnd.transport.interface import PAGE_OCTETS
-from xensnd.transport.memory import Mapping, Page, create_pages
+from xensnd.transport.local.memory import Mapping, Page, create_pages
 
 
 @pytest.fixture

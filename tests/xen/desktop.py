@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.heard import RATE_HZ, tone
+from tests.support.heard import RATE_HZ, tone
 from tests.xen.detached import Detached
 from tests.xen.dom0 import pulse_environment, pulseaudio
 from tests.xen.images import SINK

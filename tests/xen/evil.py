@@ -1,11 +1,11 @@
-"""A guest's process that breaks the rules as it is told: tests/raw_frontend.py over peer.py."""
+"""A guest's process that breaks the rules as it is told: raw_frontend.py over peer.py."""
 
 from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import replace
 
-from tests.raw_frontend import RawFrontend, eventually
+from tests.support.raw_frontend import RawFrontend, eventually
 from tests.xen.peer import serve
 from xensnd.sndif.layout import REQ_PROD_OFFSET
 from xensnd.sndif.states import XenbusState

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tests.pulse_server import difference, noise
+from tests.support.pulse_server import difference, noise
 from tests.xen.dom0 import Pulse
 from tests.xen.lab import XenGuest, wait_until
 from tests.xen.remote import Ended, Process

@@ -10,8 +10,8 @@ import sys
 from contextlib import closing
 
 from agent_guest.card import Card
-from agent_guest.files import choose_size
 from agent_guest.pcm import Sound
+from agent_guest.play_record import choose_size
 from xensnd.core import Engine
 from xensnd.errors import XensndError
 from xensnd.sndif.formats import SampleFormat

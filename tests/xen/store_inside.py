@@ -10,8 +10,8 @@ from contextlib import ExitStack
 
 import pytest
 
-from xensnd.transport.store_client import XenStore
 from xensnd.transport.xen import XENBUS, XENSTORED_SOCKET
+from xensnd.transport.xenstore import XenStore
 
 TOUCHED = ("/a", "/b", "/top", "/counter", "/elsewhere", "/local/domain/0/data")
 

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.pulse_server import difference, noise
+from tests.support.pulse_server import difference, noise
 from tests.xen.dom0 import PATIENT, Agent, Pulse
 from tests.xen.guest import aplay, arecord, load_driver
 from tests.xen.lab import Lab, XenGuest

@@ -13,8 +13,8 @@ from random import Random
 
 import pytest
 
-from agent_dom0.provision import RATES
-from tests.pulse_server import difference, noise
+from agent_dom0.cards.toolstack import RATES
+from tests.support.pulse_server import difference, noise
 from tests.xen.dom0 import ALLOW_BOTH, Agent, Pulse
 from tests.xen.guest import start_playing, start_recording
 from tests.xen.lab import XenGuest

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.pulse_server import difference, noise
+from tests.support.pulse_server import difference, noise
 from tests.xen.dom0 import ALLOW_BOTH, Agent, Pulse
 from tests.xen.lab import Lab, XenGuest
 

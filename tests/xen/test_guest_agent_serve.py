@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.heard import RATE_HZ, tone, tone_seconds
+from tests.support.heard import RATE_HZ, tone, tone_seconds
 from tests.xen.desktop import ADDRESS, desktop, playing_tone, serving
 from tests.xen.dom0 import ALLOW_BOTH, Agent, Pulse
 from tests.xen.lab import Lab, XenGuest

@@ -7,8 +7,14 @@ from itertools import pairwise
 
 import pytest
 
-from tests.heard import missing_msec, seconds_heard, stretches, tone_seconds, without_silence
-from tests.pulse_server import noise
+from tests.support.heard import (
+    missing_msec,
+    seconds_heard,
+    stretches,
+    tone_seconds,
+    without_silence,
+)
+from tests.support.pulse_server import noise
 from tests.xen.desktop import desktop, playing_tone, serving
 from tests.xen.detached import Detached
 from tests.xen.dom0 import ALLOW_BOTH, Agent, Pulse

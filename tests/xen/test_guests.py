@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.pulse_server import difference, left_of, noise, on_left, on_right, right_of
+from tests.support.pulse_server import difference, left_of, noise, on_left, on_right, right_of
 from tests.xen.dom0 import ALLOW_BOTH, ALLOW_PLAYBACK, PATIENT, Agent, Pulse
 from tests.xen.guest import (
     STEREO,

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.pulse_server import difference, noise
+from tests.support.pulse_server import difference, noise
 from tests.xen.dom0 import Agent, Pulse
 from tests.xen.guest import start_aplay
 from tests.xen.lab import Lab, XenGuest

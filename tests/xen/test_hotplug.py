@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.pulse_server import noise
+from tests.support.pulse_server import noise
 from tests.xen.dom0 import ALLOW_BOTH, Agent, Pulse
 from tests.xen.guest import cards, load_driver, plays_exactly, start_aplay
 from tests.xen.lab import XenGuest, wait_until

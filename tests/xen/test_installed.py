@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.heard import without_silence
-from tests.pulse_server import difference, noise
+from tests.support.heard import without_silence
+from tests.support.pulse_server import difference, noise
 from tests.xen.dom0 import PATIENT, Pulse
 from tests.xen.guest import STEREO, arecord, cards, load_driver, plays_exactly
 from tests.xen.images import PERSON, build_images

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tests.pulse_server import difference, noise
+from tests.support.pulse_server import difference, noise
 from tests.xen.dom0 import ALLOW_BOTH, ALLOW_PLAYBACK, Agent, Pulse
 from tests.xen.guest import aplay, arecord, plays_exactly, start_aplay
 from tests.xen.lab import XenGuest

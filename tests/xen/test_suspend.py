@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from tests.heard import missing_msec
-from tests.pulse_server import noise
+from tests.support.heard import missing_msec
+from tests.support.pulse_server import noise
 from tests.xen.dom0 import ALLOW_BOTH, Agent, Pulse
 from tests.xen.guest import cards, load_driver, plays_exactly, start_aplay
 from tests.xen.interruptions import CHECKPOINT, pause, restore, save_and_go_on

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tests.heard import missing_msec
-from tests.pulse_server import difference, noise
+from tests.support.heard import missing_msec
+from tests.support.pulse_server import difference, noise
 from tests.xen.dom0 import ALLOW_BOTH, Agent, Pulse
 from tests.xen.guest import aplay, arecord, cards, start_aplay
 from tests.xen.lab import XenGuest

@@ -24,10 +24,9 @@ from xensnd.transport.interface import (
     Store,
     Transport,
 )
-from xensnd.transport.store_client import XenStore
-
-from ._xen import ffi, lib
-from .dead_channels import keep_open
+from xensnd.transport.xen._xen import ffi, lib
+from xensnd.transport.xen.dead_channels import keep_open
+from xensnd.transport.xenstore import XenStore
 
 RUNTIME_DIRECTORY = Path("/run/xensnd")
 XENSTORED_SOCKET = Path("/run/xenstored/socket")  # where xenstored runs, for root

@@ -1,0 +1,59 @@
+"""Temporary grants in the audit trail: made, expired, revoked, whoever wrote the file."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+
+from agent_dom0.events import Event, EventKind, Priority
+from policy.language.loader import GRANTS_FILE
+from policy.model import Policy, Rule
+from policy.text.values import write_moment
+
+
+class GrantTrail:
+    """Compares the grants that hold with those that held when it looked last."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, Rule] | None = None  # None: not looked yet; what is there is old
+
+    def follow(self, policy: Policy, now: datetime, ended: Collection[str]) -> Sequence[Event]:
+        """`ended`: streams that are no more, so that what they had taken is used up."""
+        before = self._known
+        holding = [rule for rule in policy.rules if _is_grant(rule) and not rule.is_over(now)]
+        self._known = {_key(rule): rule for rule in holding}
+        if before is None:
+            return []
+        made = [
+            _event(EventKind.GRANT_MADE, rule, "granted")
+            for key, rule in self._known.items()
+            if key not in before
+        ]
+        gone = [_gone(rule, now, ended) for key, rule in before.items() if key not in self._known]
+        return [*gone, *made]
+
+
+def _is_grant(rule: Rule) -> bool:
+    return rule.file.name == GRANTS_FILE and not rule.is_for_good
+
+
+def _key(rule: Rule) -> str:
+    """The same grant, also when a stream has taken it since."""
+    said = rule.said
+    said.pop("taken-by", None)
+    return repr(said)
+
+
+def _gone(rule: Rule, now: datetime, ended: Collection[str]) -> Event:
+    if rule.is_over(now):
+        return _event(EventKind.GRANT_EXPIRED, rule, "its time is over")
+    if rule.taken_by in ended:
+        return _event(EventKind.GRANT_EXPIRED, rule, "used up by one stream")
+    return _event(EventKind.GRANT_REVOKED, rule, "taken away")
+
+
+def _event(kind: EventKind, rule: Rule, what: str) -> Event:
+    fields: dict[str, str | int] = {"XENSND_GUEST": rule.guest, "XENSND_GRANT": rule.text}
+    if rule.ends is not None:
+        fields["XENSND_UNTIL"] = write_moment(rule.ends)
+    return Event(kind, f"grant {{{rule.text}}}: {what}", Priority.NOTICE, fields)

@@ -1,0 +1,236 @@
+"""A guest as the audio server sees it: one client, with the guest's name, icon and label.
+
+The client is there while a stream that may sound is open: PulseAudio takes about 64 connections.
+When the server goes away, streams run on their clocks, and the client is made again, more and
+more patiently.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Protocol
+
+from agent_dom0.audio.guest_volume import Shared
+from agent_dom0.events import Event, EventKind, Priority, guest_event
+from agent_dom0.guest import Guest
+from xensnd.core import AudioClient, AudioStreamConfig, ClientState, Engine
+from xensnd.errors import AudioUnavailable
+
+log = logging.getLogger("xensnd-dom0")
+
+RETRY_FIRST_SECONDS = 0.1
+RETRY_LAST_SECONDS = 5.0
+
+# After its last stream a guest stays known to the server so long: the server still plays the end
+# of that stream, and the next sound often follows at once.
+LINGER_SECONDS = 2.0
+
+
+class Voice(Protocol):
+    """A stream of the guest that wants to sound."""
+
+    def attach(self, client: AudioClient) -> None: ...
+    def detach(self) -> None: ...
+    @property
+    def audio_error(self) -> str | None:
+        """Why its stream at the server failed; None: it did not."""
+
+    @property
+    def audio_is_ready(self) -> bool: ...
+
+
+class GuestMixer:
+    """Connects the voices that join with the audio server, for as long as they stay."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        server: str | None,
+        guest: Guest,
+        record: Callable[[Event], bool],
+        shared: Shared,
+    ) -> None:
+        self._engine = engine
+        self._server = server
+        self._guest = guest
+        self._record = record
+        self.shared = shared
+        self._voices: list[Voice] = []
+        self._failed: list[Voice] = []  # of these, though the client is well: tried again
+        self._client: AudioClient | None = None
+        self._retry: asyncio.TimerHandle | None = None
+        self._linger: asyncio.TimerHandle | None = None
+        self._retry_seconds = RETRY_FIRST_SECONDS
+        self._tried = 0.0  # when, in the loop's time
+        self._lost = False
+
+    def client_properties(self) -> dict[str, str]:
+        icon = f"appvm-{self._guest.label}" if self._guest.label else "computer"
+        return {
+            "application.name": self._guest.name,
+            "application.id": f"xensnd.{self._guest.name}",
+            "application.icon_name": icon,
+            "xensnd.guest": self._guest.name,
+            "xensnd.domid": str(self._guest.domid),
+            "xensnd.uuid": self._guest.uuid,
+            "xensnd.label": self._guest.label,
+        }
+
+    def join(self, voice: Voice) -> None:
+        if voice in self._voices:
+            return
+        self._voices.append(voice)
+        self._cancel_linger()
+        if self._client is not None:
+            self._attach(voice, self._client)
+        elif self._retry is None:
+            self._connect()
+        else:
+            self._hasten()
+
+    def leave(self, voice: Voice) -> None:
+        """The voice ends its stream at the server itself, in the way it wants."""
+        if voice not in self._voices:
+            return
+        self._voices.remove(voice)
+        if voice in self._failed:
+            self._failed.remove(voice)
+        if not self._voices:
+            loop = asyncio.get_running_loop()
+            self._linger = loop.call_later(LINGER_SECONDS, self._disconnect)
+
+    def look(self) -> None:
+        """Something happened in the engine."""
+        if self._client is None:
+            return
+        if self._client.state is ClientState.FAILED:
+            self._lose(self._client.error)
+            return
+        for voice in self._voices:
+            error = voice.audio_error
+            if error:
+                self._lose_stream(voice, error)
+        if self._voices and all(voice.audio_is_ready for voice in self._voices):
+            self._find()
+
+    def close(self) -> None:
+        self._voices.clear()
+        self._disconnect()
+
+    def _connect(self) -> None:
+        self._retry = None
+        self._tried = asyncio.get_running_loop().time()
+        self._client = AudioClient(self._engine, self._server, self.client_properties())
+        for voice in self._voices:
+            self._attach(voice, self._client)
+        # libpulse may have failed at once, before anyone could be told.
+        asyncio.get_running_loop().call_soon(self.look)
+
+    def _reattach(self) -> None:
+        self._retry = None
+        failed, self._failed = self._failed, []
+        for voice in failed:
+            if self._client is not None:
+                self._attach(voice, self._client)
+
+    def _attach(self, voice: Voice, client: AudioClient) -> None:
+        try:
+            voice.attach(client)
+        except AudioUnavailable as error:
+            log.warning("%s: %s", self._guest.name, error)
+
+    def _disconnect(self) -> None:
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+        self._cancel_linger()
+        self._failed.clear()
+        for voice in self._voices:
+            voice.detach()
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
+    def _cancel_linger(self) -> None:
+        if self._linger is not None:
+            self._linger.cancel()
+            self._linger = None
+
+    def _lose(self, why: str) -> None:
+        self._disconnect()
+        self._say_lost(why)
+        if self._voices:  # otherwise the next one tries
+            self._try_later(self._connect)
+
+    def _lose_stream(self, voice: Voice, why: str) -> None:
+        """The server ended this one, or had no device for it: the guest's others go on."""
+        voice.detach()
+        self._failed.append(voice)
+        self._say_lost(why)
+        if self._retry is None:
+            self._try_later(self._reattach)
+
+    def _try_later(self, again: Callable[[], None]) -> None:
+        loop = asyncio.get_running_loop()
+        self._retry = loop.call_later(self._retry_seconds, again)
+        self._retry_seconds = min(self._retry_seconds * 2, RETRY_LAST_SECONDS)
+
+    def _hasten(self) -> None:
+        """Sound that begins now is a reason to try sooner, though not more often than at first."""
+        loop = asyncio.get_running_loop()
+        if self._retry is not None:
+            self._retry.cancel()
+        when = max(loop.time(), self._tried + RETRY_FIRST_SECONDS)
+        self._retry = loop.call_at(when, self._connect)
+
+    def _say_lost(self, why: str) -> None:
+        if self._lost:
+            return
+        self._lost = True
+        self._say(
+            EventKind.SERVER_LOST,
+            f"audio server {self._server or 'of this session'}: {why}; "
+            "sound comes back when it does",
+            Priority.WARNING,
+        )
+
+    def _find(self) -> None:
+        self._retry_seconds = RETRY_FIRST_SECONDS
+        if self._lost:
+            self._lost = False
+            self._say(EventKind.SERVER_FOUND, "the audio server is back", Priority.NOTICE)
+
+    def _say(self, kind: EventKind, text: str, priority: Priority) -> None:
+        self._record(guest_event(kind, self._guest.name, self._guest.domid, text, priority))
+
+
+def stream_config(
+    guest: Guest,
+    *,
+    playback: bool,
+    pulse_format: str,
+    rate_hz: int,
+    channels: int,
+    latency_usec: int,
+    device: str | None,
+) -> AudioStreamConfig:
+    """How a guest's stream appears: named after it, and remembered by the mixer under its name.
+
+    `device`: the only sink or source that it may use; None: as the mixer sees fit."""
+    what = "playback" if playback else "capture"
+    return AudioStreamConfig(
+        playback=playback,
+        name=f"{guest.name} {what}",
+        pulse_format=pulse_format,
+        rate_hz=rate_hz,
+        channels=channels,
+        latency_usec=latency_usec,
+        device=device,
+        is_pinned=device is not None,
+        properties={
+            "module-stream-restore.id": f"xensnd-{what}:{guest.name}",
+            "media.icon_name": "audio-card" if playback else "audio-input-microphone",
+        },
+    )

@@ -1,0 +1,1 @@
+"""The guests that run, their cards, and their streams."""

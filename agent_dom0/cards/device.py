@@ -1,0 +1,402 @@
+"""One guest's sound card: the handshake with its frontend, and the streams that come of it.
+
+The tables in xensnd.sndif.states say what follows from which state; this module does it. Which
+guest a device belongs to is read from the backend's own path and from nothing that a guest writes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from agent_dom0.audio.guest_client import GuestMixer
+from agent_dom0.cards.saved_state import StreamRecord
+from agent_dom0.cards.stream import Stream
+from agent_dom0.events import EventKind, Priority, guest_event
+from agent_dom0.guest import Guest
+from agent_dom0.services import Services
+from xensnd.errors import RemoteProtocolError, TransportLost
+from xensnd.sndif.states import (
+    BACKEND_TABLE,
+    BackendAction,
+    BackendPhase,
+    XenbusState,
+    backend_phase,
+    parse_state,
+)
+from xensnd.sndif.store_fields import (
+    SUPPORTED_VERSIONS,
+    VERSIONS,
+    StreamRings,
+    parse_card,
+    parse_rings,
+)
+from xensnd.transport.interface import Store
+
+log = logging.getLogger("xensnd-dom0")
+
+# A card of 8 PCMs with 8 streams of 11 nodes is below this; a guest's directory that holds more
+# is not a card.
+NODES_MAX = 1024
+DEPTH_MAX = 3
+
+ODD_STATES_MAX = 64
+
+# A frontend that comes and goes faster than this is up to no good.
+CONNECTIONS_MAX = 32
+CONNECTIONS_SECONDS = 10
+
+# What the players of a guest whose device is taken away have to close it; the toolstack waits for
+# 10 s at most.
+WITHDRAW_SECONDS = 3.0
+
+# A frontend may be about to publish other rings than we found (sndif/states.py, RECHECK). So what
+# is no good is looked at once more.
+PUBLISH_SECONDS = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class DevicePath:
+    """Where the two halves of a device stand in XenStore."""
+
+    backend_domid: int
+    guest_domid: int
+    devid: int
+
+    @property
+    def backend(self) -> str:
+        return f"/local/domain/{self.backend_domid}/backend/vsnd/{self.guest_domid}/{self.devid}"
+
+    @property
+    def frontend(self) -> str:
+        return f"/local/domain/{self.guest_domid}/device/vsnd/{self.devid}"
+
+
+class Device:
+    def __init__(
+        self, services: Services, store: Store, path: DevicePath, guest: Guest, mixer: GuestMixer
+    ) -> None:
+        self.path = path
+        self.guest = guest
+        self._services = services
+        self._mixer = mixer
+        self._streams: list[Stream] = []
+        self._phase: BackendPhase | None = None  # not looked at yet
+        self._own = self._frontend = XenbusState.UNKNOWN  # as they were when we looked
+        self._odd_states = 0
+        self._looks_twice = False  # at what the frontend has published, since it was no good
+        self._withdrawn_at: float | None = None
+        # When each began, and each new start after a closing.
+        self._connections: deque[float] = deque(maxlen=CONNECTIONS_MAX)
+        self.use_store(store)
+
+    @property
+    def is_in_use(self) -> bool:
+        return bool(self._streams)
+
+    @property
+    def streams(self) -> Sequence[Stream]:
+        return self._streams
+
+    def status(self) -> dict[str, Any]:
+        return {
+            "devid": self.path.devid,
+            "state": self._phase.name.lower() if self._phase else "",
+            "streams": [asdict(stream.status()) for stream in self._streams if stream.is_open],
+        }
+
+    def use_store(self, store: Store) -> None:
+        """A new connection to XenStore: watch again, and look what has happened meanwhile."""
+        self._store = store
+        store.watch(f"{self.path.frontend}/state", self.path.backend)
+
+    # What the agent asks of it
+
+    def step(self) -> None:
+        """A state changed, ours or the frontend's."""
+        self._own = _read_state(self._store, self.path.backend)
+        self._frontend = _read_state(self._store, self.path.frontend)
+        self._notice(self._own)
+        if self._phase is not None:
+            action, phase = BACKEND_TABLE[self._phase, self._frontend]
+            self._enter(self._act(action, phase))
+
+    def _notice(self, own: XenbusState) -> None:
+        """Where the device is, before the frontend's state is looked at."""
+        if self._phase is None:
+            self._begin(own)
+        elif own is XenbusState.CLOSING:
+            self._phase = BackendPhase.CLOSING
+        elif own is XenbusState.INITIALISING and self._phase is not BackendPhase.STARTING:
+            # The toolstack starts it again, or has put another in its place, as xl does.
+            self._end_streams()
+            self._phase = BackendPhase.STARTING
+        elif self._may_start_afresh():
+            # A frontend that left for good, so the next is a new one. One that only failed goes
+            # to Initialising by itself; offered again it would fail again, for ever.
+            self._phase = BackendPhase.STARTING
+            self._connections.append(time.monotonic())
+            self._odd_states = 0
+
+    def _act(self, action: BackendAction, phase: BackendPhase) -> BackendPhase:
+        """The phase that it leads to, which may be another than was meant."""
+        match action:
+            case BackendAction.OFFER:
+                return self._offer()
+            case BackendAction.REVIVE:
+                self._revive()
+            case BackendAction.CONNECT:
+                return self._connect()
+            case BackendAction.RECHECK:
+                return self._recheck(phase)
+            case BackendAction.ESTABLISH:
+                phase = self._recheck(phase)
+                if phase is BackendPhase.CONNECTED:
+                    self._say(EventKind.DEVICE_CONNECTED, f"device {self.path.devid} connected")
+            case BackendAction.WITHDRAW:
+                return self._withdraw()
+            case BackendAction.DISCONNECT | BackendAction.CLOSE:
+                self._end_streams()
+            case BackendAction.IGNORE:
+                return self._wonder(phase)
+        return phase
+
+    def look(self) -> None:
+        """Something happened in the engine: serve the requests that wait."""
+        try:
+            served = [stream.look() for stream in self._streams]
+            if not all(served):
+                self._mixer.shared.throttle.poll_later(self._look_again)
+        except RemoteProtocolError as error:
+            self._violated(str(error))
+            self._enter(BackendPhase.CLOSED)
+        if self._phase is BackendPhase.CLOSING:
+            self.step()
+
+    def _look_again(self) -> None:
+        self._services.serve(self.look)
+
+    def follow_policy(self) -> None:
+        for stream in self._streams:
+            stream.follow_policy()
+
+    def close(self, *, forget: bool) -> None:
+        """`forget`: its nodes are gone. Otherwise the states stay, for a later agent to go on."""
+        if forget:
+            self._end_streams()
+            self._store.unwatch(f"{self.path.frontend}/state", self.path.backend)
+            return
+        for stream in self._streams:
+            stream.leave()
+        self._streams.clear()
+
+    # The handshake
+
+    def _begin(self, own: XenbusState) -> None:
+        """A device that was there before us is taken as it stands."""
+        self._phase = backend_phase(own, self._frontend)
+        if self._phase is BackendPhase.CONNECTED:
+            # Left by an agent that ended. Renegotiating would crash a stock driver that plays.
+            self._phase = self._connect(adopt=True)
+            if self._phase is BackendPhase.ANSWERED:
+                self._phase = BackendPhase.CONNECTED
+                self._say(EventKind.DEVICE_CONNECTED, f"device {self.path.devid} taken over")
+            else:
+                self._enter(self._phase)
+        elif (self._phase, self._frontend) == (BackendPhase.ANSWERED, XenbusState.INITIALISING):
+            self._phase = BackendPhase.OFFERED  # its driver began anew while no agent was there
+
+    def _wonder(self, phase: BackendPhase) -> BackendPhase:
+        """The frontend is in a state that none should be in."""
+        self._odd_states += 1
+        if self._odd_states == 1:
+            log.warning("%s: its frontend is in state %s", self.guest.name, self._frontend.name)
+        if self._odd_states < ODD_STATES_MAX:
+            return phase
+        self._violated(f"{self._odd_states} states that no frontend should be in")
+        return BackendPhase.CLOSED
+
+    def _may_start_afresh(self) -> bool:
+        """Whether a device that we closed is offered again: to a frontend that left for good."""
+        if (self._phase, self._frontend) != (BackendPhase.CLOSED, XenbusState.CLOSED):
+            return False
+        if self._read(f"{self.path.backend}/online") != "1":
+            return False  # the toolstack is taking it away
+        return not self._comes_too_often()
+
+    def _comes_too_often(self) -> bool:
+        began = self._connections
+        return len(began) == CONNECTIONS_MAX and time.monotonic() - began[0] < CONNECTIONS_SECONDS
+
+    def _withdraw(self) -> BackendPhase:
+        """The toolstack takes the device away under a driver that uses it."""
+        if self._withdrawn_at is None:
+            self._withdrawn_at = time.monotonic()
+            asyncio.get_running_loop().call_later(WITHDRAW_SECONDS, self._step_later)
+            for stream in self._streams:
+                stream.withdraw()
+        waited = time.monotonic() - self._withdrawn_at
+        if waited < WITHDRAW_SECONDS and any(stream.is_held for stream in self._streams):
+            return BackendPhase.CLOSING
+        self._end_streams()
+        return BackendPhase.CLOSED
+
+    def _offer(self) -> BackendPhase:
+        self._store.write(f"{self.path.backend}/{VERSIONS}", SUPPORTED_VERSIONS)
+        return BackendPhase.OFFERED
+
+    def _revive(self) -> None:
+        if self._connections:
+            return  # a driver was there, and left
+        self._connections.append(time.monotonic())
+        with contextlib.suppress(PermissionError):  # only dom0 may
+            self._store.write(f"{self.path.frontend}/state", str(int(XenbusState.INITIALISING)))
+
+    def _enter(self, phase: BackendPhase) -> None:
+        """What the toolstack wrote since we looked is not written over: it brings us here again."""
+        self._phase = phase
+        state = phase.xenbus_state
+        if state is self._own:
+            return
+        for attempt in self._store.transactions():
+            with attempt as transaction:
+                is_as_seen = _read_state(transaction, self.path.backend) is self._own
+                if is_as_seen and self._own is not XenbusState.UNKNOWN:
+                    transaction.write(f"{self.path.backend}/state", str(int(state)))
+        if is_as_seen:
+            self._own = state
+
+    def _connect(self, *, adopt: bool = False) -> BackendPhase:
+        self._end_streams()
+        try:
+            if self._comes_too_often():
+                raise RemoteProtocolError(
+                    f"{CONNECTIONS_MAX} connections within {CONNECTIONS_SECONDS} s"
+                )
+            self._connections.append(time.monotonic())
+            self._make_streams()
+            for stream in self._streams:
+                stream.begin(adopt=adopt)
+        except RemoteProtocolError as error:
+            self._end_streams()
+            if not adopt and not self._looks_twice:
+                self._looks_twice = True
+                asyncio.get_running_loop().call_later(PUBLISH_SECONDS, self._step_later)
+                return BackendPhase.OFFERED
+            self._looks_twice = False
+            self._violated(str(error))
+            return BackendPhase.CLOSED
+        self._looks_twice = False
+        return BackendPhase.ANSWERED
+
+    def _recheck(self, phase: BackendPhase) -> BackendPhase:
+        """Whether the streams have the rings that the frontend will use. An agent that follows
+        another one has no streams yet."""
+        published = [self._read_rings(stream.name) for stream in self._streams]
+        if published and published == [stream.rings for stream in self._streams]:
+            return phase
+        connected = self._connect()
+        return phase if connected is BackendPhase.ANSWERED else connected
+
+    def _read_rings(self, stream: str) -> StreamRings | None:
+        directory = f"{self.path.frontend}/{stream}"
+        nodes = {name: self._read(f"{directory}/{name}") for name in StreamRings.NODES}
+        try:
+            return parse_rings({name: value for name, value in nodes.items() if value is not None})
+        except RemoteProtocolError:
+            return None
+
+    def _step_later(self) -> None:
+        if self._looks_twice or self._withdrawn_at is not None:
+            with contextlib.suppress(TransportLost):  # whoever follows XenStore will notice
+                self.step()
+
+    def _make_streams(self) -> None:
+        nodes = self._read_card_nodes()
+        for pcm in parse_card(nodes).pcms:
+            for config in pcm.streams:
+                name = f"{pcm.index}/{config.index}"
+                self._streams.append(
+                    Stream(
+                        self._services,
+                        self.guest,
+                        self._mixer,
+                        self.path.devid,
+                        name,
+                        config,
+                        parse_rings(_below(nodes, name)),
+                        self._record(name),
+                    )
+                )
+
+    def _record(self, stream: str) -> StreamRecord:
+        directory = self._services.transport.runtime_directory / "streams"
+        name = f"{self.guest.domid}-{self.path.devid}-{stream.replace('/', '-')}"
+        return StreamRecord(directory / name, self.guest.uuid)
+
+    def _read_card_nodes(self) -> dict[str, str]:
+        """Everything below the frontend's directory, within bounds: relative path to value."""
+        nodes: dict[str, str] = {}
+        directories = [("", 0)]
+        while directories:
+            directory, depth = directories.pop()
+            try:
+                names = self._store.list(f"{self.path.frontend}{directory}")
+            except KeyError:
+                continue  # nodes vanish at any moment
+            for name in names:
+                path = f"{directory}/{name}"
+                if len(nodes) >= NODES_MAX:
+                    raise RemoteProtocolError(f"more than {NODES_MAX} nodes in its directory")
+                try:
+                    nodes[path[1:]] = self._store.read(f"{self.path.frontend}{path}")
+                except KeyError:
+                    continue
+                if depth + 1 < DEPTH_MAX and name.isdigit():
+                    directories.append((path, depth + 1))
+        return nodes
+
+    def _end_streams(self) -> None:
+        self._withdrawn_at = None
+        for stream in self._streams:
+            stream.close()
+        if self._streams:
+            self._say(EventKind.DEVICE_DISCONNECTED, f"device {self.path.devid} disconnected")
+        self._streams.clear()
+
+    def _violated(self, text: str) -> None:
+        self._say(
+            EventKind.PROTOCOL_VIOLATION,
+            f"device {self.path.devid}: {text}; the device is closed",
+            Priority.WARNING,
+        )
+        self._end_streams()
+
+    # XenStore
+
+    def _read(self, path: str) -> str | None:
+        try:
+            return self._store.read(path)
+        except KeyError:
+            return None
+
+    def _say(self, kind: EventKind, text: str, priority: Priority = Priority.INFO) -> None:
+        self._services.record(guest_event(kind, self.guest.name, self.guest.domid, text, priority))
+
+
+def _read_state(store: Store, directory: str) -> XenbusState:
+    try:
+        return parse_state(store.read(f"{directory}/state"))
+    except (KeyError, PermissionError, RemoteProtocolError):
+        return XenbusState.UNKNOWN
+
+
+def _below(nodes: dict[str, str], directory: str) -> dict[str, str]:
+    prefix = f"{directory}/"
+    return {path[len(prefix) :]: value for path, value in nodes.items() if path.startswith(prefix)}

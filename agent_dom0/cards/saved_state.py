@@ -1,0 +1,102 @@
+"""What must outlive the agent for another one to take an open stream over.
+
+One small file a stream in the runtime directory, which is memory: the parameters of OPEN, what the
+person has said of the stream, and behind them the positions, which the core keeps right there. So
+it is never behind, whenever the agent dies. Only the agent writes it; still it is checked before it
+is used.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import mmap
+import os
+import struct
+import zlib
+from pathlib import Path
+
+from agent_dom0.access.prompts import Answer
+from xensnd.core import PCM_STATE_OCTETS
+from xensnd.errors import RemoteProtocolError
+from xensnd.sndif.formats import format_from_wire
+from xensnd.sndif.packets import Open
+
+_MAGIC = b"xensnd-1"
+_OPEN = struct.Struct("<36s?3xIB3xBxxxIII")
+_ANSWER_AT = 120  # one octet, written in one go: the answer's place among all, 0 for none
+_CRC = struct.Struct("<I")
+_PCM_AT = 128
+_ANSWERS = tuple(Answer)
+_OCTETS = _PCM_AT + PCM_STATE_OCTETS
+
+
+class StreamRecord:
+    """`owner` says whose stream it is, such as the guest's uuid: nobody else's is adopted."""
+
+    def __init__(self, path: Path, owner: str) -> None:
+        self._path = path
+        self._owner = owner.encode()[:36]
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            os.ftruncate(descriptor, _OCTETS)
+            self._memory = mmap.mmap(descriptor, _OCTETS)
+        finally:
+            os.close(descriptor)
+        self._anchor: ctypes.c_char | None = ctypes.c_char.from_buffer(self._memory)
+
+    @property
+    def pcm_address(self) -> int:
+        """Where the core keeps the positions."""
+        return ctypes.addressof(self._anchor) + _PCM_AT if self._anchor is not None else 0
+
+    def save(self, request: Open, *, running: bool) -> None:
+        packed = _OPEN.pack(
+            self._owner,
+            running,
+            request.rate_hz,
+            request.sample_format,
+            request.channels,
+            request.buffer_octets,
+            request.period_octets,
+            request.directory_ref,
+        )
+        # Cleared first: whoever dies in between leaves no record, never half of one.
+        self._memory[: len(_MAGIC)] = bytes(len(_MAGIC))
+        body = packed + _CRC.pack(zlib.crc32(packed))
+        self._memory[len(_MAGIC) : len(_MAGIC) + len(body)] = body
+        self._memory[: len(_MAGIC)] = _MAGIC
+
+    def save_answer(self, answer: Answer | None) -> None:
+        """What the person has said of the open stream."""
+        self._memory[_ANSWER_AT] = 0 if answer is None else 1 + _ANSWERS.index(answer)
+
+    def load(self) -> tuple[Open, bool, Answer | None] | None:
+        """The open stream, whether it runs, and what the person has said of it; None if there is
+        none, or none of this owner."""
+        packed = self._memory[len(_MAGIC) : len(_MAGIC) + _OPEN.size]
+        (crc,) = _CRC.unpack_from(self._memory, len(_MAGIC) + _OPEN.size)
+        if self._memory[: len(_MAGIC)] != _MAGIC or zlib.crc32(packed) != crc:
+            return None
+        owner, running, rate_hz, wire_format, channels, buffer, period, ref = _OPEN.unpack(packed)
+        if owner.rstrip(b"\0") != self._owner:
+            return None
+        with contextlib.suppress(RemoteProtocolError):
+            sample_format = format_from_wire(wire_format)
+            request = Open(rate_hz, sample_format, channels, buffer, period, ref)
+            answer = self._memory[_ANSWER_AT]
+            said = _ANSWERS[answer - 1] if 0 < answer <= len(_ANSWERS) else None
+            return request, running, said
+        return None
+
+    def clear(self) -> None:
+        self.save_answer(None)
+        self._memory[: len(_MAGIC)] = bytes(len(_MAGIC))
+
+    def close(self, *, keep: bool) -> None:
+        """The core no longer uses it. `keep`: for the next agent."""
+        self._anchor = None
+        self._memory.close()
+        if not keep:
+            self._path.unlink(missing_ok=True)

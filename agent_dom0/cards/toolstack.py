@@ -1,0 +1,117 @@
+"""The toolstack's part for sound: writes a guest's vsnd nodes, as libxl would, and removes them.
+
+One device a guest, with all its streams: the stock Linux driver takes card index 0 only. A denied
+direction has its stream too, so that it can go live the moment it is allowed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from agent_dom0.cards.device import DevicePath
+from agent_dom0.parameters import MAX_BUFFER_OCTETS
+from xensnd.sndif.formats import SampleFormat
+from xensnd.sndif.params import Interval
+from xensnd.sndif.states import XenbusState
+from xensnd.sndif.store_fields import (
+    CardConfig,
+    Direction,
+    PcmConfig,
+    StreamConfig,
+    card_nodes,
+)
+from xensnd.transport.interface import Store
+
+DEVID = 0
+
+# In the backend's directory, where only dom0 writes: this device is ours to remove.
+MARK = "provisioned-by"
+MARKED = "xensnd"
+
+RATES = (8000, 11025, 16000, 22050, 32000, 44100, 48000, 64000, 96000, 176400, 192000)
+FORMATS = (
+    SampleFormat.U8,
+    SampleFormat.S16_LE,
+    SampleFormat.S24_LE,
+    SampleFormat.S32_LE,
+    SampleFormat.F32_LE,
+)
+
+
+def default_card() -> CardConfig:
+    def stream(index: int, direction: Direction) -> StreamConfig:
+        return StreamConfig(
+            index=index,
+            direction=direction,
+            unique_id=direction.value,
+            channels=Interval(1, 2),
+            rates=RATES,
+            formats=FORMATS,
+            buffer_octets=MAX_BUFFER_OCTETS,
+        )
+
+    streams = (stream(0, Direction.PLAYBACK), stream(1, Direction.CAPTURE))
+    return CardConfig(
+        pcms=(PcmConfig(index=0, name="xensnd", streams=streams),),
+        short_name="xensnd",
+        long_name="Sound through Xen",
+    )
+
+
+def make_device(store: Store, path: DevicePath) -> None:
+    """Writes both halves in one transaction. What is there already of either is replaced."""
+    starting = str(int(XenbusState.INITIALISING))
+    frontend = {
+        "backend": path.backend,
+        "backend-id": str(path.backend_domid),
+        "state": starting,
+        "handle": str(path.devid),
+        **card_nodes(default_card()),
+    }
+    backend = {
+        "frontend": path.frontend,
+        "frontend-id": str(path.guest_domid),
+        "online": "1",
+        "handle": str(path.devid),
+        MARK: MARKED,
+        "state": starting,
+    }
+    guest, us = path.guest_domid, path.backend_domid
+    for attempt in store.transactions():
+        with attempt as transaction:
+            _write_tree(transaction, path.frontend, frontend, [f"n{guest}", f"r{us}"])
+            _write_tree(transaction, path.backend, backend, [f"n{us}", f"r{guest}"])
+
+
+def _write_tree(
+    store: Store, directory: str, nodes: Mapping[str, str], permissions: list[str]
+) -> None:
+    store.remove(directory)
+    store.mkdir(directory)
+    store.set_permissions(directory, permissions)
+    for name, value in nodes.items():
+        for parent in _parents(name):
+            store.mkdir(f"{directory}/{parent}")
+            store.set_permissions(f"{directory}/{parent}", permissions)
+        store.write(f"{directory}/{name}", value)
+        store.set_permissions(f"{directory}/{name}", permissions)
+
+
+def _parents(name: str) -> list[str]:
+    parts = name.split("/")[:-1]
+    return ["/".join(parts[: count + 1]) for count in range(len(parts))]
+
+
+def is_ours(store: Store, path: DevicePath) -> bool:
+    try:
+        return store.read(f"{path.backend}/{MARK}") == MARKED
+    except KeyError:
+        return False
+
+
+def remove_device(store: Store, path: DevicePath) -> None:
+    """Both halves. Only where no frontend is connected: see the lab's notes on detaching."""
+    for attempt in store.transactions():
+        with attempt as transaction:
+            transaction.remove(path.frontend)
+            transaction.remove(path.backend)

@@ -1,0 +1,1 @@
+"""What other programs ask of the running agent, over a unix socket: docs/control.md."""

@@ -1,0 +1,197 @@
+"""The control socket: JSON lines from people's tools, checked like anything from outside.
+
+Only root, the agent's own user and the members of a named group may change anything; the socket's
+own mode keeps all others out. A client that sends nonsense, too much, or does not read its answers
+is hung up on, and nobody else notices. See docs/control.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import grp
+import json
+import logging
+import os
+import socket
+import struct
+from array import array
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from xensnd.control.client import VERSION
+from xensnd.errors import UsageError, XensndError
+
+log = logging.getLogger("xensnd-dom0")
+
+REQUEST_OCTETS_MAX = 16 * 1024
+CLIENTS_MAX = 32  # of one user: none keeps another out
+STRANGER_SECONDS = 1.0
+UNREAD_OCTETS_MAX = 1 << 20
+
+_UCRED = struct.Struct("3i")
+_SO_PEERGROUPS = 59  # socket(7); Python's socket has no name for it
+_GROUPS_OCTETS_MAX = 1024  # as much as Python asks for: 256 groups
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Who is at the other end, from the kernel (SO_PEERCRED), and a way to tell it more."""
+
+    pid: int
+    uid: int
+    may_change: bool
+    tell: Callable[[Mapping[str, Any]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """`run(peer, arguments)` gives what the answer holds, or raises XensndError."""
+
+    run: Callable[[Peer, Mapping[str, Any]], Mapping[str, Any]]
+
+
+class ControlServer:
+    def __init__(
+        self, path: Path, operations: Mapping[str, Operation], group: str | None = None
+    ) -> None:
+        self._path = path
+        self._operations = operations
+        self._group = _group(group) if group else None
+        self._server: asyncio.Server | None = None
+        self._writers: dict[asyncio.StreamWriter, Peer] = {}
+        self.on_leave: Callable[[Peer], None] = lambda _peer: None
+
+    async def start(self) -> None:
+        """The agent holds its lock, so a socket that is there is nobody's."""
+        try:
+            await self._listen()
+        except OSError as error:
+            raise UsageError(
+                f"--control {self._path}: {error.strerror or error}; give a path where a socket "
+                "can be made"
+            ) from None
+
+    async def _listen(self) -> None:
+        self._path.unlink(missing_ok=True)
+        mask = os.umask(0o177)
+        try:
+            self._server = await asyncio.start_unix_server(
+                self._serve, self._path, limit=REQUEST_OCTETS_MAX
+            )
+        finally:
+            os.umask(mask)
+        if self._group is not None:
+            os.chown(self._path, -1, self._group.gr_gid)
+            self._path.chmod(0o660)
+
+    def close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        for writer in list(self._writers):
+            writer.transport.abort()
+        self._path.unlink(missing_ok=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        peer = self._peer(writer)
+        if sum(other.uid == peer.uid for other in self._writers.values()) >= CLIENTS_MAX:
+            writer.transport.abort()
+            return
+        self._writers[writer] = peer
+        try:
+            if not peer.may_change:
+                # Asked first: a client that is still sending would not see the answer.
+                async with asyncio.timeout(STRANGER_SECONDS):
+                    await reader.readline()
+                peer.tell(_refusal(self._who_may))
+                return
+            while line := await reader.readline():
+                peer.tell(self._answer(peer, line))
+        except ValueError:  # its line has no end
+            peer.tell(_refusal(f"a request has at most {REQUEST_OCTETS_MAX} octets"))
+        except (OSError, TimeoutError):
+            pass
+        finally:
+            del self._writers[writer]
+            self.on_leave(peer)
+            with contextlib.suppress(OSError):
+                writer.close()
+
+    @property
+    def _who_may(self) -> str:
+        if self._group is None:
+            return "only root and the agent's own user may talk with it"
+        group = self._group.gr_name
+        return f"only root, the agent's own user and the group {group} may talk with it"
+
+    def _peer(self, writer: asyncio.StreamWriter) -> Peer:
+        sock = writer.get_extra_info("socket")
+        credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+        pid, uid, gid = _UCRED.unpack(credentials)
+
+        def tell(message: Mapping[str, Any]) -> None:
+            if writer.is_closing():
+                return
+            writer.write(json.dumps(message).encode() + b"\n")
+            if writer.transport.get_write_buffer_size() > UNREAD_OCTETS_MAX:
+                log.warning("control: process %d does not read its answers; hung up", pid)
+                writer.transport.abort()
+
+        return Peer(pid, uid, uid in {0, os.getuid()} or self._is_member(sock, gid), tell)
+
+    def _is_member(self, sock: socket.socket, gid: int) -> bool:
+        """By the groups that the process has, as for any file."""
+        if self._group is None:
+            return False
+        try:
+            octets = sock.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, _GROUPS_OCTETS_MAX)
+        except OSError:  # it has more
+            octets = b""
+        return self._group.gr_gid in {gid, *array("I", octets)}
+
+    def _answer(self, peer: Peer, line: bytes) -> Mapping[str, Any]:
+        try:
+            request = json.loads(line)
+        except (ValueError, RecursionError):
+            return _refusal("a request is one JSON object a line")
+        if not isinstance(request, dict) or request.get("version") != VERSION:
+            return _refusal(f"a request is an object with version {VERSION}")
+        operation = self._operations.get(str(request.get("do")))
+        if operation is None:
+            known = ", ".join(sorted(self._operations))
+            return _refusal(f"unknown operation {str(request.get('do'))[:40]!r}; known are {known}")
+        try:
+            return {"ok": True, **operation.run(peer, request)}
+        except XensndError as error:
+            return _refusal(str(error))
+
+
+def _refusal(error: str) -> dict[str, Any]:
+    return {"ok": False, "error": error}
+
+
+def _group(name: str) -> grp.struct_group:
+    try:
+        return grp.getgrnam(name)
+    except KeyError:
+        raise UsageError(f"--control-group {name}: no such group; make it first") from None
+
+
+def text_argument(arguments: Mapping[str, Any], name: str) -> str:
+    value = arguments.get(name)
+    if not isinstance(value, str) or not 0 < len(value) <= 255 or not value.isprintable():
+        raise UsageError(f"{name}: wants a text of 1 to 255 printable characters")
+    return value
+
+
+def number_argument(
+    arguments: Mapping[str, Any], name: str, minimum: float, maximum: float
+) -> float:
+    value = arguments.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise UsageError(f"{name}: wants a number from {minimum:g} to {maximum:g}")
+    if not minimum <= value <= maximum:
+        raise UsageError(f"{name}: {value!s:.20} is not within {minimum:g} to {maximum:g}")
+    return float(value)

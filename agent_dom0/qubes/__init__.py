@@ -1,0 +1,1 @@
+"""What Qubes OS keeps of microphones: its database, and the device dom0:mic."""

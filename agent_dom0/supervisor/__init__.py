@@ -1,0 +1,1 @@
+"""Keeps an agent running: the next one takes over when one dies, hangs or is upgraded."""

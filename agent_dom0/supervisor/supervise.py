@@ -1,0 +1,195 @@
+"""Keeps an agent running: when one dies or hangs, the next takes over within milliseconds.
+
+The supervisor has loaded everything the agent needs and does nothing but wait; an agent is a fork
+of it. Started afresh, an interpreter would be back too late: a stock driver that waits for a
+period gives up after 100 ms.
+
+It also speaks with systemd for the agent, which handles guests' octets and so is not listened to.
+
+Told to (SIGUSR2), it becomes what is installed now, for an upgrade that guests do not notice: the
+process and the agent below it stay; once all is loaded anew, the next agent takes over.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import select
+import signal
+import sys
+import time
+from collections.abc import Callable
+from typing import NoReturn
+
+from agent_dom0.supervisor.heartbeat import READY, Lifeline, LifelineReader
+from agent_dom0.supervisor.sd_notify import ServiceManager
+
+_PR_SET_PDEATHSIG = 1
+
+# An agent that does not live so long does not get a successor at once: it would die of the same.
+LIVES_AT_LEAST_SECONDS = 1.0
+PATIENCE_SECONDS = 1.0
+
+# EX_SOFTWARE of sysexits.h: an exception that nobody expected.
+CRASHED = 70
+
+RENEW = signal.SIGUSR2
+_PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_HANDLED = (*_PASSED_ON, RENEW)
+
+# In the environment of a supervisor that was renewed: its agent so far, and that one's lifeline.
+PREDECESSOR = "XENSND_PREDECESSOR"
+# A predecessor that was told to end and does not is killed: what it leaves can be taken over too.
+RETIRES_SECONDS = 2.0
+
+Work = Callable[[Lifeline], int]
+
+
+def supervise(work: Work) -> int:
+    """Runs `work` in a child until it ends by itself; its exit status. A child that is killed,
+    crashes, or is silent for half of the time that systemd would wait, is followed by another."""
+    supervisor = _Supervisor(work)
+    supervisor.retire(os.environ.pop(PREDECESSOR, ""))
+    return supervisor.run()
+
+
+class _Supervisor:
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self._manager = ServiceManager()
+        watchdog = self._manager.watchdog_seconds
+        self._silence_seconds = watchdog / 2 if watchdog else None
+        self._is_stopping = False
+        self._is_ready = False
+        self._child = 0
+        self._lifeline = -1  # the end that is read
+        self._handlers = {signum: signal.signal(signum, self._pass_on) for signum in _PASSED_ON}
+        self._handlers[RENEW] = signal.signal(RENEW, self._renew)
+
+    def run(self) -> int:
+        while True:
+            started = time.monotonic()
+            # A signal must not fall between the fork and our knowing the child.
+            signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED)
+            if self._is_stopping:
+                return 0
+            self._lifeline, writing = os.pipe()
+            self._child = os.fork()
+            if self._child == 0:
+                os.close(self._lifeline)
+                for signum, handler in self._handlers.items():
+                    signal.signal(signum, handler)
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED)
+                _be_the_child(self._work, Lifeline(writing))
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED)
+            os.close(writing)
+            self._follow()
+            code = self._bury()
+            if self._is_stopping or (code >= 0 and code != CRASHED):
+                return code if code >= 0 else 128 - code
+            why = "an error of its own" if code == CRASHED else signal.Signals(-code).name
+            _say(f"the agent died of {why}; the next takes over")
+            if time.monotonic() - started < LIVES_AT_LEAST_SECONDS:
+                time.sleep(PATIENCE_SECONDS)
+
+    def _pass_on(self, signum: int, _frame: object) -> None:
+        if signum == signal.SIGHUP:
+            self._manager.reloading()
+        else:
+            self._is_stopping = True
+            self._manager.stopping()
+        if self._child:
+            os.kill(self._child, signum)
+
+    def _renew(self, _signum: int, _frame: object) -> None:
+        self._manager.reloading()
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is a handler again
+        environment = dict(os.environ)
+        if self._child:
+            environment[PREDECESSOR] = f"{self._child} {self._lifeline}"
+            os.set_inheritable(self._lifeline, True)
+        try:
+            os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)  # noqa: S606
+        except OSError as error:
+            _say(f"cannot be renewed: {sys.executable}: {error.strerror}; restart the service")
+            signal.signal(signal.SIGHUP, self._pass_on)
+            self._manager.ready()
+
+    def retire(self, predecessor: str) -> None:
+        """Ends the agent of the supervisor that we were, as our child it is still."""
+        if not predecessor:
+            return
+        self._child, self._lifeline = map(int, predecessor.split())
+        ended = os.pidfd_open(self._child)
+        os.kill(self._child, signal.SIGTERM)
+        if not select.select([ended], [], [], RETIRES_SECONDS)[0]:
+            os.kill(self._child, signal.SIGKILL)
+        os.close(ended)
+        self._bury()
+
+    def _bury(self) -> int:
+        """The exit status of the child."""
+        _, status = os.waitpid(self._child, 0)
+        self._child = 0
+        os.close(self._lifeline)
+        return os.waitstatus_to_exitcode(status)
+
+    def _follow(self) -> None:
+        """Until the child ends, which it is made to if it falls silent."""
+        reading = self._lifeline
+        lifeline = LifelineReader(reading)
+        ended = os.pidfd_open(self._child)
+        poll = select.poll()
+        poll.register(reading, select.POLLIN)
+        poll.register(ended, select.POLLIN)
+        last_heard = time.monotonic()
+        while True:
+            ready = dict(poll.poll(self._patience_ms(last_heard)))
+            if ready.get(reading, 0) & select.POLLIN:
+                last_heard = time.monotonic()
+                self._listen(lifeline)
+            elif reading in ready:  # nothing will come any more
+                poll.unregister(reading)
+            if ended in ready:
+                break
+            if not ready:
+                _say("the agent hangs; the next takes over")
+                os.kill(self._child, signal.SIGKILL)
+                last_heard = time.monotonic()
+        os.close(ended)
+
+    def _patience_ms(self, last_heard: float) -> float | None:
+        if self._silence_seconds is None:
+            return None
+        return max(last_heard + self._silence_seconds - time.monotonic(), 0) * 1000
+
+    def _listen(self, lifeline: LifelineReader) -> None:
+        for word in lifeline.words():
+            if word.kind == READY:
+                self._manager.ready()
+                if not self._is_ready:
+                    print("xensnd-dom0: ready", flush=True)
+                self._is_ready = True
+            else:
+                self._manager.alive(word.text)
+
+
+def _say(text: str) -> None:
+    print(f"xensnd-dom0: {text}", file=sys.stderr)
+
+
+def _be_the_child(work: Work, lifeline: Lifeline) -> NoReturn:
+    # Without its supervisor an agent would stand in the way of the next one.
+    parent = os.getppid()
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:
+        os._exit(0)
+    status = CRASHED
+    try:
+        status = work(lifeline)
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)

@@ -1,0 +1,185 @@
+"""xensnd-policy log: the audit trail, from the journal or from a file of JSON lines."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from policy.cli import terminal
+from policy.cli.terminal import RED, YELLOW, painted
+from policy.text import values
+from policy.text.places import shown
+from xensnd.errors import UsageError
+
+IDENTIFIER = "xensnd-dom0"
+WARNING, ERROR = 4, 3  # syslog(3)
+POLL_SECONDS = 0.2
+
+Record = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    since: datetime | None
+    guest: str | None
+
+    def has(self, record: Record) -> bool:
+        if self.guest is not None and record.get("XENSND_GUEST") != self.guest:
+            return False
+        moment = moment_of(record)
+        return self.since is None or (moment is not None and moment >= self.since)
+
+
+def show_log(options: argparse.Namespace) -> int:
+    wanted = Wanted(_since(options.since), options.guest)
+    reading = (
+        _from_file(options.file, options.follow)
+        if options.file
+        else _from_journal(wanted, options.follow, options.directory)
+    )
+    written = json_line if options.json else line
+    is_empty = True
+    try:
+        for record in reading:
+            if wanted.has(record):
+                is_empty = False
+                print(written(record), flush=options.follow)
+    except KeyboardInterrupt:
+        if not options.follow:
+            raise
+    if is_empty and not options.file and os.geteuid() != 0:
+        note = "no event that you may see; others need root, or the group systemd-journal"
+        print(f"xensnd-policy: {note}", file=sys.stderr)
+    return 0
+
+
+def line(record: Record) -> str:
+    """When, and what; the text names the guest, the verdict and the rule."""
+    moment = moment_of(record)
+    when = f"{moment.astimezone():%Y-%m-%d %H:%M:%S}" if moment else "(no time)          "
+    text = f"{when} {terminal.safe(record.get('MESSAGE', ''))}{_stranger(record)}"
+    priority = str(record.get("PRIORITY", ""))
+    colour = {str(ERROR): RED, str(WARNING): YELLOW}.get(priority, "")
+    return painted(text, colour, terminal.has_colours())
+
+
+def json_line(record: Record) -> str:
+    """The same names whatever the record comes from."""
+    moment = moment_of(record)
+    fields = {
+        name: _plain(value)
+        for name, value in record.items()
+        if name.startswith("XENSND_") or name in {"MESSAGE", "MESSAGE_ID", "EVENT", "PRIORITY"}
+    }
+    for trusted in ("_UID", "_PID"):
+        if trusted in record:
+            fields[trusted] = _plain(record[trusted])
+    return json.dumps({"TIME": moment.isoformat() if moment else None, **fields})
+
+
+def moment_of(record: Record) -> datetime | None:
+    """When it happened; what was written late, after the trail was lost, tells so itself."""
+    found = record.get("__REALTIME_TIMESTAMP")
+    if isinstance(found, datetime) and "XENSND_TIME" not in record:
+        return found.astimezone(UTC)
+    try:
+        moment = datetime.fromisoformat(str(record.get("XENSND_TIME", record.get("TIME"))))
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _stranger(record: Record) -> str:
+    """Anybody on the machine can write to the journal in our name, but not as another user."""
+    uid = record.get("_UID")
+    return "" if uid is None or int(uid) in {0, os.geteuid()} else f" [written by uid {uid}]"
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, UUID):
+        return value.hex
+    return value if isinstance(value, int) else str(value)
+
+
+def _since(text: str | None) -> datetime | None:
+    """`30m` ago, `18:00` today, or a date and time."""
+    if text is None:
+        return None
+    now = datetime.now(UTC)
+    try:
+        return now - values.read_duration(text)
+    except values.NotAValue:
+        pass
+    try:
+        if values.is_time_of_day(text):
+            today = now.astimezone().date().isoformat()
+            return values.read_moment(f"{today}T{text}")
+        return values.read_moment(text)
+    except values.NotAValue:
+        raise UsageError(
+            f"--since {shown(text)} is no time (write such as 30m, 18:00 or 2026-11-20T18:00)"
+        ) from None
+
+
+def _from_file(path: Path, is_followed: bool) -> Iterator[Record]:
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise UsageError(f"--file {path}: {error.strerror}") from None
+    with file:
+        rest = b""
+        while True:
+            octets = file.readline()
+            if octets:
+                rest += octets
+                if rest.endswith(b"\n"):
+                    yield from _parsed(path, rest)
+                    rest = b""
+            elif is_followed:
+                time.sleep(POLL_SECONDS)
+            else:
+                yield from _parsed(path, rest)
+                return
+
+
+def _parsed(path: Path, octets: bytes) -> Iterator[Record]:
+    if not octets.strip():
+        return
+    try:
+        record = json.loads(octets)
+    except (ValueError, RecursionError):
+        record = None
+    if isinstance(record, dict):
+        yield record
+    else:
+        print(f"xensnd-policy: {path}: passed over a line that is no event", file=sys.stderr)
+
+
+def _from_journal(wanted: Wanted, is_followed: bool, directory: Path | None) -> Iterator[Record]:
+    try:
+        from systemd import journal  # noqa: PLC0415 - nothing else needs it
+    except ImportError:
+        raise UsageError("log wants python3-systemd; or give --file AUDIT") from None
+    with journal.Reader(path=str(directory)) if directory else journal.Reader() as reader:
+        reader.add_match(SYSLOG_IDENTIFIER=IDENTIFIER)
+        if wanted.guest is not None:
+            reader.add_match(XENSND_GUEST=wanted.guest)
+        if wanted.since is not None:
+            reader.seek_realtime(wanted.since)
+        while True:
+            for record in reader:
+                if "MESSAGE_ID" in record:  # else what the agent said on standard error
+                    yield record
+            if not is_followed:
+                return
+            reader.wait(POLL_SECONDS)
+            reader.process()

@@ -1,0 +1,232 @@
+"""The command line: xensnd-policy."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import NoReturn
+
+from policy.cli import live_options
+from policy.cli import rules as commands
+from policy.cli.rules import BAD_POLICY, GOOD, NO_AGENT, PROGRAM, REFUSED, fail
+from policy.model import Direction, Verb
+from xensnd.control.client import DEFAULT_SOCKET, ENVIRONMENT, NoAgentError
+from xensnd.errors import PolicyError, XensndError
+from xensnd.version import VERSION
+
+DEFAULT_DIRECTORY = Path("/etc/xensnd/policy.d")
+DEFAULT_RUNTIME = Path("/run/xensnd/policy.d")
+
+_STATUS = """\
+exit status: 0 done or good, 1 the policy is bad, 2 wrong usage or refused, 3 no agent runs"""
+
+_EPILOG = f"""\
+GUEST is a name, a glob in quotes for many ('work-*'), uuid:UUID, tag:TAG or label:COLOUR. The
+change goes into 30-user.yaml of the first policy directory that can be written; comments and
+layout stay. With --for, --until or --once it is a grant that ends by itself. The running agent
+follows by itself, at once.
+
+examples:
+  {PROGRAM} allow-capture work             the guest 'work' may record
+  {PROGRAM} allow-capture work --for 30m   the same, for half an hour
+  {PROGRAM} ask-capture 'web-*'            ask me when one of these wants to record
+  {PROGRAM} deny-playback tag:untrusted    guests with this tag make no sound
+  {PROGRAM} explain work                   what holds for 'work', and which line says so
+  {PROGRAM} check                          after an edit by hand: what to mend, and where
+  {PROGRAM} diff ./policy.d                what would change with these files
+  {PROGRAM} status --watch                 who plays and who records, as it happens
+  {PROGRAM} log --follow --guest work      what 'work' was allowed and denied, and why
+  {PROGRAM} prompt                         answer here when a guest asks
+
+A rule in a file looks like this; the first rule that matches and speaks of the direction decides:
+  - guest: work
+    playback: allow
+    capture: deny
+
+{_STATUS}
+see also: xensnd-policy(1), xensnd-policy.yaml(5)
+"""
+
+_EDIT_EPILOG = """\
+TIME is HH:MM, the next time that clocks show it, or a date and time: 2026-11-20T18:00. LENGTH is
+such as 30m, 2h or 1h30m. A change for good takes away the grants that it replaces, so that it
+takes effect at once; a newer grant replaces an older one. Limits of the rule that held before
+(max-volume, device and so on) go on to hold.
+
+examples:
+  {program} {command} work
+  {program} {command} 'work-*' --until 18:00
+  {program} {command} work --once --for 10m
+
+{status}
+"""
+
+_DOES = {Verb.ALLOW: "let a guest {may}", Verb.DENY: "do not let a guest {may}",
+         Verb.ASK: "ask when a guest wants to {may}"}  # fmt: skip
+_MAY = {Direction.CAPTURE: "record", Direction.PLAYBACK: "play sound"}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    try:
+        return _run(arguments)
+    except XensndError as error:
+        return fail(_status_of(error), error)
+    except BrokenPipeError:  # as in: list | head
+        _discard_stdout()
+        return GOOD
+    except OSError as error:
+        _discard_stdout()
+        return fail(REFUSED, f"{error.filename or 'standard output'}: {error.strerror}")
+    except KeyboardInterrupt:
+        return fail(REFUSED, "interrupted")
+
+
+def _status_of(error: XensndError) -> int:
+    if isinstance(error, PolicyError):
+        return BAD_POLICY
+    return NO_AGENT if isinstance(error, NoAgentError) else REFUSED
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    stdout = sys.stdout if isinstance(sys.stdout, io.TextIOWrapper) else None  # None: was closed
+    if stdout:
+        stdout.reconfigure(errors="backslashreplace")
+    try:
+        options = parser().parse_args(arguments)
+        # Another policy than the machine's is not compared with the machine's agent.
+        named = options.control or os.environ.get(ENVIRONMENT)
+        options.has_agent = bool(named or not options.policy)
+        if not options.policy:
+            options.policy = [DEFAULT_DIRECTORY]
+            options.runtime = options.runtime or DEFAULT_RUNTIME
+        status: int = options.run(options)
+        return status
+    finally:
+        if stdout:
+            stdout.flush()
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse, its errors on one line."""
+
+    def error(self, message: str) -> NoReturn:
+        sys.exit(fail(REFUSED, f"{message} (see {PROGRAM} --help)"))
+
+
+def parser() -> argparse.ArgumentParser:
+    whole = _Parser(
+        prog=PROGRAM,
+        description="Say which guest may play sound and which may record, and see what holds.",
+        epilog=_EPILOG,
+        formatter_class=partial(argparse.RawDescriptionHelpFormatter, max_help_position=28),
+        allow_abbrev=False,
+    )
+    whole.add_argument(
+        "--policy",
+        metavar="DIR",
+        type=Path,
+        action="append",
+        help=f"policy directory, may be given several times (default: {DEFAULT_DIRECTORY})",
+    )
+    whole.add_argument(
+        "--runtime",
+        metavar="DIR",
+        type=Path,
+        help=f"directory of temporary grants (default: {DEFAULT_RUNTIME}; with --policy, none)",
+    )
+    whole.add_argument(
+        "--tags",
+        metavar="FILE",
+        type=Path,
+        help="the tags and labels of guests (default: tags.yaml beside the policy directory)",
+    )
+    whole.add_argument(
+        "--control",
+        metavar="PATH",
+        type=Path,
+        help=f"the running agent's socket (default: {ENVIRONMENT}, or {DEFAULT_SOCKET})",
+    )
+    whole.add_argument("--version", action="version", version=f"{PROGRAM} {VERSION}")
+    adding = whole.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def add(
+        name: str, about: str, run: Callable[[argparse.Namespace], int], epilog: str = _STATUS
+    ) -> argparse.ArgumentParser:
+        command = adding.add_parser(
+            name,
+            help=about,
+            description=f"{about[0].upper()}{about[1:]}.",
+            epilog=epilog,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        command.set_defaults(run=run)
+        return command
+
+    for direction, may in _MAY.items():
+        for verb, does in _DOES.items():
+            name = f"{verb}-{direction}"
+            epilog = _EDIT_EPILOG.format(program=PROGRAM, command=name, status=_STATUS)
+            edit = add(name, does.format(may=may), commands.edit, epilog)
+            edit.set_defaults(direction=direction, verb=verb)
+            _add_times(edit)
+    add("list", "show all rules, in the order they are asked", commands.show_list)
+    add("check", "say of each bad file what to mend, and where", commands.check)
+    _add_explain(
+        add(
+            "explain",
+            "show what holds for a guest, and which rule says so",
+            commands.show_explanation,
+        )
+    )
+    diff = add("diff", "show what another policy directory would change", commands.show_diff)
+    diff.add_argument("candidate", metavar="DIR", type=Path, help="the other policy directory")
+    diff.add_argument(
+        "--guest",
+        metavar="NAME",
+        action="append",
+        help="a guest to try, may be given several times (default: all that run or have rules)",
+    )
+    live_options.add_commands(add)
+    add("schema", "show the JSON schema of policy files, for editors", commands.show_schema)
+    return whole
+
+
+def _add_times(edit: argparse.ArgumentParser) -> None:
+    edit.add_argument(
+        "guest", metavar="GUEST", help="a name, a glob in quotes, uuid:, tag: or label:"
+    )
+    end = edit.add_mutually_exclusive_group()
+    end.add_argument("--for", dest="length", metavar="LENGTH", help="end after 30m, 2h, 1h30m")
+    end.add_argument("--until", metavar="TIME", help="end at 18:00, or at 2026-11-20T18:00")
+    edit.add_argument(
+        "--once",
+        action="store_true",
+        help="for one stream, and within a day if no end is given",
+    )
+
+
+def _add_explain(why: argparse.ArgumentParser) -> None:
+    why.add_argument("guest", metavar="GUEST", help="a name")
+    why.add_argument(
+        "--direction", choices=[str(each) for each in Direction], help="of one direction alone"
+    )
+    why.add_argument("--uuid", metavar="UUID", help="as if the guest had this UUID")
+    why.add_argument("--label", metavar="COLOUR", help="as if the guest had this label; '': none")
+    why.add_argument(
+        "--tag", metavar="TAG", action="append", help="as if the guest had these tags; '': none"
+    )
+
+
+def _discard_stdout() -> None:
+    """What could not be written is given up, so that nothing complains at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

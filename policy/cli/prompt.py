@@ -1,0 +1,139 @@
+"""xensnd-policy prompt: what guests wait to be allowed, and a person's answers to it."""
+
+from __future__ import annotations
+
+import argparse
+import select
+import sys
+import termios
+from collections.abc import Mapping
+from typing import Any
+
+from policy.cli import terminal
+from policy.cli.status import agent_of
+from policy.cli.view import question
+from policy.text import values
+from policy.text.places import shown
+from xensnd.control.client import AgentClient
+from xensnd.errors import UsageError
+
+ANSWERS = ("once", "for", "always", "no", "never")
+DEFAULT_LENGTH = "30m"
+HINT = f"once, for {DEFAULT_LENGTH} (or another time), always, no, never"
+POLL_SECONDS = 0.1
+
+
+def prompt(options: argparse.Namespace) -> int:
+    with agent_of(options) as agent:
+        if options.list:
+            _list(agent)
+        elif options.id is not None:
+            _answer(agent, options.id, [options.answer or "", *options.length])
+        elif sys.stdin.isatty() and sys.stdout.isatty():
+            _Conversation(agent).hold()
+        else:
+            raise UsageError(
+                "prompt asks on a terminal; elsewhere there are prompt --list and prompt ID ANSWER"
+            )
+    return 0
+
+
+def _list(agent: AgentClient) -> None:
+    for each in agent.ask("status").get("prompts", []):
+        print(question(each))
+
+
+def _answer(agent: AgentClient, number: object, words: list[str]) -> str:
+    arguments = read_answer(words)
+    agent.ask("answer", id=number, **arguments)
+    said = " ".join(str(value) for value in arguments.values())
+    print(f"prompt {number}: {said}{' s' if 'seconds' in arguments else ''}")
+    return said
+
+
+def read_answer(words: list[str]) -> dict[str, object]:
+    """`once`, `for 30m`, `for 90` (seconds), ... as the agent wants it."""
+    answer = words[0] if words else ""
+    if answer not in ANSWERS:
+        raise UsageError(f"answer {shown(answer)} is not one of {HINT}")
+    length = [word for word in words[1:] if word]
+    if answer != "for":
+        if length:
+            raise UsageError(f"answer {answer} takes no time; say: for {length[0]}")
+        return {"answer": answer}
+    return {"answer": "for", "seconds": _seconds(" ".join(length) or DEFAULT_LENGTH)}
+
+
+def _seconds(text: str) -> float:
+    try:
+        return values.read_duration(text + "s" if text.isdecimal() else text).total_seconds()
+    except values.NotAValue as problem:
+        raise UsageError(f"time {shown(text)} {problem} ({problem.hint})") from None
+
+
+class _Conversation:
+    """Questions as they come, until Ctrl-C or Ctrl-D. One at a time: the oldest first."""
+
+    def __init__(self, agent: AgentClient) -> None:
+        self._agent = agent
+        self._waiting: dict[object, Mapping[str, Any]] = {}
+        self._asked: object = None
+
+    def hold(self) -> None:
+        self._agent.ask("watch")
+        for each in self._agent.ask("status").get("prompts", []):
+            self._add(each)
+        if not self._waiting:
+            print("no guest asks; waiting (Ctrl-C ends it)")
+        try:
+            while True:
+                self._ask_next()
+                self._hear_agent()
+                if select.select([sys.stdin], [], [], 0)[0] and not self._hear_person():
+                    return
+        except KeyboardInterrupt:
+            print()
+
+    def _ask_next(self) -> None:
+        if self._asked is None and self._waiting:
+            self._asked = next(iter(self._waiting))
+            termios.tcflush(sys.stdin, termios.TCIFLUSH)  # typed for the question before
+            print(question(self._waiting[self._asked]))
+            self._invite()
+
+    def _invite(self) -> None:
+        print(f"{HINT}: ", end="", flush=True)
+
+    def _hear_agent(self) -> None:
+        event = self._agent.event(POLL_SECONDS)
+        if event is None:
+            return
+        if event.get("event") == "prompt":
+            self._add(event.get("prompt"))
+        elif event.get("event") == "prompt-gone":
+            number = event.get("id")
+            if self._waiting.pop(number, None) is not None and self._asked == number:
+                print(f"\nprompt {number}: gone ({terminal.safe(event.get('why'))})")
+                self._asked = None
+
+    def _add(self, prompt: object) -> None:
+        if isinstance(prompt, dict) and isinstance(prompt.get("id"), int):
+            self._waiting[prompt["id"]] = prompt
+
+    def _hear_person(self) -> bool:
+        line = sys.stdin.readline()
+        if not line:
+            print()
+            return False
+        if self._asked is None:
+            return True
+        try:
+            _answer(self._agent, self._asked, line.split())
+        except UsageError as problem:
+            print(terminal.safe(problem))
+            if self._asked in self._waiting:
+                self._invite()
+            return True
+        self._waiting.pop(self._asked)
+        self._asked = None
+        return True

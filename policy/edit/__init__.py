@@ -1,0 +1,1 @@
+"""Changes to policy files that keep all other text as it is."""

@@ -1,0 +1,1 @@
+"""YAML text, its places, and values as people write them."""

@@ -1,0 +1,1 @@
+"""How programs talk with the running agent: docs/control.md."""

@@ -1,0 +1,142 @@
+"""Builds xensnd.core._core: the C of src/, seen from Python (cffi, API mode, abi3).
+
+The declarations are the part of the headers that Python uses; the compiler checks each of them
+against the headers themselves.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cffi import FFI
+
+SOURCES = [
+    "backend.c",
+    "channel.c",
+    "engine.c",
+    "event_page.c",
+    "frontend.c",
+    "page_directory.c",
+    "pcm.c",
+    "pulse_context.c",
+    "pulse_stream.c",
+    "ring.c",
+    "volume.c",
+]
+
+DECLARATIONS = """
+struct xn_engine; struct xn_client; struct xn_backend; struct xn_frontend;
+
+/* engine.h */
+struct xn_engine *xn_engine_new(void);
+void xn_engine_free(struct xn_engine *);
+int xn_engine_wake_fd(const struct xn_engine *);
+uint64_t xn_engine_wakeups(const struct xn_engine *);
+
+/* channel.h */
+struct xn_channel {
+    int wait_fd; int notify_fd; void *context;
+    int (*clear)(void *context); int (*notify)(void *context);
+};
+
+/* pulse_context.h */
+enum xn_client_state { XN_CLIENT_CONNECTING, XN_CLIENT_READY, XN_CLIENT_FAILED };
+struct xn_client *xn_client_new(struct xn_engine *, const char *server, const char *const *);
+void xn_client_free(struct xn_client *);
+enum xn_client_state xn_client_state(struct xn_client *);
+const char *xn_client_error(struct xn_client *);
+
+/* pcm.h */
+struct xn_pcm_config {
+    uint32_t rate_hz; uint32_t frame_octets; uint32_t buffer_octets; uint32_t period_octets;
+    uint8_t silence_octet;
+};
+struct xn_pcm { ...; };
+
+/* pulse_stream.h */
+struct xn_audio_config {
+    bool playback; const char *name; const char *device; const char *format; uint32_t rate_hz;
+    uint32_t channels; uint32_t latency_usec; bool is_pinned; bool variable_rate;
+    const char *const *properties;
+};
+
+/* page_directory.h */
+uint32_t xn_directory_read(const void *page, uint32_t wanted, uint32_t *refs, uint32_t *next);
+uint32_t xn_directory_write(void *page, const uint32_t *refs, uint32_t count, uint32_t next);
+
+/* backend.h */
+enum xn_violation { XN_NO_VIOLATION, XN_VIOLATION_RING_INDEX, XN_VIOLATION_STORM };
+struct xn_backend_stats {
+    uint64_t requests; uint64_t refused; uint64_t octets; uint64_t discarded_octets;
+    uint64_t position_octets; uint64_t buffered_octets; uint32_t gaps; uint32_t stalled;
+    int64_t server_latency_usec;
+};
+struct xn_backend *xn_backend_new(struct xn_engine *, bool playback, void *ring_page,
+    void *event_page, const struct xn_channel *requests, const struct xn_channel *events,
+    struct xn_pcm *pcm);
+void xn_backend_begin(struct xn_backend *, bool succeeds);
+void xn_backend_free(struct xn_backend *);
+enum xn_violation xn_backend_violation(struct xn_backend *);
+bool xn_backend_next_request(struct xn_backend *, uint8_t *request);
+void xn_backend_answer(struct xn_backend *, const uint8_t *response);
+void xn_backend_open_pcm(struct xn_backend *, const struct xn_pcm_config *, void *buffer);
+bool xn_backend_adopt_pcm(struct xn_backend *, const struct xn_pcm_config *, void *buffer);
+void xn_backend_close_pcm(struct xn_backend *);
+void xn_backend_start(struct xn_backend *);
+void xn_backend_stop(struct xn_backend *);
+bool xn_backend_attach_audio(struct xn_backend *, struct xn_client *,
+    const struct xn_audio_config *, const char **error);
+void xn_backend_detach_audio(struct xn_backend *);
+bool xn_backend_audio_failed(struct xn_backend *, const char **error);
+bool xn_backend_peek(struct xn_backend *, uint32_t offset, void *to, uint32_t octets);
+bool xn_backend_poke(struct xn_backend *, uint32_t offset, const void *from, uint32_t octets);
+void xn_backend_set_volume(struct xn_backend *, const int32_t *milli_db, const uint8_t *muted);
+void xn_backend_set_mute(struct xn_backend *, bool muted);
+void xn_backend_set_volume_cap(struct xn_backend *, uint32_t percent);
+bool xn_backend_get_volume(struct xn_backend *, int32_t *milli_db);
+bool xn_backend_is_muted(struct xn_backend *);
+uint32_t xn_backend_audio_index(struct xn_backend *);
+void xn_backend_stats(struct xn_backend *, struct xn_backend_stats *);
+
+/* frontend.h */
+struct xn_frontend_stats {
+    uint64_t position_octets; uint64_t moved_octets; uint64_t lost_octets; uint32_t refused;
+    uint32_t fill_octets; uint32_t rate_hz;
+};
+struct xn_frontend *xn_frontend_new(struct xn_engine *, bool playback, void *ring_page,
+    void *event_page, const struct xn_channel *requests, const struct xn_channel *events);
+void xn_frontend_free(struct xn_frontend *);
+bool xn_frontend_is_broken(struct xn_frontend *);
+int xn_frontend_request(struct xn_frontend *, const uint8_t *request);
+bool xn_frontend_response(struct xn_frontend *, uint8_t *response);
+void xn_frontend_open_pcm(struct xn_frontend *, const struct xn_pcm_config *, void *buffer);
+void xn_frontend_close_pcm(struct xn_frontend *);
+void xn_frontend_set_running(struct xn_frontend *, bool running);
+uint32_t xn_frontend_write(struct xn_frontend *, const void *from, uint32_t octets);
+uint32_t xn_frontend_read(struct xn_frontend *, void *to, uint32_t octets);
+int64_t xn_frontend_scratch(struct xn_frontend *, uint32_t octets);
+void xn_frontend_await_room(struct xn_frontend *, uint32_t octets);
+void xn_frontend_await_fill(struct xn_frontend *, uint32_t octets);
+void xn_frontend_await_position(struct xn_frontend *, uint64_t position);
+bool xn_frontend_attach_audio(struct xn_frontend *, struct xn_client *,
+    const struct xn_audio_config *, uint32_t target_fill_octets, const char **error);
+void xn_frontend_detach_audio(struct xn_frontend *);
+bool xn_frontend_audio_failed(struct xn_frontend *, const char **error);
+void xn_frontend_stats(struct xn_frontend *, struct xn_frontend_stats *);
+"""
+
+SOURCE = Path(__file__).parent / "src"
+
+ffi = FFI()
+ffi.cdef(DECLARATIONS)
+ffi.set_source(
+    "xensnd.core._core",
+    '#include "backend.h"\n#include "frontend.h"\n#include "page_directory.h"\n',
+    # setuptools wants paths relative to the project's root, from where it runs.
+    sources=[f"xensnd/core/src/{source}" for source in SOURCES],
+    depends=[f"xensnd/core/src/{header.name}" for header in sorted(SOURCE.glob("*.h"))],
+    include_dirs=["xensnd/core/src"],
+    define_macros=[("_GNU_SOURCE", None)],
+    libraries=["pulse", "m"],
+    extra_compile_args=["-std=c11", "-Wall"],
+)

@@ -1,0 +1,115 @@
+#include "pulse_context.h"
+
+#include <stdlib.h>
+
+struct xn_client {
+    struct xn_engine *engine;
+    pa_context *context;
+    struct xn_client_listener *listeners;
+};
+
+pa_proplist *xn_proplist(const char *const *properties) {
+    pa_proplist *list = pa_proplist_new();
+    for (; *properties; properties += 2) pa_proplist_sets(list, properties[0], properties[1]);
+    return list;
+}
+
+static void on_event(pa_context *context, pa_subscription_event_type_t event, uint32_t index,
+                     void *data) {
+    (void)context;
+    struct xn_client *client = data;
+    bool playback =
+        (event & PA_SUBSCRIPTION_EVENT_FACILITY_MASK) == PA_SUBSCRIPTION_EVENT_SINK_INPUT;
+    if ((event & PA_SUBSCRIPTION_EVENT_TYPE_MASK) != PA_SUBSCRIPTION_EVENT_CHANGE) return;
+    for (struct xn_client_listener *l = client->listeners; l; l = l->next)
+        l->stream_changed(l->owner, playback, index);
+}
+
+static void subscribe(struct xn_client *client) {
+    pa_subscription_mask_t mask =
+        PA_SUBSCRIPTION_MASK_SINK_INPUT | PA_SUBSCRIPTION_MASK_SOURCE_OUTPUT;
+    pa_context_set_subscribe_callback(client->context, on_event, client);
+    pa_operation *operation = pa_context_subscribe(client->context, mask, NULL, NULL);
+    if (operation) pa_operation_unref(operation);
+}
+
+static void on_state(pa_context *context, void *data) {
+    struct xn_client *client = data;
+    xn_engine_count_wakeup(client->engine);
+    switch (pa_context_get_state(context)) {
+    case PA_CONTEXT_READY:
+        subscribe(client);
+        /* fall through */
+    case PA_CONTEXT_FAILED:
+    case PA_CONTEXT_TERMINATED:
+        for (struct xn_client_listener *l = client->listeners, *next; l; l = next) {
+            next = l->next;
+            l->changed(l->owner);
+        }
+        xn_engine_wake_python(client->engine);
+        break;
+    default:
+        break;
+    }
+}
+
+struct xn_client *xn_client_new(struct xn_engine *engine, const char *server,
+                                const char *const *properties) {
+    struct xn_client *client = calloc(1, sizeof *client);
+    if (!client) return NULL;
+    client->engine = engine;
+    xn_engine_lock(engine);
+    pa_proplist *list = xn_proplist(properties);
+    client->context = pa_context_new_with_proplist(xn_engine_api(engine), NULL, list);
+    pa_proplist_free(list);
+    if (client->context) {
+        pa_context_set_state_callback(client->context, on_state, client);
+        /* A failure is a state, which Python reads when it comes to it. */
+        (void)pa_context_connect(client->context, server, PA_CONTEXT_NOAUTOSPAWN, NULL);
+    }
+    xn_engine_unlock(engine);
+    if (client->context) return client;
+    free(client);
+    return NULL;
+}
+
+void xn_client_free(struct xn_client *client) {
+    xn_engine_lock(client->engine);
+    pa_context_set_state_callback(client->context, NULL, NULL);
+    pa_context_set_subscribe_callback(client->context, NULL, NULL);
+    pa_context_disconnect(client->context);
+    pa_context_unref(client->context);
+    xn_engine_unlock(client->engine);
+    free(client);
+}
+
+enum xn_client_state xn_client_state(struct xn_client *client) {
+    xn_engine_lock(client->engine);
+    pa_context_state_t state = pa_context_get_state(client->context);
+    xn_engine_unlock(client->engine);
+    if (state == PA_CONTEXT_READY) return XN_CLIENT_READY;
+    return PA_CONTEXT_IS_GOOD(state) ? XN_CLIENT_CONNECTING : XN_CLIENT_FAILED;
+}
+
+const char *xn_client_error(struct xn_client *client) {
+    xn_engine_lock(client->engine);
+    const char *text = pa_strerror(pa_context_errno(client->context));
+    xn_engine_unlock(client->engine);
+    return text;
+}
+
+pa_context *xn_client_context(struct xn_client *client) { return client->context; }
+struct xn_engine *xn_client_engine(struct xn_client *client) { return client->engine; }
+
+void xn_client_listen(struct xn_client *client, struct xn_client_listener *listener) {
+    listener->next = client->listeners;
+    client->listeners = listener;
+}
+
+void xn_client_unlisten(struct xn_client *client, struct xn_client_listener *listener) {
+    for (struct xn_client_listener **at = &client->listeners; *at; at = &(*at)->next) {
+        if (*at != listener) continue;
+        *at = listener->next;
+        return;
+    }
+}

@@ -1,0 +1,42 @@
+/* A connection to the audio server (pa_context): to its mixers, one application. The backend
+ * makes one for each guest, so that each guest has a name and an icon of its own there.
+ */
+#ifndef XENSND_PULSE_CONTEXT_H
+#define XENSND_PULSE_CONTEXT_H
+
+#include "engine.h"
+
+struct xn_client;
+
+enum xn_client_state { XN_CLIENT_CONNECTING, XN_CLIENT_READY, XN_CLIENT_FAILED };
+
+/* Starts connecting; Python is woken when the state changes. `server`: as in PULSE_SERVER, or
+ * NULL. `properties`: key, value, key, value, ..., NULL. NULL if there is no memory. */
+struct xn_client *xn_client_new(struct xn_engine *engine, const char *server,
+                                const char *const *properties);
+
+/* Its streams were released before. */
+void xn_client_free(struct xn_client *client);
+
+enum xn_client_state xn_client_state(struct xn_client *client);
+
+/* Why it failed, in libpulse's words. */
+const char *xn_client_error(struct xn_client *client);
+
+pa_context *xn_client_context(struct xn_client *client);
+struct xn_engine *xn_client_engine(struct xn_client *client);
+
+/* To be told, under the engine's lock, when the client becomes ready or fails, and when a sink
+ * input (or source output) of the server has changed. */
+struct xn_client_listener {
+    struct xn_client_listener *next;
+    void (*changed)(void *owner);
+    void (*stream_changed)(void *owner, bool playback, uint32_t index);
+    void *owner;
+};
+void xn_client_listen(struct xn_client *client, struct xn_client_listener *listener);
+void xn_client_unlisten(struct xn_client *client, struct xn_client_listener *listener);
+
+pa_proplist *xn_proplist(const char *const *properties);
+
+#endif

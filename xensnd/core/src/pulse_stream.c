@@ -1,0 +1,298 @@
+#include "pulse_stream.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct xn_audio {
+    struct xn_client *client;
+    struct xn_client_listener listener;
+    struct xn_audio_end end;
+    pa_stream *stream; /* NULL until the context is ready */
+    pa_operation *drain;
+    bool playback;
+    bool connected; /* the stream was made, or could not be */
+    bool running;
+    bool pumping; /* `supply` may look at the ring, whose requests want the pump again */
+    bool orphan; /* freed, and only still here to play its rest */
+    bool dry; /* the server has played all it had */
+    uint32_t gaps;
+    struct xn_volume volume;
+    char *name, *device;
+    pa_proplist *properties;
+    pa_sample_spec spec;
+    pa_channel_map map;
+    pa_buffer_attr attributes;
+    pa_stream_flags_t flags;
+};
+
+static void destroy(struct xn_audio *audio) {
+    xn_client_unlisten(audio->client, &audio->listener);
+    xn_volume_done(&audio->volume);
+    if (audio->drain) {
+        pa_operation_cancel(audio->drain);
+        pa_operation_unref(audio->drain);
+    }
+    if (audio->stream) {
+        pa_stream_set_state_callback(audio->stream, NULL, NULL);
+        pa_stream_set_write_callback(audio->stream, NULL, NULL);
+        pa_stream_set_read_callback(audio->stream, NULL, NULL);
+        pa_stream_set_underflow_callback(audio->stream, NULL, NULL);
+        pa_stream_disconnect(audio->stream);
+        pa_stream_unref(audio->stream);
+    }
+    pa_proplist_free(audio->properties);
+    free(audio->name);
+    free(audio->device);
+    free(audio);
+}
+
+static void ignore(pa_operation *operation) {
+    if (operation) pa_operation_unref(operation);
+}
+
+static void set_corked(struct xn_audio *audio, bool corked) {
+    ignore(pa_stream_cork(audio->stream, corked, NULL, NULL));
+}
+
+/* True: the server has all it wanted. */
+static bool hand_over(struct xn_audio *audio, size_t wanted) {
+    while (wanted > 0) {
+        void *to;
+        size_t room = wanted;
+        if (pa_stream_begin_write(audio->stream, &to, &room) < 0 || !to) return false;
+        if (room > wanted) room = wanted;
+        uint32_t octets = audio->end.supply(audio->end.owner, to, (uint32_t)room);
+        if (octets == 0) {
+            pa_stream_cancel_write(audio->stream);
+            return false;
+        }
+        if (pa_stream_write(audio->stream, to, octets, NULL, 0, PA_SEEK_RELATIVE) < 0) return false;
+        audio->gaps += audio->dry;
+        audio->dry = false;
+        wanted -= octets;
+    }
+    return true;
+}
+
+void xn_audio_pump(struct xn_audio *audio) {
+    if (!audio->playback || audio->pumping || !xn_audio_is_ready(audio)) return;
+    size_t wanted = pa_stream_writable_size(audio->stream);
+    if (wanted == (size_t)-1) return;
+    audio->pumping = true;
+    bool satisfied = hand_over(audio, wanted);
+    audio->pumping = false;
+    audio->end.settled(audio->end.owner, satisfied);
+}
+
+static void on_write(pa_stream *stream, size_t octets, void *data) {
+    (void)stream, (void)octets;
+    struct xn_audio *audio = data;
+    xn_engine_count_wakeup(xn_client_engine(audio->client));
+    if (audio->running && !audio->orphan) xn_audio_pump(audio);
+}
+
+static void on_read(pa_stream *stream, size_t octets, void *data) {
+    (void)octets;
+    struct xn_audio *audio = data;
+    xn_engine_count_wakeup(xn_client_engine(audio->client));
+    while (pa_stream_readable_size(stream) > 0) {
+        const void *from;
+        size_t count;
+        if (pa_stream_peek(stream, &from, &count) < 0 || count == 0) return;
+        if (audio->running) audio->end.consume(audio->end.owner, from, (uint32_t)count);
+        pa_stream_drop(stream);
+    }
+}
+
+static void on_underflow(pa_stream *stream, void *data) {
+    (void)stream;
+    struct xn_audio *audio = data;
+    audio->dry = audio->running;
+}
+
+static void on_stream_state(pa_stream *stream, void *data) {
+    struct xn_audio *audio = data;
+    pa_stream_state_t state = pa_stream_get_state(stream);
+    if (audio->orphan) {
+        if (!PA_STREAM_IS_GOOD(state)) destroy(audio);
+        return;
+    }
+    if (state == PA_STREAM_READY) xn_volume_ready(&audio->volume, pa_stream_get_index(stream));
+    if (state == PA_STREAM_READY && audio->running) {
+        xn_audio_pump(audio);
+        set_corked(audio, false);
+    }
+    if (state == PA_STREAM_READY || !PA_STREAM_IS_GOOD(state)) {
+        audio->end.changed(audio->end.owner);
+        xn_engine_wake_python(xn_client_engine(audio->client));
+    }
+}
+
+static bool make_stream(struct xn_audio *audio) {
+    audio->stream = pa_stream_new_with_proplist(xn_client_context(audio->client), audio->name,
+                                                &audio->spec, &audio->map, audio->properties);
+    if (!audio->stream) return false;
+    pa_stream_set_state_callback(audio->stream, on_stream_state, audio);
+    pa_stream_set_write_callback(audio->stream, on_write, audio);
+    pa_stream_set_read_callback(audio->stream, on_read, audio);
+    pa_stream_set_underflow_callback(audio->stream, on_underflow, audio);
+    int error = audio->playback
+                    ? pa_stream_connect_playback(audio->stream, audio->device, &audio->attributes,
+                                                 audio->flags, NULL, NULL)
+                    : pa_stream_connect_record(audio->stream, audio->device, &audio->attributes,
+                                               audio->flags);
+    return error == 0;
+}
+
+/* Only a context that is ready knows the server's version, without which libpulse refuses to make
+ * a stream of 24 or 32 bits. */
+static void connect_stream(struct xn_audio *audio) {
+    pa_context *context = xn_client_context(audio->client);
+    if (audio->connected || pa_context_get_state(context) != PA_CONTEXT_READY) return;
+    audio->connected = true;
+    if (!make_stream(audio)) xn_engine_wake_python(xn_client_engine(audio->client));
+}
+
+static void on_client_changed(void *owner) {
+    struct xn_audio *audio = owner;
+    connect_stream(audio);
+}
+
+static void on_stream_changed(void *owner, bool playback, uint32_t index) {
+    struct xn_audio *audio = owner;
+    if (playback == audio->playback) xn_volume_changed(&audio->volume, index);
+}
+
+static void set_attributes(struct xn_audio *audio, const struct xn_audio_config *config) {
+    uint32_t latency = (uint32_t)pa_usec_to_bytes(config->latency_usec, &audio->spec);
+    audio->attributes = (pa_buffer_attr){
+        .maxlength = (uint32_t)-1,
+        .tlength = latency,
+        /* Play from the first frame on, and again after running dry: nothing waits for more. */
+        .prebuf = (uint32_t)pa_frame_size(&audio->spec),
+        .minreq = (uint32_t)-1,
+        .fragsize = (uint32_t)pa_usec_to_bytes(config->latency_usec / 2, &audio->spec),
+    };
+    audio->flags = PA_STREAM_START_CORKED | PA_STREAM_ADJUST_LATENCY |
+                   PA_STREAM_AUTO_TIMING_UPDATE | PA_STREAM_INTERPOLATE_TIMING;
+    if (config->is_pinned) audio->flags |= PA_STREAM_DONT_MOVE;
+    if (config->variable_rate) audio->flags |= PA_STREAM_VARIABLE_RATE;
+}
+
+static bool set_spec(struct xn_audio *audio, const struct xn_audio_config *config) {
+    if (config->channels == 0 || config->channels > PA_CHANNELS_MAX) return false;
+    audio->spec = (pa_sample_spec){.format = pa_parse_sample_format(config->format),
+                                   .rate = config->rate_hz,
+                                   .channels = (uint8_t)config->channels};
+    pa_channel_map_init_extend(&audio->map, (unsigned)config->channels, PA_CHANNEL_MAP_ALSA);
+    return pa_sample_spec_valid(&audio->spec);
+}
+
+struct xn_audio *xn_audio_new(struct xn_client *client, const struct xn_audio_config *config,
+                              const struct xn_audio_end *end, const char **error) {
+    struct xn_audio *audio = calloc(1, sizeof *audio);
+    *error = "out of memory";
+    if (!audio) return NULL;
+    *error = "no such sample format, rate or number of channels at the audio server";
+    if (!set_spec(audio, config)) {
+        free(audio);
+        return NULL;
+    }
+    audio->client = client;
+    audio->end = *end;
+    audio->playback = config->playback;
+    audio->name = strdup(config->name);
+    audio->device = config->device ? strdup(config->device) : NULL;
+    audio->properties = xn_proplist(config->properties);
+    set_attributes(audio, config);
+    audio->listener = (struct xn_client_listener){
+        .changed = on_client_changed, .stream_changed = on_stream_changed, .owner = audio};
+    xn_volume_init(&audio->volume, client, config->playback, (uint8_t)config->channels);
+    xn_client_listen(client, &audio->listener);
+    connect_stream(audio);
+    return audio;
+}
+
+static void on_orphan_drained(pa_stream *stream, int success, void *data) {
+    (void)stream, (void)success;
+    struct xn_audio *audio = data;
+    pa_operation_unref(audio->drain);
+    audio->drain = NULL;
+    destroy(audio);
+}
+
+void xn_audio_free(struct xn_audio *audio, bool drain) {
+    if (audio->drain) {
+        pa_operation_cancel(audio->drain);
+        pa_operation_unref(audio->drain);
+        audio->drain = NULL;
+    }
+    if (drain && audio->playback && xn_audio_is_ready(audio) &&
+        pa_stream_is_corked(audio->stream) == 0) {
+        audio->orphan = true;
+        audio->drain = pa_stream_drain(audio->stream, on_orphan_drained, audio);
+    }
+    if (!audio->drain) destroy(audio);
+}
+
+bool xn_audio_is_ready(const struct xn_audio *audio) {
+    return audio->stream && pa_stream_get_state(audio->stream) == PA_STREAM_READY;
+}
+
+bool xn_audio_has_failed(const struct xn_audio *audio) {
+    return !PA_CONTEXT_IS_GOOD(pa_context_get_state(xn_client_context(audio->client))) ||
+           (audio->connected &&
+            !(audio->stream && PA_STREAM_IS_GOOD(pa_stream_get_state(audio->stream))));
+}
+
+const char *xn_audio_error(const struct xn_audio *audio) {
+    return pa_strerror(pa_context_errno(xn_client_context(audio->client)));
+}
+
+static void on_drained(pa_stream *stream, int success, void *data) {
+    (void)stream, (void)success;
+    struct xn_audio *audio = data;
+    pa_operation_unref(audio->drain);
+    audio->drain = NULL;
+    if (!audio->running) set_corked(audio, true);
+}
+
+void xn_audio_start(struct xn_audio *audio) {
+    audio->running = true;
+    if (!xn_audio_is_ready(audio)) return; /* on_stream_state() goes on */
+    xn_audio_pump(audio);
+    set_corked(audio, false);
+}
+
+void xn_audio_stop(struct xn_audio *audio, bool drain) {
+    audio->running = audio->dry = false;
+    if (!xn_audio_is_ready(audio)) return;
+    if (drain && audio->playback) {
+        if (!audio->drain) audio->drain = pa_stream_drain(audio->stream, on_drained, audio);
+        if (audio->drain) return;
+    }
+    set_corked(audio, true);
+    ignore(pa_stream_flush(audio->stream, NULL, NULL));
+}
+
+bool xn_audio_latency_usec(struct xn_audio *audio, int64_t *latency_usec) {
+    pa_usec_t usec;
+    int negative;
+    if (!xn_audio_is_ready(audio)) return false;
+    if (pa_stream_get_latency(audio->stream, &usec, &negative) < 0) return false;
+    *latency_usec = negative ? -(int64_t)usec : (int64_t)usec;
+    return true;
+}
+
+uint32_t xn_audio_gaps(const struct xn_audio *audio) { return audio->gaps; }
+
+struct xn_volume *xn_audio_volume(struct xn_audio *audio) { return &audio->volume; }
+
+void xn_audio_set_rate(struct xn_audio *audio, uint32_t rate_hz) {
+    if (xn_audio_is_ready(audio))
+        ignore(pa_stream_update_sample_rate(audio->stream, rate_hz, NULL, NULL));
+}
+
+uint32_t xn_audio_index(struct xn_audio *audio) {
+    return xn_audio_is_ready(audio) ? pa_stream_get_index(audio->stream) : UINT32_MAX;
+}

@@ -1,0 +1,74 @@
+/* The pump: one stream at the audio server (pa_stream), for either agent and either direction.
+ *
+ * It pulls: when the server asks, `supply` writes straight into the server's memory; when the
+ * server has recorded, `consume` reads straight out of it.
+ */
+#ifndef XENSND_PULSE_STREAM_H
+#define XENSND_PULSE_STREAM_H
+
+#include "pulse_context.h"
+#include "volume.h"
+
+struct xn_audio;
+
+struct xn_audio_config {
+    bool playback;
+    const char *name;   /* media.name */
+    const char *device; /* NULL: the server's default */
+    const char *format; /* as pa_parse_sample_format() knows it */
+    uint32_t rate_hz;
+    uint32_t channels;
+    uint32_t latency_usec;
+    bool is_pinned;     /* to its device: nobody moves it to another */
+    bool variable_rate; /* xn_audio_set_rate() will be used */
+    const char *const *properties; /* key, value, ..., NULL */
+};
+
+/* What the pump needs of the ring's side. All run under the engine's lock. */
+struct xn_audio_end {
+    void *owner;
+    /* Playback: copies up to `octets`; returns how many there were. */
+    uint32_t (*supply)(void *owner, void *to, uint32_t octets);
+    /* Playback: the server was given what there was; `satisfied`: that was all it wanted. */
+    void (*settled)(void *owner, bool satisfied);
+    /* Capture: takes all; `from` NULL is a hole. */
+    void (*consume)(void *owner, const void *from, uint32_t octets);
+    /* The stream became ready, or failed. */
+    void (*changed)(void *owner);
+};
+
+/* Begins as soon as the client is ready; stands still until xn_audio_start(). NULL if the server
+ * can have no such stream: *error says why, in libpulse's words. */
+struct xn_audio *xn_audio_new(struct xn_client *client, const struct xn_audio_config *config,
+                              const struct xn_audio_end *end, const char **error);
+
+/* At once; or, if `drain`, when what the server has is played: `end` is not called any more. */
+void xn_audio_free(struct xn_audio *audio, bool drain);
+
+bool xn_audio_is_ready(const struct xn_audio *audio);
+bool xn_audio_has_failed(const struct xn_audio *audio);
+const char *xn_audio_error(const struct xn_audio *audio);
+
+/* Hands over what the server still wants. */
+void xn_audio_pump(struct xn_audio *audio);
+
+void xn_audio_start(struct xn_audio *audio);
+
+/* `drain`: what the server has is still played; otherwise it is forgotten. */
+void xn_audio_stop(struct xn_audio *audio, bool drain);
+
+/* Playback: how long until a sample written now is heard. False: not known yet. */
+bool xn_audio_latency_usec(struct xn_audio *audio, int64_t *latency_usec);
+
+/* Playback: how often the server ran dry and sound came after it: gaps that could be heard. */
+uint32_t xn_audio_gaps(const struct xn_audio *audio);
+
+/* Its volume at the server's mixer, for as long as the stream is there. */
+struct xn_volume *xn_audio_volume(struct xn_audio *audio);
+
+void xn_audio_set_rate(struct xn_audio *audio, uint32_t rate_hz);
+
+/* The server's own number of the stream (sink input or source output), or UINT32_MAX. */
+uint32_t xn_audio_index(struct xn_audio *audio);
+
+#endif

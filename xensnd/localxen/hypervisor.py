@@ -1,0 +1,347 @@
+"""The stand-in for Xen itself on one machine: domains, grants and event channels.
+
+What it is asked and how it answers: see transport/local/protocol.py. What a connection made ends
+with it, as Xen ends what a domain had. All memory and all eventfds are made here, so that no client
+can hand another something that shrinks, or blocks.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any, Literal
+
+from xensnd.transport.local.memory import Page, create_pages
+from xensnd.transport.local.protocol import REFS_IN_A_REQUEST_MAX, VERSION
+
+GRANTS_OF_A_DOMAIN_MAX = 32768  # as Xen's default: 64 frames of 512
+SHARES_OF_A_DOMAIN_MAX = 512
+CHANNELS_OF_A_DOMAIN_MAX = 512
+NAME_MAX = 64
+
+Kind = Literal["peer", "usage", "client", "limit"]
+
+
+class Refused(Exception):
+    """Whose fault: the peer's, the person's, this client's, or there is no more room."""
+
+    def __init__(self, kind: Kind, text: str) -> None:
+        super().__init__(text)
+        self.kind = kind
+
+
+@dataclass(eq=False)
+class Share:
+    """A run of pages that one domain grants to another."""
+
+    owner: Session
+    peer: int
+    fd: int
+    refs: range
+
+
+@dataclass(eq=False)
+class Channel:
+    """Two eventfds. The allocator waits on the first one; who binds, on the second."""
+
+    owner: Session
+    peer: int
+    port: int
+    fds: tuple[int, int]
+    binder: Session | None = None
+    binder_port: int = 0
+
+    def is_binders(self, domain: Domain, port: int) -> bool:
+        return bool(self.binder and self.binder.domain is domain and self.binder_port == port)
+
+    def holder(self, domain: Domain, port: int) -> Session | None:
+        return self.binder if self.is_binders(domain, port) else self.owner
+
+
+@dataclass(eq=False)
+class Domain:
+    domid: int
+    name: str
+    shares: dict[int, Share] = field(default_factory=dict)  # by each of their references
+    share_count: int = 0
+    channels: dict[int, Channel] = field(default_factory=dict)  # by the domain's own port
+    new_refs: Iterator[int] = field(default_factory=lambda: count(8))  # the first are reserved
+    new_ports: Iterator[int] = field(default_factory=lambda: count(1))
+
+    def __str__(self) -> str:
+        return f"dom{self.domid} ({self.name})"
+
+
+@dataclass(eq=False)
+class Session:
+    """One connection to the hypervisor."""
+
+    hang_up: Callable[[], None]
+    domain: Domain | None = None
+
+
+Reply = tuple[dict[str, Any], list[int]]
+
+
+class Hypervisor:
+    def __init__(self, store_of: Callable[[int], str]) -> None:
+        self.on_created: Callable[[int], None] = lambda _domid: None
+        self._domains = {0: Domain(0, "Domain-0")}
+        self._new_domids = count(1)
+        self._sessions: set[Session] = set()
+        self._store_of = store_of
+
+    def exists(self, domid: int) -> bool:
+        return domid in self._domains
+
+    def connect(self, hang_up: Callable[[], None]) -> Session:
+        session = Session(hang_up)
+        self._sessions.add(session)
+        return session
+
+    def disconnect(self, session: Session) -> None:
+        self._sessions.discard(session)
+        if session.domain:
+            self._end_all_of(session, session.domain)
+
+    def handle(self, session: Session, request: bytes) -> tuple[bytes, list[int]]:
+        """The reply and the descriptors to send with it. Never raises, whatever the request."""
+        try:
+            result, fds = self._perform(session, request)
+        except Refused as refusal:
+            result, fds = {"refused": refusal.kind, "text": str(refusal)}, []
+        except OSError as error:  # out of descriptors or memory
+            result, fds = {"refused": "limit", "text": str(error)}, []
+        return json.dumps(result).encode(), fds
+
+    def _perform(self, session: Session, request: bytes) -> Reply:
+        try:
+            arguments = json.loads(request)
+        except (ValueError, RecursionError):
+            arguments = None
+        if not isinstance(arguments, dict):
+            raise Refused("client", "a request is a JSON object")
+        op = arguments.pop("op", None)
+        if op == "hello":
+            return self._hello(session, arguments)
+        operation = _OPERATIONS.get(op) if isinstance(op, str) else None
+        if not operation or not session.domain:
+            raise Refused("client", f"no operation {_shown(op)}, or no hello before it")
+        return operation(self, session, session.domain, _Arguments(arguments))
+
+    def _hello(self, session: Session, arguments: dict[str, Any]) -> Reply:
+        version, name = arguments.get("version"), arguments.get("domain")
+        if version != VERSION:
+            shown = _shown(version)
+            raise Refused("usage", f"xensnd-localxen speaks version {VERSION}, the client {shown}")
+        if session.domain:
+            raise Refused("client", "a second hello")
+        session.domain = self._domains[0] if name is None else self._named(name)
+        domid = session.domain.domid
+        return {"domid": domid, "store": self._store_of(domid)}, []
+
+    # Domains, for domain 0 alone
+
+    def create(self, _session: Session, domain: Domain, arguments: _Arguments) -> Reply:
+        _require_dom0(domain)
+        name = arguments.text("name")
+        if not 0 < len(name) <= NAME_MAX or not name.isprintable() or "/" in name:
+            text = f"a domain's name is 1 to {NAME_MAX} printable characters without a slash"
+            raise Refused("usage", text)
+        if any(each.name == name for each in self._domains.values()):
+            raise Refused("usage", f"there is a domain {name!r} already")
+        new = Domain(next(self._new_domids), name)
+        self._domains[new.domid] = new
+        self.on_created(new.domid)
+        return {"domid": new.domid}, []
+
+    def destroy(self, _session: Session, domain: Domain, arguments: _Arguments) -> Reply:
+        _require_dom0(domain)
+        gone = self._named(arguments.text("name"))
+        if gone.domid == 0:
+            raise Refused("usage", "domain 0 cannot be destroyed")
+        del self._domains[gone.domid]
+        for session in [each for each in self._sessions if each.domain is gone]:
+            self.disconnect(session)
+            session.hang_up()
+        return {"domid": gone.domid}, []
+
+    def domains(self, _session: Session, domain: Domain, _arguments: _Arguments) -> Reply:
+        _require_dom0(domain)
+        return {"domains": {each.name: each.domid for each in self._domains.values()}}, []
+
+    def _named(self, name: object) -> Domain:
+        for domain in self._domains.values():
+            if domain.name == name:
+                return domain
+        names = ", ".join(each.name for each in self._domains.values() if each.domid) or "none yet"
+        raise Refused(
+            "usage",
+            f"no domain {_shown(name)}; there are: {names}"
+            " (make one with: xensnd-localxen DIR create NAME)",
+        )
+
+    # Grants
+
+    def share(self, session: Session, domain: Domain, arguments: _Arguments) -> Reply:
+        peer, pages = arguments.number("peer"), arguments.number("count")
+        if pages == 0:
+            raise Refused("client", "0 pages to share")
+        if len(domain.shares) + pages > GRANTS_OF_A_DOMAIN_MAX:
+            raise Refused("limit", f"{domain}: more than {GRANTS_OF_A_DOMAIN_MAX} pages to share")
+        if domain.share_count >= SHARES_OF_A_DOMAIN_MAX:
+            raise Refused("limit", f"{domain}: more than {SHARES_OF_A_DOMAIN_MAX} shares")
+        fd = create_pages(pages)
+        first = next(domain.new_refs)
+        domain.new_refs = count(first + pages)
+        share = Share(session, peer, fd, range(first, first + pages))
+        domain.shares.update(dict.fromkeys(share.refs, share))
+        domain.share_count += 1
+        return {"first_ref": first}, [fd]
+
+    def end_share(self, session: Session, domain: Domain, arguments: _Arguments) -> Reply:
+        share = domain.shares.get(arguments.number("first_ref"))
+        if not share or share.owner is not session:
+            raise Refused("client", "no such share of this connection")
+        self._end_share(domain, share)
+        return {}, []
+
+    def map(self, _session: Session, domain: Domain, arguments: _Arguments) -> Reply:
+        """For each reference, which of the descriptors and which page of it."""
+        peer = self._domains.get(arguments.number("peer"))
+        fds: list[int] = []
+        pages: list[Page] = []
+        for ref in arguments.numbers("refs", REFS_IN_A_REQUEST_MAX):
+            share = peer.shares.get(ref) if peer else None
+            if not share or share.peer != domain.domid:
+                granter = peer or f"dom{arguments.number('peer')} (gone)"
+                raise Refused("peer", f"{granter} grants no page {ref} to {domain}")
+            if share.fd not in fds:
+                fds.append(share.fd)
+            pages.append(Page(fds.index(share.fd), ref - share.refs.start))
+        return {"pages": pages}, fds
+
+    # Event channels
+
+    def allocate(self, session: Session, domain: Domain, arguments: _Arguments) -> Reply:
+        peer = arguments.number("peer")
+        port = self._new_port(domain)
+        first = _eventfd()
+        try:
+            fds = (first, _eventfd())
+        except OSError:
+            os.close(first)
+            raise
+        domain.channels[port] = Channel(session, peer, port, fds)
+        return {"port": port}, list(fds)
+
+    def bind(self, session: Session, domain: Domain, arguments: _Arguments) -> Reply:
+        peer, port = self._domains.get(arguments.number("peer")), arguments.number("port")
+        channel = peer.channels.get(port) if peer else None
+        offered = channel and channel.port == port and channel.owner.domain is peer
+        if not channel or not offered or channel.peer != domain.domid:
+            allocator = peer or f"dom{arguments.number('peer')} (gone)"
+            raise Refused("peer", f"{allocator} offers no event channel {port} to {domain}")
+        if channel.binder:
+            raise Refused("peer", f"event channel {port} of {peer} is bound already")
+        channel.binder_port = self._new_port(domain)
+        channel.binder = session
+        domain.channels[channel.binder_port] = channel
+        return {"port": channel.binder_port}, [channel.fds[1], channel.fds[0]]
+
+    def end_channel(self, session: Session, domain: Domain, arguments: _Arguments) -> Reply:
+        port = arguments.number("port")
+        channel = domain.channels.get(port)
+        if not channel or channel.holder(domain, port) is not session:
+            raise Refused("client", f"no event channel {port} of this connection")
+        self._end_channel(domain, port, channel)
+        return {}, []
+
+    def _new_port(self, domain: Domain) -> int:
+        if len(domain.channels) >= CHANNELS_OF_A_DOMAIN_MAX:
+            raise Refused("limit", f"{domain}: {CHANNELS_OF_A_DOMAIN_MAX} event channels are open")
+        return next(domain.new_ports)
+
+    # Ends
+
+    def _end_all_of(self, session: Session, domain: Domain) -> None:
+        for share in set(domain.shares.values()):
+            if share.owner is session:
+                self._end_share(domain, share)
+        for port, channel in list(domain.channels.items()):
+            if channel.holder(domain, port) is session:
+                self._end_channel(domain, port, channel)
+
+    def _end_share(self, domain: Domain, share: Share) -> None:
+        for ref in share.refs:
+            del domain.shares[ref]
+        domain.share_count -= 1
+        os.close(share.fd)
+
+    def _end_channel(self, domain: Domain, port: int, channel: Channel) -> None:
+        """Closed by who bound it, a channel can be bound again; by its allocator, it is gone."""
+        del domain.channels[port]
+        if channel.is_binders(domain, port):
+            channel.binder = None
+        else:
+            for fd in channel.fds:
+                os.close(fd)
+
+
+class _Arguments:
+    """A client's arguments, checked as they are taken."""
+
+    def __init__(self, untrusted: dict[str, Any]) -> None:
+        self._untrusted = untrusted
+
+    def number(self, name: str) -> int:
+        return _number(name, self._untrusted.get(name))
+
+    def numbers(self, name: str, most: int) -> list[int]:
+        untrusted = self._untrusted.get(name)
+        if not isinstance(untrusted, list) or len(untrusted) > most:
+            raise Refused("client", f"{name} is a list of at most {most} numbers")
+        return [_number(name, each) for each in untrusted]
+
+    def text(self, name: str) -> str:
+        untrusted = self._untrusted.get(name)
+        if not isinstance(untrusted, str):
+            raise Refused("client", f"{name} is a text")
+        return untrusted
+
+
+def _number(name: str, untrusted: object) -> int:
+    if type(untrusted) is not int or not 0 <= untrusted < 1 << 32:
+        raise Refused("client", f"{name} is a number of 32 bits")
+    return untrusted
+
+
+def _shown(untrusted: object) -> str:
+    """For humans: a peer's text, cut; of anything else, which may be deep, only its type."""
+    known = isinstance(untrusted, (str, int))
+    return repr(untrusted)[: NAME_MAX + 2] if known else type(untrusted).__name__
+
+
+def _eventfd() -> int:
+    return os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+
+
+def _require_dom0(domain: Domain) -> None:
+    if domain.domid != 0:
+        raise Refused("client", "only domain 0 may do this")
+
+
+_OPERATIONS: dict[str, Callable[[Hypervisor, Session, Domain, _Arguments], Reply]] = {
+    "create": Hypervisor.create,
+    "destroy": Hypervisor.destroy,
+    "domains": Hypervisor.domains,
+    "share": Hypervisor.share,
+    "end_share": Hypervisor.end_share,
+    "map": Hypervisor.map,
+    "allocate": Hypervisor.allocate,
+    "bind": Hypervisor.bind,
+    "end_channel": Hypervisor.end_channel,
+}
