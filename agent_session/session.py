@@ -14,11 +14,13 @@ from typing import Any, Protocol
 from agent_session import wording
 from agent_session.trouble import Troubles
 from agent_session.wording import Notice
+from xensnd.backoff import BackOff
 from xensnd.control.client import LINE_OCTETS_MAX, VERSION
 
 log = logging.getLogger("xensnd-session")
 
-RETRY_SECONDS = 1.0
+RETRY_FIRST_SECONDS = 0.25
+RETRY_LAST_SECONDS = 2.0
 RECORDING = "recording"
 
 Message = Mapping[str, Any]
@@ -43,6 +45,7 @@ class Session:
         self._path = path
         self._desktop = desktop
         self._troubles = Troubles()
+        self._back_off = BackOff(RETRY_FIRST_SECONDS, RETRY_LAST_SECONDS)
         self._writer: asyncio.StreamWriter | None = None
         self._answers: list[Callable[[Message], None]] = []  # to our requests, in their order
 
@@ -55,7 +58,7 @@ class Session:
                 self._troubles.tell(f"{self._path}: {_said(error)}; waiting for the agent")
             except (LookupError, TypeError, ValueError, OverflowError, RecursionError):
                 self._troubles.tell(f"{self._path}: the agent does not speak as it should; waiting")
-            await asyncio.sleep(RETRY_SECONDS)
+            await self._back_off.wait()
 
     async def _follow_agent(self) -> None:
         reader, writer = await asyncio.open_unix_connection(self._path, limit=LINE_OCTETS_MAX)
@@ -96,6 +99,7 @@ class Session:
         if not answer["ok"]:
             raise Refused(str(answer.get("error")))
         self._troubles.are_over()
+        self._back_off.reset()
 
     def _status(self, answer: Message) -> None:
         if not answer["ok"]:

@@ -16,6 +16,7 @@ from enum import StrEnum
 from itertools import count
 
 from policy.model import Direction
+from xensnd.backoff import BackOff
 from xensnd.errors import UsageError
 
 ANSWER_SECONDS = 30.0
@@ -71,6 +72,7 @@ class _Quiet:
     until: float
     seconds: float
     since: str  # what happened
+    back_off: BackOff
 
 
 _Key = tuple[str, Direction]
@@ -200,7 +202,8 @@ class Prompts:
             self._quiet.pop(key, None)
             return
         before = self._quiet.get(key)
-        seconds = min(before.seconds * 2, QUIET_LAST_SECONDS) if before else QUIET_FIRST_SECONDS
+        back_off = before.back_off if before else BackOff(QUIET_FIRST_SECONDS, QUIET_LAST_SECONDS)
+        seconds = back_off.next_seconds()
         until = asyncio.get_running_loop().time() + seconds
         since = "the person said no" if answer is Answer.NO else "nobody answered"
-        self._quiet[key] = _Quiet(until, seconds, since)
+        self._quiet[key] = _Quiet(until, seconds, since, back_off)
