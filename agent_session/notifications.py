@@ -19,6 +19,7 @@ from agent_session.bus import Bus, BusTrouble, field
 from agent_session.trouble import Troubles
 from agent_session.wording import Notice
 from xensnd.backoff import BackOff
+from xensnd.text import escaped
 
 RETRY_FIRST_SECONDS = 0.25
 RETRY_LAST_SECONDS = 2.0
@@ -197,4 +198,4 @@ def _said(group: BaseExceptionGroup[BaseException]) -> str:
     if isinstance(error, TimeoutError):
         return "no answer in time"
     text = getattr(error, "strerror", None) or str(error) or "the session bus has left"
-    return "".join(each if each.isprintable() else " " for each in text)
+    return escaped(text)

@@ -16,6 +16,7 @@ from agent_session.trouble import Troubles
 from agent_session.wording import Notice
 from xensnd.backoff import BackOff
 from xensnd.control.client import LINE_OCTETS_MAX, VERSION
+from xensnd.text import escaped
 
 log = logging.getLogger("xensnd-session")
 
@@ -142,7 +143,7 @@ def _said(problem: object) -> str:
     text = str(problem) or type(problem).__name__
     if isinstance(problem, OSError) and problem.strerror:
         text = problem.strerror
-    return "".join(each if each.isprintable() else " " for each in text)
+    return escaped(text)
 
 
 async def run(path: Path, desktop: Any) -> None:

@@ -23,6 +23,7 @@ from typing import Any
 
 from xensnd.control.client import VERSION
 from xensnd.errors import UsageError, XensndError
+from xensnd.text import quoted
 
 log = logging.getLogger("xensnd-dom0")
 
@@ -161,7 +162,9 @@ class ControlServer:
         operation = self._operations.get(str(request.get("do")))
         if operation is None:
             known = ", ".join(sorted(self._operations))
-            return _refusal(f"unknown operation {str(request.get('do'))[:40]!r}; known are {known}")
+            return _refusal(
+                f"unknown operation {quoted(str(request.get('do')))}; known are {known}"
+            )
         try:
             return {"ok": True, **operation.run(peer, request)}
         except XensndError as error:

@@ -9,13 +9,12 @@ import termios
 from collections.abc import Mapping
 from typing import Any
 
-from policy.cli import terminal
 from policy.cli.status import agent_of
 from policy.cli.view import question
 from policy.text import values
-from policy.text.places import shown
 from xensnd.control.client import AgentClient
 from xensnd.errors import UsageError
+from xensnd.text import escaped, quoted
 
 ANSWERS = ("once", "for", "always", "no", "never")
 DEFAULT_LENGTH = "30m"
@@ -55,7 +54,7 @@ def read_answer(words: list[str]) -> dict[str, object]:
     """`once`, `for 30m`, `for 90` (seconds), ... as the agent wants it."""
     answer = words[0] if words else ""
     if answer not in ANSWERS:
-        raise UsageError(f"answer {shown(answer)} is not one of {HINT}")
+        raise UsageError(f"answer {quoted(answer)} is not one of {HINT}")
     length = [word for word in words[1:] if word]
     if answer != "for":
         if length:
@@ -68,7 +67,7 @@ def _seconds(text: str) -> float:
     try:
         return values.read_duration(text + "s" if text.isdecimal() else text).total_seconds()
     except values.NotAValue as problem:
-        raise UsageError(f"time {shown(text)} {problem} ({problem.hint})") from None
+        raise UsageError(f"time {quoted(text)} {problem} ({problem.hint})") from None
 
 
 class _Conversation:
@@ -113,7 +112,7 @@ class _Conversation:
         elif event.get("event") == "prompt-gone":
             number = event.get("id")
             if self._waiting.pop(number, None) is not None and self._asked == number:
-                print(f"\nprompt {number}: gone ({terminal.safe(event.get('why'))})")
+                print(f"\nprompt {number}: gone ({escaped(event.get('why'))})")
                 self._asked = None
 
     def _add(self, prompt: object) -> None:
@@ -130,7 +129,7 @@ class _Conversation:
         try:
             _answer(self._agent, self._asked, line.split())
         except UsageError as problem:
-            print(terminal.safe(problem))
+            print(escaped(problem))
             if self._asked in self._waiting:
                 self._invite()
             return True
