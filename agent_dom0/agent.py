@@ -15,7 +15,7 @@ from pathlib import Path
 
 from agent_dom0.access.dirwatch import DirectoryWatch
 from agent_dom0.access.policy_state import Permission, Sources
-from agent_dom0.access.prompts import Answer, Prompt, Prompts
+from agent_dom0.access.prompts import Prompt, Prompts
 from agent_dom0.audit import Audit
 from agent_dom0.cards.registry import Roster
 from agent_dom0.control.operations import About, Desk
@@ -29,6 +29,7 @@ from agent_dom0.supervisor.heartbeat import Lifeline
 from policy.language.files import require_trusted_directory
 from policy.model import Verb
 from xensnd.backoff import BackOff
+from xensnd.control.answers import Answer
 from xensnd.core import Engine
 from xensnd.errors import TransportLost, XensndError
 from xensnd.lock import only_one

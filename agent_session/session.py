@@ -15,6 +15,7 @@ from agent_session import wording
 from agent_session.trouble import Troubles
 from agent_session.wording import Notice
 from xensnd.backoff import BackOff
+from xensnd.control.answers import DEFAULT_MINUTES, Answer
 from xensnd.control.client import LINE_OCTETS_MAX, VERSION
 from xensnd.text import escaped
 
@@ -121,8 +122,8 @@ class Session:
 
     def _answer(self, number: int, action: str | None) -> None:
         """Closed without an answer is no; so is an action that we did not offer."""
-        answer = action if action in dict(wording.ANSWERS) else "no"
-        seconds = {"seconds": wording.FOR_SECONDS} if answer == "for" else {}
+        answer = action if action in dict(wording.ANSWERS) else Answer.NO
+        seconds = {"seconds": DEFAULT_MINUTES * 60} if answer == Answer.FOR else {}
         self._desktop.withdraw(number)
         told = partial(self._answered, number)
         self._request(told, do="answer", id=number, answer=answer, **seconds)

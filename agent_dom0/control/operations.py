@@ -10,11 +10,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from agent_dom0.access.policy_state import Permission
-from agent_dom0.access.prompts import GIVEN, Answer, Prompt, Prompts
+from agent_dom0.access.prompts import Prompt, Prompts
 from agent_dom0.audit import Audit
 from agent_dom0.cards.registry import Roster
 from agent_dom0.control.server import Operation, Peer, number_argument, text_argument
 from agent_dom0.events import EventKind, Priority, guest_event
+from xensnd.control.answers import GIVEN, Answer
 from xensnd.errors import UsageError
 from xensnd.sndif.store_fields import Direction
 from xensnd.text import quoted

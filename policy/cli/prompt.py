@@ -12,13 +12,14 @@ from typing import Any
 from policy.cli.status import agent_of
 from policy.cli.view import question
 from policy.text import values
+from xensnd.control.answers import DEFAULT_MINUTES, GIVEN, Answer
 from xensnd.control.client import AgentClient
 from xensnd.errors import UsageError
 from xensnd.text import escaped, quoted
 
-ANSWERS = ("once", "for", "always", "no", "never")
-DEFAULT_LENGTH = "30m"
-HINT = f"once, for {DEFAULT_LENGTH} (or another time), always, no, never"
+DEFAULT_LENGTH = f"{DEFAULT_MINUTES}m"
+_LENGTHS = {Answer.FOR: f" {DEFAULT_LENGTH} (or another time)"}
+HINT = ", ".join(f"{answer}{_LENGTHS.get(answer, '')}" for answer in GIVEN)
 POLL_SECONDS = 0.1
 
 
@@ -53,14 +54,14 @@ def _answer(agent: AgentClient, number: object, words: list[str]) -> str:
 def read_answer(words: list[str]) -> dict[str, object]:
     """`once`, `for 30m`, `for 90` (seconds), ... as the agent wants it."""
     answer = words[0] if words else ""
-    if answer not in ANSWERS:
+    if answer not in GIVEN:
         raise UsageError(f"answer {quoted(answer)} is not one of {HINT}")
     length = [word for word in words[1:] if word]
-    if answer != "for":
+    if answer != Answer.FOR:
         if length:
             raise UsageError(f"answer {answer} takes no time; say: for {length[0]}")
         return {"answer": answer}
-    return {"answer": "for", "seconds": _seconds(" ".join(length) or DEFAULT_LENGTH)}
+    return {"answer": answer, "seconds": _seconds(" ".join(length) or DEFAULT_LENGTH)}
 
 
 def _seconds(text: str) -> float:
