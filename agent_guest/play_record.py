@@ -10,6 +10,7 @@ from contextlib import AbstractAsyncContextManager
 from agent_guest.card import Card, NoCardError
 from agent_guest.pcm import BufferSize, Pcm, Sound
 from agent_guest.soundfile_io import Sink, Source
+from xensnd.backoff import BackOff
 from xensnd.errors import TransportLost, UsageError
 from xensnd.sndif.params import Interval
 from xensnd.sndif.store_fields import Direction
@@ -23,7 +24,8 @@ STANDSTILL_SECONDS = 10.0
 CHUNK_OCTETS = 1 << 16
 # A card that was lost is waited for so long: a guest that is restored takes some seconds.
 BACK_WITHIN_SECONDS = 30.0
-RETRY_SECONDS = 0.5
+RETRY_FIRST_SECONDS = 0.1
+RETRY_LAST_SECONDS = 1.0
 
 log = logging.getLogger("xensnd-guest")
 
@@ -146,6 +148,7 @@ async def keep_at_it(
     """Runs the job, on as many cards as it takes. A card that is not there at first is an error;
     one that is lost later is waited for."""
     deadline: float | None = None
+    back_off = BackOff(RETRY_FIRST_SECONDS, RETRY_LAST_SECONDS)
     loop = asyncio.get_running_loop()
     while True:
         try:
@@ -160,4 +163,4 @@ async def keep_at_it(
             if now > deadline:
                 raise
             log.warning("%s; going on as soon as it is back", error)
-            await asyncio.sleep(RETRY_SECONDS)
+            await back_off.wait()

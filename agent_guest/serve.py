@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from agent_guest.card import Card, NoCardError
 from agent_guest.pcm import BufferSize, Pcm, Sound
 from agent_guest.pulse import PIPE_DEVICE, Desktop
+from xensnd.backoff import BackOff
 from xensnd.core import AudioClient, AudioStreamConfig, ClientState, Engine
 from xensnd.errors import AccessDenied, AudioUnavailable, RemoteProtocolError, TransportLost
 from xensnd.sndif.formats import SampleFormat
@@ -46,20 +47,22 @@ async def serve(url: str, domain: str | None, server: str | None, latency_usec: 
 class _Patience:
     """Tries again, more and more slowly, and says each trouble once."""
 
-    seconds: float = RETRY_FIRST_SECONDS
+    back_off: BackOff = field(
+        default_factory=lambda: BackOff(RETRY_FIRST_SECONDS, RETRY_LAST_SECONDS)
+    )
     said: str = ""
 
     async def wait(self, trouble: Exception) -> None:
         if str(trouble) != self.said:
             self.said = str(trouble)
             log.warning("%s; trying again until it is back", trouble)
-        await asyncio.sleep(self.seconds)
-        self.seconds = min(self.seconds * 2, RETRY_LAST_SECONDS)
+        await self.back_off.wait()
 
     def rewarded(self, what: str) -> None:
         if self.said:
             log.warning("%s is back", what)
-        self.seconds, self.said = RETRY_FIRST_SECONDS, ""
+        self.said = ""
+        self.back_off.reset()
 
 
 class _Server:

@@ -20,8 +20,8 @@ from policy.language.loader import load, problems
 from policy.matching import Guest, complaint, kind_of
 from policy.model import Decision, Direction, Rule, Verb
 from policy.text import values
-from policy.text.places import shown, shown_path
 from xensnd.errors import PolicyError, UsageError
+from xensnd.text import escaped, quoted
 
 PROGRAM = "xensnd-policy"
 GOOD, BAD_POLICY, REFUSED, NO_AGENT = 0, 1, 2, 3
@@ -75,7 +75,7 @@ def check(options: argparse.Namespace) -> int:
     policy = load(options.policy, runtime=options.runtime)
     print(f"good: {_count(policy.rules, 'rule')} in {_count(policy.files, 'file')}")
     for file in policy.files:
-        print(f"  {shown_path(file)}")
+        print(f"  {escaped(file)}")
     return GOOD
 
 
@@ -144,7 +144,7 @@ def _identities(options: argparse.Namespace) -> identities.Identities:
 
 def _guest(options: argparse.Namespace) -> Guest:
     if options.uuid is not None and (wrong := complaint(f"uuid:{options.uuid}")):
-        raise UsageError(f"--uuid {shown(options.uuid)} {wrong}")
+        raise UsageError(f"--uuid {quoted(options.uuid)} {wrong}")
     guest = _identities(options).guest(_checked_name(options.guest), options.uuid)
     if options.label is not None:
         guest = replace(guest, label=options.label)
@@ -166,7 +166,7 @@ def _running(options: argparse.Namespace, setting: Setting) -> list[Guest]:
 
 def _checked_name(name: str) -> str:
     if not name or not name.isprintable():
-        raise UsageError(f"guest {shown(name)} {complaint(name)}")
+        raise UsageError(f"guest {quoted(name)} {complaint(name)}")
     return name
 
 
@@ -180,7 +180,7 @@ def _ends(options: argparse.Namespace, now: datetime) -> datetime | None:
             written, name = options.until, "--until"
             return values.read_moment(written, start=now)
     except values.NotAValue as problem:
-        raise UsageError(f"{name} {shown(written)} {problem} ({problem.hint})") from None
+        raise UsageError(f"{name} {quoted(written)} {problem} ({problem.hint})") from None
     return now + ONCE_WITHIN if options.once else None
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from policy.cli import terminal, view
-from policy.text.places import shown
 from xensnd.control.client import AgentClient, NoAgentError, socket_path
 from xensnd.errors import UsageError
+from xensnd.text import escaped, quoted
 
 GOOD = 0
 REDRAW_SECONDS = 0.2
@@ -80,7 +80,7 @@ def _watch_agent(path: Path, screen: terminal.Screen) -> None:
     except (NoAgentError, UsageError) as problem:
         # What was known is not true any more, least of all who records.
         columns, _ = terminal.size()
-        said = (terminal.safe(problem), "waiting for the agent")
+        said = (escaped(problem), "waiting for the agent")
         _draw(screen, [terminal.fitted(each, columns).rstrip() for each in said])
         time.sleep(REDRAW_SECONDS)
 
@@ -118,7 +118,7 @@ def _change(options: argparse.Namespace, operation: str, done: str, **arguments:
         answer = agent.ask(operation, guest=options.guest, direction=options.direction, **arguments)
     changed = answer.get("changed", 0)
     streams = f"{changed} stream{'' if changed == 1 else 's'}"
-    print(f"{terminal.safe(options.guest)}: {options.direction} {done} ({streams} now, and later)")
+    print(f"{escaped(options.guest)}: {options.direction} {done} ({streams} now, and later)")
     return GOOD
 
 
@@ -128,7 +128,7 @@ def _percent(text: str) -> float:
     except ValueError:
         percent = -1.0
     if not 0 <= percent <= 100 or not text[:1].isdigit():
-        raise UsageError(f"volume {shown(text)} is not 0% to 100% (write such as 60%)")
+        raise UsageError(f"volume {quoted(text)} is not 0% to 100% (write such as 60%)")
     return percent
 
 
