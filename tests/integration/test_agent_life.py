@@ -40,9 +40,8 @@ def test_told_to_end_it_ends_at_once_though_a_guest_plays(
 
 
 def test_told_to_hang_up_it_reads_the_policy_again(dom0: Dom0) -> None:
-    loaded = len(dom0.events("policy_loaded"))
-    dom0.hang_up()
-    dom0.await_event("policy_loaded", count=loaded + 1)
+    with dom0.one_more("policy_loaded"):
+        dom0.hang_up()
 
 
 def test_second_agent_is_refused_and_the_first_goes_on(

@@ -28,9 +28,8 @@ def worker(dom0: Dom0) -> int:
 def kill_worker(dom0: Dom0) -> None:
     """And waits until the next one has taken over."""
     killed = worker(dom0)
-    before = len(dom0.events("stream_taken_over"))
-    os.kill(killed, signal.SIGKILL)
-    dom0.await_event("stream_taken_over", count=before + 1)
+    with dom0.one_more("stream_taken_over"):
+        os.kill(killed, signal.SIGKILL)
     assert worker(dom0) != killed
 
 

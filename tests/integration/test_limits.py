@@ -175,10 +175,11 @@ def test_grant_that_expires_ends_a_recording(dom0: Dom0, pulse: PulseServer, wor
         work.start("record", "-", "--seconds=20") as recording,
     ):
         dom0.await_event("decision", domid=work.domid, decision="deny")
-        assert dom0.policy("allow-capture", "work", "--for", "3s").returncode == 0
-        recording.listen_until(lambda heard: heard.strip(b"\0"), 3)
-        assert recording.heard.strip(b"\0")
-        expired = dom0.await_event("grant_expired", guest="work")
+        with dom0.one_more("grant_expired", guest="work"):
+            assert dom0.policy("allow-capture", "work", "--for", "3s").returncode == 0
+            recording.listen_until(lambda heard: heard.strip(b"\0"), 3)
+            assert recording.heard.strip(b"\0")
+        expired = dom0.events("grant_expired", guest="work")[-1]
         denied = dom0.await_event("decision", domid=work.domid, decision="deny", count=2)
         took = datetime.fromisoformat(denied["TIME"]) - datetime.fromisoformat(
             expired["XENSND_UNTIL"]
@@ -190,13 +191,16 @@ def test_grant_that_expires_ends_a_recording(dom0: Dom0, pulse: PulseServer, wor
 
 def test_grant_for_one_stream_is_used_up_by_it(dom0: Dom0, pulse: PulseServer, work: Guest) -> None:
     dom0.use(rule(playback="allow", capture="deny"))
-    assert dom0.policy("allow-capture", "work", "--once").returncode == 0
-    dom0.await_event("grant_made", guest="work")
+    with dom0.one_more("grant_made", guest="work"):
+        assert dom0.policy("allow-capture", "work", "--once").returncode == 0
     with pulse.microphone(noise(5)):
-        with work.start("record", "-", "--seconds=0.7") as recording:
+        with (
+            dom0.one_more("grant_expired", guest="work"),
+            work.start("record", "-", "--seconds=0.7") as recording,
+        ):
             assert recording.ended() == Ended(0)
             assert recording.heard.strip(b"\0")
-        expired = dom0.await_event("grant_expired", guest="work")
+        expired = dom0.events("grant_expired", guest="work")[-1]
         assert expired["MESSAGE"].endswith("used up by one stream")
         with work.start("record", "-", "--seconds=0.3") as recording:
             assert recording.ended() == Ended(0)

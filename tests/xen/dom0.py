@@ -205,6 +205,11 @@ class Agent:
     def write_policy(self, text: str) -> None:
         self._dom0.write_file(self._policy_file, text.encode())
 
+    def use(self, policy: str) -> None:
+        """Until the agent has read it."""
+        with self.one_more("policy_loaded"):
+            self.write_policy(policy)
+
     def events(self, kind: str | None = None, **fields: object) -> list[dict[str, Any]]:
         """What the audit trail says, of one kind (`decision`), with these XENSND_ fields."""
         lines = self._dom0.read_file(self._audit_file).splitlines()
@@ -226,3 +231,12 @@ class Agent:
             lambda: f"no {count} x {kind} {fields} in:\n{self.log}",
         )
         return found[-1]
+
+    @contextmanager
+    def one_more(
+        self, kind: str, *, seconds: float = EVENT_SECONDS, **fields: object
+    ) -> Iterator[None]:
+        """What the block does is to bring one more of these events: waits for it."""
+        before = len(self.events(kind, **fields))
+        yield
+        self.await_event(kind, count=before + 1, seconds=seconds, **fields)

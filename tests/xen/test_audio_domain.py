@@ -62,19 +62,22 @@ def test_guest_is_heard_in_the_audio_domain_octet_for_octet(
     agent: Agent, pulse: Pulse, client: XenGuest
 ) -> None:
     played = noise(5)
-    with pulse.listening() as ears:
+    with (
+        agent.one_more("decision", guest="client", direction="playback", decision="allow"),
+        pulse.listening() as ears,
+    ):
         assert aplay(client, played, *LONG_BUFFER) == PLAYED
         assert ears.hears(played), difference(played, ears.heard)
-    decision = agent.await_event("decision", guest="client", direction="playback")
-    assert decision["XENSND_DECISION"] == "allow"
 
 
 def test_microphone_is_denied_by_the_audio_domains_policy(
     agent: Agent, pulse: Pulse, client: XenGuest
 ) -> None:
-    with pulse.microphone(noise(8, seed=2)):
+    with (
+        agent.one_more("decision", guest="client", direction="capture", decision="deny"),
+        pulse.microphone(noise(8, seed=2)),
+    ):
         assert arecord(client, 1) == Ended(0, octets=bytes(48000 * 4))
-    agent.await_event("decision", guest="client", direction="capture", decision="deny")
 
 
 def test_agent_killed_in_the_audio_domain_leaves_the_guest_its_card(

@@ -22,10 +22,12 @@ def test_five_seconds_are_heard_octet_for_octet(
     pulse: Pulse, agent: Agent, guest: XenGuest
 ) -> None:
     played = noise(5)
-    with pulse.listening() as ears:
+    with (
+        agent.one_more("decision", guest="work", direction="playback", decision="allow"),
+        pulse.listening() as ears,
+    ):
         assert aplay(guest, played) == PLAYED
         assert ears.hears(played), difference(played, ears.heard)
-    agent.await_event("decision", guest="work", direction="playback", decision="allow")
 
 
 def test_two_seconds_are_recorded_octet_for_octet(pulse: Pulse, guest: XenGuest) -> None:
@@ -40,16 +42,16 @@ def test_two_seconds_are_recorded_octet_for_octet(pulse: Pulse, guest: XenGuest)
 def test_denied_capture_is_silence_with_status_0(
     pulse: Pulse, agent: Agent, guest: XenGuest
 ) -> None:
-    agent.write_policy(ALLOW_PLAYBACK)
-    agent.await_event("policy_loaded", count=2)
+    agent.use(ALLOW_PLAYBACK)
     try:
-        with pulse.microphone(noise(8, seed=3)):
+        with (
+            agent.one_more("decision", guest="work", direction="capture", decision="deny"),
+            pulse.microphone(noise(8, seed=3)),
+        ):
             recorded = arecord(guest, 2)
     finally:
-        agent.write_policy(ALLOW_BOTH)
-        agent.await_event("policy_loaded", count=3)
+        agent.use(ALLOW_BOTH)
     assert recorded == Ended(0, octets=bytes(2 * 48000 * 4))
-    agent.await_event("decision", guest="work", direction="capture", decision="deny")
 
 
 @pytest.mark.parametrize(

@@ -22,9 +22,8 @@ def worker(dom0: Machine) -> str:
 
 
 def kill_worker(dom0: Machine, agent: Agent) -> None:
-    before = len(agent.events("stream_taken_over"))
-    dom0.do("kill", "-KILL", worker(dom0))
-    agent.await_event("stream_taken_over", count=before + 1)
+    with agent.one_more("stream_taken_over"):
+        dom0.do("kill", "-KILL", worker(dom0))
 
 
 def test_killed_agent_loses_no_frame_of_a_guest_that_plays(
@@ -47,9 +46,8 @@ def test_killed_agent_loses_no_frame_of_a_guest_that_plays(
 def test_killed_agent_leaves_the_card_of_an_idle_guest(
     dom0: Machine, pulse: Pulse, agent: Agent, guest: XenGuest
 ) -> None:
-    before = len(agent.events("agent_started"))
-    dom0.do("kill", "-KILL", worker(dom0))
-    agent.await_event("agent_started", count=before + 1)
+    with agent.one_more("agent_started"):
+        dom0.do("kill", "-KILL", worker(dom0))
     played = noise(1, seed=2)
     with pulse.listening() as ears:
         assert aplay(guest, played) == PLAYED
@@ -81,10 +79,9 @@ def test_agent_that_is_upgraded_takes_over_too(pulse: Pulse, agent: Agent, guest
     options = ("--buffer-size=65536", "--period-size=16384")
     with pulse.listening() as ears, start_aplay(guest, played, *options) as playing:
         ears.listen_until(lambda heard: len(heard.strip(b"\0")) > 2 * SECOND)
-        before = len(agent.events("stream_taken_over"))
-        assert agent.stop() == 0
-        agent.start()
-        agent.await_event("stream_taken_over", count=before + 1)
+        with agent.one_more("stream_taken_over"):
+            assert agent.stop() == 0
+            agent.start()
         ended = playing.ended()
     # Whether aplay outlives it depends on how long the start took; the card does in any case.
     assert ended.status in (0, 1)
