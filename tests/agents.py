@@ -49,7 +49,8 @@ READY_SECONDS = 20
 SECOND_OCTETS = 48000 * 4
 # Without real-time scheduling a shared machine leaves processes waiting for far longer than the
 # 20 ms that are the default. A guest's buffer is twice as long, so it too may be late by that time.
-PATIENT = "--latency=60" if may_be_urgent() else "--latency=250"
+QUEUED_MSEC = 60 if may_be_urgent() else 250
+PATIENT = f"--latency={QUEUED_MSEC}"
 ALLOW_PLAYBACK = 'version: 1\nrules:\n  - guest: "*"\n    playback: allow\n    capture: deny\n'
 
 

@@ -15,12 +15,14 @@ from tests.xen.remote import Machine, Process
 
 ALLOW_PLAYBACK = 'version: 1\nrules:\n  - guest: "*"\n    playback: allow\n    capture: deny\n'
 ALLOW_BOTH = ALLOW_PLAYBACK.replace("deny", "allow")
+MODULE = "agent_dom0.cli"  # as the command line of its processes has it
 READY_SECONDS = 30
 EVENT_SECONDS = 30
 
 # Emulated, and beside other work on two processors, dom0 leaves a process waiting for longer than
 # the 20 ms that are the default.
-PATIENT = "--latency=400"
+QUEUED_MSEC = 400
+PATIENT = f"--latency={QUEUED_MSEC}"
 
 
 class Pulse:
@@ -197,6 +199,16 @@ class Agent:
         assert process is not None
         process.signal(signum)
         return process.ended().status
+
+    @property
+    def worker(self) -> str:
+        """The process below its supervisor, that does the work."""
+        return self._dom0.do("pgrep", "-n", "-f", MODULE).strip()
+
+    def in_proc(self, command: str, name: str) -> str:
+        """What a command says of this in /proc for its processes, supervisor and worker."""
+        pids = self._dom0.do("pgrep", "-f", MODULE).split()
+        return self._dom0.do(*command.split(), *(f"/proc/{pid}/{name}" for pid in pids))
 
     @property
     def log(self) -> str:

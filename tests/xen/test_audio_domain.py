@@ -16,6 +16,7 @@ from tests.xen.dom0 import PATIENT, Agent, Pulse
 from tests.xen.guest import aplay, arecord, load_driver
 from tests.xen.lab import Lab, XenGuest
 from tests.xen.remote import Ended, Machine
+from tests.xen.traces import gives_all_back
 
 POLICY = "version: 1\nrules:\n  - {guest: client, playback: allow, capture: deny}\n"
 VSND = """vsnd = [ [
@@ -42,7 +43,7 @@ def pulse(audio: XenGuest) -> Iterator[Pulse]:
 
 @pytest.fixture(scope="module")
 def agent(audio: XenGuest, pulse: Pulse) -> Iterator[Agent]:
-    with Agent(audio, pulse, PATIENT, policy=POLICY) as agent:
+    with Agent(audio, pulse, PATIENT, policy=POLICY) as agent, gives_all_back(agent):
         yield agent
         assert "Traceback" not in agent.log
 
