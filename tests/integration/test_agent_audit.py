@@ -69,8 +69,9 @@ def test_full_disk_denies_capture_until_there_is_room_and_keeps_playback(
         fill(disk)
         dom0.hang_up_until(LOST)  # the trail's last block still has some room
         arrived = len(recording.heard)
-        recording.listen_until(lambda heard: len(heard) > arrived + SECOND)
-        assert not recording.heard[arrived + SECOND // 2 :].strip(b"\0")
+        heard = recording.listen_until(lambda heard: len(heard) > arrived + SECOND)
+        assert len(heard) > arrived + SECOND
+        assert not heard[arrived + SECOND // 2 :].strip(b"\0")
         neighbour.assert_undisturbed()
 
         (disk / "filler").unlink()
