@@ -207,35 +207,6 @@ static void take_events(struct xn_frontend *frontend) {
     if (taken < 0) give_up(frontend);
 }
 
-static void look(struct xn_frontend *frontend) {
-    take_responses(frontend);
-    take_events(frontend);
-    if (!frontend->pcm.buffer || frontend->broken) return;
-    if (!frontend->playback) ask_for_captured(frontend);
-    mend_drift(frontend);
-    if (!frontend->playback && frontend->audio && frontend->pcm.running)
-        xn_audio_pump(frontend->audio);
-    wake_if_awaited(frontend);
-}
-
-static void on_response(pa_mainloop_api *api, pa_io_event *event, int fd,
-                        pa_io_event_flags_t flags, void *data) {
-    (void)api, (void)event, (void)fd, (void)flags;
-    struct xn_frontend *frontend = data;
-    xn_engine_count_wakeup(frontend->engine);
-    xn_channel_clear(&frontend->requests_channel);
-    look(frontend);
-}
-
-static void on_event(pa_mainloop_api *api, pa_io_event *event, int fd, pa_io_event_flags_t flags,
-                     void *data) {
-    (void)api, (void)event, (void)fd, (void)flags;
-    struct xn_frontend *frontend = data;
-    xn_engine_count_wakeup(frontend->engine);
-    xn_channel_clear(&frontend->events_channel);
-    look(frontend);
-}
-
 /* ---- samples -------------------------------------------------------------------------------- */
 
 static uint32_t write_samples(struct xn_frontend *frontend, const void *from, uint32_t octets) {
@@ -271,6 +242,85 @@ static uint32_t read_samples(struct xn_frontend *frontend, void *to, uint32_t oc
     return octets;
 }
 
+/* ---- between the ring and the guest's audio server --------------------------------------------- */
+
+/* Capture: gives the server what it wants, as far as it is there. */
+static void fill_server(struct xn_frontend *frontend) {
+    for (uint32_t wanted = xn_audio_writable(frontend->audio); wanted > 0;) {
+        uint32_t room = wanted;
+        void *to = xn_audio_begin_write(frontend->audio, &room);
+        if (!to) return;
+        uint32_t octets = read_samples(frontend, to, room);
+        if (!xn_audio_commit(frontend->audio, to, octets) || octets == 0) return;
+        wanted -= octets;
+    }
+}
+
+static void write_recorded(struct xn_frontend *frontend, const void *from, uint32_t octets) {
+    static const uint8_t silence[4096];
+    while (octets > 0) {
+        uint32_t part = from || octets < sizeof silence ? octets : (uint32_t)sizeof silence;
+        uint32_t done = write_samples(frontend, from ? from : silence, part);
+        if (done == 0) break;
+        octets -= done;
+        if (from) from = (const uint8_t *)from + done;
+    }
+    frontend->stats.lost_octets += octets;
+}
+
+/* Playback: what the server has recorded, or what it dropped, goes into the ring. */
+static void take_recorded(struct xn_frontend *frontend) {
+    const void *from;
+    uint32_t octets;
+    while (xn_audio_peek(frontend->audio, &from, &octets)) {
+        if (frontend->pcm.buffer && !frontend->broken) write_recorded(frontend, from, octets);
+        xn_audio_drop(frontend->audio);
+    }
+    wake_if_awaited(frontend);
+}
+
+static void on_audio_event(void *owner, enum xn_audio_event event) {
+    struct xn_frontend *frontend = owner;
+    (void)event;
+    if (!frontend->audio) return; /* it is being made */
+    if (frontend->playback)
+        take_recorded(frontend);
+    else if (frontend->pcm.buffer && !frontend->broken)
+        fill_server(frontend);
+}
+
+/* ---- what wakes us ----------------------------------------------------------------------------- */
+
+static void look(struct xn_frontend *frontend) {
+    take_responses(frontend);
+    take_events(frontend);
+    if (!frontend->pcm.buffer || frontend->broken) return;
+    if (!frontend->playback) ask_for_captured(frontend);
+    mend_drift(frontend);
+    if (!frontend->playback && frontend->audio && frontend->pcm.running) fill_server(frontend);
+    wake_if_awaited(frontend);
+}
+
+static void on_response(pa_mainloop_api *api, pa_io_event *event, int fd,
+                        pa_io_event_flags_t flags, void *data) {
+    (void)api, (void)event, (void)fd, (void)flags;
+    struct xn_frontend *frontend = data;
+    xn_engine_count_wakeup(frontend->engine);
+    xn_channel_clear(&frontend->requests_channel);
+    look(frontend);
+}
+
+static void on_event(pa_mainloop_api *api, pa_io_event *event, int fd, pa_io_event_flags_t flags,
+                     void *data) {
+    (void)api, (void)event, (void)fd, (void)flags;
+    struct xn_frontend *frontend = data;
+    xn_engine_count_wakeup(frontend->engine);
+    xn_channel_clear(&frontend->events_channel);
+    look(frontend);
+}
+
+/* ---- samples, for files ---------------------------------------------------------------------- */
+
 uint32_t xn_frontend_write(struct xn_frontend *frontend, const void *from, uint32_t octets) {
     uint32_t done = 0;
     xn_engine_lock(frontend->engine);
@@ -289,46 +339,16 @@ uint32_t xn_frontend_read(struct xn_frontend *frontend, void *to, uint32_t octet
 
 /* ---- the guest's audio server --------------------------------------------------------------- */
 
-static void consume(void *owner, const void *from, uint32_t octets) {
-    static const uint8_t silence[4096];
-    struct xn_frontend *frontend = owner;
-    if (!frontend->pcm.buffer || frontend->broken) return;
-    while (octets > 0) {
-        uint32_t part = from || octets < sizeof silence ? octets : (uint32_t)sizeof silence;
-        uint32_t done = write_samples(frontend, from ? from : silence, part);
-        if (done == 0) break;
-        octets -= done;
-        if (from) from = (const uint8_t *)from + done;
-    }
-    frontend->stats.lost_octets += octets;
-    wake_if_awaited(frontend);
-}
-
-static uint32_t supply(void *owner, void *to, uint32_t octets) {
-    struct xn_frontend *frontend = owner;
-    if (!frontend->pcm.buffer || frontend->broken) return 0;
-    return read_samples(frontend, to, octets);
-}
-
-static void settled(void *owner, bool satisfied) { (void)owner, (void)satisfied; }
-static void on_audio_changed(void *owner) { (void)owner; }
-
 bool xn_frontend_attach_audio(struct xn_frontend *frontend, struct xn_client *client,
                               const struct xn_audio_config *config, uint32_t target_fill_octets,
                               const char **error) {
-    const struct xn_audio_end end = {
-        .owner = frontend,
-        .supply = supply,
-        .settled = settled,
-        .consume = consume,
-        .changed = on_audio_changed,
-    };
+    const struct xn_audio_owner owner = {.on_event = on_audio_event, .owner = frontend};
     xn_frontend_detach_audio(frontend);
     xn_engine_lock(frontend->engine);
     frontend->target_fill_octets = target_fill_octets;
     frontend->stats.rate_hz = config->rate_hz;
     frontend->mended_usec = xn_now_usec();
-    frontend->audio = xn_audio_new(client, config, &end, error);
+    frontend->audio = xn_audio_new(client, config, &owner, error);
     if (frontend->audio) xn_audio_start(frontend->audio);
     xn_engine_unlock(frontend->engine);
     return frontend->audio != NULL;
