@@ -1,8 +1,8 @@
 """Samples move here, in C and without the interpreter; the classes are Python's handles on it.
 
-ring.c, event_page.c, page_directory.c and pcm.c are pure bookkeeping over shared memory. engine.c
-is the thread, client.c and audio.c are libpulse, backend.c and frontend.c join them: one sndif
-stream each, in either role.
+ring.c, event_page.c, page_directory.c, pcm.c and throttle.c are pure bookkeeping. engine.c is the
+thread, pulse_context.c and pulse_stream.c are libpulse, backend.c and frontend.c join them: one
+sndif stream each, in either role. Calls go down only: backend_parts.h says what one event does.
 """
 
 from __future__ import annotations
