@@ -9,9 +9,9 @@ import contextlib
 import os
 from collections.abc import Callable
 
-from agent_guest.pcm import Pcm
+from agent_guest.pcm import BackendBroken, Pcm
 from xensnd.core import Engine
-from xensnd.errors import RemoteProtocolError, TransportLost, UsageError
+from xensnd.errors import RemoteProtocolError, TransportLost, UsageError, XensndError
 from xensnd.lock import only_one
 from xensnd.sndif.states import FRONTEND_TABLE, FrontendAction, XenbusState, parse_state
 from xensnd.sndif.store_fields import CardConfig, Direction, parse_card
@@ -21,6 +21,8 @@ CARD_TIMEOUT_SECONDS = 5.0
 HANDSHAKE_TIMEOUT_SECONDS = 10.0
 DEVICES = "device/vsnd"
 _NODES_DEPTH = 3
+# What XenStore raises where the toolstack has removed the card's nodes.
+_TAKEN_AWAY = (KeyError, PermissionError)
 
 
 class NoCardError(UsageError):
@@ -43,7 +45,8 @@ class Card:
         self.config = CardConfig(pcms=())
         self.streams: list[Pcm] = []
         self.lost = asyncio.Event()
-        """Set when the backend has left: the streams are of no use any more."""
+        """Set when the connection is over: the streams are of no use any more."""
+        self.why_lost: XensndError = TransportLost("dom0 has left")
 
     async def __aenter__(self) -> Card:
         loop = asyncio.get_running_loop()
@@ -59,13 +62,16 @@ class Card:
             store.watch(DEVICES, "devices")
             await self._find_device(store)
             await self._negotiate(store)
+        except _TAKEN_AWAY:
+            await self._release()
+            raise TransportLost("this guest's sound card was taken away") from None
         except BaseException:
             await self._release()
             raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        with contextlib.suppress(TransportLost):
+        with contextlib.suppress(TransportLost, *_TAKEN_AWAY):
             await self._leave()
         await self._release()
 
@@ -141,9 +147,8 @@ class Card:
         if action is FrontendAction.PUBLISH:
             self._end_streams()
             self._publish(store)
-        elif action in (FrontendAction.TEAR_DOWN, FrontendAction.FINISH):
+        elif action is FrontendAction.TEAR_DOWN:
             self._end_streams()
-            self.lost.set()
         if state is not self._state:
             self._enter(store, state)
 
@@ -209,16 +214,37 @@ class Card:
             self._store.events()
             self._changed.set()
             if self._state is XenbusState.CONNECTED:
-                self._step(self._store)
+                self._follow_backend(self._store)
         except TransportLost:
             asyncio.get_running_loop().remove_reader(self._store.fileno())
             self._changed.set()
             self.lost.set()
 
+    def _follow_backend(self, store: Store) -> None:
+        """A connection ends with the first step that the backend makes away from it, if only to
+        negotiate anew: that is for the next Card."""
+        action, _ = FRONTEND_TABLE[self._state, self._backend_state(store)]
+        if action in (FrontendAction.WAIT, FrontendAction.IGNORE):
+            return
+        self._end_streams()
+        self.lost.set()
+        with contextlib.suppress(*_TAKEN_AWAY):
+            self._enter(store, XenbusState.INITIALISING)
+
     def _on_engine(self) -> None:
         self._engine.clear()
+        try:
+            for stream in self.streams:
+                stream.poll()
+        except BackendBroken as error:
+            self._end_connection(error)
+
+    def _end_connection(self, reason: XensndError) -> None:
+        """The pages stay until the backend has let go of them."""
         for stream in self.streams:
-            stream.poll()
+            stream.end(reason)
+        self.why_lost = reason
+        self.lost.set()
 
     async def _until(self, condition: Callable[[], bool], seconds: float) -> bool:
         """Waits for events of XenStore until the condition holds. False: it never did."""

@@ -13,7 +13,7 @@ from contextlib import closing
 
 from agent_guest.card import Card
 from agent_guest.pcm import Sound
-from agent_guest.play_record import Player, Recorder, keep_at_it
+from agent_guest.play_record import Player, Recorder, run_with_reconnect
 from agent_guest.soundfile_io import open_sink, open_source
 from xensnd.core import Engine
 from xensnd.errors import UsageError, XensndError
@@ -162,7 +162,7 @@ async def _play(options: argparse.Namespace) -> None:
     source = open_source(options.file, Sound(options.format, options.rate, options.channels))
     with contextlib.closing(source):
         async with _cards(options) as connect:
-            await keep_at_it(Player(source, options.volume), connect)
+            await run_with_reconnect(Player(source, options.volume), connect)
 
 
 async def _record(options: argparse.Namespace) -> None:
@@ -170,7 +170,7 @@ async def _record(options: argparse.Namespace) -> None:
     async with _cards(options) as connect:
         with contextlib.closing(open_sink(options.file, sound)) as sink:
             recorder = Recorder(sink, sound, round(options.seconds * options.rate))
-            await keep_at_it(recorder, connect)
+            await run_with_reconnect(recorder, connect)
     if recorder.lost_octets:
         log.warning("%d octets were lost: this guest was too slow", recorder.lost_octets)
 

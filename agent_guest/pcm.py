@@ -16,7 +16,7 @@ from xensnd.core import (
     build_directory,
 )
 from xensnd.core import PcmConfig as CorePcmConfig
-from xensnd.errors import AccessDenied, RemoteProtocolError, TransportLost
+from xensnd.errors import AccessDenied, RemoteProtocolError, TransportLost, XensndError
 from xensnd.sndif.formats import SampleFormat, format_mask
 from xensnd.sndif.layout import PAGE_OCTETS, buffer_pages, directory_pages
 from xensnd.sndif.packets import (
@@ -25,6 +25,7 @@ from xensnd.sndif.packets import (
     HwParamQuery,
     Mute,
     Open,
+    Operation,
     Request,
     Response,
     SetVolume,
@@ -39,7 +40,7 @@ from xensnd.sndif.packets import (
     encode_volumes,
     operation_of,
 )
-from xensnd.sndif.params import HwParams, Interval
+from xensnd.sndif.params import HwParams, Interval, NothingInCommon, narrow
 from xensnd.sndif.store_fields import Direction, StreamConfig, StreamRings
 from xensnd.transport.interface import Pages, Transport
 
@@ -47,9 +48,13 @@ from xensnd.transport.interface import Pages, Transport
 REQUEST_TIMEOUT_SECONDS = 3.0
 
 
+class BackendBroken(RemoteProtocolError):
+    """The backend broke a rule of a stream's pages: the whole connection with it has to end."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sound:
-    """What samples are, wherever they come from."""
+    """The format of samples."""
 
     sample_format: SampleFormat
     rate_hz: int
@@ -102,7 +107,9 @@ class Pcm:
         self._buffer_octets = 0
         self._buffer: list[Pages] = []  # the data pages, then the directory's
         self._woken = asyncio.Event()
+        self._asked: Operation | None = None  # the control request that is under way
         self._response: Response | None = None
+        self._end: XensndError | None = None  # why nothing more can be asked of the backend
         self._released = False
         self._last: FrontendStats | None = None
         self.refused = asyncio.Event()
@@ -113,19 +120,19 @@ class Pcm:
     # Negotiating and opening
 
     async def query(self, sound: Sound, buffer_frames: Interval) -> HwParams:
-        """What the backend allows of this; RemoteProtocolError if nothing."""
-        answer = await self._ask(
-            HwParamQuery(
-                HwParams(
-                    formats=format_mask([sound.sample_format]),
-                    rates=Interval(sound.rate_hz, sound.rate_hz),
-                    channels=Interval(sound.channels, sound.channels),
-                    buffer_frames=buffer_frames,
-                    period_frames=Interval(1, buffer_frames.maximum),
-                )
-            )
+        """Returns what the backend allows of this. RemoteProtocolError: nothing, or something
+        that was not offered."""
+        offered = HwParams(
+            formats=format_mask([sound.sample_format]),
+            rates=Interval(sound.rate_hz, sound.rate_hz),
+            channels=Interval(sound.channels, sound.channels),
+            buffer_frames=buffer_frames,
+            period_frames=Interval(1, buffer_frames.maximum),
         )
-        assert answer.params is not None  # noqa: S101  (decode_response sees to it)
+        answer = await self._ask(HwParamQuery(offered))
+        assert answer.params is not None  # noqa: S101  (a response that went well has them)
+        if not _lies_within(answer.params, offered):
+            raise RemoteProtocolError("dom0 answers HW_PARAM_QUERY with what was not offered")
         return answer.params
 
     async def open(self, sound: Sound, size: BufferSize) -> None:
@@ -286,15 +293,15 @@ class Pcm:
     # Requests
 
     def _require_card(self) -> None:
-        if self._released:
-            raise TransportLost("dom0 has left")
+        if self._end is not None:
+            raise self._end
 
     async def _ask(self, request: Request) -> Response:
         self._require_card()
         self._response = None
+        self._asked = operation_of(request)
         self._woken.clear()
         self._core.request(encode_request(0, request))
-        what = operation_of(request).name
         deadline = asyncio.get_running_loop().time() + REQUEST_TIMEOUT_SECONDS
         while self._response is None:
             remaining = deadline - asyncio.get_running_loop().time()
@@ -302,32 +309,52 @@ class Pcm:
                 async with asyncio.timeout(max(remaining, 0)):
                     await self._woken.wait()
             except TimeoutError:
-                raise TransportLost(f"dom0 does not answer {what}") from None
+                raise TransportLost(f"dom0 does not answer {self._asked.name}") from None
             self._require_card()
             self._woken.clear()
-        return _accepted(what, self._response)
+        return _accepted(self._asked.name, self._response)
 
     def poll(self) -> None:
-        """Takes note of what has happened in the engine."""
-        if self._released:
+        """Takes note of what has happened in the engine. BackendBroken: end the connection."""
+        if self._released or self._end is not None:
             return
-        self._poll_audio()
+        if self._core.is_broken:
+            raise BackendBroken(f"stream {self.name}: dom0 broke the rules of its rings")
         packet = self._core.response()
         if packet is not None:
-            self._response = decode_response(packet)
+            self._response = self._decode(packet)
+        self._poll_audio()
         if self._buffer and self._core.stats().refused:
             self.refused.set()
         self._woken.set()
+
+    def _decode(self, packet: bytes) -> Response:
+        try:
+            response = decode_response(packet)
+        except RemoteProtocolError as error:
+            raise BackendBroken(f"stream {self.name}: dom0 sent a wrong answer: {error}") from None
+        if self._asked is not None and response.operation != self._asked:
+            raise BackendBroken(
+                f"stream {self.name}: dom0 answered {self._asked.name} with operation "
+                f"{int(response.operation)}"
+            )
+        return response
 
     def _free_buffer(self) -> None:
         for pages in self._buffer:
             pages.close()
         self._buffer = []
 
+    def end(self, reason: XensndError) -> None:
+        """Nothing more can be asked of the backend: whoever waits for it gets the reason."""
+        self._end = self._end or reason
+        self._woken.set()
+
     def release(self) -> None:
-        """The connection ends: everything of it goes, and who waits is told."""
+        """Ends the stream, and frees all that it has shared with the backend."""
         if self._released:
             return
+        self.end(TransportLost("dom0 has left"))
         self._released = True
         self._last = self._core.stats()
         self._core.close()
@@ -335,7 +362,13 @@ class Pcm:
         self._events.close()
         self._free_buffer()
         self._pages.close()
-        self._woken.set()
+
+
+def _lies_within(params: HwParams, offered: HwParams) -> bool:
+    try:
+        return narrow(params, offered) == params
+    except NothingInCommon:
+        return False
 
 
 def _accepted(what: str, response: Response) -> Response:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 
 from agent_guest.card import Card, NoCardError
-from agent_guest.pcm import BufferSize, Pcm, Sound
+from agent_guest.pcm import BackendBroken, BufferSize, Pcm, Sound
 from agent_guest.soundfile_io import Sink, Source
 from xensnd.errors import TransportLost, UsageError
 from xensnd.sndif.params import Interval
@@ -140,23 +140,29 @@ class Recorder:
         await pcm.close()
 
 
-async def keep_at_it(
+async def run_with_reconnect(
     job: Player | Recorder, connect: Callable[[], AbstractAsyncContextManager[Card]]
 ) -> None:
-    """Runs the job, on as many cards as it takes. A card that is not there at first is an error;
-    one that is lost later is waited for."""
-    deadline: float | None = None
+    """Runs the job to its end, on one card after another if need be.
+
+    A card that is not there at first is an error. One that is lost later is waited for; after
+    BACK_WITHIN_SECONDS, what was wrong last is raised.
+    """
     loop = asyncio.get_running_loop()
+    deadline: float | None = None
     while True:
+        connected_at = loop.time()
         try:
             async with connect() as card:
+                connected_at = loop.time()
                 await job.run(card)
             return
-        except (NoCardError, TransportLost) as error:
+        except (NoCardError, TransportLost, BackendBroken) as error:
             if isinstance(error, NoCardError) and deadline is None:
                 raise
             now = loop.time()
-            deadline = deadline or now + BACK_WITHIN_SECONDS
+            if deadline is None or now - connected_at > BACK_WITHIN_SECONDS:
+                deadline = now + BACK_WITHIN_SECONDS
             if now > deadline:
                 raise
             log.warning("%s; going on as soon as it is back", error)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from agent_guest.audio_server import AGENT_DEVICE, AudioServer
 from agent_guest.card import Card, NoCardError
-from agent_guest.pcm import BufferSize, Pcm, Sound
+from agent_guest.pcm import BackendBroken, BufferSize, Pcm, Sound
 from xensnd.core import AudioClient, AudioStreamConfig, ClientState, Engine
 from xensnd.errors import AccessDenied, AudioUnavailable, RemoteProtocolError, TransportLost
 from xensnd.sndif.formats import SampleFormat
@@ -59,8 +59,11 @@ class _Backoff:
             log.warning("%s", text)
         self.logged = text
 
-    async def wait(self, trouble: Exception) -> None:
+    def log_trouble(self, trouble: Exception) -> None:
         self.log(f"{trouble}; trying again until it is back")
+
+    async def wait(self, trouble: Exception) -> None:
+        self.log_trouble(trouble)
         await asyncio.sleep(self.next_seconds())
 
     def is_over(self, what: str) -> None:
@@ -101,7 +104,11 @@ class _Service:
                 async with Card(self._transport, self._engine) as card:
                     self._card_backoff.is_over("the sound card")
                     self._say_ready()
-                    await self._serve(card, server)
+                    try:
+                        await self._serve(card, server)
+                    except BackendBroken as error:  # to leave a broken backend takes seconds
+                        self._card_backoff.log_trouble(error)
+                        raise
             except (NoCardError, TransportLost, RemoteProtocolError) as error:
                 if server.lost.is_set():
                     raise AudioUnavailable("the audio server has gone") from None
@@ -128,7 +135,7 @@ class _Service:
         try:
             while True:
                 if card.lost.is_set():
-                    raise TransportLost("dom0 has left")
+                    raise card.why_lost
                 if server.lost.is_set() or client.state is ClientState.FAILED:
                     raise AudioUnavailable("the audio server has gone")
                 if server.device_lost.is_set():
