@@ -18,6 +18,7 @@ from agent_guest.soundfile_io import open_sink, open_source
 from xensnd.core import Engine
 from xensnd.errors import UsageError, XensndError
 from xensnd.sndif.formats import PLAYABLE, SampleFormat, parse_format
+from xensnd.text import quoted
 from xensnd.transport.factory import open_transport
 from xensnd.version import VERSION
 
@@ -38,28 +39,28 @@ def _sample_format(text: str) -> SampleFormat:
 def _at_least_one(text: str) -> int:
     if text.isascii() and text.isdigit() and 0 < int(text) < 2**31:
         return int(text)
-    raise argparse.ArgumentTypeError(f"{text!r} is no number of 1 or more")
+    raise argparse.ArgumentTypeError(f"{quoted(text)} is no number of 1 or more")
 
 
 def _seconds(text: str) -> float:
     with contextlib.suppress(ValueError):
         if 0 < float(text) < 1e6:
             return float(text)
-    raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds")
+    raise argparse.ArgumentTypeError(f"{quoted(text)} is no number of seconds")
 
 
 def _milliseconds(text: str) -> float:
     with contextlib.suppress(ValueError):
         if 1 <= float(text) <= 2000:
             return float(text)
-    raise argparse.ArgumentTypeError(f"{text!r} is no number of milliseconds from 1 to 2000")
+    raise argparse.ArgumentTypeError(f"{quoted(text)} is no number of milliseconds from 1 to 2000")
 
 
 def _decibels(text: str) -> float:
     with contextlib.suppress(ValueError):
         if -200 <= float(text) <= 0:
             return float(text)
-    raise argparse.ArgumentTypeError(f"{text!r} is no number of decibels from -200 to 0")
+    raise argparse.ArgumentTypeError(f"{quoted(text)} is no number of decibels from -200 to 0")
 
 
 def _add_sound(parser: argparse.ArgumentParser, when: str) -> None:

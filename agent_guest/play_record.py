@@ -10,6 +10,7 @@ from contextlib import AbstractAsyncContextManager
 from agent_guest.card import Card, NoCardError
 from agent_guest.pcm import BackendBroken, BufferSize, Pcm, Sound
 from agent_guest.soundfile_io import Sink, Source
+from xensnd.backoff import BackOff
 from xensnd.errors import TransportLost, UsageError
 from xensnd.sndif.params import Interval
 from xensnd.sndif.store_fields import Direction
@@ -23,7 +24,8 @@ STANDSTILL_SECONDS = 10.0
 CHUNK_OCTETS = 1 << 16
 # A card that was lost is waited for so long: a guest that is restored takes some seconds.
 BACK_WITHIN_SECONDS = 30.0
-RETRY_SECONDS = 0.5
+RETRY_FIRST_SECONDS = 0.1
+RETRY_LAST_SECONDS = 1.0
 
 log = logging.getLogger("xensnd-guest")
 
@@ -148,6 +150,7 @@ async def run_with_reconnect(
     A card that is not there at first is an error. One that is lost later is waited for; after
     BACK_WITHIN_SECONDS, what was wrong last is raised.
     """
+    back_off = BackOff(RETRY_FIRST_SECONDS, RETRY_LAST_SECONDS)
     loop = asyncio.get_running_loop()
     deadline: float | None = None
     while True:
@@ -163,7 +166,8 @@ async def run_with_reconnect(
             now = loop.time()
             if deadline is None or now - connected_at > BACK_WITHIN_SECONDS:
                 deadline = now + BACK_WITHIN_SECONDS
+                back_off.reset()
             if now > deadline:
                 raise
             log.warning("%s; going on as soon as it is back", error)
-            await asyncio.sleep(RETRY_SECONDS)
+            await back_off.wait()

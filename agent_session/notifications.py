@@ -18,8 +18,12 @@ from jeepney.low_level import HeaderFields
 from agent_session.bus import Bus, BusTrouble, field
 from agent_session.trouble import Troubles
 from agent_session.wording import Notice
+from xensnd.backoff import BackOff
+from xensnd.text import escaped
 
-RETRY_SECONDS = 1.0
+RETRY_FIRST_SECONDS = 0.25
+RETRY_LAST_SECONDS = 2.0
+SHOW_AGAIN_SECONDS = 1.0
 NAME = "org.freedesktop.Notifications"
 SERVICE = DBusAddress("/org/freedesktop/Notifications", NAME, NAME)
 
@@ -49,6 +53,7 @@ class Desktop:
         self._shown: dict[Hashable, _Shown] = {}
         self._changed = asyncio.Event()
         self._troubles = Troubles()
+        self._back_off = BackOff(RETRY_FIRST_SECONDS, RETRY_LAST_SECONDS)
 
     def show(self, key: Hashable, notice: Notice) -> None:
         """Another notice of this key is replaced."""
@@ -74,7 +79,7 @@ class Desktop:
                 self._troubles.tell(
                     "notifications: the service does not speak as it should; waiting"
                 )
-            await asyncio.sleep(RETRY_SECONDS)
+            await self._back_off.wait()
 
     async def _serve(self, bus: Bus) -> None:
         self._shown.clear()
@@ -109,6 +114,7 @@ class Desktop:
                 if key not in self._shown or self._shown[key].notice != notice:
                     await self._notify(bus, key, notice)
             self._troubles.are_over()
+            self._back_off.reset()
             await self._changed.wait()
 
     async def _notify(self, bus: Bus, key: Hashable, notice: Notice) -> None:
@@ -145,7 +151,7 @@ class Desktop:
     def _closed(self, key: Hashable, shown: _Shown, reason: int) -> None:
         self._shown[key] = _Shown(shown.notice, 0, shown.service)
         if reason == Closed.EXPIRED:  # it should not: whatever is wanted has to be seen
-            asyncio.get_running_loop().call_later(RETRY_SECONDS, self._show_again, key)
+            asyncio.get_running_loop().call_later(SHOW_AGAIN_SECONDS, self._show_again, key)
         elif reason == Closed.BY_PERSON:
             self._answered(key, shown, None)
 
@@ -192,4 +198,4 @@ def _said(group: BaseExceptionGroup[BaseException]) -> str:
     if isinstance(error, TimeoutError):
         return "no answer in time"
     text = getattr(error, "strerror", None) or str(error) or "the session bus has left"
-    return "".join(each if each.isprintable() else " " for each in text)
+    return escaped(text)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -14,14 +12,16 @@ from typing import Any, Protocol
 from agent_session import wording
 from agent_session.trouble import Troubles
 from agent_session.wording import Notice
-from xensnd.control.client import LINE_OCTETS_MAX, VERSION
+from xensnd.backoff import BackOff
+from xensnd.control.answers import DEFAULT_MINUTES, Answer
+from xensnd.control.client import AsyncAgentClient, Message
+from xensnd.text import escaped
 
 log = logging.getLogger("xensnd-session")
 
-RETRY_SECONDS = 1.0
+RETRY_FIRST_SECONDS = 0.25
+RETRY_LAST_SECONDS = 2.0
 RECORDING = "recording"
-
-Message = Mapping[str, Any]
 
 
 class Shows(Protocol):
@@ -43,8 +43,8 @@ class Session:
         self._path = path
         self._desktop = desktop
         self._troubles = Troubles()
-        self._writer: asyncio.StreamWriter | None = None
-        self._answers: list[Callable[[Message], None]] = []  # to our requests, in their order
+        self._back_off = BackOff(RETRY_FIRST_SECONDS, RETRY_LAST_SECONDS)
+        self._agent: AsyncAgentClient | None = None
 
     async def run(self) -> None:
         """For ever: the agent may come and go."""
@@ -55,47 +55,35 @@ class Session:
                 self._troubles.tell(f"{self._path}: {_said(error)}; waiting for the agent")
             except (LookupError, TypeError, ValueError, OverflowError, RecursionError):
                 self._troubles.tell(f"{self._path}: the agent does not speak as it should; waiting")
-            await asyncio.sleep(RETRY_SECONDS)
+            await self._back_off.wait()
 
     async def _follow_agent(self) -> None:
-        reader, writer = await asyncio.open_unix_connection(self._path, limit=LINE_OCTETS_MAX)
-        self._writer, self._answers = writer, []
+        self._agent = agent = await AsyncAgentClient.connect(self._path)
         try:
-            self._request(self._watched, do="watch")
-            self._request(self._status, do="status")
-            while line := await reader.readline():
-                self._hear(json.loads(line))
-            raise ConnectionResetError("the agent has left")
+            agent.request("watch", self._watched)
+            agent.request("status", self._status)
+            async for event in agent.events():
+                self._hear(event)
         finally:
             # What was known is not true any more, least of all who records.
             self._desktop.withdraw_all()
-            self._writer = None
-            writer.transport.abort()
+            self._agent = None
+            agent.close()
 
-    def _request(self, answered: Callable[[Message], None], **request: object) -> None:
-        if self._writer is None:
-            return
-        self._answers.append(answered)
-        self._writer.write(json.dumps({"version": VERSION, **request}).encode() + b"\n")
-
-    def _hear(self, message: Message) -> None:
-        if "ok" in message:
-            if not self._answers:
-                raise ValueError("an answer to nothing")
-            self._answers.pop(0)(message)
-            return
-        match message["event"]:
+    def _hear(self, event: Message) -> None:
+        match event["event"]:
             case "prompt":
-                self._ask(message["prompt"])
+                self._ask(event["prompt"])
             case "prompt-gone":
-                self._desktop.withdraw(int(message["id"]))
+                self._desktop.withdraw(int(event["id"]))
             case "recording":
-                self._show_recording([str(guest) for guest in message["guests"]])
+                self._show_recording([str(guest) for guest in event["guests"]])
 
     def _watched(self, answer: Message) -> None:
         if not answer["ok"]:
             raise Refused(str(answer.get("error")))
         self._troubles.are_over()
+        self._back_off.reset()
 
     def _status(self, answer: Message) -> None:
         if not answer["ok"]:
@@ -116,11 +104,12 @@ class Session:
 
     def _answer(self, number: int, action: str | None) -> None:
         """Closed without an answer is no; so is an action that we did not offer."""
-        answer = action if action in dict(wording.ANSWERS) else "no"
-        seconds = {"seconds": wording.FOR_SECONDS} if answer == "for" else {}
+        answer = action if action in dict(wording.ANSWERS) else Answer.NO
+        seconds = {"seconds": DEFAULT_MINUTES * 60} if answer == Answer.FOR else {}
         self._desktop.withdraw(number)
-        told = partial(self._answered, number)
-        self._request(told, do="answer", id=number, answer=answer, **seconds)
+        if self._agent is not None:
+            told = partial(self._answered, number)
+            self._agent.request("answer", told, id=number, answer=answer, **seconds)
 
     def _answered(self, number: int, answer: Message) -> None:
         if not answer["ok"]:
@@ -138,7 +127,7 @@ def _said(problem: object) -> str:
     text = str(problem) or type(problem).__name__
     if isinstance(problem, OSError) and problem.strerror:
         text = problem.strerror
-    return "".join(each if each.isprintable() else " " for each in text)
+    return escaped(text)
 
 
 async def run(path: Path, desktop: Any) -> None:

@@ -6,17 +6,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from html import escape
 
+from xensnd.control.answers import DEFAULT_MINUTES, Answer
+from xensnd.text import escaped
+
 NAME_CHARACTERS_MAX = 64
 _QUOTES = str.maketrans(dict.fromkeys('“”„‟"', "'"))
-FOR_SECONDS = 30 * 60
 
 # A desktop that shows three actions shows the first three.
 ANSWERS = (
-    ("once", "Allow once"),
-    ("for", "Allow for 30 minutes"),
-    ("no", "No"),
-    ("always", "Always allow"),
-    ("never", "Never allow"),
+    (Answer.ONCE, "Allow once"),
+    (Answer.FOR, f"Allow for {DEFAULT_MINUTES} minutes"),
+    (Answer.NO, "No"),
+    (Answer.ALWAYS, "Always allow"),
+    (Answer.NEVER, "Never allow"),
 )
 
 
@@ -55,7 +57,7 @@ def recording(guests: Sequence[str]) -> Notice:
 
 def _named(guest: str) -> str:
     """In quotes, so that it cannot go on as our own words; markup and all unseen escaped."""
-    text = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in guest)
+    text = escaped(guest)
     if len(text) > NAME_CHARACTERS_MAX:
         text = text[:NAME_CHARACTERS_MAX] + "…"
     return escape(f"“{text.translate(_QUOTES)}”")

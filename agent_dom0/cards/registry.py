@@ -22,6 +22,7 @@ from agent_dom0.services import Services
 from policy.model import Verb
 from xensnd.errors import TransportLost, UsageError
 from xensnd.sndif.store_fields import Direction
+from xensnd.text import quoted
 from xensnd.transport.interface import Store
 
 log = logging.getLogger("xensnd-dom0")
@@ -206,7 +207,7 @@ class Roster:
             if guest.name == name:
                 return guest
         running = ", ".join(sorted(guest.name for guest in self._guests.values())) or "none"
-        raise UsageError(f"no guest named {name!r} runs; running are {running}")
+        raise UsageError(f"no guest named {quoted(name)} runs; running are {running}")
 
     def close(self) -> None:
         """States stay as they are: an agent that starts again takes the devices over."""

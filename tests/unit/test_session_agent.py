@@ -94,7 +94,7 @@ def run(path: Path, says: bytes, is_to_leave: bool) -> Shown:
 
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session, "RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(session, "RETRY_FIRST_SECONDS", 0.01)
 
 
 @pytest.mark.parametrize("nonsense", NONSENSE)

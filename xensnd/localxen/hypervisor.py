@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, Literal
 
+from xensnd.text import quoted
 from xensnd.transport.local.memory import Page, create_pages
 from xensnd.transport.local.protocol import REFS_IN_A_REQUEST_MAX, VERSION
 
@@ -152,7 +153,7 @@ class Hypervisor:
             text = f"a domain's name is 1 to {NAME_MAX} printable characters without a slash"
             raise Refused("usage", text)
         if any(each.name == name for each in self._domains.values()):
-            raise Refused("usage", f"there is a domain {name!r} already")
+            raise Refused("usage", f"there is a domain {quoted(name)} already")
         new = Domain(next(self._new_domids), name)
         self._domains[new.domid] = new
         self.on_created(new.domid)
@@ -320,9 +321,9 @@ def _number(name: str, untrusted: object) -> int:
 
 
 def _shown(untrusted: object) -> str:
-    """For humans: a peer's text, cut; of anything else, which may be deep, only its type."""
+    """Return a peer's text or number, quoted; of anything else, which may be deep, its type."""
     known = isinstance(untrusted, (str, int))
-    return repr(untrusted)[: NAME_MAX + 2] if known else type(untrusted).__name__
+    return quoted(str(untrusted)) if known else type(untrusted).__name__
 
 
 def _eventfd() -> int:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from xensnd.errors import RemoteProtocolError
-from xensnd.sndif.untrusted import member, shown
+from xensnd.sndif.untrusted import member
+from xensnd.text import quoted
 
 __all__ = [
     "PLAYABLE",
@@ -132,7 +133,7 @@ def parse_format(text: str) -> SampleFormat:
         return _BY_NAME[name]
     near = difflib.get_close_matches(name, _BY_NAME, n=1)
     hint = f" (did you mean {near[0]!r}?)" if near else ""
-    raise RemoteProtocolError(f"unknown sample format {shown(text)}{hint}")
+    raise RemoteProtocolError(f"unknown sample format {quoted(text)}{hint}")
 
 
 def format_from_wire(value: int) -> SampleFormat:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from xensnd.errors import UsageError
+from xensnd.text import quoted
 from xensnd.transport.interface import Transport
 
 
@@ -16,7 +17,7 @@ def open_transport(url: str, domain: str | None = None) -> Transport:
     if not opener:
         known = ", ".join(_FORMS)
         hint = f"; did you mean local:{url}?" if not colon and url else ""
-        raise UsageError(f"transport {url!r}: known are {known}{hint}")
+        raise UsageError(f"transport {quoted(url)}: known are {known}{hint}")
     return opener(rest, domain)
 
 
