@@ -218,7 +218,7 @@ class Card:
     def _on_engine(self) -> None:
         self._engine.clear()
         for stream in self.streams:
-            stream.look()
+            stream.poll()
 
     async def _until(self, condition: Callable[[], bool], seconds: float) -> bool:
         """Waits for events of XenStore until the condition holds. False: it never did."""

@@ -16,7 +16,7 @@ from xensnd.core import (
     build_directory,
 )
 from xensnd.core import PcmConfig as CorePcmConfig
-from xensnd.errors import AccessDenied, AudioUnavailable, RemoteProtocolError, TransportLost
+from xensnd.errors import AccessDenied, RemoteProtocolError, TransportLost
 from xensnd.sndif.formats import SampleFormat, format_mask
 from xensnd.sndif.layout import PAGE_OCTETS, buffer_pages, directory_pages
 from xensnd.sndif.packets import (
@@ -107,6 +107,8 @@ class Pcm:
         self._last: FrontendStats | None = None
         self.refused = asyncio.Event()
         """Set when dom0 has refused samples of the open stream."""
+        self.audio_lost = asyncio.Event()
+        """Set when the guest's audio server has ended the stream that attach_audio() made."""
 
     # Negotiating and opening
 
@@ -173,9 +175,11 @@ class Pcm:
     async def close(self) -> None:
         if self._released or not self._buffer:
             return
+        self.detach_audio()
         self._core.close_pcm()
         await self._ask(Close())
         self._free_buffer()
+        self.refused.clear()
 
     # Volume
 
@@ -260,16 +264,24 @@ class Pcm:
     def attach_audio(
         self, client: AudioClient, config: AudioStreamConfig, target_fill_octets: int
     ) -> None:
+        """Joins the open stream with one at the guest's audio server. AudioUnavailable: that
+        server can have no such stream."""
         self._core.attach_audio(client, config, target_fill_octets=target_fill_octets)
+        self._poll_audio()
 
     def detach_audio(self) -> None:
         if not self._released:
             self._core.detach_audio()
+        self.audio_lost.clear()
 
-    def check_audio(self) -> None:
-        error = self._core.audio_error
-        if error:
-            raise AudioUnavailable(error)
+    @property
+    def audio_error(self) -> str | None:
+        """Why the stream at the guest's audio server has ended, in that server's words."""
+        return None if self._released else self._core.audio_error
+
+    def _poll_audio(self) -> None:
+        if self._core.audio_error is not None:
+            self.audio_lost.set()
 
     # Requests
 
@@ -295,10 +307,11 @@ class Pcm:
             self._woken.clear()
         return _accepted(what, self._response)
 
-    def look(self) -> None:
-        """Something happened in the engine."""
+    def poll(self) -> None:
+        """Takes note of what has happened in the engine."""
         if self._released:
             return
+        self._poll_audio()
         packet = self._core.response()
         if packet is not None:
             self._response = decode_response(packet)

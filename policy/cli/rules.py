@@ -10,12 +10,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from policy.cli import status as live
+from policy.cli import status
 from policy.cli.compare import changes, effect, names_in
 from policy.cli.terminal import GREEN, RED, YELLOW, has_colours, painted
 from policy.edit.editor import Setting, grant, set_verb
 from policy.engine import Part, explain
-from policy.language import identities as tags
+from policy.language import identities
 from policy.language.loader import load, problems
 from policy.matching import Guest, complaint, kind_of
 from policy.model import Decision, Direction, Rule, Verb
@@ -135,11 +135,11 @@ def _setting(options: argparse.Namespace) -> Setting:
     return Setting(options.policy, options.runtime, _identities(options))
 
 
-def _identities(options: argparse.Namespace) -> tags.Identities:
+def _identities(options: argparse.Namespace) -> identities.Identities:
     if options.tags is not None:
-        return tags.load(options.tags, may_be_missing=False)
+        return identities.load(options.tags, may_be_missing=False)
     beside: Path = options.policy[0].absolute().parent
-    return tags.load(beside / tags.TAGS_FILE)
+    return identities.load(beside / identities.TAGS_FILE)
 
 
 def _guest(options: argparse.Namespace) -> Guest:
@@ -158,7 +158,7 @@ def _running(options: argparse.Namespace, setting: Setting) -> list[Guest]:
     if not options.has_agent:
         return []
     guests = []
-    for each in live.running_guests(options):
+    for each in status.running_guests(options):
         guest = setting.identities.guest(_checked_name(str(each.get("name"))), each.get("uuid"))
         guests.append(replace(guest, label=each["label"]) if each.get("label") else guest)
     return guests
@@ -207,7 +207,7 @@ def _row(rule: Rule, now: datetime) -> tuple[str, ...]:
 def _how_to_give(rule: Rule) -> str:
     kind, value = kind_of(rule.guest)
     example = {"uuid": "--uuid UUID", "label": f"--label {value}", "tag": f"--tag {value}"}[kind]
-    return example if kind == "uuid" else f"{example}, or in {tags.TAGS_FILE}"
+    return example if kind == "uuid" else f"{example}, or in {identities.TAGS_FILE}"
 
 
 def _painted(verb: str, width: int = 0) -> str:

@@ -10,8 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from policy.cli import terminal
-from policy.cli import view as status_view
+from policy.cli import terminal, view
 from xensnd.control.client import AgentClient, NoAgentError, socket_path
 from xensnd.errors import UsageError
 from xensnd.text import escaped, quoted
@@ -35,7 +34,7 @@ def show_status(options: argparse.Namespace) -> int:
         print(json.dumps({key: value for key, value in status.items() if key != "ok"}, indent=2))
         return GOOD
     is_table = sys.stdout.isatty()
-    for line in status_view.table(status, look()) if is_table else status_view.plain(status):
+    for line in view.table(status, look()) if is_table else view.plain(status):
         print(line)
     return GOOD
 
@@ -76,7 +75,7 @@ def _watch_agent(path: Path, screen: terminal.Screen) -> None:
     try:
         with AgentClient(path) as agent:
             while True:
-                _draw(screen, status_view.table(agent.ask("status"), look()))
+                _draw(screen, view.table(agent.ask("status"), look()))
                 time.sleep(REDRAW_SECONDS)
     except (NoAgentError, UsageError) as problem:
         # What was known is not true any more, least of all who records.
@@ -95,10 +94,10 @@ def _draw(screen: terminal.Screen, lines: list[str]) -> None:
     screen.draw(lines)
 
 
-def look() -> status_view.Look:
+def look() -> view.Look:
     columns, _ = terminal.size()
     encoding = (getattr(sys.stdout, "encoding", None) or "ascii").lower().replace("-", "")
-    return status_view.Look(columns, terminal.has_colours(), encoding == "utf8")
+    return view.Look(columns, terminal.has_colours(), encoding == "utf8")
 
 
 def mute(options: argparse.Namespace) -> int:

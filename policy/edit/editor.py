@@ -13,8 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from policy.edit import atomic, grants
-from policy.edit import rewrite as splice
+from policy.edit import atomic, grants, rewrite
 from policy.edit.conflicts import Reach, Standing, Subject, Wish, limits_of, standing
 from policy.language import files
 from policy.language.identities import NAMES_ALONE, Identities
@@ -206,9 +205,9 @@ def _changes(
     """The changes to try: at the guest's own rule or below all, then above what overrides it."""
     new_rule = _said_by_new_rule(wish, limits)
     if text is None:
-        yield _Change(splice.new_file(new_rule), [new_rule])
+        yield _Change(rewrite.new_file(new_rule), [new_rule])
         return
-    document = splice.Document.of(text, path)
+    document = rewrite.Document.of(text, path)
     rules = [rule for rule in before.rules if rule.file == path]
     own = _own_rule(rules, wish, limits)
     if own is None:
@@ -246,7 +245,7 @@ def _is_in_the_way(rule: Rule, wish: Wish, now: datetime) -> bool:
 
 
 def _added(
-    document: splice.Document, rules: Sequence[Rule], index: int, new_rule: _Said
+    document: rewrite.Document, rules: Sequence[Rule], index: int, new_rule: _Said
 ) -> _Change:
     said = [rule.said for rule in rules]
     said.insert(index, new_rule)

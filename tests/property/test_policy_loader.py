@@ -11,8 +11,7 @@ import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from policy.language import identities as tags
-from policy.language import rules
+from policy.language import identities, rules
 from policy.language.loader import load, parse, problems
 from policy.matching import complaint, yaml_text
 from policy.model import Rule
@@ -103,7 +102,7 @@ def test_any_guest_is_quoted_so_that_it_reads_as_itself(guest: str) -> None:
 def test_any_tags_file_is_one_or_is_refused(text: str | bytes) -> None:
     octets = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
     with suppress(PolicyError):
-        tags.parse(octets, FILE)
+        identities.parse(octets, FILE)
 
 
 VALUE = st.one_of(

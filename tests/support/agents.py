@@ -49,7 +49,8 @@ READY_SECONDS = 20
 SECOND_OCTETS = 48000 * 4
 # Without real-time scheduling a shared machine leaves processes waiting for far longer than the
 # 20 ms that are the default. A guest's buffer is twice as long, so it too may be late by that time.
-PATIENT = "--latency=60" if may_be_urgent() else "--latency=250"
+QUEUED_MSEC = 60 if may_be_urgent() else 250
+PATIENT = f"--latency={QUEUED_MSEC}"
 ALLOW_PLAYBACK = 'version: 1\nrules:\n  - guest: "*"\n    playback: allow\n    capture: deny\n'
 
 
@@ -176,9 +177,8 @@ class Dom0:
 
     def use(self, policy: str) -> None:
         """Until the agent has read it."""
-        loaded = len(self.events("policy_loaded"))
-        self.write_policy(policy)
-        self.await_event("policy_loaded", count=loaded + 1)
+        with self.one_more("policy_loaded"):
+            self.write_policy(policy)
 
     # The audit trail
 
@@ -204,6 +204,13 @@ class Dom0:
         )
         assert found, f"no {count} x {kind} {fields} at the end of:\n{self._end_of_log}"
         return found[-1]
+
+    @contextmanager
+    def one_more(self, kind: str, *, seconds: float = 10, **fields: object) -> Iterator[None]:
+        """What the block does is to bring one more of these events: waits for it."""
+        before = len(self.events(kind, **fields))
+        yield
+        self.await_event(kind, count=before + 1, seconds=seconds, **fields)
 
     @property
     def _end_of_log(self) -> str:

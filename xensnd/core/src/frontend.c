@@ -42,6 +42,7 @@ struct xn_frontend {
 
     struct xn_audio *audio;
     uint32_t target_fill_octets;
+    bool is_aligned; /* the fill was brought to its target once, since the audio stream is there */
     double fill_sum;
     unsigned fill_count;
     int64_t mended_usec;
@@ -69,8 +70,8 @@ static uint32_t room(const struct xn_frontend *frontend) {
 }
 
 /* Fuller than it should be: playback must bring less a second, capture must use more. */
-static void mend_drift(struct xn_frontend *frontend) {
-    if (!frontend->audio || !frontend->pcm.running) return;
+static void adjust_rate(struct xn_frontend *frontend) {
+    if (!frontend->audio || !frontend->is_aligned || !frontend->pcm.running) return;
     frontend->fill_sum += fill(frontend);
     frontend->fill_count++;
     int64_t now_usec = xn_now_usec();
@@ -207,12 +208,12 @@ static void take_events(struct xn_frontend *frontend) {
     if (taken < 0) give_up(frontend);
 }
 
-static void look(struct xn_frontend *frontend) {
+static void poll_backend(struct xn_frontend *frontend) {
     take_responses(frontend);
     take_events(frontend);
     if (!frontend->pcm.buffer || frontend->broken) return;
     if (!frontend->playback) ask_for_captured(frontend);
-    mend_drift(frontend);
+    adjust_rate(frontend);
     if (!frontend->playback && frontend->audio && frontend->pcm.running)
         xn_audio_pump(frontend->audio);
     wake_if_awaited(frontend);
@@ -224,7 +225,7 @@ static void on_response(pa_mainloop_api *api, pa_io_event *event, int fd,
     struct xn_frontend *frontend = data;
     xn_engine_count_wakeup(frontend->engine);
     xn_channel_clear(&frontend->requests_channel);
-    look(frontend);
+    poll_backend(frontend);
 }
 
 static void on_event(pa_mainloop_api *api, pa_io_event *event, int fd, pa_io_event_flags_t flags,
@@ -233,7 +234,7 @@ static void on_event(pa_mainloop_api *api, pa_io_event *event, int fd, pa_io_eve
     struct xn_frontend *frontend = data;
     xn_engine_count_wakeup(frontend->engine);
     xn_channel_clear(&frontend->events_channel);
-    look(frontend);
+    poll_backend(frontend);
 }
 
 /* ---- samples -------------------------------------------------------------------------------- */
@@ -289,24 +290,55 @@ uint32_t xn_frontend_read(struct xn_frontend *frontend, void *to, uint32_t octet
 
 /* ---- the guest's audio server --------------------------------------------------------------- */
 
+/* Returns the octets that were written. */
+static uint32_t write_silence(struct xn_frontend *frontend, uint32_t octets) {
+    uint8_t silence[4096];
+    uint32_t done = 0;
+    memset(silence, frontend->pcm.config.silence_octet, sizeof silence);
+    while (done < octets) {
+        uint32_t part = octets - done;
+        if (part > sizeof silence) part = sizeof silence;
+        uint32_t written = write_samples(frontend, silence, part);
+        if (written == 0) break;
+        done += written;
+    }
+    return done;
+}
+
+/* The ring ran on while the stream at the audio server was being made. When that one's first
+ * samples move, the fill is brought to its target at once; from then on adjust_rate() keeps it. */
+static void align_playback(struct xn_frontend *frontend) {
+    take_events(frontend);
+    uint32_t present = fill(frontend);
+    if (present < frontend->target_fill_octets)
+        write_silence(frontend, frontend->target_fill_octets - present);
+    frontend->is_aligned = true;
+}
+
+/* False: too little was captured until now, since `octets` leave it at once. */
+static bool align_capture(struct xn_frontend *frontend, uint32_t octets) {
+    uint64_t wanted = (uint64_t)frontend->target_fill_octets + octets;
+    uint32_t present = fill(frontend);
+    if (present < wanted) return false;
+    uint64_t excess = present - wanted;
+    frontend->moved += excess - excess % frontend->pcm.config.frame_octets;
+    frontend->is_aligned = true;
+    return true;
+}
+
 static void consume(void *owner, const void *from, uint32_t octets) {
-    static const uint8_t silence[4096];
     struct xn_frontend *frontend = owner;
     if (!frontend->pcm.buffer || frontend->broken) return;
-    while (octets > 0) {
-        uint32_t part = from || octets < sizeof silence ? octets : (uint32_t)sizeof silence;
-        uint32_t done = write_samples(frontend, from ? from : silence, part);
-        if (done == 0) break;
-        octets -= done;
-        if (from) from = (const uint8_t *)from + done;
-    }
-    frontend->stats.lost_octets += octets;
+    if (!frontend->is_aligned) align_playback(frontend);
+    uint32_t done = from ? write_samples(frontend, from, octets) : write_silence(frontend, octets);
+    frontend->stats.lost_octets += octets - done;
     wake_if_awaited(frontend);
 }
 
 static uint32_t supply(void *owner, void *to, uint32_t octets) {
     struct xn_frontend *frontend = owner;
     if (!frontend->pcm.buffer || frontend->broken) return 0;
+    if (!frontend->is_aligned && !align_capture(frontend, octets)) return 0;
     return read_samples(frontend, to, octets);
 }
 
@@ -326,6 +358,7 @@ bool xn_frontend_attach_audio(struct xn_frontend *frontend, struct xn_client *cl
     xn_frontend_detach_audio(frontend);
     xn_engine_lock(frontend->engine);
     frontend->target_fill_octets = target_fill_octets;
+    frontend->is_aligned = false;
     frontend->stats.rate_hz = config->rate_hz;
     frontend->mended_usec = xn_now_usec();
     frontend->audio = xn_audio_new(client, config, &end, error);
