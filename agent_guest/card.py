@@ -15,12 +15,12 @@ from xensnd.errors import RemoteProtocolError, TransportLost, UsageError, Xensnd
 from xensnd.lock import only_one
 from xensnd.sndif.states import FRONTEND_TABLE, FrontendAction, XenbusState, parse_state
 from xensnd.sndif.store_fields import CardConfig, Direction, parse_card
+from xensnd.transport.card_nodes import read_card_nodes
 from xensnd.transport.interface import Store, Transport
 
 CARD_TIMEOUT_SECONDS = 5.0
 HANDSHAKE_TIMEOUT_SECONDS = 10.0
 DEVICES = "device/vsnd"
-_NODES_DEPTH = 3
 # What XenStore raises where the toolstack has removed the card's nodes.
 _TAKEN_AWAY = (KeyError, PermissionError)
 
@@ -153,7 +153,7 @@ class Card:
             self._enter(store, state)
 
     def _publish(self, store: Store) -> None:
-        self.config = parse_card(_card_nodes(store, self._device))
+        self.config = parse_card(read_card_nodes(store, self._device))
         for pcm in self.config.pcms:
             for config in pcm.streams:
                 name = f"{pcm.index}/{config.index}"
@@ -266,16 +266,3 @@ async def _within(event: asyncio.Event, seconds: float) -> bool:
     except TimeoutError:
         return False
     return True
-
-
-def _card_nodes(store: Store, device: str) -> dict[str, str]:
-    nodes: dict[str, str] = {}
-    directories = [("", 0)]
-    while directories:
-        directory, depth = directories.pop()
-        for name in store.list(f"{device}{directory}"):
-            path = f"{directory}/{name}"
-            nodes[path[1:]] = store.read(f"{device}{path}")
-            if depth + 1 < _NODES_DEPTH and name.isdigit():
-                directories.append((path, depth + 1))
-    return nodes

@@ -62,7 +62,7 @@ class Sound:
 
     @property
     def frame_octets(self) -> int:
-        return self.channels * (self.sample_format.sample_octets or 1)
+        return self.sample_format.frame_octets(self.channels)
 
     def __str__(self) -> str:
         return f"{self.sample_format.wire_name}, {self.rate_hz} Hz, {self.channels} channels"

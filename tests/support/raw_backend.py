@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tests.support.raw_frontend import ANSWER_SECONDS, eventually, words
-from xensnd.sndif.layout import (
+from tests.support.shared_pages import (
     IN_PROD_OFFSET,
     REQ_PROD_OFFSET,
     RING_HEADER_OCTETS,
