@@ -1,4 +1,4 @@
-"""One stream of the guest's card: its pages, its control requests, and the samples of files."""
+"""One stream of the guest's card: its pages, its control requests and its samples."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ from xensnd.sndif.params import HwParams, Interval, NothingInCommon, narrow
 from xensnd.sndif.store_fields import Direction, StreamConfig, StreamRings
 from xensnd.transport.interface import Pages, Transport
 
-# Linux gives up after as long.
+# As long as the Linux driver waits.
 REQUEST_TIMEOUT_SECONDS = 3.0
 
 
@@ -53,8 +53,8 @@ class BackendBroken(RemoteProtocolError):
 
 
 @dataclass(frozen=True, slots=True)
-class Sound:
-    """The format of samples."""
+class SampleSpec:
+    """The format of samples, their rate and the number of channels."""
 
     sample_format: SampleFormat
     rate_hz: int
@@ -75,6 +75,9 @@ class BufferSize:
 
 
 class Pcm:
+    """A stream as the frontend uses it. Of its methods, each that needs the backend raises
+    TransportLost or BackendBroken once the connection has ended."""
+
     def __init__(
         self,
         transport: Transport,
@@ -119,13 +122,13 @@ class Pcm:
 
     # Negotiating and opening
 
-    async def query(self, sound: Sound, buffer_frames: Interval) -> HwParams:
-        """Returns what the backend allows of this. RemoteProtocolError: nothing, or something
-        that was not offered."""
+    async def query(self, spec: SampleSpec, buffer_frames: Interval) -> HwParams:
+        """Returns what the backend allows of this. RemoteProtocolError: it allows nothing, or what
+        was not offered."""
         offered = HwParams(
-            formats=format_mask([sound.sample_format]),
-            rates=Interval(sound.rate_hz, sound.rate_hz),
-            channels=Interval(sound.channels, sound.channels),
+            formats=format_mask([spec.sample_format]),
+            rates=Interval(spec.rate_hz, spec.rate_hz),
+            channels=Interval(spec.channels, spec.channels),
             buffer_frames=buffer_frames,
             period_frames=Interval(1, buffer_frames.maximum),
         )
@@ -135,9 +138,9 @@ class Pcm:
             raise RemoteProtocolError("dom0 answers HW_PARAM_QUERY with what was not offered")
         return answer.params
 
-    async def open(self, sound: Sound, size: BufferSize) -> None:
-        octets = size.buffer_frames * sound.frame_octets
-        period = size.period_frames * sound.frame_octets
+    async def open(self, spec: SampleSpec, size: BufferSize) -> None:
+        octets = size.buffer_frames * spec.frame_octets
+        period = size.period_frames * spec.frame_octets
         self._buffer_octets = octets
         self.refused.clear()
         count = buffer_pages(octets)
@@ -149,19 +152,19 @@ class Pcm:
         build_directory(addresses, directory.refs, data.refs)
         self._core.open_pcm(
             CorePcmConfig(
-                rate_hz=sound.rate_hz,
-                frame_octets=sound.frame_octets,
+                rate_hz=spec.rate_hz,
+                frame_octets=spec.frame_octets,
                 buffer_octets=octets,
                 period_octets=period,
-                silence_octet=sound.sample_format.silence[0],
+                silence_octet=spec.sample_format.silence[0],
             ),
             data.address,
         )
         await self._ask(
             Open(
-                rate_hz=sound.rate_hz,
-                sample_format=sound.sample_format,
-                channels=sound.channels,
+                rate_hz=spec.rate_hz,
+                sample_format=spec.sample_format,
+                channels=spec.channels,
                 buffer_octets=octets,
                 period_octets=period,
                 directory_ref=directory.refs[0],
@@ -173,8 +176,8 @@ class Pcm:
         self._core.set_running(True)
 
     async def stop(self) -> None:
-        """What is not heard yet is forgotten. To go on, close() and open() again: the position
-        is that of the next lap then."""
+        """Stops, and drops what was not heard yet. To go on, close() and open() again: the
+        position is at the start of the next lap now."""
         self._require_card()
         self._core.set_running(False)
         await self._ask(TriggerRequest(Trigger.STOP))
@@ -191,56 +194,59 @@ class Pcm:
     # Volume
 
     async def set_volume(self, milli_db: Sequence[int]) -> None:
-        """Each channel's, in 0.001 dB, at most 0."""
+        """Sets each channel's volume, in 0.001 dB, at most 0."""
         await self._ask(SetVolume(*self._put(encode_volumes(milli_db))))
 
     async def volume(self, channels: int) -> tuple[int, ...]:
+        """Returns each channel's volume in 0.001 dB."""
         offset, octets = self._put(encode_volumes((0,) * channels))
         await self._ask(GetVolume(offset, octets))
         address = self._buffer[0].address + offset
         return decode_volumes(ctypes.string_at(address, octets), channels)
 
     async def mute(self, channels: Sequence[bool]) -> None:
-        """Mutes the channels that are marked; the others stay as they are."""
+        """Mutes the channels that are True; the others stay as they are."""
         await self._ask(Mute(*self._put(encode_mutes(channels))))
 
     async def unmute(self, channels: Sequence[bool]) -> None:
         await self._ask(Unmute(*self._put(encode_mutes(channels))))
 
     def _put(self, values: bytes) -> tuple[int, int]:
-        """Offset and octets of where they lie now."""
+        """Copies the values into the buffer. Returns their offset and length in octets."""
         offset = self._core.scratch(len(values))
         if offset is None:
-            raise RemoteProtocolError("no room for volumes among the samples, try again")
+            raise RemoteProtocolError("the buffer has no room for volumes now; try again")
         ctypes.memmove(self._buffer[0].address + offset, values, len(values))
         return offset, len(values)
 
     # Samples
 
     def write(self, data: memoryview) -> int:
-        """Octets taken: as many as there is room for."""
+        """Writes as much as there is room for, in whole frames. Returns the octets written."""
         self._require_card()
         return self._core.write(data)
 
     def read(self, octets: int) -> bytes:
+        """Returns at most so many captured octets, in whole frames."""
         self._require_card()
         return self._core.read(octets)
 
     async def await_room(self, octets: int, seconds: float) -> None:
-        """Until so many can be written. TransportLost: for so long nothing has moved at all."""
+        """Waits until so many octets can be written. TransportLost: nothing has moved for so many
+        seconds."""
         most = self._buffer_octets - octets
         await self._await(
             lambda: self._core.await_room(octets), lambda now: now.fill_octets <= most, seconds
         )
 
     async def await_fill(self, octets: int, seconds: float) -> None:
-        """Until so many are written and not heard, or captured and not read."""
+        """Waits until so many octets are written and not heard, or captured and not read."""
         await self._await(
             lambda: self._core.await_fill(octets), lambda now: now.fill_octets >= octets, seconds
         )
 
     async def await_position(self, position_octets: int, seconds: float) -> None:
-        """Until so many have been heard."""
+        """Waits until so many octets have been heard."""
         await self._await(
             lambda: self._core.await_position(position_octets),
             lambda now: now.position_octets >= position_octets,
@@ -259,11 +265,14 @@ class Pcm:
                     await self._woken.wait()
             except TimeoutError:
                 if self.stats() == before:
-                    raise TransportLost("dom0 does not move on; is its agent well?") from None
+                    raise TransportLost(
+                        "the stream stands still; does dom0's agent work?"
+                    ) from None
             self._require_card()
 
     def stats(self) -> FrontendStats:
-        """Of the open stream; once the connection has ended, as they were then."""
+        """Returns the numbers of the open stream, or the last ones of a connection that has
+        ended."""
         return self._last if self._last is not None else self._core.stats()
 
     # The guest's audio server
@@ -346,7 +355,7 @@ class Pcm:
         self._buffer = []
 
     def end(self, reason: XensndError) -> None:
-        """Nothing more can be asked of the backend: whoever waits for it gets the reason."""
+        """Ends all requests to the backend: who waits for one, or makes one, gets the reason."""
         self._end = self._end or reason
         self._woken.set()
 

@@ -1,5 +1,5 @@
-"""`xensnd-guest serve`: joins the guest's audio server with its card, for as long as both are
-there, and again when they are back.
+"""`xensnd-guest serve`: joins the guest's audio server with the guest's card while both are there,
+and again when they are back.
 
 A stream is open only while an application uses it, so dom0 sees who plays and who records.
 """
@@ -14,7 +14,7 @@ from contextlib import closing
 
 from agent_guest.audio_server import AGENT_DEVICE, AudioServer
 from agent_guest.card import Card, NoCardError
-from agent_guest.pcm import BackendBroken, BufferSize, Pcm, Sound
+from agent_guest.pcm import BackendBroken, BufferSize, Pcm, SampleSpec
 from xensnd.backoff import BackOff
 from xensnd.core import AudioClient, AudioStreamConfig, ClientState, Engine
 from xensnd.errors import AccessDenied, AudioUnavailable, RemoteProtocolError, TransportLost
@@ -26,19 +26,19 @@ from xensnd.transport.interface import Transport
 
 log = logging.getLogger("xensnd-guest")
 
-SOUND = Sound(SampleFormat.S16_LE, 48000, 2)
+SOUND = SampleSpec(SampleFormat.S16_LE, 48000, 2)
 
 BUFFER_SECONDS = 0.1
 PERIOD_SECONDS = 0.005
-# An application that ends is often followed by the next.
+# A stream stays open for this long: after one application often comes the next.
 LINGER_SECONDS = 2.0
 RETRY_FIRST_SECONDS = 0.1
 RETRY_LAST_SECONDS = 5.0
 
 
 async def serve(url: str, domain: str | None, server: str | None, latency_usec: int) -> None:
-    """`latency_usec`: what the guest's server may keep of what goes through it, and the pieces in
-    which it comes."""
+    """Serves until it is cancelled. `latency_usec`: how much sound the guest's server may hold
+    back."""
     with closing(open_transport(url, domain)) as transport, closing(Engine()) as engine:
         await _Service(transport, engine, server, latency_usec).run()
 
@@ -72,6 +72,8 @@ class _Trouble:
 
 
 class _Service:
+    """Connects with the audio server and the card, and connects again what was lost."""
+
     def __init__(
         self, transport: Transport, engine: Engine, address: str | None, latency_usec: int
     ) -> None:
@@ -101,7 +103,7 @@ class _Service:
                     self._say_ready()
                     try:
                         await self._serve(card, server)
-                    except BackendBroken as error:  # to leave a broken backend takes seconds
+                    except BackendBroken as error:  # leaving a broken backend may take seconds
                         self._card_trouble.log(_retrying(error))
                         raise
             except (NoCardError, TransportLost, RemoteProtocolError) as error:
