@@ -32,7 +32,7 @@ class Shows(Protocol):
     def withdraw_all(self) -> None: ...
 
 
-class Refused(Exception):
+class AgentRefused(Exception):
     """The agent does not let us look."""
 
 
@@ -51,7 +51,7 @@ class Session:
         while True:
             try:
                 await self._follow_agent()
-            except (OSError, Refused) as error:
+            except (OSError, AgentRefused) as error:
                 self._troubles.tell(f"{self._path}: {_said(error)}; waiting for the agent")
             except (LookupError, TypeError, ValueError, OverflowError, RecursionError):
                 self._troubles.tell(f"{self._path}: the agent does not speak as it should; waiting")
@@ -81,13 +81,13 @@ class Session:
 
     def _watched(self, answer: Message) -> None:
         if not answer["ok"]:
-            raise Refused(str(answer.get("error")))
+            raise AgentRefused(str(answer.get("error")))
         self._troubles.are_over()
         self._back_off.reset()
 
     def _status(self, answer: Message) -> None:
         if not answer["ok"]:
-            raise Refused(str(answer.get("error")))
+            raise AgentRefused(str(answer.get("error")))
         for prompt in answer["prompts"]:
             self._ask(prompt)
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from ..errors import AudioUnavailable, RemoteProtocolError
 from ._core import ffi, lib
-from .audio import AudioClient, AudioStreamConfig, text
-from .engine import Channel, Engine, channel_struct
-from .pcm import PcmConfig
+from .audio_client import AudioClient, AudioStreamConfig, text
+from .engine import ChannelHandle, Engine, channel_struct
+from .pcm import PcmParameters
 
 PCM_STATE_OCTETS = int(ffi.sizeof("struct xn_pcm"))
 
@@ -52,8 +52,8 @@ class BackendStream:
         playback: bool,
         ring_address: int,
         event_address: int,
-        requests: Channel,
-        events: Channel,
+        requests: ChannelHandle,
+        events: ChannelHandle,
         pcm_address: int = 0,
     ) -> None:
         self.handle: Any = lib.xn_backend_new(
@@ -85,10 +85,10 @@ class BackendStream:
     def answer(self, response: bytes) -> None:
         lib.xn_backend_answer(self.handle, response)
 
-    def open_pcm(self, config: PcmConfig, buffer_address: int) -> None:
+    def open_pcm(self, config: PcmParameters, buffer_address: int) -> None:
         lib.xn_backend_open_pcm(self.handle, config.struct(), ffi.cast("void *", buffer_address))
 
-    def adopt_pcm(self, config: PcmConfig, buffer_address: int) -> bool:
+    def adopt_pcm(self, config: PcmParameters, buffer_address: int) -> bool:
         """Goes on where another process left off; False: what it left is no such PCM."""
         buffer = ffi.cast("void *", buffer_address)
         return bool(lib.xn_backend_adopt_pcm(self.handle, config.struct(), buffer))

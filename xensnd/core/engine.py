@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from ._core import ffi, lib
 
 
-class Channel(Protocol):
+class ChannelHandle(Protocol):
     """What the core must know of an event channel; xensnd.transport's EventFds is one."""
 
     @property
@@ -24,7 +24,7 @@ class Channel(Protocol):
     def notify(self) -> int: ...
 
 
-def channel_struct(channel: Channel) -> Any:
+def channel_struct(channel: ChannelHandle) -> Any:
     struct = ffi.new("struct xn_channel *")
     struct.wait_fd = channel.wait_fd
     struct.notify_fd = channel.notify_fd

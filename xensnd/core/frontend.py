@@ -7,9 +7,9 @@ from typing import Any
 
 from ..errors import AudioUnavailable, LocalProtocolError
 from ._core import ffi, lib
-from .audio import AudioClient, AudioStreamConfig, text
-from .engine import Channel, Engine, channel_struct
-from .pcm import PcmConfig
+from .audio_client import AudioClient, AudioStreamConfig, text
+from .engine import ChannelHandle, Engine, channel_struct
+from .pcm import PcmParameters
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +32,8 @@ class FrontendStream:
         playback: bool,
         ring_address: int,
         event_address: int,
-        requests: Channel,
-        events: Channel,
+        requests: ChannelHandle,
+        events: ChannelHandle,
     ) -> None:
         self.handle: Any = lib.xn_frontend_new(
             engine.handle,
@@ -61,7 +61,7 @@ class FrontendStream:
         packet = ffi.new("uint8_t[64]")
         return bytes(packet) if lib.xn_frontend_response(self.handle, packet) else None
 
-    def open_pcm(self, config: PcmConfig, buffer_address: int) -> None:
+    def open_pcm(self, config: PcmParameters, buffer_address: int) -> None:
         lib.xn_frontend_open_pcm(self.handle, config.struct(), ffi.cast("void *", buffer_address))
 
     def close_pcm(self) -> None:

@@ -9,7 +9,7 @@ from ._core import ffi
 
 
 @dataclass(frozen=True, slots=True)
-class PcmConfig:
+class PcmParameters:
     rate_hz: int
     frame_octets: int
     buffer_octets: int

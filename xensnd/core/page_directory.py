@@ -6,9 +6,8 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 
 from ..errors import RemoteProtocolError
+from ..sndif.layout import DIRECTORY_REFS
 from ._core import ffi, lib
-
-REFS_PER_PAGE = 1023
 
 
 def walk_directory(
@@ -27,7 +26,7 @@ def walk_directory(
             raise RemoteProtocolError(
                 f"page directory names {len(refs)} pages, the buffer has {page_count}"
             )
-        wanted = min(page_count - len(refs), REFS_PER_PAGE)
+        wanted = min(page_count - len(refs), DIRECTORY_REFS)
         words = ffi.new("uint32_t[]", wanted)
         following = ffi.new("uint32_t *")
         with map_page(untrusted_next) as address:
@@ -43,7 +42,7 @@ def build_directory(addresses: Sequence[int], own_refs: Sequence[int], refs: Seq
     `addresses` and `own_refs` are the directory pages, one for each 1023 references.
     """
     for index, address in enumerate(addresses):
-        part = refs[index * REFS_PER_PAGE : (index + 1) * REFS_PER_PAGE]
+        part = refs[index * DIRECTORY_REFS : (index + 1) * DIRECTORY_REFS]
         following = own_refs[index + 1] if index + 1 < len(own_refs) else 0
         words = ffi.new("uint32_t[]", list(part))
         lib.xn_directory_write(ffi.cast("void *", address), words, len(part), following)
