@@ -13,11 +13,11 @@ from ._core import ffi, lib
 def walk_directory(
     map_page: Callable[[int], AbstractContextManager[int]], first_ref: int, page_count: int
 ) -> list[int]:
-    """The references of a frontend's buffer, in order.
+    """Return the references of a frontend's buffer, in order.
 
-    `map_page` maps one page of the frontend for reading and gives its address for as long as it
-    is entered. At most ceil(page_count / 1023) pages are looked at, so a directory that leads back
-    to itself ends like any other.
+    `map_page` maps one page of the frontend for reading and yields its address. At most
+    ceil(page_count / 1023) pages are read, so a directory that leads back to itself ends like any
+    other. RemoteProtocolError: the directory names too few pages.
     """
     refs: list[int] = []
     untrusted_next = first_ref
@@ -37,9 +37,9 @@ def walk_directory(
 
 
 def build_directory(addresses: Sequence[int], own_refs: Sequence[int], refs: Sequence[int]) -> None:
-    """Writes the references of a buffer into directory pages of our own.
+    """Write the references of a buffer into directory pages of our own.
 
-    `addresses` and `own_refs` are the directory pages, one for each 1023 references.
+    `addresses` and `own_refs` name the directory pages, one for each 1023 references.
     """
     for index, address in enumerate(addresses):
         part = refs[index * DIRECTORY_REFS : (index + 1) * DIRECTORY_REFS]

@@ -1,4 +1,4 @@
-"""What an open PCM stream looks like to the core."""
+"""The parameters of an open PCM stream, as the core needs them."""
 
 from __future__ import annotations
 
