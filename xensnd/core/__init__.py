@@ -1,8 +1,9 @@
 """The core moves samples, in C and without the interpreter. The classes here are handles on it.
 
-In src/, ring.c, event_page.c, page_directory.c and pcm.c are pure bookkeeping over shared memory.
-engine.c is the thread, pulse_context.c and pulse_stream.c call libpulse, and backend.c and
-frontend.c join them: one sndif stream each, in either role.
+In src/, ring.c, event_page.c, page_directory.c, pcm.c and throttle.c are pure bookkeeping. engine.c
+is the thread, pulse_context.c and pulse_stream.c call libpulse, and backend.c and frontend.c join
+them: one sndif stream each, in either role. No module calls one above it; backend_parts.h says what
+one event does.
 """
 
 from __future__ import annotations

@@ -12,6 +12,9 @@ from cffi import FFI
 
 SOURCES = [
     "backend.c",
+    "backend_audio.c",
+    "backend_clock.c",
+    "backend_requests.c",
     "channel.c",
     "engine.c",
     "event_page.c",
@@ -21,6 +24,7 @@ SOURCES = [
     "pulse_context.c",
     "pulse_stream.c",
     "ring.c",
+    "throttle.c",
     "volume.c",
 ]
 
