@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent_dom0.access.dirwatch import DirectoryWatch
-from agent_dom0.access.policy_state import Permission, Sources
+from agent_dom0.access.policy_state import Permission
 from agent_dom0.access.prompts import Answer, Prompt, Prompts
 from agent_dom0.audit import Audit
 from agent_dom0.cards.registry import Roster
@@ -28,6 +28,7 @@ from agent_dom0.services import Services
 from agent_dom0.supervisor.heartbeat import Lifeline
 from policy.language.files import require_trusted_directory
 from policy.model import Verb
+from policy.paths import PolicyPaths
 from xensnd.core import Engine
 from xensnd.errors import TransportLost, XensndError
 from xensnd.lock import only_one
@@ -50,7 +51,7 @@ CLOCK_SECONDS = 60.0
 @dataclass(frozen=True, slots=True)
 class Settings:
     transport: Transport
-    policy: Sources
+    policy: PolicyPaths
     about: About
     audit: Audit
     limits: Limits

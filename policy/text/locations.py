@@ -1,4 +1,4 @@
-"""Where something stands in a policy file, and how to say in one line what is wrong there."""
+"""Locations in policy files, and error messages of one line that name them."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pathlib import Path
 
 from xensnd.errors import PolicyError
 
-_SHOWN_CHARACTERS = 40  # of what somebody wrote; the place tells where the rest is
+_SHOWN_CHARACTERS = 40  # of text that somebody wrote; the location leads to the rest
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """A character of a file. Lines and columns count from 1, the offset from 0."""
+class Location:
+    """One character of a file. Lines and columns count from 1, the offset from 0."""
 
     file: Path
     line: int
@@ -20,28 +20,29 @@ class Place:
     offset: int  # in characters, from the start of the file
 
     def error(self, message: str, hint: str = "") -> PolicyError:
+        """An error about this location; `hint` says what to do."""
         where = f"{shown_path(self.file)}:{self.line}:{self.column}"
         return PolicyError(f"{where}: {message}{_in_parentheses(hint)}")
 
 
-def place_of(offset: int, text: str, file: Path) -> Place:
-    """The place of the character at an offset of a file's text."""
+def location_at(offset: int, text: str, file: Path) -> Location:
+    """The location of the character at this offset of the file's text."""
     line_start = text.rfind("\n", 0, offset) + 1
-    return Place(file, text.count("\n", 0, offset) + 1, offset - line_start + 1, offset)
+    return Location(file, text.count("\n", 0, offset) + 1, offset - line_start + 1, offset)
 
 
 def file_error(path: Path, message: str, hint: str = "") -> PolicyError:
-    """For what is wrong with a file or directory as a whole."""
+    """An error about a file or directory as a whole; `hint` says what to do."""
     return PolicyError(f"{shown_path(path)}: {message}{_in_parentheses(hint)}")
 
 
 def shown(text: str) -> str:
-    """What somebody wrote, quoted, escaped and cut: safe in a message of one line."""
+    """Text that somebody wrote: quoted, escaped and cut, so that it fits in one line."""
     return repr(text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "...")
 
 
 def shown_path(path: Path) -> str:
-    """The path as it is where a line can hold it, else escaped."""
+    """The path; quoted and escaped if it has a character that cannot be printed."""
     text = str(path)
     return text if text.isprintable() else repr(text)
 
