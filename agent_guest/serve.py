@@ -1,5 +1,5 @@
-"""`xensnd-guest serve`: joins the guest's audio server with its card, for as long as both are
-there, and again when they are back.
+"""`xensnd-guest serve`: joins the guest's audio server with the guest's card while both are there,
+and again when they are back.
 
 A stream is open only while an application uses it, so dom0 sees who plays and who records.
 """
@@ -11,11 +11,10 @@ import contextlib
 import logging
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
 
 from agent_guest.audio_server import AGENT_DEVICE, AudioServer
 from agent_guest.card import Card, NoCardError
-from agent_guest.pcm import BufferSize, Pcm, Sound
+from agent_guest.pcm import BackendBroken, BufferSize, Pcm, SampleSpec
 from xensnd.backoff import BackOff
 from xensnd.core import AudioClient, AudioStreamConfig, ClientState, Engine
 from xensnd.errors import AccessDenied, AudioUnavailable, RemoteProtocolError, TransportLost
@@ -27,56 +26,54 @@ from xensnd.transport.interface import Transport
 
 log = logging.getLogger("xensnd-guest")
 
-SOUND = Sound(SampleFormat.S16_LE, 48000, 2)
+SOUND = SampleSpec(SampleFormat.S16_LE, 48000, 2)
 
 BUFFER_SECONDS = 0.1
 PERIOD_SECONDS = 0.005
-# An application that ends is often followed by the next.
+# A stream stays open for this long: after one application often comes the next.
 LINGER_SECONDS = 2.0
 RETRY_FIRST_SECONDS = 0.1
 RETRY_LAST_SECONDS = 5.0
 
 
 async def serve(url: str, domain: str | None, server: str | None, latency_usec: int) -> None:
-    """`latency_usec`: what the guest's server may keep of what goes through it, and the pieces in
-    which it comes."""
+    """Serves until it is cancelled. `latency_usec`: how much sound the guest's server may hold
+    back."""
     with closing(open_transport(url, domain)) as transport, closing(Engine()) as engine:
         await _Service(transport, engine, server, latency_usec).run()
 
 
-@dataclass(slots=True)
-class _Backoff:
-    """Waiting times that double from one trouble to the next. Each trouble is logged once."""
+class _Trouble:
+    """Something that is tried again, less and less often. Each problem is logged once."""
 
-    back_off: BackOff = field(
-        default_factory=lambda: BackOff(RETRY_FIRST_SECONDS, RETRY_LAST_SECONDS)
-    )
-    logged: str = ""
+    def __init__(self) -> None:
+        self._back_off = BackOff(RETRY_FIRST_SECONDS, RETRY_LAST_SECONDS)
+        self._logged = ""
+
+    def log(self, problem: object) -> None:
+        if str(problem) != self._logged:
+            log.warning("%s", problem)
+        self._logged = str(problem)
 
     def next_seconds(self) -> float:
-        return self.back_off.next_seconds()
+        return self._back_off.next_seconds()
 
-    def log(self, text: str) -> None:
-        if text != self.logged:
-            log.warning("%s", text)
-        self.logged = text
+    async def wait(self, problem: object) -> None:
+        """Logs the problem, and sleeps until the next try."""
+        self.log(problem)
+        await self._back_off.wait()
 
-    async def wait(self, trouble: Exception) -> None:
-        self.log(f"{trouble}; trying again until it is back")
-        await self.back_off.wait()
-
-    def is_over(self, what: str) -> None:
-        """It works again."""
-        if self.logged:
+    def is_over(self, what: str | None = None) -> None:
+        """It works again; `what` is named if its trouble was logged."""
+        if what is not None and self._logged:
             log.warning("%s is back", what)
-        self.reset()
-
-    def reset(self) -> None:
-        self.logged = ""
-        self.back_off.reset()
+        self._back_off.reset()
+        self._logged = ""
 
 
 class _Service:
+    """Connects with the audio server and the card, and connects again what was lost."""
+
     def __init__(
         self, transport: Transport, engine: Engine, address: str | None, latency_usec: int
     ) -> None:
@@ -84,31 +81,35 @@ class _Service:
         self._engine = engine
         self._address = address
         self._latency_usec = latency_usec
-        self._card_backoff = _Backoff()
-        self._server_backoff = _Backoff()
+        self._card_trouble = _Trouble()
+        self._server_trouble = _Trouble()
         self._has_said_ready = False
 
     async def run(self) -> None:
         while True:
             try:
                 with AudioServer(self._address, SOUND.rate_hz) as server:
-                    self._server_backoff.is_over("the audio server")
+                    self._server_trouble.is_over("the audio server")
                     await self._serve_cards(server)
             except AudioUnavailable as error:
-                await self._server_backoff.wait(error)
+                await self._server_trouble.wait(_retrying(error))
 
     async def _serve_cards(self, server: AudioServer) -> None:
         """Serves one card after another, until the audio server is lost: AudioUnavailable."""
         while True:
             try:
                 async with Card(self._transport, self._engine) as card:
-                    self._card_backoff.is_over("the sound card")
+                    self._card_trouble.is_over("the sound card")
                     self._say_ready()
-                    await self._serve(card, server)
+                    try:
+                        await self._serve(card, server)
+                    except BackendBroken as error:  # leaving a broken backend may take seconds
+                        self._card_trouble.log(_retrying(error))
+                        raise
             except (NoCardError, TransportLost, RemoteProtocolError) as error:
                 if server.lost.is_set():
                     raise AudioUnavailable("the audio server has gone") from None
-                await self._card_backoff.wait(error)
+                await self._card_trouble.wait(_retrying(error))
 
     def _say_ready(self) -> None:
         if not self._has_said_ready:
@@ -131,7 +132,7 @@ class _Service:
         try:
             while True:
                 if card.lost.is_set():
-                    raise TransportLost("dom0 has left")
+                    raise card.why_lost
                 if server.lost.is_set() or client.state is ClientState.FAILED:
                     raise AudioUnavailable("the audio server has gone")
                 if server.device_lost.is_set():
@@ -157,7 +158,7 @@ class Bridge:
         self._target_fill_octets = 0
         self._is_open = False
         self._idle_since: float | None = None
-        self._backoff = _Backoff()
+        self._trouble = _Trouble()
         self._attached_at = 0.0
         self._attach_again_at: float | None = None
 
@@ -232,13 +233,13 @@ class Bridge:
         now = asyncio.get_running_loop().time()
         if self._pcm.audio_lost.is_set():
             if now - self._attached_at > RETRY_LAST_SECONDS:
-                self._backoff.reset()
-            self._backoff.log(
+                self._trouble.is_over()
+            self._trouble.log(
                 f"{self._direction}: the audio server ended the stream: {self._pcm.audio_error}; "
                 "connecting it again"
             )
             self._pcm.detach_audio()
-            self._attach_again_at = now + self._backoff.next_seconds()
+            self._attach_again_at = now + self._trouble.next_seconds()
         if self._attach_again_at is None:
             return None
         if self._attach_again_at > now:
@@ -279,6 +280,10 @@ class Bridge:
             return
         with contextlib.suppress(TransportLost, RemoteProtocolError):
             await self._close()
+
+
+def _retrying(error: Exception) -> str:
+    return f"{error}; trying again until it is back"
 
 
 async def _any_of(*events: asyncio.Event, seconds: float | None) -> None:

@@ -1,4 +1,4 @@
-"""What the agent tells, shown to the person; what the person answers, told to the agent."""
+"""Shows the person what the agent tells, and tells the agent what the person answers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from agent_session import wording
-from agent_session.trouble import Troubles
+from agent_session.problems import ProblemLog
 from agent_session.wording import Notice
 from xensnd.backoff import BackOff
 from xensnd.control.answers import DEFAULT_MINUTES, Answer
@@ -24,37 +24,37 @@ RETRY_LAST_SECONDS = 2.0
 RECORDING = "recording"
 
 
-class Shows(Protocol):
-    """Desktop, as far as it is needed here."""
+class NoticeDisplay(Protocol):
+    """What is needed here of Notifications."""
 
     def show(self, key: Any, notice: Notice) -> None: ...
     def withdraw(self, key: Any) -> None: ...
     def withdraw_all(self) -> None: ...
 
 
-class Refused(Exception):
-    """The agent does not let us look."""
+class WatchRefused(Exception):
+    """The agent refuses to tell us what happens."""
 
 
-class Session:
-    """A prompt is shown under its number, who records under RECORDING."""
+class AgentWatcher:
+    """Follows the agent. A prompt is shown under its number, those who record under RECORDING."""
 
-    def __init__(self, path: Path, desktop: Shows) -> None:
+    def __init__(self, path: Path, display: NoticeDisplay) -> None:
         self._path = path
-        self._desktop = desktop
-        self._troubles = Troubles()
+        self._display = display
+        self._problems = ProblemLog()
         self._back_off = BackOff(RETRY_FIRST_SECONDS, RETRY_LAST_SECONDS)
         self._agent: AsyncAgentClient | None = None
 
     async def run(self) -> None:
-        """For ever: the agent may come and go."""
+        """Runs until it is cancelled, over any number of agents."""
         while True:
             try:
                 await self._follow_agent()
-            except (OSError, Refused) as error:
-                self._troubles.tell(f"{self._path}: {_said(error)}; waiting for the agent")
+            except (OSError, WatchRefused) as error:
+                self._problems.report(f"{self._path}: {_error_text(error)}; waiting for the agent")
             except (LookupError, TypeError, ValueError, OverflowError, RecursionError):
-                self._troubles.tell(f"{self._path}: the agent does not speak as it should; waiting")
+                self._problems.report(f"{self._path}: the agent breaks the protocol; trying again")
             await self._back_off.wait()
 
     async def _follow_agent(self) -> None:
@@ -63,31 +63,31 @@ class Session:
             agent.request("watch", self._watched)
             agent.request("status", self._status)
             async for event in agent.events():
-                self._hear(event)
+                self._handle_event(event)
         finally:
-            # What was known is not true any more, least of all who records.
-            self._desktop.withdraw_all()
+            # Nothing of this is known any more, least of all who records.
+            self._display.withdraw_all()
             self._agent = None
             agent.close()
 
-    def _hear(self, event: Message) -> None:
+    def _handle_event(self, event: Message) -> None:
         match event["event"]:
             case "prompt":
                 self._ask(event["prompt"])
             case "prompt-gone":
-                self._desktop.withdraw(int(event["id"]))
+                self._display.withdraw(int(event["id"]))
             case "recording":
                 self._show_recording([str(guest) for guest in event["guests"]])
 
     def _watched(self, answer: Message) -> None:
         if not answer["ok"]:
-            raise Refused(str(answer.get("error")))
-        self._troubles.are_over()
+            raise WatchRefused(str(answer.get("error")))
+        self._problems.is_solved()
         self._back_off.reset()
 
     def _status(self, answer: Message) -> None:
         if not answer["ok"]:
-            raise Refused(str(answer.get("error")))
+            raise WatchRefused(str(answer.get("error")))
         for prompt in answer["prompts"]:
             self._ask(prompt)
 
@@ -100,39 +100,39 @@ class Session:
             float(prompt["seconds"]),
             partial(self._answer, number),
         )
-        self._desktop.show(number, notice)
+        self._display.show(number, notice)
 
     def _answer(self, number: int, action: str | None) -> None:
-        """Closed without an answer is no; so is an action that we did not offer."""
+        """A notification that is closed without an answer means no, as does an unknown action."""
         answer = action if action in dict(wording.ANSWERS) else Answer.NO
         seconds = {"seconds": DEFAULT_MINUTES * 60} if answer == Answer.FOR else {}
-        self._desktop.withdraw(number)
+        self._display.withdraw(number)
         if self._agent is not None:
             told = partial(self._answered, number)
             self._agent.request("answer", told, id=number, answer=answer, **seconds)
 
     def _answered(self, number: int, answer: Message) -> None:
         if not answer["ok"]:
-            log.warning("prompt %d: %s", number, _said(str(answer.get("error"))))
+            log.warning("prompt %d: %s", number, _error_text(str(answer.get("error"))))
 
     def _show_recording(self, guests: list[str]) -> None:
         if guests:
-            self._desktop.show(RECORDING, wording.recording(guests))
+            self._display.show(RECORDING, wording.recording(guests))
         else:
-            self._desktop.withdraw(RECORDING)
+            self._display.withdraw(RECORDING)
 
 
-def _said(problem: object) -> str:
-    """On one line."""
+def _error_text(problem: object) -> str:
+    """Returns what the error says, on one line."""
     text = str(problem) or type(problem).__name__
     if isinstance(problem, OSError) and problem.strerror:
         text = problem.strerror
     return escaped(text)
 
 
-async def run(path: Path, desktop: Any) -> None:
-    """Until it is cancelled."""
+async def run(path: Path, display: Any) -> None:
+    """Follows the agent at `path` until it is cancelled."""
     with suppress(asyncio.CancelledError):
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(desktop.run())
-            tasks.create_task(Session(path, desktop).run())
+            tasks.create_task(display.run())
+            tasks.create_task(AgentWatcher(path, display).run())

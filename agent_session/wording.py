@@ -1,4 +1,4 @@
-"""What notifications say. A guest's name is text from elsewhere, and goes into bodies alone."""
+"""The text of notifications. A guest's name comes from elsewhere, so it stands only in bodies."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ANSWERS = (
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """One notification. `answered` gets the action's key; None: closed by the person."""
+    """One notification. `answered` gets the key of the action, or None if the person closed it."""
 
     summary: str
     body: str
@@ -56,7 +56,8 @@ def recording(guests: Sequence[str]) -> Notice:
 
 
 def _named(guest: str) -> str:
-    """In quotes, so that it cannot go on as our own words; markup and all unseen escaped."""
+    """Returns the name in quotes, so that it cannot pass for our own words. Markup and what cannot
+    be printed are escaped."""
     text = escaped(guest)
     if len(text) > NAME_CHARACTERS_MAX:
         text = text[:NAME_CHARACTERS_MAX] + "…"

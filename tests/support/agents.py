@@ -19,9 +19,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from agent_guest.card import Card
-from agent_guest.pcm import Sound
+from agent_guest.pcm import SampleSpec
 from agent_guest.play_record import Player, Recorder
-from agent_guest.soundfile_io import Sink, Source
+from agent_guest.soundfile_io import SampleReader, SampleWriter
 from tests.support.audit_table import assert_documented
 from tests.support.local_machine import LocalMachine
 from tests.support.pulse_server import (
@@ -354,7 +354,7 @@ def neighbour_of(pulse: PulseServer, guest: Guest) -> Iterator[Neighbour]:
 
 def play_and_record(transport: Transport, played: bytes, frames: int = 0) -> bytes:
     """Both at once, as the guest of this transport, in this process. What was recorded."""
-    sound = Sound(SampleFormat.S16_LE, 48000, 2)
+    sound = SampleSpec(SampleFormat.S16_LE, 48000, 2)
     rest, recorded = bytearray(played), bytearray()
 
     async def read(octets: int) -> bytes:
@@ -364,9 +364,9 @@ def play_and_record(transport: Transport, played: bytes, frames: int = 0) -> byt
 
     async def both(engine: Engine) -> None:
         async with Card(transport, engine) as card, asyncio.TaskGroup() as tasks:
-            tasks.create_task(Player(Source(sound, read, lambda: None)).run(card))
+            tasks.create_task(Player(SampleReader(sound, read, lambda: None)).run(card))
             if frames:
-                sink = Sink(recorded.extend, lambda: None)
+                sink = SampleWriter(recorded.extend, lambda: None)
                 tasks.create_task(Recorder(sink, sound, frames).run(card))
 
     with closing(Engine()) as engine:

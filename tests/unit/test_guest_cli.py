@@ -18,5 +18,5 @@ def test_serving_without_pulsectl_says_what_to_install(
     assert main(["serve"]) == 2
     assert capsys.readouterr().err == (
         "xensnd-guest: import of pulsectl halted; None in sys.modules; "
-        "install python3-pulsectl, which `serve` needs\n"
+        "`serve` needs python3-pulsectl: install it\n"
     )

@@ -1,7 +1,7 @@
-"""Builds xensnd.core._core: the C of src/, seen from Python (cffi, API mode, abi3).
+"""Builds xensnd.core._core: the C code of src/ for Python (cffi, API mode, abi3).
 
-The declarations are the part of the headers that Python uses; the compiler checks each of them
-against the headers themselves.
+The declarations are the part of the headers that Python uses. The compiler checks each of them
+against the headers.
 """
 
 from __future__ import annotations

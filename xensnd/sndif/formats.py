@@ -67,6 +67,11 @@ class SampleFormat(IntEnum):
         """
         return len(self.silence) or None
 
+    def frame_octets(self, channels: int) -> int:
+        """Octets of a frame, one sample of each channel. A sample that has no octets of its own
+        counts as one."""
+        return channels * (self.sample_octets or 1)
+
     @property
     def pulse_name(self) -> str | None:
         """PulseAudio's name for it, or None if the audio server cannot take it."""

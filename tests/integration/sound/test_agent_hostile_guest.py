@@ -25,15 +25,15 @@ from tests.support.agents import ALLOW_PLAYBACK, Dom0, Ended, Guest, Neighbour, 
 from tests.support.local_machine import LocalMachine
 from tests.support.pulse_server import PulseServer, difference, left_of, noise, on_left
 from tests.support.raw_frontend import BUFFER_OCTETS, RawFrontend, RawStream, eventually, words
-from xensnd.sndif.formats import SampleFormat
-from xensnd.sndif.layout import (
+from tests.support.shared_pages import (
     DIRECTORY_REFS_OFFSET,
     IN_CONS_OFFSET,
-    PAGE_OCTETS,
     REQ_PROD_OFFSET,
     RING_SLOTS,
     RSP_PROD_OFFSET,
 )
+from xensnd.sndif.formats import SampleFormat
+from xensnd.sndif.layout import PAGE_OCTETS
 from xensnd.sndif.packets import (
     PACKET_OCTETS,
     Close,

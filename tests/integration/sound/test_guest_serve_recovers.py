@@ -11,12 +11,11 @@ import pytest
 
 from tests.integration.sound.test_guest_serve import playing, recording, serving
 from tests.support.agents import Dom0, Guest
-from tests.support.heard import RATE_HZ, tone, tone_seconds
+from tests.support.heard import tone, tone_seconds
 from tests.support.pulse_server import PulseServer
 from tests.support.raw_frontend import eventually
 
 POLICY = 'version: 1\nrules:\n  - guest: "*"\n    playback: allow\n    capture: allow\n'
-SECOND_OCTETS = 4 * RATE_HZ
 AGENT = "xensnd"
 
 
@@ -72,13 +71,13 @@ def test_playback_comes_back_when_its_source_output_is_killed(
     ):
         microphone.listen_until(lambda heard: tone_seconds(heard) > 0.5)
         assert tone_seconds(ears.listen_until(lambda heard: tone_seconds(heard) > 1)) > 1
-        recorded = len(microphone.heard) - SECOND_OCTETS // 10
+        recorded = len(microphone.heard)
         kill_source_output(guest_pulse)
         before = len(ears.heard)
         heard = ears.listen_until(lambda heard: tone_seconds(heard[before:]) > 1, 10)
         assert tone_seconds(heard[before:]) > 1
-        meanwhile = microphone.heard[recorded:]
-        assert tone_seconds(meanwhile) > 0.9 * len(meanwhile) / SECOND_OCTETS
+        assert tone_seconds(microphone.heard[recorded:]) > 0.5
+        assert "capture: " not in agent.errors
         opened = dom0.events("stream_opened", guest="work", domid=work.domid)
         assert len(opened) == 2, "dom0's two streams stay open"
         line = "playback: the audio server ended the stream: Entity killed; connecting it again"
@@ -99,7 +98,7 @@ def test_capture_comes_back_when_its_sink_input_is_killed(
         heard = microphone.listen_until(lambda heard: tone_seconds(heard[before:]) > 1, 10)
         assert tone_seconds(heard[before:]) > 1
         assert len(dom0.events("stream_opened", guest="work", domid=work.domid)) == 1
-        assert agent.errors.count("capture: the audio server ended the stream") == 1
+        assert agent.errors.count("capture: the audio server ended the stream: ") == 1
 
 
 @pytest.mark.usefixtures("dom0")
@@ -134,7 +133,7 @@ def test_a_sink_that_is_unloaded_is_loaded_again(
     ):
         with playing(guest_pulse, tone(1)):
             ears.listen_until(lambda heard: tone_seconds(heard) > 0.5)
-        recorded = len(microphone.heard) - SECOND_OCTETS // 10
+        recorded = len(microphone.heard)
         unload(guest_pulse, "sink_name=xensnd")
         with guest_pulse.mixer() as mixer:
             assert eventually(lambda: mixer.server_info().default_sink_name == "xensnd")
@@ -142,8 +141,8 @@ def test_a_sink_that_is_unloaded_is_loaded_again(
         with playing(guest_pulse, tone(2)):
             heard = ears.listen_until(lambda heard: tone_seconds(heard[before:]) > 1, 10)
         assert tone_seconds(heard[before:]) > 1
-        meanwhile = microphone.heard[recorded:]
-        assert tone_seconds(meanwhile) > 0.9 * len(meanwhile) / SECOND_OCTETS
+        assert tone_seconds(microphone.heard[recorded:]) > 0.5
+        assert "capture: " not in agent.errors
         assert agent.errors.count("somebody unloaded xensnd; loading it again") == 1
 
 

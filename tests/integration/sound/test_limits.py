@@ -13,7 +13,7 @@ import pulsectl
 import pytest
 
 from agent_guest.card import Card
-from agent_guest.pcm import BufferSize, Pcm, Sound
+from agent_guest.pcm import BufferSize, Pcm, SampleSpec
 from tests.integration.test_asking import goes_live
 from tests.integration.test_guest_volume import sink_input
 from tests.support.agents import ALLOW_PLAYBACK, Dom0, Ended, Guest
@@ -26,7 +26,7 @@ from xensnd.sndif.formats import SampleFormat
 from xensnd.sndif.store_fields import Direction
 from xensnd.transport.factory import open_transport
 
-SOUND = Sound(SampleFormat.S16_LE, 48000, 2)
+SOUND = SampleSpec(SampleFormat.S16_LE, 48000, 2)
 SECOND = 48000 * 4
 T = TypeVar("T")
 
@@ -53,7 +53,7 @@ def with_card(machine: LocalMachine, name: str, work: Callable[[Card], Awaitable
     return asyncio.run(run())
 
 
-def open_playback(machine: LocalMachine, name: str, sound: Sound, buffer_octets: int) -> None:
+def open_playback(machine: LocalMachine, name: str, sound: SampleSpec, buffer_octets: int) -> None:
     """AccessDenied: the backend refuses."""
 
     async def open_and_close(card: Card) -> None:
