@@ -22,7 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from tests.xen.cache import pack
+from tests.support.cache import pack
 from tests.xen.image.labd import PORT
 from tests.xen.images import Images
 from tests.xen.remote import Machine
