@@ -200,13 +200,8 @@ def test_service_that_says_nonsense_is_told_once(
     first = desktop.await_one("work")
     desktop.say("ActionInvoked", "", ())
     desktop.await_shown(lambda shown: shown and shown[-1].number != first.number)
-<<<<<<< HEAD
     assert helper.log_lines == [
         "xensnd-session: notifications: the service breaks the protocol; trying again"
-=======
-    assert helper.log_lines == [
-        "xensnd-session: notifications: the service does not speak as it should; waiting"
->>>>>>> once
     ]
     assert not [each for each in agent.requests if each["do"] == "answer"]
 
@@ -271,13 +266,8 @@ def test_service_that_refuses_is_told_once_and_asked_again(
 ) -> None:
     desktop.refuses = "not\nnow"
     agent.ask(3, "work")
-<<<<<<< HEAD
     assert eventually(lambda: helper.log_lines) == [
-        "xensnd-session: notifications: not now; trying again"
-=======
-    assert eventually(lambda: helper.log_lines) == [
-        "xensnd-session: notifications: not\\nnow; waiting"
->>>>>>> once
+        "xensnd-session: notifications: not\\nnow; trying again"
     ]
     desktop.refuses = None
     desktop.await_one("work")
