@@ -77,9 +77,7 @@ class Notifications:
             try:
                 await self._serve(await Bus.connect())
             except* (OSError, EOFError, BusError) as group:
-                self._problems.report(
-                    f"notifications: {_error_text(group)}; waiting for the session bus"
-                )
+                self._problems.report(f"notifications: {_error_text(group)}; trying again")
             except* (LookupError, TypeError, ValueError):
                 self._problems.report(
                     "notifications: the service breaks the protocol; trying again"

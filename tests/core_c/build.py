@@ -32,10 +32,12 @@ SOURCES: dict[str, Sequence[str]] = {
     "test_page_directory": ["page_directory.c"],
     "test_pcm": ["pcm.c"],
     "test_backend": ["backend.c", "channel.c", "event_page.c", "pcm.c", "ring.c"],
+    "test_rate_loop": ["rate_loop.c"],
     "fuzz_ring": ["event_page.c", "page_directory.c", "ring.c"],
     "fuzz_pcm": ["pcm.c"],
 }
 _MORE = {
+    "test_rate_loop": ["-lm"],
     "test_backend": [str(HERE / "fake_engine.c"), "-Wl,--wrap=xn_backend_ring_answer"],
 }
 

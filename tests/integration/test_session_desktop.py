@@ -289,7 +289,7 @@ def test_service_that_refuses_is_told_once_and_asked_again(
     desktop.refuses = "not\nnow"
     agent.ask(3, "work")
     assert eventually(lambda: helper.log) == [
-        "xensnd-session: notifications: not now; trying again"
+        "xensnd-session: notifications: not\\nnow; trying again"
     ]
     desktop.refuses = None
     desktop.await_one("work")

@@ -20,6 +20,7 @@ SOURCES = [
     "pcm.c",
     "pulse_context.c",
     "pulse_stream.c",
+    "rate_loop.c",
     "ring.c",
     "volume.c",
 ]
