@@ -13,9 +13,9 @@ from xensnd.core import (
     Engine,
     FrontendStats,
     FrontendStream,
+    PcmParameters,
     build_directory,
 )
-from xensnd.core import PcmConfig as CorePcmConfig
 from xensnd.errors import AccessDenied, RemoteProtocolError, TransportLost, XensndError
 from xensnd.sndif.formats import SampleFormat, format_mask
 from xensnd.sndif.layout import PAGE_OCTETS, buffer_pages, directory_pages
@@ -151,7 +151,7 @@ class Pcm:
         addresses = range(directory.address, directory.address + directory.octets, PAGE_OCTETS)
         build_directory(addresses, directory.refs, data.refs)
         self._core.open_pcm(
-            CorePcmConfig(
+            PcmParameters(
                 rate_hz=spec.rate_hz,
                 frame_octets=spec.frame_octets,
                 buffer_octets=octets,

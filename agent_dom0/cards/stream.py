@@ -19,7 +19,7 @@ from agent_dom0.guest import Guest
 from agent_dom0.parameters import Limits, check_open
 from agent_dom0.services import Services
 from policy.model import NO_OPTIONS, Decision, Verb
-from xensnd.core import AudioClient, BackendStream, PcmConfig, Violation
+from xensnd.core import AudioClient, BackendStream, PcmParameters, Violation
 from xensnd.errors import AccessDenied, RemoteProtocolError, TransportLost
 from xensnd.sndif.packets import (
     Close,
@@ -58,8 +58,8 @@ _TRIGGERS = {
 }
 
 
-def _pcm_config(request: Open, frame_octets: int) -> PcmConfig:
-    return PcmConfig(
+def _pcm_config(request: Open, frame_octets: int) -> PcmParameters:
+    return PcmParameters(
         rate_hz=request.rate_hz,
         frame_octets=frame_octets,
         buffer_octets=request.buffer_octets,

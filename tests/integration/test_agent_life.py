@@ -154,7 +154,7 @@ def test_policy_directory_that_is_taken_away_and_comes_back_is_followed(
     [
         (
             "--transport=local:/nowhere",
-            "nothing serves /nowhere: No such file or directory "
+            "no stand-in serves /nowhere: No such file or directory "
             "(start it with: xensnd-localxen /nowhere serve)",
         ),
         (

@@ -129,8 +129,8 @@ def test_recording_whose_reader_has_enough_ends_quietly(machine: LocalMachine, w
 def test_domain_that_is_not_there_is_refused(machine: LocalMachine, work: Guest) -> None:
     with Running(guest_command(machine.url, "nobody", "play", "-")) as playing:
         assert playing.ended() == said(
-            f"no domain 'nobody'; there are: {work.name} "
-            f"(make one with: xensnd-localxen DIR create NAME)"
+            f"no domain 'nobody'; known are: {work.name} "
+            f"(create one with: xensnd-localxen DIR create NAME)"
         )
 
 

@@ -215,35 +215,6 @@ static void take_events(struct xn_frontend *frontend) {
     if (taken < 0) give_up(frontend);
 }
 
-static void poll_backend(struct xn_frontend *frontend) {
-    take_responses(frontend);
-    take_events(frontend);
-    if (!frontend->pcm.buffer || frontend->broken) return;
-    if (!frontend->playback) ask_for_captured(frontend);
-    adjust_rate(frontend);
-    if (!frontend->playback && frontend->audio && frontend->pcm.running)
-        xn_audio_pump(frontend->audio);
-    wake_if_awaited(frontend);
-}
-
-static void on_response(pa_mainloop_api *api, pa_io_event *event, int fd,
-                        pa_io_event_flags_t flags, void *data) {
-    (void)api, (void)event, (void)fd, (void)flags;
-    struct xn_frontend *frontend = data;
-    xn_engine_count_wakeup(frontend->engine);
-    xn_channel_clear(&frontend->requests_channel);
-    poll_backend(frontend);
-}
-
-static void on_event(pa_mainloop_api *api, pa_io_event *event, int fd, pa_io_event_flags_t flags,
-                     void *data) {
-    (void)api, (void)event, (void)fd, (void)flags;
-    struct xn_frontend *frontend = data;
-    xn_engine_count_wakeup(frontend->engine);
-    xn_channel_clear(&frontend->events_channel);
-    poll_backend(frontend);
-}
-
 /* ---- samples -------------------------------------------------------------------------------- */
 
 static uint32_t write_samples(struct xn_frontend *frontend, const void *from, uint32_t octets) {
@@ -279,23 +250,7 @@ static uint32_t read_samples(struct xn_frontend *frontend, void *to, uint32_t oc
     return octets;
 }
 
-uint32_t xn_frontend_write(struct xn_frontend *frontend, const void *from, uint32_t octets) {
-    uint32_t done = 0;
-    xn_engine_lock(frontend->engine);
-    if (frontend->pcm.buffer && !frontend->broken) done = write_samples(frontend, from, octets);
-    xn_engine_unlock(frontend->engine);
-    return done;
-}
-
-uint32_t xn_frontend_read(struct xn_frontend *frontend, void *to, uint32_t octets) {
-    uint32_t done = 0;
-    xn_engine_lock(frontend->engine);
-    if (frontend->pcm.buffer && !frontend->broken) done = read_samples(frontend, to, octets);
-    xn_engine_unlock(frontend->engine);
-    return done;
-}
-
-/* ---- the guest's audio server --------------------------------------------------------------- */
+/* ---- between the ring and the guest's audio server --------------------------------------------- */
 
 /* Returns the octets that were written. */
 static uint32_t write_silence(struct xn_frontend *frontend, uint32_t octets) {
@@ -334,44 +289,109 @@ static bool align_capture(struct xn_frontend *frontend, uint32_t octets) {
     return true;
 }
 
-static void consume(void *owner, const void *from, uint32_t octets) {
-    struct xn_frontend *frontend = owner;
-    if (!frontend->pcm.buffer || frontend->broken) return;
+/* Capture: gives the server what it wants, as far as it is there. */
+static void fill_server(struct xn_frontend *frontend) {
+    uint64_t before = frontend->moved;
+    for (uint32_t wanted = xn_audio_writable(frontend->audio); wanted > 0;) {
+        if (!frontend->is_aligned && !align_capture(frontend, wanted)) return;
+        uint32_t room = wanted;
+        void *to = xn_audio_begin_write(frontend->audio, &room);
+        if (!to) break;
+        uint32_t octets = read_samples(frontend, to, room);
+        if (!xn_audio_commit(frontend->audio, to, octets) || octets == 0) break;
+        wanted -= octets;
+    }
+    if (frontend->moved != before) follow_moved(frontend);
+}
+
+static void write_recorded(struct xn_frontend *frontend, const void *from, uint32_t octets) {
     if (!frontend->is_aligned) align_playback(frontend, octets);
     uint32_t done = from ? write_samples(frontend, from, octets) : write_silence(frontend, octets);
     frontend->stats.lost_octets += octets - done;
     if (done) follow_moved(frontend);
+}
+
+/* Playback: what the server has recorded, or what it dropped, goes into the ring. */
+static void take_recorded(struct xn_frontend *frontend) {
+    const void *from;
+    uint32_t octets;
+    while (xn_audio_peek(frontend->audio, &from, &octets)) {
+        if (frontend->pcm.buffer && !frontend->broken) write_recorded(frontend, from, octets);
+        xn_audio_drop(frontend->audio);
+    }
     wake_if_awaited(frontend);
 }
 
-static uint32_t supply(void *owner, void *to, uint32_t octets) {
+static void on_audio_event(void *owner, enum xn_audio_event event) {
     struct xn_frontend *frontend = owner;
-    if (!frontend->pcm.buffer || frontend->broken) return 0;
-    if (!frontend->is_aligned && !align_capture(frontend, octets)) return 0;
-    uint32_t done = read_samples(frontend, to, octets);
-    if (done) follow_moved(frontend);
+    (void)event;
+    if (!frontend->audio) return; /* it is being made */
+    if (frontend->playback)
+        take_recorded(frontend);
+    else if (frontend->pcm.buffer && !frontend->broken)
+        fill_server(frontend);
+}
+
+/* ---- what wakes us ----------------------------------------------------------------------------- */
+
+static void poll_backend(struct xn_frontend *frontend) {
+    take_responses(frontend);
+    take_events(frontend);
+    if (!frontend->pcm.buffer || frontend->broken) return;
+    if (!frontend->playback) ask_for_captured(frontend);
+    adjust_rate(frontend);
+    if (!frontend->playback && frontend->audio && frontend->pcm.running) fill_server(frontend);
+    wake_if_awaited(frontend);
+}
+
+static void on_response(pa_mainloop_api *api, pa_io_event *event, int fd,
+                        pa_io_event_flags_t flags, void *data) {
+    (void)api, (void)event, (void)fd, (void)flags;
+    struct xn_frontend *frontend = data;
+    xn_engine_count_wakeup(frontend->engine);
+    xn_channel_clear(&frontend->requests_channel);
+    poll_backend(frontend);
+}
+
+static void on_event(pa_mainloop_api *api, pa_io_event *event, int fd, pa_io_event_flags_t flags,
+                     void *data) {
+    (void)api, (void)event, (void)fd, (void)flags;
+    struct xn_frontend *frontend = data;
+    xn_engine_count_wakeup(frontend->engine);
+    xn_channel_clear(&frontend->events_channel);
+    poll_backend(frontend);
+}
+
+/* ---- samples, for files ---------------------------------------------------------------------- */
+
+uint32_t xn_frontend_write(struct xn_frontend *frontend, const void *from, uint32_t octets) {
+    uint32_t done = 0;
+    xn_engine_lock(frontend->engine);
+    if (frontend->pcm.buffer && !frontend->broken) done = write_samples(frontend, from, octets);
+    xn_engine_unlock(frontend->engine);
     return done;
 }
 
-static void settled(void *owner, bool satisfied) { (void)owner, (void)satisfied; }
-static void on_audio_changed(void *owner) { (void)owner; }
+uint32_t xn_frontend_read(struct xn_frontend *frontend, void *to, uint32_t octets) {
+    uint32_t done = 0;
+    xn_engine_lock(frontend->engine);
+    if (frontend->pcm.buffer && !frontend->broken) done = read_samples(frontend, to, octets);
+    xn_engine_unlock(frontend->engine);
+    return done;
+}
+
+/* ---- the guest's audio server --------------------------------------------------------------- */
 
 bool xn_frontend_attach_audio(struct xn_frontend *frontend, struct xn_client *client,
                               const struct xn_audio_config *config, uint32_t target_fill_octets,
                               const char **error) {
-    const struct xn_audio_end end = {
-        .owner = frontend,
-        .supply = supply,
-        .settled = settled,
-        .consume = consume,
-        .changed = on_audio_changed,
-    };
+    const struct xn_audio_owner owner = {.on_event = on_audio_event, .owner = frontend};
     xn_frontend_detach_audio(frontend);
     xn_engine_lock(frontend->engine);
     frontend->target_fill_octets = target_fill_octets;
     frontend->is_aligned = false;
     frontend->stats.rate_hz = config->rate_hz;
-    frontend->audio = xn_audio_new(client, config, &end, error);
+    frontend->audio = xn_audio_new(client, config, &owner, error);
     if (frontend->audio) xn_audio_start(frontend->audio);
     xn_engine_unlock(frontend->engine);
     return frontend->audio != NULL;
