@@ -32,6 +32,7 @@ SOURCES: dict[str, Sequence[str]] = {
     "test_event_page": ["event_page.c"],
     "test_page_directory": ["page_directory.c"],
     "test_pcm": ["pcm.c"],
+    "test_rate_loop": ["rate_loop.c"],
     "test_backend": [
         "backend.c",
         "backend_audio.c",
@@ -47,6 +48,7 @@ SOURCES: dict[str, Sequence[str]] = {
     "fuzz_pcm": ["pcm.c"],
 }
 _MORE = {
+    "test_rate_loop": ["-lm"],
     "test_backend": [str(HERE / "fake_engine.c"), "-Wl,--wrap=xn_backend_ring_answer"],
 }
 

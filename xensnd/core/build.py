@@ -23,6 +23,7 @@ SOURCES = [
     "pcm.c",
     "pulse_context.c",
     "pulse_stream.c",
+    "rate_loop.c",
     "ring.c",
     "throttle.c",
     "volume.c",
