@@ -1,6 +1,6 @@
 """Samples move here, in C and without the interpreter; the classes are Python's handles on it.
 
-ring.c, event_page.c, page_directory.c, pcm.c and throttle.c are pure bookkeeping. engine.c is the
+ring.c, event_page.c, page_directory.c, pcm.c and budget.c are pure bookkeeping. engine.c is the
 thread, pulse_context.c and pulse_stream.c are libpulse, backend.c and frontend.c join them: one
 sndif stream each, in either role. Calls go down only: backend_parts.h says what one event does.
 """
@@ -8,7 +8,8 @@ sndif stream each, in either role. Calls go down only: backend_parts.h says what
 from __future__ import annotations
 
 from .audio import AudioClient, AudioStreamConfig, ClientState
-from .backend import PCM_STATE_OCTETS, BackendStats, BackendStream, Violation
+from .backend import PCM_STATE_OCTETS, REFUSED_MAX, BackendStats, BackendStream, Violation
+from .budget import Budget, BudgetStats
 from .directory import build_directory, walk_directory
 from .engine import Engine
 from .frontend import FrontendStats, FrontendStream
@@ -16,10 +17,13 @@ from .pcm import PcmConfig
 
 __all__ = [
     "PCM_STATE_OCTETS",
+    "REFUSED_MAX",
     "AudioClient",
     "AudioStreamConfig",
     "BackendStats",
     "BackendStream",
+    "Budget",
+    "BudgetStats",
     "ClientState",
     "Engine",
     "FrontendStats",
