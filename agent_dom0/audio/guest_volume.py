@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from agent_dom0.cards.throttle import Throttle
+from xensnd.core import Budget
 from xensnd.files import replace_file
 from xensnd.sndif.store_fields import Direction
 
@@ -97,3 +98,5 @@ class Shared:
     knobs: dict[Direction, Knobs] = field(default_factory=untouched)
     open_streams: Counter[Direction] = field(default_factory=Counter)
     throttle: Throttle = field(default_factory=Throttle)
+    budget: Budget = field(default_factory=Budget)  # of the engine's time
+    pauses_said: int = 0  # by that budget, as far as the trail has them

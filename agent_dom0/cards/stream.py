@@ -19,7 +19,7 @@ from agent_dom0.guest import Guest
 from agent_dom0.parameters import Limits, check_open
 from agent_dom0.services import Services
 from policy.model import NO_OPTIONS, Decision, Verb
-from xensnd.core import AudioClient, BackendStream, PcmParameters, Violation
+from xensnd.core import REFUSED_MAX, AudioClient, BackendStream, PcmParameters, Violation
 from xensnd.errors import AccessDenied, RemoteProtocolError, TransportLost
 from xensnd.sndif.packets import (
     Close,
@@ -48,7 +48,8 @@ FAULTS_MAX = 64
 
 _VIOLATIONS = {
     Violation.RING_INDEX: "the request ring's index is beyond the ring",
-    Violation.STORM: "it notifies without end",
+    Violation.STORM: "it sends requests or notifications without end",
+    Violation.REFUSED: f"{REFUSED_MAX} READs and WRITEs were wrong",
 }
 _TRIGGERS = {
     Trigger.START: StreamEvent.START,
@@ -116,6 +117,7 @@ class Stream:
             requests=self._connection.requests.fds,
             events=self._connection.events.fds,
             pcm_address=record.pcm_address,
+            budget=mixer.shared.budget,
         )
 
     # What the agent asks of it
@@ -126,6 +128,7 @@ class Stream:
         violation = self._core.violation
         if violation is not Violation.NONE:
             raise RemoteProtocolError(f"stream {self.name}: {_VIOLATIONS[violation]}")
+        self._tell_pauses()
         packet = self._core.next_request()
         if packet is None:
             return True
@@ -408,6 +411,14 @@ class Stream:
         return self._core.audio_index is not None
 
     # Audit
+
+    def _tell_pauses(self) -> None:
+        """The engine does not listen to the guest for a while: once, whichever stream it was."""
+        shared = self._mixer.shared
+        pauses = shared.budget.stats().pauses
+        if pauses != shared.pauses_said:
+            shared.pauses_said = pauses
+            self._permit.say_limit("more requests than the guest's share; all its streams wait")
 
     def _note_fault(self, text: str) -> None:
         self._faults += 1

@@ -10,9 +10,11 @@ from typing import Any
 from ..errors import AudioUnavailable, RemoteProtocolError
 from ._core import ffi, lib
 from .audio_client import AudioClient, AudioStreamConfig, text
+from .budget import Budget
 from .engine import ChannelHandle, Engine, channel_struct
 from .pcm import PcmParameters
 
+REFUSED_MAX = int(lib.XN_REFUSED_MAX)  # READs and WRITEs outside the buffer
 PCM_STATE_OCTETS = int(ffi.sizeof("struct xn_pcm"))
 
 
@@ -20,6 +22,7 @@ class Violation(IntEnum):
     NONE = lib.XN_NO_VIOLATION
     RING_INDEX = lib.XN_VIOLATION_RING_INDEX
     STORM = lib.XN_VIOLATION_STORM
+    REFUSED = lib.XN_VIOLATION_REFUSED
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,8 @@ class BackendStream:
     """The pages and channels must stay valid until close(), the PCM's buffer until close_pcm().
 
     `pcm_address` is memory of PCM_STATE_OCTETS where the core keeps the positions of an open PCM,
-    so that another process can adopt the PCM; 0: nowhere.
+    so that another process can adopt the PCM; 0: nowhere. `budget` is what all streams of the guest
+    share; None: the stream has one for itself.
     """
 
     def __init__(
@@ -55,7 +59,9 @@ class BackendStream:
         requests: ChannelHandle,
         events: ChannelHandle,
         pcm_address: int = 0,
+        budget: Budget | None = None,
     ) -> None:
+        self._budget = budget  # the core uses it until close()
         self.handle: Any = lib.xn_backend_new(
             engine.handle,
             playback,
@@ -64,6 +70,7 @@ class BackendStream:
             channel_struct(requests),
             channel_struct(events),
             ffi.cast("struct xn_pcm *", pcm_address),
+            budget.handle if budget is not None else ffi.NULL,
         )
         if self.handle == ffi.NULL:
             raise MemoryError
