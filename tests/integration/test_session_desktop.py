@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -105,6 +106,19 @@ def test_question_from_before_is_shown(
     helper.start()
     assert desktop.await_one("work").summary == "Allow a guest to play sound?"
     assert helper.stop() == 0
+    desktop.await_none()
+
+
+def test_question_of_which_the_number_comes_after_the_end_is_withdrawn(
+    agent: FakeAgent, desktop: Notifications, helper: Helper
+) -> None:
+    def end_first() -> None:
+        helper.process.terminate()
+        time.sleep(0.2)  # until it has taken notice
+
+    desktop.before_reply = end_first
+    agent.ask(3, "work")
+    assert helper.process.wait(10) == 0
     desktop.await_none()
 
 

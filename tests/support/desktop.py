@@ -83,6 +83,7 @@ class Notifications(Startable):
     def __init__(self, address: str) -> None:
         self.shown: dict[int, Notification] = {}
         self.refuses: str | None = None
+        self.before_reply: Callable[[], None] = lambda: None  # once a notification is shown
         self._address = address
         self._numbers = count(1)
         self._changed = threading.Condition()
@@ -161,6 +162,7 @@ class Notifications(Startable):
             self.shown[number] = Notification(
                 number, replaces, summary, body, tuple(actions), plain, expires
             )
+            self.before_reply()
             connection.send(new_method_return(message, "u", (number,)))
         elif member == "CloseNotification":
             (number,) = message.body
