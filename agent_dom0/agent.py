@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent_dom0.access.dirwatch import DirectoryWatch
-from agent_dom0.access.policy_state import Permission, Sources
+from agent_dom0.access.policy_state import Permission
 from agent_dom0.access.prompts import Prompt, Prompts
 from agent_dom0.audit import Audit
 from agent_dom0.cards.registry import Roster
@@ -28,6 +28,7 @@ from agent_dom0.services import Services
 from agent_dom0.supervisor.heartbeat import Lifeline
 from policy.language.files import require_trusted_directory
 from policy.model import Verb
+from policy.paths import PolicyPaths
 from xensnd.backoff import BackOff
 from xensnd.control.answers import Answer
 from xensnd.core import Engine
@@ -52,7 +53,7 @@ CLOCK_SECONDS = 60.0
 @dataclass(frozen=True, slots=True)
 class Settings:
     transport: Transport
-    policy: Sources
+    policy: PolicyPaths
     about: About
     audit: Audit
     limits: Limits

@@ -63,6 +63,7 @@ class Roster:
         for device in self._devices.values():
             device.use_store(store)
         self._see(store)
+        self._remove_left_devices(store)
 
     def follow_store(self, store: Store) -> None:
         tokens = {event.token for event in store.events()}
@@ -270,6 +271,12 @@ class Roster:
             mixer.close()
         self._knob_record(self._guests.pop(domid)).remove()
         self._taken_away.discard(domid)
+
+    def _remove_left_devices(self, store: Store) -> None:
+        """Ours, of guests that went while there was no agent, or no XenStore."""
+        for domid in children(store, self._root) - self._running(store):
+            if is_ours(store, DevicePath(self.domid, domid, DEVID)):
+                store.remove(f"{self._root}/{domid}")
 
     def _see_devices(self, store: Store) -> None:
         """Follows every device below our backend's directory, whoever made it."""

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from agent_dom0.access.policy_state import Permission, Sources
+from agent_dom0.access.policy_state import Permission
 from agent_dom0.audit import Audit
 from agent_dom0.events import Event, EventKind
 from agent_dom0.guest import Guest
 from policy.edit import editor
 from policy.model import Direction, Verb
+from policy.paths import PolicyPaths
 
 CAPTURE, PLAYBACK = Direction.CAPTURE, Direction.PLAYBACK
 WORK = Guest(7, "work", "0a1b2c3d-0000-4000-8000-0123456789ab", "blue")
@@ -47,7 +48,7 @@ class Place:
         self.now = datetime(2026, 11, 20, 12, tzinfo=UTC)
         self.trail = Trail()
         self.audit = Audit(self.trail)
-        sources = Sources([self.directory], self.runtime)
+        sources = PolicyPaths([self.directory], self.runtime)
         self.permission = Permission(sources, self.audit, lambda: self.now)
 
     def use(self, policy: str) -> None:
@@ -125,8 +126,8 @@ def test_grant_that_is_taken_away_is_revoked(place: Place) -> None:
 
 
 def grant_once(place: Place) -> None:
-    setting = editor.Setting([place.directory], place.runtime, now=place.now)
-    editor.grant(setting, "work", CAPTURE, Verb.ALLOW, place.now + timedelta(hours=1), once=True)
+    context = editor.EditContext(place.permission.sources, now=place.now)
+    editor.grant(context, "work", CAPTURE, Verb.ALLOW, place.now + timedelta(hours=1), once=True)
     place.permission.load()
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pulsectl
 import pytest
 
-from tests.integration.test_guest_reconnects import replace_card
+from tests.integration.sound.test_guest_reconnects import replace_card
 from tests.support.agents import Dom0, Guest, Running
 from tests.support.heard import RATE_HZ, tone, tone_seconds
 from tests.support.local_machine import LocalMachine

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.test_guest_serve import playing, recording, serving
+from tests.integration.sound.test_guest_serve import playing, recording, serving
 from tests.support.agents import Dom0, Guest
 from tests.support.heard import tone, tone_seconds
 from tests.support.pulse_server import PulseServer
