@@ -40,6 +40,7 @@ SOURCES: dict[str, Sequence[str]] = {
         "budget.c",
         "channel.c",
         "event_page.c",
+        "gate.c",
         "pcm.c",
         "ring.c",
     ],
@@ -47,7 +48,10 @@ SOURCES: dict[str, Sequence[str]] = {
     "fuzz_pcm": ["pcm.c"],
 }
 _MORE = {
-    "test_backend": [str(HERE / "fake_engine.c"), "-Wl,--wrap=xn_backend_ring_answer"],
+    "test_backend": [
+        str(HERE / "fake_engine.c"),
+        "-Wl,--wrap=xn_backend_ring_answer,--wrap=xn_pcm_capture",
+    ],
 }
 
 
