@@ -366,6 +366,7 @@ class Stream:
         if self._loudness is not None:
             self._loudness.set_cap(decision.options.max_volume_percent)
         if decision.verb is not Verb.ALLOW:
+            self._core.close_gate()
             self._mixer.leave(self)
             self._core.detach_audio()
             return
@@ -373,6 +374,7 @@ class Stream:
         if (before.device, before.latency_usec) != wants:
             self._mixer.leave(self)  # it must be another stream at the server
             self._core.detach_audio()
+        self._core.open_gate()
         self._mixer.join(self)
 
     @property

@@ -110,7 +110,7 @@ def test_question_from_before_is_shown(
 
 
 def test_question_of_which_the_number_comes_after_the_end_is_withdrawn(
-    agent: FakeAgent, desktop: Notifications, helper: Helper
+    agent: FakeAgent, desktop: Notifications, helper: SessionHelper
 ) -> None:
     def end_first() -> None:
         helper.process.terminate()
