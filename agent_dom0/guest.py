@@ -11,7 +11,7 @@ _LABEL = re.compile(r"[a-z][a-z0-9-]{0,31}")
 
 
 @dataclass(frozen=True, slots=True)
-class Guest:
+class RunningGuest:
     domid: int
     name: str
     uuid: str = ""
@@ -26,7 +26,7 @@ def children(store: Store, path: str) -> set[int]:
         return set()
 
 
-def read_guest(store: Store, domid: int) -> Guest | None:
+def read_guest(store: Store, domid: int) -> RunningGuest | None:
     """None: it is gone again, or has no name yet. All read here is written by dom0 alone."""
     try:
         name = store.read(f"/local/domain/{domid}/name")
@@ -36,10 +36,10 @@ def read_guest(store: Store, domid: int) -> Guest | None:
     if not name or not name.isprintable():
         return None
     uuid = vm_path.rsplit("/", 1)[-1]
-    return Guest(domid=domid, name=name, uuid=uuid, label=_label(store, vm_path))
+    return RunningGuest(domid=domid, name=name, uuid=uuid, label=_label(store, vm_path))
 
 
-def read_guest_of_backend(store: Store, directory: str, domid: int) -> Guest | None:
+def read_guest_of_backend(store: Store, directory: str, domid: int) -> RunningGuest | None:
     """What an audio domain knows of a guest: the name that the toolstack may have left in the
     backend's directory (`domain`), or else its number."""
     name = f"dom{domid}"
@@ -49,7 +49,7 @@ def read_guest_of_backend(store: Store, directory: str, domid: int) -> Guest | N
         except (KeyError, PermissionError):
             continue
         name = given if given and given.isprintable() else name
-    return Guest(domid=domid, name=name)
+    return RunningGuest(domid=domid, name=name)
 
 
 def _label(store: Store, vm_path: str) -> str:

@@ -11,7 +11,7 @@ from policy.model import Policy, Rule
 from policy.text.values import write_moment
 
 
-class GrantTrail:
+class GrantEvents:
     """Compares the grants that hold with those that held when it looked last."""
 
     def __init__(self) -> None:

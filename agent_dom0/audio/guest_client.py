@@ -12,11 +12,14 @@ import logging
 from collections.abc import Callable
 from typing import Protocol
 
-from agent_dom0.audio.guest_volume import Shared
-from agent_dom0.events import Event, EventKind, Priority, guest_event
-from agent_dom0.guest import Guest
-from xensnd.core import AudioClient, AudioStreamConfig, ClientState, Engine
+from agent_dom0.audio.guest_volume import KnobRecord
+from agent_dom0.audio.stream_volume import Loudness
+from agent_dom0.audit import AuditTrail
+from agent_dom0.events import EventKind, Priority, guest_event
+from agent_dom0.guest import RunningGuest
+from xensnd.core import AudioClient, AudioStreamConfig, BackendStream, ClientState, Engine
 from xensnd.errors import AudioUnavailable
+from xensnd.sndif.store_fields import Direction
 
 log = logging.getLogger("xensnd-dom0")
 
@@ -31,7 +34,7 @@ LINGER_SECONDS = 2.0
 class Voice(Protocol):
     """A stream of the guest that wants to sound."""
 
-    def attach(self, client: AudioClient) -> None: ...
+    def attach(self, client: AudioClient, guest: RunningGuest) -> None: ...
     def detach(self) -> None: ...
     @property
     def audio_error(self) -> str | None:
@@ -42,21 +45,25 @@ class Voice(Protocol):
 
 
 class GuestMixer:
-    """Connects the voices that join with the audio server, for as long as they stay."""
+    """Connects the voices that join with the audio server, for as long as they stay.
+
+    `record` keeps what a person has set for the guest.
+    """
 
     def __init__(
         self,
         engine: Engine,
         server: str | None,
-        guest: Guest,
-        record: Callable[[Event], bool],
-        shared: Shared,
+        guest: RunningGuest,
+        trail: AuditTrail,
+        record: KnobRecord,
     ) -> None:
         self._engine = engine
         self._server = server
         self._guest = guest
+        self._trail = trail
         self._record = record
-        self.shared = shared
+        self._knobs = record.load()
         self._voices: list[Voice] = []
         self._failed: list[Voice] = []  # of these, though the client is well: tried again
         self._client: AudioClient | None = None
@@ -65,6 +72,20 @@ class GuestMixer:
         self._retry_seconds = RETRY_FIRST_SECONDS
         self._tried = 0.0  # when, in the loop's time
         self._lost = False
+
+    def new_volume(self, core: BackendStream, direction: Direction, channels: int) -> Loudness:
+        """The volume of a stream that opens."""
+        return Loudness(core, channels, self._knobs[direction])
+
+    def set_percent(self, direction: Direction, percent: int) -> None:
+        """What a person has set. Its streams' volumes are to be told that they were turned."""
+        self._knobs[direction].percent = percent
+        self._record.save(self._knobs)
+
+    def set_muted(self, direction: Direction, is_muted: bool) -> None:
+        """What a person has set. Its streams' volumes are to be told that they were turned."""
+        self._knobs[direction].is_muted = is_muted
+        self._record.save(self._knobs)
 
     def client_properties(self) -> dict[str, str]:
         icon = f"appvm-{self._guest.label}" if self._guest.label else "computer"
@@ -101,7 +122,7 @@ class GuestMixer:
             loop = asyncio.get_running_loop()
             self._linger = loop.call_later(LINGER_SECONDS, self._disconnect)
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """Something happened in the engine."""
         if self._client is None:
             return
@@ -115,9 +136,12 @@ class GuestMixer:
         if self._voices and all(voice.audio_is_ready for voice in self._voices):
             self._find()
 
-    def close(self) -> None:
+    def close(self, *, forget: bool = False) -> None:
+        """`forget`: also what a person has set. Otherwise the next agent finds it."""
         self._voices.clear()
         self._disconnect()
+        if forget:
+            self._record.remove()
 
     def _connect(self) -> None:
         self._retry = None
@@ -126,7 +150,7 @@ class GuestMixer:
         for voice in self._voices:
             self._attach(voice, self._client)
         # libpulse may have failed at once, before anyone could be told.
-        asyncio.get_running_loop().call_soon(self.look)
+        asyncio.get_running_loop().call_soon(self.poll)
 
     def _reattach(self) -> None:
         self._retry = None
@@ -137,7 +161,7 @@ class GuestMixer:
 
     def _attach(self, voice: Voice, client: AudioClient) -> None:
         try:
-            voice.attach(client)
+            voice.attach(client, self._guest)
         except AudioUnavailable as error:
             log.warning("%s: %s", self._guest.name, error)
 
@@ -203,11 +227,11 @@ class GuestMixer:
             self._say(EventKind.SERVER_FOUND, "the audio server is back", Priority.NOTICE)
 
     def _say(self, kind: EventKind, text: str, priority: Priority) -> None:
-        self._record(guest_event(kind, self._guest.name, self._guest.domid, text, priority))
+        self._trail.append(guest_event(kind, self._guest.name, self._guest.domid, text, priority))
 
 
 def stream_config(
-    guest: Guest,
+    guest: RunningGuest,
     *,
     playback: bool,
     pulse_format: str,

@@ -1,4 +1,4 @@
-"""What a person has set for a guest, and how many streams it has: kept while the guest runs.
+"""What a person has set for a guest: kept while the guest runs.
 
 What was set is kept for the next agent as well, in a small file a guest in the runtime directory.
 Only the agent writes it; still it is checked before it is used.
@@ -10,13 +10,11 @@ import json
 import logging
 import math
 import os
-from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agent_dom0.cards.throttle import Throttle
 from xensnd.sndif.store_fields import Direction
 
 log = logging.getLogger("xensnd-dom0")
@@ -88,12 +86,3 @@ def _read(said: Any) -> Knobs:
     if percent is not None and (type(percent) is not int or not 0 <= percent <= 100):
         raise ValueError(percent)
     return Knobs(percent, is_muted)
-
-
-@dataclass(slots=True)
-class Shared:
-    """Between all streams of one guest."""
-
-    knobs: dict[Direction, Knobs] = field(default_factory=untouched)
-    open_streams: Counter[Direction] = field(default_factory=Counter)
-    throttle: Throttle = field(default_factory=Throttle)

@@ -11,16 +11,14 @@ import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol
 
-from agent_dom0.audio.guest_client import GuestMixer
-from agent_dom0.cards.saved_state import StreamRecord
 from agent_dom0.cards.stream import Stream
-from agent_dom0.events import EventKind, Priority, guest_event
-from agent_dom0.guest import Guest
-from agent_dom0.services import Services
+from agent_dom0.cards.throttle import REQUESTS_A_SECOND, Throttle
+from agent_dom0.events import EventKind, Priority
+from agent_dom0.guest import RunningGuest
 from xensnd.errors import RemoteProtocolError, TransportLost
 from xensnd.sndif.states import (
     BACKEND_TABLE,
@@ -33,6 +31,7 @@ from xensnd.sndif.states import (
 from xensnd.sndif.store_fields import (
     SUPPORTED_VERSIONS,
     VERSIONS,
+    StreamConfig,
     StreamRings,
     parse_card,
     parse_rings,
@@ -78,14 +77,34 @@ class DevicePath:
         return f"/local/domain/{self.guest_domid}/device/vsnd/{self.devid}"
 
 
+class Owner(Protocol):
+    """The guest whose card it is."""
+
+    @property
+    def guest(self) -> RunningGuest: ...
+    @property
+    def throttle(self) -> Throttle: ...
+    def audit(self, kind: EventKind, text: str, priority: Priority = Priority.INFO) -> None: ...
+
+
 class Device:
+    """`make_stream` gets a stream's name, its configuration and its rings.
+
+    `run` does what a timer has come for: XenStore may be found gone in it.
+    """
+
     def __init__(
-        self, services: Services, store: Store, path: DevicePath, guest: Guest, mixer: GuestMixer
+        self,
+        store: Store,
+        path: DevicePath,
+        owner: Owner,
+        make_stream: Callable[[str, StreamConfig, StreamRings], Stream],
+        run: Callable[[Callable[[], None]], None],
     ) -> None:
         self.path = path
-        self.guest = guest
-        self._services = services
-        self._mixer = mixer
+        self._owner = owner
+        self._make_stream = make_stream
+        self._run = run
         self._streams: list[Stream] = []
         self._phase: BackendPhase | None = None  # not looked at yet
         self._own = self._frontend = XenbusState.UNKNOWN  # as they were when we looked
@@ -108,7 +127,7 @@ class Device:
         return {
             "devid": self.path.devid,
             "state": self._phase.name.lower() if self._phase else "",
-            "streams": [asdict(stream.status()) for stream in self._streams if stream.is_open],
+            "streams": [asdict(each) for stream in self._streams if (each := stream.status())],
         }
 
     def use_store(self, store: Store) -> None:
@@ -122,12 +141,12 @@ class Device:
         """A state changed, ours or the frontend's."""
         self._own = _read_state(self._store, self.path.backend)
         self._frontend = _read_state(self._store, self.path.frontend)
-        self._notice(self._own)
+        self._follow_toolstack(self._own)
         if self._phase is not None:
             action, phase = BACKEND_TABLE[self._phase, self._frontend]
             self._enter(self._act(action, phase))
 
-    def _notice(self, own: XenbusState) -> None:
+    def _follow_toolstack(self, own: XenbusState) -> None:
         """Where the device is, before the frontend's state is looked at."""
         if self._phase is None:
             self._begin(own)
@@ -158,33 +177,43 @@ class Device:
             case BackendAction.ESTABLISH:
                 phase = self._recheck(phase)
                 if phase is BackendPhase.CONNECTED:
-                    self._say(EventKind.DEVICE_CONNECTED, f"device {self.path.devid} connected")
+                    self._audit(EventKind.DEVICE_CONNECTED, "connected")
             case BackendAction.WITHDRAW:
                 return self._withdraw()
             case BackendAction.DISCONNECT | BackendAction.CLOSE:
                 self._end_streams()
             case BackendAction.IGNORE:
-                return self._wonder(phase)
+                return self._count_odd_state(phase)
         return phase
 
-    def look(self) -> None:
-        """Something happened in the engine: serve the requests that wait."""
+    def poll(self) -> None:
+        """Something happened in the engine: serves the requests that wait."""
         try:
-            served = [stream.look() for stream in self._streams]
-            if not all(served):
-                self._mixer.shared.throttle.poll_later(self._look_again)
+            for stream in self._streams:
+                self._serve(stream)
         except RemoteProtocolError as error:
             self._violated(str(error))
             self._enter(BackendPhase.CLOSED)
         if self._phase is BackendPhase.CLOSING:
             self.step()
 
-    def _look_again(self) -> None:
-        self._services.serve(self.look)
+    def _serve(self, stream: Stream) -> None:
+        packet = stream.next_request()
+        if packet is None:
+            return
+        if self._owner.throttle.admits():
+            stream.answer(packet)
+            return
+        stream.put_off(f"{REQUESTS_A_SECOND} requests within a second")
+        self._owner.throttle.poll_later(self._poll_later)
 
-    def follow_policy(self) -> None:
+    def _poll_later(self) -> None:
+        self._run(self.poll)
+
+    def decide(self) -> None:
+        """Something has changed that permission depends on."""
         for stream in self._streams:
-            stream.follow_policy()
+            stream.decide()
 
     def close(self, *, forget: bool) -> None:
         """`forget`: its nodes are gone. Otherwise the states stay, for a later agent to go on."""
@@ -206,17 +235,19 @@ class Device:
             self._phase = self._connect(adopt=True)
             if self._phase is BackendPhase.ANSWERED:
                 self._phase = BackendPhase.CONNECTED
-                self._say(EventKind.DEVICE_CONNECTED, f"device {self.path.devid} taken over")
+                self._audit(EventKind.DEVICE_CONNECTED, "taken over")
             else:
                 self._enter(self._phase)
         elif (self._phase, self._frontend) == (BackendPhase.ANSWERED, XenbusState.INITIALISING):
             self._phase = BackendPhase.OFFERED  # its driver began anew while no agent was there
 
-    def _wonder(self, phase: BackendPhase) -> BackendPhase:
+    def _count_odd_state(self, phase: BackendPhase) -> BackendPhase:
         """The frontend is in a state that none should be in."""
         self._odd_states += 1
         if self._odd_states == 1:
-            log.warning("%s: its frontend is in state %s", self.guest.name, self._frontend.name)
+            log.warning(
+                "%s: its frontend is in state %s", self._owner.guest.name, self._frontend.name
+            )
         if self._odd_states < ODD_STATES_MAX:
             return phase
         self._violated(f"{self._odd_states} states that no frontend should be in")
@@ -322,23 +353,8 @@ class Device:
         for pcm in parse_card(nodes).pcms:
             for config in pcm.streams:
                 name = f"{pcm.index}/{config.index}"
-                self._streams.append(
-                    Stream(
-                        self._services,
-                        self.guest,
-                        self._mixer,
-                        self.path.devid,
-                        name,
-                        config,
-                        parse_rings(_below(nodes, name)),
-                        self._record(name),
-                    )
-                )
-
-    def _record(self, stream: str) -> StreamRecord:
-        directory = self._services.transport.runtime_directory / "streams"
-        name = f"{self.guest.domid}-{self.path.devid}-{stream.replace('/', '-')}"
-        return StreamRecord(directory / name, self.guest.uuid)
+                rings = parse_rings(_below(nodes, name))
+                self._streams.append(self._make_stream(name, config, rings))
 
     def _read_card_nodes(self) -> dict[str, str]:
         """Everything below the frontend's directory, within bounds: relative path to value."""
@@ -367,16 +383,16 @@ class Device:
         for stream in self._streams:
             stream.close()
         if self._streams:
-            self._say(EventKind.DEVICE_DISCONNECTED, f"device {self.path.devid} disconnected")
+            self._audit(EventKind.DEVICE_DISCONNECTED, "disconnected")
         self._streams.clear()
 
     def _violated(self, text: str) -> None:
-        self._say(
-            EventKind.PROTOCOL_VIOLATION,
-            f"device {self.path.devid}: {text}; the device is closed",
-            Priority.WARNING,
-        )
+        what = f"device {self.path.devid}: {text}; the device is closed"
+        self._owner.audit(EventKind.PROTOCOL_VIOLATION, what, Priority.WARNING)
         self._end_streams()
+
+    def _audit(self, kind: EventKind, what: str) -> None:
+        self._owner.audit(kind, f"device {self.path.devid} {what}")
 
     # XenStore
 
@@ -385,9 +401,6 @@ class Device:
             return self._store.read(path)
         except KeyError:
             return None
-
-    def _say(self, kind: EventKind, text: str, priority: Priority = Priority.INFO) -> None:
-        self._services.record(guest_event(kind, self.guest.name, self.guest.domid, text, priority))
 
 
 def _read_state(store: Store, directory: str) -> XenbusState:

@@ -31,7 +31,7 @@ _ANSWERS = tuple(Answer)
 _OCTETS = _PCM_AT + PCM_STATE_OCTETS
 
 
-class StreamRecord:
+class SavedState:
     """`owner` says whose stream it is, such as the guest's uuid: nobody else's is adopted."""
 
     def __init__(self, path: Path, owner: str) -> None:
@@ -62,7 +62,7 @@ class StreamRecord:
             request.period_octets,
             request.directory_ref,
         )
-        # Cleared first: whoever dies in between leaves no record, never half of one.
+        # Cleared first: whoever dies in between leaves nothing, never half of it.
         self._memory[: len(_MAGIC)] = bytes(len(_MAGIC))
         body = packed + _CRC.pack(zlib.crc32(packed))
         self._memory[len(_MAGIC) : len(_MAGIC) + len(body)] = body
@@ -94,9 +94,11 @@ class StreamRecord:
         self.save_answer(None)
         self._memory[: len(_MAGIC)] = bytes(len(_MAGIC))
 
-    def close(self, *, keep: bool) -> None:
-        """The core no longer uses it. `keep`: for the next agent."""
+    def close(self) -> None:
+        """The core no longer uses it. It stays there for the next agent."""
         self._anchor = None
         self._memory.close()
-        if not keep:
-            self._path.unlink(missing_ok=True)
+
+    def remove(self) -> None:
+        """The stream is no more."""
+        self._path.unlink(missing_ok=True)
