@@ -24,10 +24,10 @@ from agent_dom0.cards.factory import Factory
 from agent_dom0.cards.registry import Registry
 from agent_dom0.control.operations import About, Operations
 from agent_dom0.control.server import ControlServer
-from agent_dom0.control.watchers import Watchers
+from agent_dom0.control.subscribers import Subscribers
 from agent_dom0.events import Event, EventKind, Priority
 from agent_dom0.parameters import Limits
-from agent_dom0.qubes.microphone import Microphones, QubesWord
+from agent_dom0.qubes.microphone import Microphones, QubesState
 from agent_dom0.supervisor.heartbeat import Heartbeat
 from policy.language.files import require_trusted_directory
 from xensnd.core import Engine
@@ -44,7 +44,7 @@ STORE_RETRY_LAST_SECONDS = 2.0
 # An editor makes several changes at once; the policy is read after them. Capture that is denied
 # falls silent within 50 ms, so there is no time to wait longer.
 POLICY_SETTLE_SECONDS = 0.005
-# The wall clock may be set, so it is looked at again, however far away the next change is.
+# The wall clock may be set, so it is read again, however far away the next change is.
 CLOCK_SECONDS = 60.0
 
 
@@ -66,14 +66,14 @@ class Agent:
         self._transport = settings.transport
         self._queue = DecisionQueue(self._decide_anew)
         self._trail = open_trail(settings.audit, partial(self._queue.reconsider, Reason.AUDIT))
-        qubes = QubesWord(is_qubes=settings.qubesdb is not None)
+        qubes = QubesState(is_qubes=settings.qubesdb is not None)
         self._policy = PolicyState(settings.policy, self._trail, self._queue, qubes.why_not)
         self._watch = DirectoryWatch(settings.policy.all_directories, settings.policy.tags_file)
         self._engine = Engine()
-        watchers = Watchers()
+        subscribers = Subscribers()
         lasting_answers = LastingAnswers(self._policy)
         self._prompts = Prompts(
-            self._trail, watchers, self._queue, lasting_answers.write, settings.ask_seconds
+            self._trail, subscribers, self._queue, lasting_answers.write, settings.ask_seconds
         )
         factory = Factory(
             settings.transport,
@@ -99,11 +99,11 @@ class Agent:
             self._policy,
             self._prompts,
             self._trail,
-            watchers,
+            subscribers,
             self._load_policy,
         )
         self._control = ControlServer(
-            settings.control, self._operations.commands, watchers.remove, settings.control_group
+            settings.control, self._operations.commands, subscribers.remove, settings.control_group
         )
         self._store: Store | None = None
         self._store_timer: asyncio.TimerHandle | None = None  # set while the store is lost

@@ -88,7 +88,7 @@ class FileSink:
             ) from None
 
     def write(self, event: Event) -> None:
-        record = {
+        entry = {
             "TIME": event.time.isoformat(timespec="microseconds"),
             "MESSAGE_ID": event.kind.value,
             "EVENT": event.kind.name.lower(),
@@ -96,7 +96,7 @@ class FileSink:
             "MESSAGE": event.text,
             **event.fields,
         }
-        line = (json.dumps(record, ensure_ascii=True) + "\n").encode()
+        line = (json.dumps(entry, ensure_ascii=True) + "\n").encode()
         written = os.write(self._fd, line)
         if written != len(line):
             # The disk filled up in the middle: what is there of the line would spoil the next.

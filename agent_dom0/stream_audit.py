@@ -16,7 +16,7 @@ LIMIT_SECONDS = 1.0
 LIMITS_MAX = 64
 
 
-class Owner(Protocol):
+class NamedGuest(Protocol):
     """Whose stream it is. Its name may change while the stream is open."""
 
     @property
@@ -24,7 +24,7 @@ class Owner(Protocol):
 
 
 class StreamAudit:
-    def __init__(self, trail: AuditTrail, owner: Owner, direction: Direction) -> None:
+    def __init__(self, trail: AuditTrail, owner: NamedGuest, direction: Direction) -> None:
         self._trail = trail
         self._owner = owner
         self._direction = direction

@@ -34,7 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ImportError as error:
         print(f"xensnd-session: {error}; install python3-jeepney", file=sys.stderr)
         return 2
-    asyncio.run(_run(session.run(socket_path(options.control), notifications.Desktop())))
+    asyncio.run(
+        _run(session.run(socket_path(options.control), notifications.NotificationService()))
+    )
     return 0
 
 

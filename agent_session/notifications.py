@@ -43,7 +43,7 @@ class _Shown:
     service: str
 
 
-class Desktop:
+class NotificationService:
     def __init__(self) -> None:
         self._wanted: dict[Hashable, Notice] = {}
         self._shown: dict[Hashable, _Shown] = {}

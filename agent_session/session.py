@@ -25,18 +25,18 @@ Message = Mapping[str, Any]
 
 
 class Shows(Protocol):
-    """Desktop, as far as it is needed here."""
+    """NotificationService, as far as it is needed here."""
 
     def show(self, key: Any, notice: Notice) -> None: ...
     def withdraw(self, key: Any) -> None: ...
     def withdraw_all(self) -> None: ...
 
 
-class Refused(Exception):
+class NotWatching(Exception):
     """The agent does not let us look."""
 
 
-class Session:
+class SessionHelper:
     """A prompt is shown under its number, who records under RECORDING."""
 
     def __init__(self, path: Path, desktop: Shows) -> None:
@@ -51,7 +51,7 @@ class Session:
         while True:
             try:
                 await self._follow_agent()
-            except (OSError, Refused) as error:
+            except (OSError, NotWatching) as error:
                 self._troubles.tell(f"{self._path}: {_said(error)}; waiting for the agent")
             except (LookupError, TypeError, ValueError, OverflowError, RecursionError):
                 self._troubles.tell(f"{self._path}: the agent does not speak as it should; waiting")
@@ -94,12 +94,12 @@ class Session:
 
     def _watched(self, answer: Message) -> None:
         if not answer["ok"]:
-            raise Refused(str(answer.get("error")))
+            raise NotWatching(str(answer.get("error")))
         self._troubles.are_over()
 
     def _status(self, answer: Message) -> None:
         if not answer["ok"]:
-            raise Refused(str(answer.get("error")))
+            raise NotWatching(str(answer.get("error")))
         for prompt in answer["prompts"]:
             self._ask(prompt)
 
@@ -146,4 +146,4 @@ async def run(path: Path, desktop: Any) -> None:
     with suppress(asyncio.CancelledError):
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(desktop.run())
-            tasks.create_task(Session(path, desktop).run())
+            tasks.create_task(SessionHelper(path, desktop).run())

@@ -21,7 +21,7 @@ from xensnd.sndif.packets import Open
 _YES = (Answer.ONCE, Answer.FOR, Answer.ALWAYS)
 
 
-class Owner(Protocol):
+class StreamOwner(Protocol):
     """The guest whose stream it is."""
 
     @property
@@ -41,7 +41,7 @@ class StreamAccess:
     def __init__(
         self,
         stream: str,
-        owner: Owner,
+        owner: StreamOwner,
         direction: Direction,
         policy: PolicyState,
         prompts: Prompts,

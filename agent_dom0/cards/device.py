@@ -56,7 +56,7 @@ CONNECTIONS_SECONDS = 10
 WITHDRAW_SECONDS = 3.0
 
 # A frontend may be about to publish other rings than we found (sndif/states.py, RECHECK). So what
-# is no good is looked at once more.
+# is no good is read once more.
 PUBLISH_SECONDS = 0.3
 
 
@@ -77,7 +77,7 @@ class DevicePath:
         return f"/local/domain/{self.guest_domid}/device/vsnd/{self.devid}"
 
 
-class Owner(Protocol):
+class CardOwner(Protocol):
     """The guest whose card it is."""
 
     @property
@@ -97,7 +97,7 @@ class Device:
         self,
         store: Store,
         path: DevicePath,
-        owner: Owner,
+        owner: CardOwner,
         make_stream: Callable[[str, StreamConfig, StreamRings], Stream],
         run: Callable[[Callable[[], None]], None],
     ) -> None:
@@ -106,10 +106,10 @@ class Device:
         self._make_stream = make_stream
         self._run = run
         self._streams: list[Stream] = []
-        self._phase: BackendPhase | None = None  # not looked at yet
-        self._own = self._frontend = XenbusState.UNKNOWN  # as they were when we looked
+        self._phase: BackendPhase | None = None  # not known yet
+        self._own = self._frontend = XenbusState.UNKNOWN  # as we have read them
         self._odd_states = 0
-        self._looks_twice = False  # at what the frontend has published, since it was no good
+        self._retries_connect = False  # once, since what the frontend had published was no good
         self._withdrawn_at: float | None = None
         # When each began, and each new start after a closing.
         self._connections: deque[float] = deque(maxlen=CONNECTIONS_MAX)
@@ -131,7 +131,7 @@ class Device:
         }
 
     def use_store(self, store: Store) -> None:
-        """A new connection to XenStore: watch again, and look what has happened meanwhile."""
+        """A new connection to XenStore: watches again."""
         self._store = store
         store.watch(f"{self.path.frontend}/state", self.path.backend)
 
@@ -147,7 +147,7 @@ class Device:
             self._enter(self._act(action, phase))
 
     def _follow_toolstack(self, own: XenbusState) -> None:
-        """Where the device is, before the frontend's state is looked at."""
+        """Where the device is, before the frontend's state is followed."""
         if self._phase is None:
             self._begin(own)
         elif own is XenbusState.CLOSING:
@@ -290,7 +290,7 @@ class Device:
             self._store.write(f"{self.path.frontend}/state", str(int(XenbusState.INITIALISING)))
 
     def _enter(self, phase: BackendPhase) -> None:
-        """What the toolstack wrote since we looked is not written over: it brings us here again."""
+        """What the toolstack writes meanwhile is not written over: it brings us here again."""
         self._phase = phase
         state = phase.xenbus_state
         if state is self._own:
@@ -316,14 +316,14 @@ class Device:
                 stream.begin(adopt=adopt)
         except RemoteProtocolError as error:
             self._end_streams()
-            if not adopt and not self._looks_twice:
-                self._looks_twice = True
+            if not adopt and not self._retries_connect:
+                self._retries_connect = True
                 asyncio.get_running_loop().call_later(PUBLISH_SECONDS, self._step_later)
                 return BackendPhase.OFFERED
-            self._looks_twice = False
+            self._retries_connect = False
             self._violated(str(error))
             return BackendPhase.CLOSED
-        self._looks_twice = False
+        self._retries_connect = False
         return BackendPhase.ANSWERED
 
     def _recheck(self, phase: BackendPhase) -> BackendPhase:
@@ -344,7 +344,7 @@ class Device:
             return None
 
     def _step_later(self) -> None:
-        if self._looks_twice or self._withdrawn_at is not None:
+        if self._retries_connect or self._withdrawn_at is not None:
             with contextlib.suppress(TransportLost):  # whoever follows XenStore will notice
                 self.step()
 

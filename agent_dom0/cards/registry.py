@@ -50,7 +50,7 @@ class Registry:
     # What the agent asks of it
 
     def use_store(self, store: Store) -> None:
-        """A new connection: watch again, and look what has happened meanwhile."""
+        """A new connection: watches again, and reads what has happened meanwhile."""
         self._if_allowed(lambda: store.watch("@introduceDomain", _DOMAINS))
         self._if_allowed(lambda: store.watch("@releaseDomain", _DOMAINS))
         store.watch(self._root, _BACKEND)

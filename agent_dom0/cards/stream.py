@@ -70,7 +70,7 @@ class Link(Protocol):
     def close(self, *, keep: bool) -> None: ...
 
 
-class Access(Protocol):
+class AccessSide(Protocol):
     """Whether the stream may sound: StreamAccess."""
 
     @property
@@ -112,7 +112,7 @@ class Stream:
         name: str,
         config: StreamConfig,
         link: Link,
-        access: Access,
+        access: AccessSide,
         audio: AudioSide,
         audit: Audit,
         limits: Limits,

@@ -14,14 +14,14 @@ from agent_dom0.access.prompts import GIVEN, Answer, Prompts
 from agent_dom0.audit import AuditTrail
 from agent_dom0.cards.registry import Registry
 from agent_dom0.control.server import Command, Peer, number_argument, text_argument
-from agent_dom0.control.watchers import Watchers
+from agent_dom0.control.subscribers import Subscribers
 from agent_dom0.events import EventKind, Priority, guest_event
 from xensnd.errors import UsageError
 from xensnd.sndif.store_fields import Direction
 
 GRANT_SECONDS_MAX = 31 * 86400
 
-# Several things change at once; watchers are told after the last of them.
+# Several things change at once; subscribers are told after the last of them.
 SETTLE_SECONDS = 0.02
 
 # Of a stream's status: they change all the time, and nobody is told.
@@ -47,7 +47,7 @@ class Operations:
         policy: PolicyState,
         prompts: Prompts,
         trail: AuditTrail,
-        watchers: Watchers,
+        subscribers: Subscribers,
         reload: Callable[[], None],
     ) -> None:
         self._about = about
@@ -55,7 +55,7 @@ class Operations:
         self._policy = policy
         self._prompts = prompts
         self._trail = trail
-        self._watchers = watchers
+        self._subscribers = subscribers
         self._reload = reload
         self._since = datetime.now(UTC).isoformat(timespec="seconds")
         self._timer: asyncio.TimerHandle | None = None
@@ -76,7 +76,7 @@ class Operations:
 
     def tell_changes_soon(self) -> None:
         """Something may have changed that people see."""
-        if self._watchers and self._timer is None:
+        if self._subscribers and self._timer is None:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(SETTLE_SECONDS, self._tell_changes)
 
@@ -86,20 +86,20 @@ class Operations:
 
     def _tell_changes(self) -> None:
         self._timer = None
-        if not self._watchers:
+        if not self._subscribers:
             return
         recording, status = self._registry.recording(), self._lasting_status()
         if recording != self._told[1]:
-            self._watchers.tell({"event": "recording", "guests": recording})
+            self._subscribers.tell({"event": "recording", "guests": recording})
         if status != self._told[0]:
-            self._watchers.tell({"event": "changed"})
+            self._subscribers.tell({"event": "changed"})
         self._told = (status, recording)
 
     def _watch(self, peer: Peer, _arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         recording = self._registry.recording()
-        if not self._watchers:
+        if not self._subscribers:
             self._told = (self._lasting_status(), recording)
-        self._watchers.add(peer)
+        self._subscribers.add(peer)
         # After the answer, the state of things: questions are not asked twice.
         first: list[dict[str, Any]] = [{"event": "recording", "guests": recording}]
         first += [{"event": "prompt", "prompt": each.described()} for each in self._prompts.open]

@@ -43,7 +43,7 @@ _ATTACHED, _DETACHED = "1", "0"
 _Keys = dict[str, str | None]
 
 
-class QubesWord:
+class QubesState:
     """What Qubes says of each guest's microphone, as far as it is known.
 
     `is_qubes`: otherwise it says nothing, and policy alone decides.
@@ -70,25 +70,25 @@ class QubesWord:
 
 
 class Microphones:
-    """`path` is the socket of QubesDB; `word` is kept as QubesDB says."""
+    """`path` is the socket of QubesDB; `state` is kept as QubesDB says."""
 
     def __init__(
         self,
         path: Path,
-        word: QubesWord,
+        state: QubesState,
         registry: Registry,
         policy: PolicyState,
         trail: AuditTrail,
         queue: DecisionQueue,
     ) -> None:
         self._path = path
-        self._word = word
+        self._state = state
         self._registry = registry
         self._policy = policy
         self._trail = trail
         self._queue = queue
         self._was_said_lost = False
-        self._were_there: set[RunningGuest] | None = None  # before us; None: not looked yet
+        self._were_there: set[RunningGuest] | None = None  # before us; None: not known yet
         self._stale: set[str] = set()  # qubes whose keys are to be read again
         self._may_retry = False  # what could not be written down
         self._writing: dict[str, asyncio.Task[None]] = {}  # of which qube
@@ -114,23 +114,23 @@ class Microphones:
                 finally:
                     db.close()
             except OSError as error:
-                self._lose(error)
+                self._note_lost(error)
             await asyncio.sleep(seconds)
             seconds = min(seconds * 2, RETRY_LAST_SECONDS)
 
     async def _serve(self, db: QubesDb) -> None:
         await db.watch(CONFIG)
-        self._stale = {guest.name for guest in self._word.keys}
+        self._stale = {guest.name for guest in self._state.keys}
         while True:
             self._woken.clear()
             self._take_changes(db)
             self._forget_ended()
             for guest in self._registry.guests():
-                if guest in self._word.keys or self._is_ours(guest):
+                if guest in self._state.keys or self._is_ours(guest):
                     await self._agree(db, guest)
             self._may_retry = False
-            if self._word.is_lost:
-                self._find()
+            if self._state.is_lost:
+                self._note_found()
             await self._woken.wait()
             await asyncio.sleep(SETTLE_SECONDS)
 
@@ -140,18 +140,18 @@ class Microphones:
     def _take_changes(self, db: QubesDb) -> None:
         self._stale |= {path.removeprefix(CONFIG) for path in db.changes()}
 
-    def _lose(self, error: OSError) -> None:
+    def _note_lost(self, error: OSError) -> None:
         if not self._was_said_lost:
             text = f"QubesDB {self._path}: {error.strerror or error or 'does not answer'}"
             event = Event(EventKind.QUBESDB_LOST, f"{text}; capture is denied", Priority.ERROR)
             self._trail.append(event)
-        self._word.is_lost = self._was_said_lost = True
+        self._state.is_lost = self._was_said_lost = True
         self._queue.reconsider(Reason.QUBES)
 
-    def _find(self) -> None:
+    def _note_found(self) -> None:
         if self._was_said_lost:
             self._trail.append(Event(EventKind.QUBESDB_FOUND, "QubesDB is back", Priority.NOTICE))
-        self._word.is_lost = self._was_said_lost = False
+        self._state.is_lost = self._was_said_lost = False
         self._queue.reconsider(Reason.QUBES)
 
     def _forget_ended(self) -> None:
@@ -159,52 +159,54 @@ class Microphones:
         running = set(self._registry.guests())
         if self._were_there is None:
             self._were_there = running
-        for guest in self._word.keys.keys() - running:
-            del self._word.keys[guest]
-            self._word.detached.discard(guest.name)
-            self._word.ended.add(guest.name)
+        for guest in self._state.keys.keys() - running:
+            del self._state.keys[guest]
+            self._state.detached.discard(guest.name)
+            self._state.ended.add(guest.name)
         self._end_grants()
 
     def _end_grants(self) -> None:
-        self._word.ended = {name for name in self._word.ended if not self._policy.end_grants(name)}
+        self._state.ended = {
+            name for name in self._state.ended if not self._policy.end_grants(name)
+        }
 
     # Agreement
 
     async def _agree(self, db: QubesDb, guest: RunningGuest) -> None:
-        name, is_known = guest.name, guest in self._word.keys
+        name, is_known = guest.name, guest in self._state.keys
         if name in self._writing:
             return  # what was said last comes first
         if not is_known or name in self._stale:
             self._stale.discard(name)
             keys = {prefix: await db.read(prefix + name) for prefix in (CONFIG, ACTUAL, REQUEST)}
             if not is_known and keys[CONFIG] is None and guest in (self._were_there or ()):
-                self._word.ended.add(name)  # it has started while there was no agent
+                self._state.ended.add(name)  # it has started while there was no agent
                 self._end_grants()
-            self._word.keys[guest] = keys
-            self._hear(guest, keys)
+            self._state.keys[guest] = keys
+            self._follow_person(guest, keys)
             if not is_known:
                 self._queue.reconsider(Reason.QUBES)
-        elif name in self._word.detached and self._may_retry:
+        elif name in self._state.detached and self._may_retry:
             self._write_down(guest, Verb.DENY)
         await asyncio.sleep(0)  # what was heard is decided by then
         self._take_changes(db)
         if name not in self._stale and name not in self._writing:
-            await self._tell(db, guest)
+            await self._publish(db, guest)
 
-    def _hear(self, guest: RunningGuest, keys: _Keys) -> None:
-        """What a person has done in Qubes since we looked last, if anything."""
+    def _follow_person(self, guest: RunningGuest, keys: _Keys) -> None:
+        """What a person has done in Qubes since then, if anything."""
         said, was = keys[CONFIG], keys[ACTUAL]
         if said is None or said == was:
             return
         if said == _ATTACHED:
-            if guest.name in self._word.detached:
-                self._word.detached.remove(guest.name)
+            if guest.name in self._state.detached:
+                self._state.detached.remove(guest.name)
                 self._queue.reconsider(Reason.QUBES)
             if self._policy.verb(guest, Direction.CAPTURE) is not Verb.ALLOW:
                 self._audit(EventKind.MICROPHONE_ATTACHED, guest, "attached")
                 self._write_down(guest, Verb.ALLOW)
         elif self._policy.verb(guest, Direction.CAPTURE) is not Verb.DENY:
-            self._word.detached.add(guest.name)
+            self._state.detached.add(guest.name)
             self._queue.reconsider(Reason.QUBES)  # it is silent at once, whatever can be written
             self._audit(EventKind.MICROPHONE_DETACHED, guest, "detached")
             self._write_down(guest, Verb.DENY)
@@ -226,16 +228,16 @@ class Microphones:
         except XensndError as error:
             log.warning("dom0:mic of %s: %s", guest.name, error)
         else:
-            self._word.detached.discard(guest.name)
+            self._state.detached.discard(guest.name)
             self._policy.load()
         finally:
             del self._writing[guest.name]
             self.wake()
 
-    async def _tell(self, db: QubesDb, guest: RunningGuest) -> None:
+    async def _publish(self, db: QubesDb, guest: RunningGuest) -> None:
         """CONFIG first: were we to die before ACTUAL, it would look as if a person had said so,
         and what they had said is what holds. Looked at once more, for they may be saying it now."""
-        keys = self._word.keys[guest]
+        keys = self._state.keys[guest]
         attached = self._registry.may_record(guest)
         is_new = keys[CONFIG] != (_ATTACHED if attached else _DETACHED)
         if is_new and keys[CONFIG] != await db.read(CONFIG + guest.name):

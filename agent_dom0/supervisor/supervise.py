@@ -80,15 +80,15 @@ class _Supervisor:
                 for signum, handler in self._handlers.items():
                     signal.signal(signum, handler)
                 signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED)
-                _be_the_child(self._work, Heartbeat(writing))
+                _run_child(self._work, Heartbeat(writing))
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED)
             os.close(writing)
-            self._follow()
+            self._watch_child()
             code = self._reap()
             if self._is_stopping or (code >= 0 and code != CRASHED):
                 return code if code >= 0 else 128 - code
             why = "an error of its own" if code == CRASHED else signal.Signals(-code).name
-            _say(f"the agent died of {why}; the next takes over")
+            _report(f"the agent died of {why}; the next takes over")
             if time.monotonic() - started < LIVES_AT_LEAST_SECONDS:
                 time.sleep(PATIENCE_SECONDS)
 
@@ -111,7 +111,7 @@ class _Supervisor:
         try:
             os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)  # noqa: S606
         except OSError as error:
-            _say(f"cannot be renewed: {sys.executable}: {error.strerror}; restart the service")
+            _report(f"cannot be renewed: {sys.executable}: {error.strerror}; restart the service")
             signal.signal(signal.SIGHUP, self._pass_on)
             self._manager.ready()
 
@@ -134,7 +134,7 @@ class _Supervisor:
         os.close(self._heartbeat)
         return os.waitstatus_to_exitcode(status)
 
-    def _follow(self) -> None:
+    def _watch_child(self) -> None:
         """Until the child ends, which it is made to if it falls silent."""
         reading = self._heartbeat
         heartbeat = HeartbeatReader(reading)
@@ -144,26 +144,26 @@ class _Supervisor:
         poll.register(ended, select.POLLIN)
         last_heard = time.monotonic()
         while True:
-            ready = dict(poll.poll(self._patience_ms(last_heard)))
+            ready = dict(poll.poll(self._wait_ms(last_heard)))
             if ready.get(reading, 0) & select.POLLIN:
                 last_heard = time.monotonic()
-                self._listen(heartbeat)
+                self._read_heartbeat(heartbeat)
             elif reading in ready:  # nothing will come any more
                 poll.unregister(reading)
             if ended in ready:
                 break
             if not ready:
-                _say("the agent hangs; the next takes over")
+                _report("the agent hangs; the next takes over")
                 os.kill(self._child, signal.SIGKILL)
                 last_heard = time.monotonic()
         os.close(ended)
 
-    def _patience_ms(self, last_heard: float) -> float | None:
+    def _wait_ms(self, last_heard: float) -> float | None:
         if self._silence_seconds is None:
             return None
         return max(last_heard + self._silence_seconds - time.monotonic(), 0) * 1000
 
-    def _listen(self, heartbeat: HeartbeatReader) -> None:
+    def _read_heartbeat(self, heartbeat: HeartbeatReader) -> None:
         for message in heartbeat.messages():
             if message.kind == READY:
                 self._manager.ready()
@@ -174,11 +174,11 @@ class _Supervisor:
                 self._manager.alive(message.text)
 
 
-def _say(text: str) -> None:
+def _report(text: str) -> None:
     print(f"xensnd-dom0: {text}", file=sys.stderr)
 
 
-def _be_the_child(work: Work, heartbeat: Heartbeat) -> NoReturn:
+def _run_child(work: Work, heartbeat: Heartbeat) -> NoReturn:
     # Without its supervisor an agent would stand in the way of the next one.
     parent = os.getppid()
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from agent_session import session
-from agent_session.session import RECORDING, Session
+from agent_session.session import RECORDING, SessionHelper
 from agent_session.wording import Notice
 from tests.support.fake_agent import prompt, status
 
@@ -76,7 +76,7 @@ def run(path: Path, says: bytes, is_to_leave: bool) -> Shown:
     async def main() -> Shown:
         shown, agent = Shown(), Agent(says)
         server = await asyncio.start_unix_server(agent.serve, path)
-        task = asyncio.create_task(Session(path, shown).run())
+        task = asyncio.create_task(SessionHelper(path, shown).run())
         if is_to_leave:
             agent.may_leave.set()
         async with asyncio.timeout(10):

@@ -9,7 +9,7 @@ from agent_dom0.access.prompts import Prompt
 from agent_dom0.control.server import Peer
 
 
-class Watchers:
+class Subscribers:
     def __init__(self) -> None:
         self._peers: list[Peer] = []
 
