@@ -104,23 +104,26 @@ class SessionHelper:
             self._ask(prompt)
 
     def _ask(self, prompt: Message) -> None:
-        number = int(prompt["id"])
+        number, guest = int(prompt["id"]), str(prompt["guest"])
+        direction = str(prompt["direction"])
         notice = wording.question(
-            str(prompt["guest"]),
+            guest,
             int(prompt["domid"]),
-            str(prompt["direction"]),
+            direction,
             float(prompt["seconds"]),
-            partial(self._answer, number),
+            partial(self._answer, number, guest, direction),
         )
         self._desktop.show(number, notice)
 
-    def _answer(self, number: int, action: str | None) -> None:
-        """Closed without an answer is no; so is an action that we did not offer."""
+    def _answer(self, number: int, guest: str, direction: str, action: str | None) -> None:
+        """Closed without an answer is no; so is an action that we did not offer. The agent is told
+        what the person saw, and refuses if it asks something else."""
         answer = action if action in dict(wording.ANSWERS) else "no"
         seconds = {"seconds": wording.FOR_SECONDS} if answer == "for" else {}
         self._desktop.withdraw(number)
         told = partial(self._answered, number)
-        self._request(told, do="answer", id=number, answer=answer, **seconds)
+        shown = {"id": number, "guest": guest, "direction": direction}
+        self._request(told, do="answer", **shown, answer=answer, **seconds)
 
     def _answered(self, number: int, answer: Message) -> None:
         if not answer["ok"]:

@@ -9,11 +9,11 @@ could not be asked for is told when that may be tried again.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from itertools import count
 from typing import Protocol
 
 from agent_dom0.access.reconsider import DecisionQueue, Reason
@@ -45,7 +45,10 @@ LASTING = (Answer.FOR, Answer.ALWAYS, Answer.NEVER)
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """One question. `seconds` is how long an answer is waited for yet."""
+    """One question. `seconds` is how long an answer is waited for yet.
+
+    `number` is the question's alone as long as the machine runs, whichever agent asks.
+    """
 
     number: int
     guest: str
@@ -78,6 +81,7 @@ class _Quiet:
 
 
 _Key = tuple[str, Direction]
+_DOES = {Direction.PLAYBACK: "play", Direction.CAPTURE: "record"}
 
 
 class NotAsked(AccessDenied):
@@ -107,7 +111,7 @@ class Prompts:
         self._queue = queue
         self._write = write
         self._seconds = seconds
-        self._numbers = count(1)
+        self._last_number = 0
         self._open: dict[int, _Open] = {}
         self._quiet: dict[_Key, _Quiet] = {}
         self._times: dict[_Key, deque[float]] = {}  # of the last questions
@@ -161,20 +165,39 @@ class Prompts:
             raise NotAsked(why_not)
         loop = asyncio.get_running_loop()
         self._times.setdefault((guest, direction), deque(maxlen=ASKED_MAX)).append(loop.time())
-        prompt = Prompt(next(self._numbers), guest, domid, direction, self._seconds)
+        prompt = Prompt(self._next_number(), guest, domid, direction, self._seconds)
         timer = loop.call_later(self._seconds, self._end, prompt.number, Answer.NONE, 0, "")
         self._open[prompt.number] = _Open(prompt, answered, timer)
         self._audit(EventKind.PROMPT_SHOWN, prompt, "the person is asked")
         self._viewers.prompt_shown(prompt)
         return prompt.number
 
-    def answer(self, number: int, answer: Answer, seconds: float = 0, by: str = "") -> Prompt:
-        """What the person said. UsageError: there is no such question, or not any more."""
+    def _next_number(self) -> int:
+        """One that no agent has used: what a person has on the screen may be another one's."""
+        now_ms = time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
+        self._last_number = max(self._last_number + 1, now_ms)
+        return self._last_number
+
+    def answer(
+        self,
+        number: int,
+        guest: str,
+        direction: Direction,
+        answer: Answer,
+        seconds: float = 0,
+        by: str = "",
+    ) -> None:
+        """What the person said of this guest and direction. UsageError: that is not asked, or not
+        any more."""
         if number not in self._open:
             raise UsageError(f"question {number} is not open: answered already, or too late")
         prompt = self._open[number].prompt
+        if (prompt.guest, prompt.direction) != (guest, direction):
+            raise UsageError(
+                f"question {number} is whether {prompt.guest} may {_DOES[prompt.direction]}, "
+                f"not whether {guest} may {_DOES[direction]}"
+            )
         self._end(number, answer, seconds, by)
-        return prompt
 
     def withdraw(self, number: int) -> None:
         """The stream that asked has gone, or policy has decided meanwhile."""

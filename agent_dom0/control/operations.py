@@ -170,7 +170,8 @@ class Operations:
         seconds = 0.0
         if said == Answer.FOR:
             seconds = number_argument(arguments, "seconds", 1, GRANT_SECONDS_MAX)
-        self._prompts.answer(number, Answer(said), seconds, _who(peer))
+        guest, direction = text_argument(arguments, "guest"), _direction(arguments, default=None)
+        self._prompts.answer(number, guest, direction, Answer(said), seconds, _who(peer))
         return {}
 
     def _load(self) -> Mapping[str, Any]:
@@ -178,8 +179,10 @@ class Operations:
         return {"problem": self._policy.problem}
 
 
-def _direction(arguments: Mapping[str, Any]) -> Direction:
-    said = arguments.get("direction", Direction.PLAYBACK.value)
+def _direction(
+    arguments: Mapping[str, Any], default: Direction | None = Direction.PLAYBACK
+) -> Direction:
+    said = arguments.get("direction", default)
     if said not in tuple(each.value for each in Direction):
         raise UsageError(f"direction: wants playback or capture, got {str(said)[:40]!r}")
     return Direction(said)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from agent_dom0.access.prompts import ASKED_MAX, OPEN_MAX, Answer, NotAsked, Prompt, Prompts
@@ -50,7 +52,7 @@ def test_answer_reaches_whoever_asked_and_the_question_is_gone() -> None:
         desk = Desk()
         number = desk.ask()
         (prompt,) = desk.shown
-        desk.prompts.answer(number, Answer.ONCE, 0, "uid 0")
+        desk.prompts.answer(number, "work", CAPTURE, Answer.ONCE, 0, "uid 0")
         assert desk.answered == [Answer.ONCE]
         assert desk.gone == [(prompt.number, "once")]
         assert desk.queue.reasons == [Reason.ANSWER]
@@ -65,9 +67,39 @@ def test_answer_reaches_whoever_asked_and_the_question_is_gone() -> None:
 def test_answer_that_lasts_is_written_down() -> None:
     async def test() -> None:
         desk = Desk()
-        desk.prompts.answer(desk.ask(), Answer.FOR, 60)
+        desk.prompts.answer(desk.ask(), "work", CAPTURE, Answer.FOR, 60)
         assert desk.answered == [Answer.FOR]
         assert desk.written == [(desk.shown[0], Answer.FOR, 60)]
+
+    run(test())
+
+
+def test_number_of_a_question_does_not_come_again_in_the_next_agent() -> None:
+    async def test() -> None:
+        first = Desk()
+        numbers = [first.ask("trusted"), first.ask("untrusted")]
+        time.sleep(0.002)  # no agent follows another in less
+        second = Desk()
+        again = [second.ask("untrusted"), second.ask("trusted")]
+        assert len({*numbers, *again}) == 4
+
+    run(test())
+
+
+@pytest.mark.parametrize(
+    ("guest", "direction"), [("untrusted", CAPTURE), ("work", Direction.PLAYBACK)]
+)
+def test_answer_to_something_else_than_was_asked_is_refused(
+    guest: str, direction: Direction
+) -> None:
+    async def test() -> None:
+        desk = Desk()
+        number = desk.ask()
+        expected = f"question {number} is whether work may record, not whether {guest} may"
+        with pytest.raises(UsageError, match=expected):
+            desk.prompts.answer(number, guest, direction, Answer.ONCE)
+        assert desk.answered == []
+        assert [prompt.number for prompt in desk.prompts.open] == [number]
 
     run(test())
 
@@ -83,7 +115,7 @@ def test_no_answer_within_the_time_is_no_and_later_ones_are_too_late() -> None:
         assert desk.gone == [(number, "no answer")]
         expected = f"question {number} is not open: answered already, or too"
         with pytest.raises(UsageError, match=expected):
-            desk.prompts.answer(number, Answer.ONCE)
+            desk.prompts.answer(number, "work", CAPTURE, Answer.ONCE)
 
     run(test())
 
@@ -115,7 +147,7 @@ def test_refused_guest_is_quiet_for_twice_as_long_each_time() -> None:
     async def test() -> None:
         desk = Desk()
         for quiet_seconds in (10, 20, 40):
-            desk.prompts.answer(desk.ask(), Answer.NO)
+            desk.prompts.answer(desk.ask(), "work", CAPTURE, Answer.NO)
             await later(quiet_seconds - 1)
             assert desk.why_not() == f"the person said no less than {quiet_seconds} s ago"
             await later(2)
@@ -131,7 +163,7 @@ def test_who_had_to_wait_is_told_once_when_it_may_be_asked_for(seconds_of_an_ans
         if seconds_of_an_answer:
             await later(seconds_of_an_answer)
         else:
-            desk.prompts.answer(number, Answer.NO)
+            desk.prompts.answer(number, "work", CAPTURE, Answer.NO)
         since = "nobody answered" if seconds_of_an_answer else "the person said no"
         for _ in range(3):
             assert desk.why_not() == f"{since} less than 10 s ago"
@@ -149,7 +181,7 @@ def test_who_had_to_wait_is_told_once_when_it_may_be_asked_for(seconds_of_an_ans
 def test_agent_that_ends_is_told_nothing_more() -> None:
     async def test() -> None:
         desk = Desk()
-        desk.prompts.answer(desk.ask(), Answer.NO)
+        desk.prompts.answer(desk.ask(), "work", CAPTURE, Answer.NO)
         desk.why_not()
         desk.ask("other")
         desk.prompts.close()
@@ -164,7 +196,7 @@ def test_allowed_guest_is_not_quiet() -> None:
     async def test() -> None:
         desk = Desk()
         for _ in range(3):
-            desk.prompts.answer(desk.ask(), Answer.ONCE)
+            desk.prompts.answer(desk.ask(), "work", CAPTURE, Answer.ONCE)
 
     run(test())
 

@@ -111,7 +111,7 @@ class Scene:
         await settled()
 
     async def answer(self, answer: Answer, seconds: float = 0) -> None:
-        self.prompts.answer(self.shown[-1].number, answer, seconds)
+        self.prompts.answer(self.shown[-1].number, "work", CAPTURE, answer, seconds)
         await settled()
 
     def _decide(self, reasons: Set[Reason]) -> None:
@@ -279,7 +279,7 @@ def test_several_reasons_in_one_turn_are_decided_once(scene: Scene) -> None:
         stream = scene.stream("7/0/1")
         stream.open()
         scene.reasons.clear()
-        scene.prompts.answer(scene.shown[0].number, Answer.ONCE)
+        scene.prompts.answer(scene.shown[0].number, "work", CAPTURE, Answer.ONCE)
         scene.place.write(ALLOW)
         scene.policy.load()
         scene.queue.reconsider(Reason.TIME)
