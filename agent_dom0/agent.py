@@ -85,7 +85,7 @@ class Agent:
             settings.limits,
             self._run,
         )
-        self._registry = Registry(settings.transport.domid, factory, self._policy)
+        self._registry = Registry(settings.transport.domid, factory, self._policy, self._queue)
         self._microphones = (
             Microphones(
                 settings.qubesdb, qubes, self._registry, self._policy, self._trail, self._queue

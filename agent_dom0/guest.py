@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from xensnd.transport.interface import Store
 
@@ -12,10 +12,13 @@ _LABEL = re.compile(r"[a-z][a-z0-9-]{0,31}")
 
 @dataclass(frozen=True, slots=True)
 class RunningGuest:
+    """A session of a guest is its domid and uuid; the name may change while it runs."""
+
     domid: int
     name: str
     uuid: str = ""
     label: str = ""  # a colour, where the platform gives its guests labels
+    shares_name: bool = field(default=False, compare=False)  # with another guest that runs
 
 
 def children(store: Store, path: str) -> set[int]:

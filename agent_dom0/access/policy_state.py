@@ -130,6 +130,8 @@ class PolicyState:
                 return Decision(Verb.DENY, None, f"bad policy: {self._problem}")
             if self._trail.is_lost:
                 return Decision(Verb.DENY, None, "the audit trail cannot be written")
+            if guest.shares_name:
+                return Decision(Verb.DENY, None, f"another guest named {guest.name} runs")
             if (withheld := self._withheld(guest)) is not None:
                 return Decision(Verb.DENY, None, withheld)
         if stream in self._ended:

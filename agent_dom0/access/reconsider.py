@@ -18,6 +18,7 @@ class Reason(StrEnum):
     ANSWER = "a person has answered"
     PROMPT = "a question may be asked again"
     QUBES = "Qubes says something else"
+    GUESTS = "a guest has another name"
 
 
 class DecisionQueue:

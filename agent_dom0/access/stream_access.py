@@ -55,6 +55,7 @@ class StreamAccess:
         self._prompts = prompts
         self._audit = audit
         self._remember = remember
+        self._name = owner.guest.name  # of which the question and the answer are
         self._answer: Answer | None = None  # the person's, of the stream that is open
         self._question: int | None = None  # that is open
         self._has_taken = False  # a grant for one stream
@@ -88,7 +89,7 @@ class StreamAccess:
 
     def open(self, request: Open, answer: Answer | None = None) -> Decision:
         """Returns what holds. `answer`: what the person has told an agent before us of it."""
-        self._answer = answer
+        self._name, self._answer = self._owner.guest.name, answer
         return self._audited(self._decide(request))
 
     def follow(self, request: Open, held: Decision, *, starts: bool = False) -> Decision:
@@ -96,21 +97,33 @@ class StreamAccess:
         where nobody was there to answer, they may be now."""
         if starts and self._answer is Answer.NONE:
             self._set_answer(None)
+        is_renamed = self._follow_name()
         decision = self._decide(request)
-        if (decision.verb, decision.options) == (held.verb, held.options):
+        is_same = (decision.verb, decision.options) == (held.verb, held.options)
+        if is_same and not is_renamed:
             return decision  # by another rule, perhaps
         return self._audited(decision)
 
-    def close(self) -> None:
-        """The stream has ended."""
+    def close(self, *, goes_on: bool = False) -> None:
+        """The stream has ended. `goes_on`: not for the guest, and another agent takes it over."""
         self._withdraw_question()
-        if self._has_taken:
+        if self._has_taken and not goes_on:
             self._policy.release(self._stream)
         self._answer = None
         self._has_taken = False
 
     def _policy_says(self) -> Decision:
         return self._policy.decide(self._owner.guest, self._direction, self._stream)
+
+    def _follow_name(self) -> bool:
+        """Whether the guest has another name: what was asked and said about that does not hold."""
+        name = self._owner.guest.name
+        if self._name == name:
+            return False
+        self._name = name
+        self._withdraw_question()
+        self._set_answer(None)
+        return True
 
     def _decide(self, request: Open) -> Decision:
         decision = self._policy.take(self._owner.guest, self._direction, self._stream)

@@ -136,6 +136,13 @@ class GuestMixer:
         if self._voices and all(voice.audio_is_ready for voice in self._voices):
             self._find()
 
+    def rename(self, guest: RunningGuest) -> None:
+        """The server is told by a new client; its streams are new ones there."""
+        self._guest = guest
+        self._disconnect()
+        if self._voices:
+            self._connect()
+
     def close(self, *, forget: bool = False) -> None:
         """`forget`: also what a person has set. Otherwise the next agent finds it."""
         self._voices.clear()

@@ -36,7 +36,7 @@ from xensnd.sndif.store_fields import (
     parse_card,
     parse_rings,
 )
-from xensnd.transport.interface import Store
+from xensnd.transport.interface import Store, TransactionConflict
 
 log = logging.getLogger("xensnd-dom0")
 
@@ -54,6 +54,12 @@ CONNECTIONS_SECONDS = 10
 # What the players of a guest whose device is taken away have to close it; the toolstack waits for
 # 10 s at most.
 WITHDRAW_SECONDS = 3.0
+
+# What ends one device and no other: resources that have run out, XenStore that refuses, a guest
+# that writes without end.
+FAILURES = (OSError, MemoryError, RemoteProtocolError, TransactionConflict)
+RETRY_FIRST_SECONDS = 0.5
+RETRY_LAST_SECONDS = 30.0
 
 # A frontend may be about to publish other rings than we found (sndif/states.py, RECHECK). So what
 # is no good is read once more.
@@ -111,6 +117,9 @@ class Device:
         self._odd_states = 0
         self._retries_connect = False  # once, since what the frontend had published was no good
         self._withdrawn_at: float | None = None
+        self._failure: str | None = None  # the last, while it is not over
+        self._retry: asyncio.TimerHandle | None = None
+        self._retry_seconds = RETRY_FIRST_SECONDS
         # When each began, and each new start after a closing.
         self._connections: deque[float] = deque(maxlen=CONNECTIONS_MAX)
         self.use_store(store)
@@ -135,10 +144,21 @@ class Device:
         self._store = store
         store.watch(f"{self.path.frontend}/state", self.path.backend)
 
-    # What the agent asks of it
+    # What the agent asks of it. Only TransportLost comes out: what else fails ends this device.
 
     def step(self) -> None:
         """A state changed, ours or the frontend's."""
+        self._contain(self._step)
+
+    def poll(self) -> None:
+        """Something happened in the engine: serves the requests that wait."""
+        self._contain(self._poll)
+
+    def decide(self) -> None:
+        """Something has changed that permission depends on."""
+        self._contain(self._decide)
+
+    def _step(self) -> None:
         self._own = _read_state(self._store, self.path.backend)
         self._frontend = _read_state(self._store, self.path.frontend)
         self._follow_toolstack(self._own)
@@ -186,8 +206,7 @@ class Device:
                 return self._count_odd_state(phase)
         return phase
 
-    def poll(self) -> None:
-        """Something happened in the engine: serves the requests that wait."""
+    def _poll(self) -> None:
         try:
             for stream in self._streams:
                 self._serve(stream)
@@ -195,7 +214,7 @@ class Device:
             self._violated(str(error))
             self._enter(BackendPhase.CLOSED)
         if self._phase is BackendPhase.CLOSING:
-            self.step()
+            self._step()
 
     def _serve(self, stream: Stream) -> None:
         packet = stream.next_request()
@@ -210,36 +229,71 @@ class Device:
     def _poll_later(self) -> None:
         self._run(self.poll)
 
-    def decide(self) -> None:
-        """Something has changed that permission depends on."""
+    def _decide(self) -> None:
         for stream in self._streams:
             stream.decide()
 
     def close(self, *, forget: bool) -> None:
         """`forget`: its nodes are gone. Otherwise the states stay, for a later agent to go on."""
+        if self._retry is not None:
+            self._retry.cancel()
         if forget:
             self._end_streams()
             self._store.unwatch(f"{self.path.frontend}/state", self.path.backend)
             return
-        for stream in self._streams:
-            stream.leave()
-        self._streams.clear()
+        self._leave_streams()
+
+    # Failures
+
+    def _contain(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except FAILURES as error:
+            self._fail(str(error))
+        else:
+            if self._streams:
+                self._failure, self._retry_seconds = None, RETRY_FIRST_SECONDS
+
+    def _fail(self, failure: str) -> None:
+        """Ends what there is of it, and tries again after a time that grows."""
+        if failure != self._failure:
+            self._failure = failure
+            text = f"device {self.path.devid}: {failure}; it is tried again"
+            self._owner.audit(EventKind.DEVICE_FAILED, text, Priority.WARNING)
+        if self._phase is None:
+            self._leave_streams()  # the next try takes them over
+        self._end_streams()
+        if self._phase is BackendPhase.CONNECTED:
+            self._phase = BackendPhase.CLOSED  # its frontend has to begin anew
+            with contextlib.suppress(*FAILURES):
+                self._enter(BackendPhase.CLOSED)
+        if self._retry is None:
+            loop = asyncio.get_running_loop()
+            self._retry = loop.call_later(self._retry_seconds, self._try_again)
+            self._retry_seconds = min(self._retry_seconds * 2, RETRY_LAST_SECONDS)
+
+    def _try_again(self) -> None:
+        self._retry = None
+        self._run(self.step)
 
     # The handshake
 
     def _begin(self, own: XenbusState) -> None:
         """A device that was there before us is taken as it stands."""
-        self._phase = backend_phase(own, self._frontend)
-        if self._phase is BackendPhase.CONNECTED:
-            # Left by an agent that ended. Renegotiating would crash a stock driver that plays.
+        phase = backend_phase(own, self._frontend)
+        if phase is BackendPhase.CONNECTED:
+            # Left by an agent that ended. Renegotiating would crash a stock driver that plays. If
+            # this fails, the next try takes it over.
             self._phase = self._connect(adopt=True)
             if self._phase is BackendPhase.ANSWERED:
                 self._phase = BackendPhase.CONNECTED
                 self._audit(EventKind.DEVICE_CONNECTED, "taken over")
             else:
                 self._enter(self._phase)
-        elif (self._phase, self._frontend) == (BackendPhase.ANSWERED, XenbusState.INITIALISING):
+        elif (phase, self._frontend) == (BackendPhase.ANSWERED, XenbusState.INITIALISING):
             self._phase = BackendPhase.OFFERED  # its driver began anew while no agent was there
+        else:
+            self._phase = phase
 
     def _count_odd_state(self, phase: BackendPhase) -> BackendPhase:
         """The frontend is in a state that none should be in."""
@@ -384,6 +438,12 @@ class Device:
             stream.close()
         if self._streams:
             self._audit(EventKind.DEVICE_DISCONNECTED, "disconnected")
+        self._streams.clear()
+
+    def _leave_streams(self) -> None:
+        """They go on, for the next agent."""
+        for stream in self._streams:
+            stream.leave()
         self._streams.clear()
 
     def _violated(self, text: str) -> None:

@@ -62,7 +62,7 @@ class Factory:
             domid,
             direction,
             rings,
-            lambda: self._saved_state(owner.guest, devid, name),
+            lambda: self._saved_state(owner, devid, name),
         )
         audit = StreamAudit(self.trail, owner, direction)
         access = StreamAccess(
@@ -76,7 +76,8 @@ class Factory:
         )
         return Stream(name, config, link, access, owner.audio, audit, self.limits)
 
-    def _saved_state(self, guest: RunningGuest, devid: int, stream: str) -> SavedState:
+    def _saved_state(self, owner: ServedGuest, devid: int, stream: str) -> SavedState:
+        guest = owner.guest
         directory = self.transport.runtime_directory / "streams"
         name = f"{guest.domid}-{devid}-{stream.replace('/', '-')}"
-        return SavedState(directory / name, guest.uuid)
+        return SavedState(directory / name, guest.uuid, lambda: owner.guest.name)

@@ -6,18 +6,21 @@ the guests whose cards the toolstack put into its own backend directory, and giv
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Callable
-from contextlib import suppress
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 from agent_dom0.access.policy_state import PolicyState
-from agent_dom0.cards.device import Device, DevicePath
+from agent_dom0.access.reconsider import DecisionQueue, Reason
+from agent_dom0.cards.device import FAILURES, Device, DevicePath
 from agent_dom0.cards.factory import Factory
 from agent_dom0.cards.served_guest import ServedGuest
 from agent_dom0.cards.stream import Stream
 from agent_dom0.cards.toolstack import DEVID, is_ours, make_device, remove_device
-from agent_dom0.events import EventKind
+from agent_dom0.events import EventKind, Priority
 from agent_dom0.guest import RunningGuest, children, read_guest, read_guest_of_backend
 from policy.model import Verb
 from xensnd.errors import TransportLost, UsageError
@@ -30,34 +33,45 @@ _DOMAINS = "domains"
 _BACKEND = "backend"
 _NAME = "name:"
 
+# Of what failed for a guest, such as making its card.
+RETRY_SECONDS = 2.0
+
 T = TypeVar("T")
 
 
 class Registry:
     """`domid` is ours."""
 
-    def __init__(self, domid: int, factory: Factory, policy: PolicyState) -> None:
+    def __init__(
+        self, domid: int, factory: Factory, policy: PolicyState, queue: DecisionQueue
+    ) -> None:
         self.domid = domid
         self._factory = factory
         self._policy = policy
+        self._queue = queue
         self._root = f"/local/domain/{self.domid}/backend/vsnd"
         self._sees_all = True  # until XenStore says that it is not for us
         self._guests: dict[int, ServedGuest] = {}  # by their domid
         # By the toolstack (`xl vsnd-detach`), from guests that run on: they get no other before
         # policy gives them one again.
         self._taken_away: set[int] = set()
+        self._failures: dict[tuple[int, str], str] = {}  # that are not over
+        self._retry: asyncio.TimerHandle | None = None
 
     # What the agent asks of it
 
     def use_store(self, store: Store) -> None:
         """A new connection: watches again, and reads what has happened meanwhile."""
+        self._store = store
         self._if_allowed(lambda: store.watch("@introduceDomain", _DOMAINS))
         self._if_allowed(lambda: store.watch("@releaseDomain", _DOMAINS))
         store.watch(self._root, _BACKEND)
         for domid in self._guests:
             self._watch_name(store, domid)
-        for device in self._devices():
-            device.use_store(store)
+        for guest in self._guests.values():
+            with self._contained(guest, "its watches"):
+                for device in guest.devices.values():
+                    device.use_store(store)
         self._read_all(store)
 
     def follow_store(self, store: Store) -> None:
@@ -92,28 +106,35 @@ class Registry:
         """Each running guest has the card that policy gives it, and no other of ours."""
         if not self._sees_all:
             return
-        for domid, guest in self._guests.items():
-            path = DevicePath(self.domid, domid, DEVID)
-            device = guest.devices.get(DEVID)
-            is_there = DEVID in children(store, f"{self._root}/{domid}")
-            gives = self._policy.gives_device(guest.guest)
-            if not gives:
-                self._taken_away.discard(domid)
-            if gives and not is_there and device is not None:
-                self._taken_away.add(domid)
-            elif gives and not is_there and domid not in self._taken_away:
-                # xl may be at the same directory, and takes nodes away within our transaction:
-                # what it does next brings us here again.
-                with suppress(KeyError):
-                    make_device(store, path)
-                    guest.audit(EventKind.DEVICE_MADE, f"device {DEVID} made")
-            elif device is not None and not gives and not device.is_in_use and is_ours(store, path):
-                self._forget_device(path)
-                remove_device(store, path)
-                guest.audit(EventKind.DEVICE_REMOVED, f"device {DEVID} removed")
+        for guest in self._guests.values():
+            with self._contained(guest, "its card"):
+                self._provision(store, guest)
+
+    def _provision(self, store: Store, guest: ServedGuest) -> None:
+        domid = guest.guest.domid
+        path = DevicePath(self.domid, domid, DEVID)
+        device = guest.devices.get(DEVID)
+        is_there = DEVID in children(store, f"{self._root}/{domid}")
+        gives = self._policy.gives_device(guest.guest)
+        if not gives:
+            self._taken_away.discard(domid)
+        if gives and not is_there and device is not None:
+            self._taken_away.add(domid)
+        elif gives and not is_there and domid not in self._taken_away:
+            # xl may be at the same directory, and takes nodes away within our transaction:
+            # what it does next brings us here again.
+            with suppress(KeyError):
+                make_device(store, path)
+                guest.audit(EventKind.DEVICE_MADE, f"device {DEVID} made")
+        elif device is not None and not gives and not device.is_in_use and is_ours(store, path):
+            self._forget_device(path)
+            remove_device(store, path)
+            guest.audit(EventKind.DEVICE_REMOVED, f"device {DEVID} removed")
 
     def close(self) -> None:
         """States stay as they are: an agent that starts again takes the devices over."""
+        if self._retry is not None:
+            self._retry.cancel()
         for device in self._devices():
             device.close(forget=False)
         for guest in self._guests.values():
@@ -128,6 +149,7 @@ class Registry:
                 "domid": domid,
                 "uuid": guest.guest.uuid,
                 "label": guest.guest.label,
+                "shares_name": guest.guest.shares_name,
                 "records": guest.is_heard(Direction.CAPTURE),
                 "plays": guest.is_heard(Direction.PLAYBACK),
                 "devices": [device.status() for device in guest.devices.values()],
@@ -174,11 +196,10 @@ class Registry:
         served = self._guests.get(guest.domid)
         return [] if served is None else list(served.streams(Direction.CAPTURE))
 
-    def named(self, name: str) -> ServedGuest:
-        """UsageError: no such guest runs."""
-        for guest in self._guests.values():
-            if guest.guest.name == name:
-                return guest
+    def named(self, name: str) -> list[ServedGuest]:
+        """All guests of this name. UsageError: none runs."""
+        if found := [guest for guest in self._guests.values() if guest.guest.name == name]:
+            return found
         running = ", ".join(sorted(guest.name for guest in self.guests())) or "none"
         raise UsageError(f"no guest named {name!r} runs; running are {running}")
 
@@ -200,17 +221,51 @@ class Registry:
         running = self._running(store) - {0, self.domid}
         for domid in self._guests.keys() - running:
             self._forget_guest(store, domid)
-        for domid in running:
+        for domid in sorted(running):
             guest = self._read_guest(store, domid)
             known = self._guests.get(domid)
+            if guest is not None and known is not None and guest.uuid != known.guest.uuid:
+                self._forget_guest(store, domid)  # the end of that one was not seen
+                known = None
             if known is None:
                 self._watch_name(store, domid)
-            if guest is None or (known is not None and (guest == known.guest or known.is_in_use)):
+            if guest is None:
                 continue
-            # New; or renamed, as a guest that is migrated: its card is looked at anew.
-            for path in self._paths_of(domid):
-                self._forget_device(path)
-            self._guests[domid] = self._factory.guest(guest)
+            if known is None:
+                self._guests[domid] = self._factory.guest(guest)
+            elif guest != known.guest:
+                known.rename(guest)
+                self._queue.reconsider(Reason.GUESTS)
+        self._find_shared_names()
+
+    def _find_shared_names(self) -> None:
+        counts = Counter(guest.name for guest in self.guests())
+        for guest in self._guests.values():
+            shares = counts[guest.guest.name] > 1
+            if shares is not guest.guest.shares_name:
+                guest.share_name(shares=shares)
+                self._queue.reconsider(Reason.GUESTS)
+
+    @contextmanager
+    def _contained(self, guest: ServedGuest, what: str) -> Iterator[None]:
+        """What fails for one guest is audited once, and tried again: others are served."""
+        key = guest.guest.domid, what
+        try:
+            yield
+        except FAILURES as error:
+            if self._failures.get(key) != str(error):
+                self._failures[key] = str(error)
+                text = f"{what}: {error}; it is tried again"
+                guest.audit(EventKind.DEVICE_FAILED, text, Priority.WARNING)
+            if self._retry is None:
+                loop = asyncio.get_running_loop()
+                self._retry = loop.call_later(RETRY_SECONDS, self._try_again)
+        else:
+            self._failures.pop(key, None)
+
+    def _try_again(self) -> None:
+        self._retry = None
+        self._factory.run(lambda: self._read_all(self._store))
 
     def _read_guest(self, store: Store, domid: int) -> RunningGuest | None:
         if self._sees_all:
@@ -238,18 +293,24 @@ class Registry:
                 store.remove(f"{self._root}/{domid}")
         self._guests.pop(domid).audio.close(forget=True)
         self._taken_away.discard(domid)
+        self._failures = {key: text for key, text in self._failures.items() if key[0] != domid}
 
     def _read_devices(self, store: Store) -> None:
         """Follows every device below our backend's directory, whoever made it."""
-        for domid, guest in self._guests.items():
-            there = children(store, f"{self._root}/{domid}")
-            for devid in guest.devices.keys() - there:
-                self._forget_device(guest.devices[devid].path)
-            for devid in sorted(there - guest.devices.keys()):
-                path = DevicePath(self.domid, domid, devid)
-                guest.devices[devid] = self._factory.device(store, path, guest)
-            for device in list(guest.devices.values()):
-                device.step()
+        for guest in self._guests.values():
+            with self._contained(guest, "its devices"):
+                self._read_devices_of(store, guest)
+        for device in self._devices():
+            device.step()
+
+    def _read_devices_of(self, store: Store, guest: ServedGuest) -> None:
+        domid = guest.guest.domid
+        there = children(store, f"{self._root}/{domid}")
+        for devid in guest.devices.keys() - there:
+            self._forget_device(guest.devices[devid].path)
+        for devid in sorted(there - guest.devices.keys()):
+            path = DevicePath(self.domid, domid, devid)
+            guest.devices[devid] = self._factory.device(store, path, guest)
 
     def _forget_device(self, path: DevicePath) -> None:
         self._guests[path.guest_domid].devices.pop(path.devid).close(forget=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from agent_dom0.audio.guest_client import GuestMixer
 from agent_dom0.audit import AuditTrail
@@ -64,6 +65,29 @@ class ServedGuest:
         if is_muted is not None:
             self.audio.set_muted(direction, is_muted)
         return sum(stream.turn_volume() for stream in self.streams(direction))
+
+    def rename(self, guest: RunningGuest) -> None:
+        """The same session under another name. Its streams are to be decided anew."""
+        before, self.guest = self.guest, replace(guest, shares_name=self.guest.shares_name)
+        self.audio.rename(self.guest)
+        if guest.name != before.name:
+            text = f"was named {before.name}"
+            event = guest_event(
+                EventKind.GUEST_RENAMED, guest.name, guest.domid, text, Priority.NOTICE
+            )
+            event.fields["XENSND_OLD_NAME"] = before.name
+            self._trail.append(event)
+
+    def share_name(self, *, shares: bool) -> None:
+        """Whether another guest of this name runs. Its streams are to be decided anew."""
+        self.guest = replace(self.guest, shares_name=shares)
+        if shares:
+            self.audit(
+                EventKind.NAME_SHARED,
+                f"domain {self.guest.domid} is not the only guest of this name; "
+                "none of them may record",
+                Priority.WARNING,
+            )
 
     def audit(self, kind: EventKind, text: str, priority: Priority = Priority.INFO) -> None:
         guest = self.guest

@@ -78,7 +78,7 @@ class AccessSide(Protocol):
     def admit(self, request: Open, /) -> None: ...
     def open(self, request: Open, answer: Answer | None = None, /) -> Decision: ...
     def follow(self, request: Open, held: Decision, /, *, starts: bool = False) -> Decision: ...
-    def close(self) -> None: ...
+    def close(self, *, goes_on: bool = False) -> None: ...
 
 
 class AudioSide(Protocol):
@@ -216,6 +216,8 @@ class Stream:
         self._link.close(keep=True)
         if self._pcm is not None:
             self._pcm.buffer.close()
+            self._pcm = None
+            self._access.close(goes_on=True)
 
     # Requests
 

@@ -142,24 +142,36 @@ class Operations:
 
     def _mute(self, peer: Peer, arguments: Mapping[str, Any], muted: bool) -> Mapping[str, Any]:
         guest, direction = text_argument(arguments, "guest"), _direction(arguments)
-        changed = self._registry.named(guest).set_volume(direction, is_muted=muted)
-        return self._volume_set(peer, guest, direction, changed, "muted" if muted else "unmuted")
+        what = "muted" if muted else "unmuted"
+        return self._set_volume(peer, guest, direction, what, is_muted=muted)
 
     def _volume(self, peer: Peer, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         guest, direction = text_argument(arguments, "guest"), _direction(arguments)
         percent = round(number_argument(arguments, "percent", 0, 100))
-        changed = self._registry.named(guest).set_volume(direction, percent=percent)
-        return self._volume_set(peer, guest, direction, changed, f"volume {percent}%")
+        what = f"volume {percent}%"
+        return self._set_volume(peer, guest, direction, what, percent=percent)
 
-    def _volume_set(
-        self, peer: Peer, name: str, direction: Direction, changed: int, what: str
+    def _set_volume(
+        self,
+        peer: Peer,
+        name: str,
+        direction: Direction,
+        what: str,
+        *,
+        percent: int | None = None,
+        is_muted: bool | None = None,
     ) -> Mapping[str, Any]:
-        guest = self._registry.named(name).guest
-        event = guest_event(
-            EventKind.VOLUME_SET, guest.name, guest.domid, f"{direction} {what}", Priority.NOTICE
-        )
-        event.fields.update(XENSND_DIRECTION=direction.value, XENSND_BY=_who(peer))
-        self._trail.append(event)
+        """For each guest of this name, if there are two."""
+        changed = 0
+        for served in self._registry.named(name):
+            guest = served.guest
+            changed += served.set_volume(direction, percent=percent, is_muted=is_muted)
+            text = f"{direction} {what}"
+            event = guest_event(
+                EventKind.VOLUME_SET, guest.name, guest.domid, text, Priority.NOTICE
+            )
+            event.fields.update(XENSND_DIRECTION=direction.value, XENSND_BY=_who(peer))
+            self._trail.append(event)
         return {"changed": changed}
 
     def _answer(self, peer: Peer, arguments: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -96,7 +96,8 @@ def plain(status: Status) -> Iterator[str]:
         name = safe(guest.get("name"))
         label = f", label {safe(guest['label'])}" if guest.get("label") else ""
         uuid = f", uuid {safe(guest['uuid'])}" if guest.get("uuid") else ""
-        yield f"{name}: domid {_word(guest, 'domid')}{uuid}{label}, {_activity(guest)}"
+        twin = ", not the only guest of this name" if guest.get("shares_name") is True else ""
+        yield f"{name}: domid {_word(guest, 'domid')}{uuid}{label}, {_activity(guest)}{twin}"
         for device in guest.get("devices", []):
             yield f"{name}: device {_word(device, 'devid')} {_word(device, 'state')}"
             for stream in device.get("streams", []):
@@ -167,6 +168,9 @@ def table(status: Status, look: Look) -> list[str]:
     lines = [_cut(line, look) for line in _heading(status)]
     if problem := status.get("policy", {}).get("problem"):
         lines.append(look.paint(_cut(f"POLICY IS BAD, nobody records: {safe(problem)}", look), RED))
+    for name in sorted(_shared_names(status)):
+        said = f"TWO GUESTS ARE NAMED {name}: neither may record"
+        lines.append(look.paint(_cut(said, look), RED))
     lines += [
         look.paint(_cut(question(prompt), look), YELLOW) for prompt in status.get("prompts", [])
     ]
@@ -183,6 +187,11 @@ def table(status: Status, look: Look) -> list[str]:
         colour = _LABELS.get(str(guest.get("label")), "")
         lines.append(" ".join(_paint_cell(*cell, colour, look) for cell in cells).rstrip())
     return [*lines, "", _recording(status, look)]
+
+
+def _shared_names(status: Status) -> set[str]:
+    guests = status.get("guests", [])
+    return {safe(each.get("name")) for each in guests if each.get("shares_name") is True}
 
 
 def _fitted(row: Sequence[str], index: int, widths: Sequence[int], look: Look) -> str:

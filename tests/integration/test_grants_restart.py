@@ -138,7 +138,7 @@ def test_answer_to_an_agent_that_has_died_lets_nobody_record(
         asked = [question_of(own_dom0, guest, count=2) for guest in (trusted, untrusted)]
         assert not {*seen} & {*asked}
         for question in seen:
-            done = own_dom0.policy("prompt", f"--control={own_dom0.control}", str(question), "once")
+            done = own_dom0.policy(f"--control={own_dom0.control}", "prompt", str(question), "once")
             assert done.returncode == 2
             assert done.stderr == (
                 f"xensnd-policy: question {question} is not open: answered already, or too late\n"
@@ -147,7 +147,7 @@ def test_answer_to_an_agent_that_has_died_lets_nobody_record(
             answer(own_dom0, trusted, asked[1], "once")
         assert stays_silent(recording_untrusted)
         assert stays_silent(recording_trusted)
-        done = own_dom0.policy("prompt", f"--control={own_dom0.control}", str(asked[0]), "once")
+        done = own_dom0.policy(f"--control={own_dom0.control}", "prompt", str(asked[0]), "once")
         assert done.stdout == f"prompt {asked[0]}: once\n"
         assert goes_live(recording_trusted)
         assert stays_silent(recording_untrusted)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -97,6 +98,14 @@ def test_streams_are_decided_anew_when_the_files_say_something_else(place: Place
     place.use("version: 1\nrules: [7]\n")
     place.use(ASK)
     assert place.queue.reasons == [Reason.POLICY] * 3
+
+
+def test_guest_that_shares_its_name_may_play_and_not_record(place: Place) -> None:
+    place.use(ASK.replace("ask", "allow"))
+    twin = replace(WORK, shares_name=True)
+    decision = place.policy.decide(twin, CAPTURE)
+    assert (decision.verb, decision.reason) == (Verb.DENY, "another guest named work runs")
+    assert place.policy.decide(twin, PLAYBACK).verb is Verb.ALLOW
 
 
 def test_lost_trail_denies_capture(place: Place) -> None:

@@ -60,10 +60,12 @@ class Link:
 
     rings = RINGS
 
-    def __init__(self, engine: Engine, ring: Memory, events_page: Memory, path: Path) -> None:
+    def __init__(
+        self, engine: Engine, ring: Memory, events_page: Memory, path: Path, name: str
+    ) -> None:
         self.requests, self.guest_requests = fd_pair()
         self.events, self.guest_events = fd_pair()
-        self.saved = SavedState(path, "uuid")
+        self.saved = SavedState(path, "uuid", lambda: name)
         self.buffers: list[Buffer] = []
         self.core = BackendStream(
             engine,
@@ -114,8 +116,8 @@ class Access:
         self.asked.append("start" if starts else "follow")
         return self.decision
 
-    def close(self) -> None:
-        self.asked.append("close")
+    def close(self, *, goes_on: bool = False) -> None:
+        self.asked.append("leave" if goes_on else "close")
 
 
 class NoAudio:
@@ -168,8 +170,9 @@ class Scene:
             self.ring, self.events_page, self.link.guest_requests, self.link.guest_events
         )
 
-    def begin(self, *, adopt: bool) -> None:
-        self.link = Link(self.engine, self.ring, self.events_page, self.path)
+    def begin(self, *, adopt: bool, name: str = "work") -> None:
+        """`name` is the guest's."""
+        self.link = Link(self.engine, self.ring, self.events_page, self.path, name)
         self.stream = Stream(
             "0/1", CONFIG, self.link, self.access, self.audio, self.audit, Limits()
         )
@@ -288,6 +291,15 @@ def test_open_stream_is_taken_over_as_it_stands(scene: Scene) -> None:
     assert scene.stream.is_running
     assert scene.access.answer is Answer.ONCE
     assert scene.audit.kinds[-1] is EventKind.STREAM_TAKEN_OVER
+
+
+def test_answer_about_another_name_is_not_taken_over(scene: Scene) -> None:
+    scene.ask(OPEN)
+    scene.link.saved.save_answer(Answer.ONCE)
+    scene.stream.leave()
+    scene.begin(adopt=True, name="untrusted")
+    assert scene.stream.is_open
+    assert scene.access.answer is None
 
 
 def test_stream_that_was_closed_is_not_taken_over(scene: Scene) -> None:

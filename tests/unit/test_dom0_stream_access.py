@@ -21,7 +21,7 @@ from agent_dom0.stream_audit import StreamAudit
 from policy.model import NO_OPTIONS, Decision, Direction, Options, Verb
 from tests.unit.fake_clock import later, run
 from tests.unit.test_dom0_policy_state import ASK, WORK, Place, place
-from xensnd.errors import AccessDenied
+from xensnd.errors import AccessDenied, UsageError
 from xensnd.sndif.formats import SampleFormat, format_mask
 from xensnd.sndif.packets import Open
 from xensnd.sndif.params import HwParams, Interval, NothingInCommon
@@ -98,6 +98,10 @@ class Scene:
 
     def open_streams(self, _direction: Direction) -> int:
         return sum(stream.is_open for stream in self.streams)
+
+    def rename(self, name: str) -> None:
+        self.guest = replace(self.guest, name=name)
+        self.queue.reconsider(Reason.GUESTS)
 
     def prompt_shown(self, prompt: Prompt) -> None:
         self.shown.append(prompt)
@@ -304,6 +308,49 @@ def test_reason_that_comes_while_deciding_has_its_own_turn(scene: Scene) -> None
         await settled()
         assert scene.reasons == [{Reason.POLICY}, {Reason.AUDIT}]
         assert first.verbs == second.verbs == [Verb.ALLOW, Verb.DENY]
+
+    run(test())
+
+
+def test_answer_about_one_name_does_not_hold_under_another(scene: Scene) -> None:
+    async def test() -> None:
+        await scene.use(ASK)
+        stream = scene.stream("7/0/1")
+        stream.open()
+        await scene.answer(Answer.ONCE)
+        scene.rename("untrusted")
+        await settled()
+        assert stream.verbs == [Verb.ASK, Verb.ALLOW, Verb.ASK]
+        assert [prompt.guest for prompt in scene.prompts.open] == ["untrusted"]
+        assert scene.remembered == [Answer.ONCE, None]
+
+    run(test())
+
+
+def test_question_about_one_name_is_withdrawn_under_another(scene: Scene) -> None:
+    async def test() -> None:
+        await scene.use(ASK)
+        stream = scene.stream("7/0/1")
+        stream.open()
+        scene.rename("untrusted")
+        await settled()
+        assert [prompt.guest for prompt in scene.prompts.open] == ["untrusted"]
+        with pytest.raises(UsageError, match="is not open"):
+            scene.prompts.answer(scene.shown[0].number, "work", CAPTURE, Answer.ONCE)
+
+    run(test())
+
+
+def test_decision_that_stays_the_same_is_audited_under_the_new_name(scene: Scene) -> None:
+    async def test() -> None:
+        await scene.use(ALLOW)
+        stream = scene.stream("7/0/1")
+        stream.open()
+        scene.rename("personal")
+        await settled()
+        decided = [each for each in scene.trail.events if each.kind is EventKind.DECISION]
+        assert [each.fields["XENSND_GUEST"] for each in decided] == ["work", "personal"]
+        assert stream.verbs == [Verb.ALLOW]
 
     run(test())
 

@@ -6,6 +6,7 @@ pairs of eventfds; a process gets both from it, over a socket.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -196,7 +197,7 @@ class _Hypervisor:
         with self._turn:
             try:
                 self._socket.send(request)
-                octets, fds, _, _ = socket.recv_fds(
+                octets, fds, flags, _ = socket.recv_fds(
                     self._socket, _REPLY_OCTETS_MAX, _FDS_IN_A_REPLY_MAX
                 )
             except OSError as error:
@@ -208,7 +209,19 @@ class _Hypervisor:
         reply = json.loads(octets)
         if "refused" in reply:
             raise _REFUSALS[reply["refused"]](reply["text"])
+        if flags & socket.MSG_CTRUNC:
+            self._give_back(reply, fds)
+            raise OSError(errno.EMFILE, f"{os.strerror(errno.EMFILE)}: {op}")
         return reply, fds
+
+    def _give_back(self, reply: dict[str, Any], fds: list[int]) -> None:
+        """What came without room for all of its descriptors."""
+        for fd in fds:
+            os.close(fd)
+        if "port" in reply:
+            self.call("end_channel", port=reply["port"])
+        if "first_ref" in reply:
+            self.call("end_share", first_ref=reply["first_ref"])
 
     def close(self) -> None:
         self._socket.close()
