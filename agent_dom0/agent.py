@@ -30,6 +30,7 @@ from agent_dom0.parameters import Limits
 from agent_dom0.qubes.microphone import Microphones, QubesState
 from agent_dom0.supervisor.heartbeat import Heartbeat
 from policy.language.files import require_trusted_directory
+from xensnd.backoff import BackOff
 from xensnd.core import Engine
 from xensnd.errors import TransportLost
 from xensnd.lock import only_one
@@ -107,7 +108,7 @@ class Agent:
         )
         self._store: Store | None = None
         self._store_timer: asyncio.TimerHandle | None = None  # set while the store is lost
-        self._store_retry_seconds = STORE_RETRY_FIRST_SECONDS
+        self._store_back_off = BackOff(STORE_RETRY_FIRST_SECONDS, STORE_RETRY_LAST_SECONDS)
         self._policy_timer: asyncio.TimerHandle | None = None
         self._clock_timer: asyncio.TimerHandle | None = None
         self._is_new = True  # has not seen which streams were open before it
@@ -185,9 +186,9 @@ class Agent:
             return
         self._store = store
         loop.add_reader(store.fileno(), self._on_store)
-        if self._store_retry_seconds != STORE_RETRY_FIRST_SECONDS:
+        if self._store_back_off.has_failed:
             self._trail.append(Event(EventKind.STORE_FOUND, "XenStore is back", Priority.NOTICE))
-        self._store_retry_seconds = STORE_RETRY_FIRST_SECONDS
+        self._store_back_off.reset()
         self._with_store(self._registry.use_store)
         if self._is_new and self._store is not None:
             self._is_new = False
@@ -220,7 +221,7 @@ class Agent:
             loop.remove_reader(self._store.fileno())
             self._store.close()
             self._store = None
-        if self._store_retry_seconds == STORE_RETRY_FIRST_SECONDS:
+        if not self._store_back_off.has_failed:
             self._trail.append(
                 Event(
                     EventKind.STORE_LOST,
@@ -228,8 +229,7 @@ class Agent:
                     Priority.WARNING,
                 )
             )
-        self._store_timer = loop.call_later(self._store_retry_seconds, self._open_store)
-        self._store_retry_seconds = min(self._store_retry_seconds * 2, STORE_RETRY_LAST_SECONDS)
+        self._store_timer = loop.call_later(self._store_back_off.next_seconds(), self._open_store)
 
     def _on_engine(self) -> None:
         self._engine.clear()

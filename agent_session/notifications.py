@@ -1,7 +1,7 @@
 """Notifications on a desktop: org.freedesktop.Notifications, version 1.2 of the specification.
 
-What is wanted is kept here, and what is shown is made to follow: when it changes, when the
-notification service is another one, when the bus comes back.
+The notices that are wanted are kept here. Those that are shown follow them: when they change, when
+another notification service starts, and when the bus comes back.
 """
 
 from __future__ import annotations
@@ -15,11 +15,15 @@ from enum import IntEnum
 from jeepney import DBusAddress, MatchRule, Message, message_bus, new_method_call
 from jeepney.low_level import HeaderFields
 
-from agent_session.bus import Bus, BusTrouble, field
-from agent_session.trouble import Troubles
+from agent_session.bus import Bus, BusError, field
+from agent_session.problems import ProblemLog
 from agent_session.wording import Notice
+from xensnd.backoff import BackOff
+from xensnd.text import escaped
 
-RETRY_SECONDS = 1.0
+RETRY_FIRST_SECONDS = 0.25
+RETRY_LAST_SECONDS = 2.0
+SHOW_AGAIN_SECONDS = 1.0
 NAME = "org.freedesktop.Notifications"
 SERVICE = DBusAddress("/org/freedesktop/Notifications", NAME, NAME)
 
@@ -27,8 +31,8 @@ _CRITICAL = ("y", 2)  # stays until it is answered
 _NEVER_EXPIRES = 0
 
 
-class Closed(IntEnum):
-    """Why: the second value of NotificationClosed."""
+class CloseReason(IntEnum):
+    """Why a notification was closed: the second value of NotificationClosed."""
 
     EXPIRED = 1
     BY_PERSON = 2
@@ -36,22 +40,26 @@ class Closed(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class _Shown:
-    """`number` is the service's, 0 if it is closed; signals about it count from `service` alone."""
+    """A notice that `service` has shown under its own `number`, which is 0 once it was closed.
+    Signals about it count only if `service` has sent them."""
 
     notice: Notice
     number: int
     service: str
 
 
-class NotificationService:
+class Notifications:
+    """The notices that are wanted, each under a key."""
+
     def __init__(self) -> None:
         self._wanted: dict[Hashable, Notice] = {}
         self._shown: dict[Hashable, _Shown] = {}
         self._changed = asyncio.Event()
-        self._troubles = Troubles()
+        self._problems = ProblemLog()
+        self._back_off = BackOff(RETRY_FIRST_SECONDS, RETRY_LAST_SECONDS)
 
     def show(self, key: Hashable, notice: Notice) -> None:
-        """Another notice of this key is replaced."""
+        """Shows the notice in place of any other with this key."""
         self._wanted[key] = notice
         self._changed.set()
 
@@ -64,24 +72,26 @@ class NotificationService:
         self._changed.set()
 
     async def run(self) -> None:
-        """For ever; what is shown goes with it."""
+        """Runs until it is cancelled. All that is shown is removed then."""
         while True:
             try:
                 await self._serve(await Bus.connect())
-            except* (OSError, EOFError, BusTrouble) as group:
-                self._troubles.tell(f"notifications: {_said(group)}; waiting")
-            except* (LookupError, TypeError, ValueError):
-                self._troubles.tell(
-                    "notifications: the service does not speak as it should; waiting"
+            except* (OSError, EOFError, BusError) as group:
+                self._problems.report(
+                    f"notifications: {_error_text(group)}; waiting for the session bus"
                 )
-            await asyncio.sleep(RETRY_SECONDS)
+            except* (LookupError, TypeError, ValueError):
+                self._problems.report(
+                    "notifications: the service breaks the protocol; trying again"
+                )
+            await self._back_off.wait()
 
     async def _serve(self, bus: Bus) -> None:
         self._shown.clear()
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(bus.listen(self._hear))
-                tasks.create_task(self._follow(bus))
+                tasks.create_task(bus.listen(self._handle_signal))
+                tasks.create_task(self._update(bus))
         finally:
             with suppress(OSError):
                 for shown in self._shown.values():
@@ -89,7 +99,7 @@ class NotificationService:
                         await bus.send(_close(shown.number))
             await bus.close()
 
-    async def _follow(self, bus: Bus) -> None:
+    async def _update(self, bus: Bus) -> None:
         signals = MatchRule(type="signal", sender=NAME, interface=NAME)
         owner = MatchRule(
             type="signal", sender=message_bus.bus_name, interface=message_bus.interface,
@@ -108,7 +118,8 @@ class NotificationService:
             for key, notice in list(self._wanted.items()):
                 if key not in self._shown or self._shown[key].notice != notice:
                     await self._notify(bus, key, notice)
-            self._troubles.are_over()
+            self._problems.is_solved()
+            self._back_off.reset()
             await self._changed.wait()
 
     async def _notify(self, bus: Bus, key: Hashable, notice: Notice) -> None:
@@ -120,12 +131,12 @@ class NotificationService:
 
         await bus.call(_notification(notice, before.number if before else 0), is_shown)
 
-    def _hear(self, signal: Message) -> None:
-        """Anybody on the bus can send us a signal; the bus says who has."""
+    def _handle_signal(self, signal: Message) -> None:
+        """Any program on the bus can send us a signal. The bus says who has sent it."""
         sender = field(signal, HeaderFields.sender)
         member = field(signal, HeaderFields.member)
         if sender == message_bus.bus_name and member == "NameOwnerChanged":
-            self._forget_service(signal.body[1])
+            self._drop_notices_of(signal.body[1])
             return
         for key, shown in list(self._shown.items()):
             if not shown.number or shown.service != sender or shown.number != signal.body[0]:
@@ -135,8 +146,8 @@ class NotificationService:
             elif member == "NotificationClosed":
                 self._closed(key, shown, signal.body[1])
 
-    def _forget_service(self, service: str) -> None:
-        """It took with it what it has shown."""
+    def _drop_notices_of(self, service: str) -> None:
+        """A service has gone, and all its notifications with it."""
         for key, shown in list(self._shown.items()):
             if shown.service == service:
                 del self._shown[key]
@@ -144,9 +155,9 @@ class NotificationService:
 
     def _closed(self, key: Hashable, shown: _Shown, reason: int) -> None:
         self._shown[key] = _Shown(shown.notice, 0, shown.service)
-        if reason == Closed.EXPIRED:  # it should not: whatever is wanted has to be seen
-            asyncio.get_running_loop().call_later(RETRY_SECONDS, self._show_again, key)
-        elif reason == Closed.BY_PERSON:
+        if reason == CloseReason.EXPIRED:  # though we asked that it never does
+            asyncio.get_running_loop().call_later(SHOW_AGAIN_SECONDS, self._show_again, key)
+        elif reason == CloseReason.BY_PERSON:
             self._answered(key, shown, None)
 
     def _show_again(self, key: Hashable) -> None:
@@ -156,7 +167,7 @@ class NotificationService:
 
     def _answered(self, key: Hashable, shown: _Shown, action: str | None) -> None:
         wanted = self._wanted.get(key)
-        if wanted == shown.notice:  # else the person has answered what is not asked any more
+        if wanted == shown.notice:  # else it was replaced meanwhile
             wanted.answered(action)
 
 
@@ -184,12 +195,12 @@ def _close(number: int) -> Message:
     return new_method_call(SERVICE, "CloseNotification", "u", (number,))
 
 
-def _said(group: BaseExceptionGroup[BaseException]) -> str:
-    """What the first of them says, on one line."""
+def _error_text(group: BaseExceptionGroup[BaseException]) -> str:
+    """Returns what the first error says, on one line."""
     error: BaseException = group
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     if isinstance(error, TimeoutError):
         return "no answer in time"
     text = getattr(error, "strerror", None) or str(error) or "the session bus has left"
-    return "".join(each if each.isprintable() else " " for each in text)
+    return escaped(text)

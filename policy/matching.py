@@ -131,8 +131,8 @@ def may_overlap(one: str, other: str) -> bool:
     return first.startswith(second) or second.startswith(first)
 
 
-def quoted(guest: str) -> str:
-    """The guest as YAML text, quoted where any YAML reader could take it for something else."""
+def yaml_text(guest: str) -> str:
+    """Return the guest as YAML text, quoted where any YAML reader could take it for another."""
     if _SAFE_UNQUOTED.fullmatch(guest) and guest.lower() not in _YAML_WORDS:
         return guest
     return "'" + guest.replace("'", "''") + "'"

@@ -7,11 +7,11 @@ from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 
-from policy.matching import Guest, quoted
+from policy.matching import Guest, yaml_text
 from policy.options import NO_OPTIONS, OnDeny, Options
-from policy.text.places import shown_path
 from policy.text.values import write_moment
 from xensnd.sndif.store_fields import Direction
+from xensnd.text import escaped
 
 __all__ = [
     "NO_OPTIONS",
@@ -74,14 +74,14 @@ class Rule:
         if self.once:
             said["once"] = "true"
         if self.taken_by is not None:
-            said["taken-by"] = quoted(self.taken_by)
+            said["taken-by"] = yaml_text(self.taken_by)
         return said
 
     @property
     def said(self) -> dict[str, str]:
         """Key and value of all that it says, as a file has them."""
         verbs = {str(each): str(verb) for each in Direction if (verb := self.verb(each))}
-        return {"guest": quoted(self.guest)} | verbs | self.conditions
+        return {"guest": yaml_text(self.guest)} | verbs | self.conditions
 
     @property
     def text(self) -> str:
@@ -90,7 +90,7 @@ class Rule:
 
     @property
     def source(self) -> str:
-        return f"{shown_path(self.file)}:{self.line}"
+        return f"{escaped(self.file)}:{self.line}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)  # equal only to itself, so cheap to look up by

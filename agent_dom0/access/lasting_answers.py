@@ -6,8 +6,9 @@ import asyncio
 import logging
 
 from agent_dom0.access.policy_state import PolicyState
-from agent_dom0.access.prompts import Answer, Prompt
+from agent_dom0.access.prompts import Prompt
 from policy.model import Verb
+from xensnd.control.answers import Answer
 from xensnd.errors import XensndError
 
 log = logging.getLogger("xensnd-dom0")

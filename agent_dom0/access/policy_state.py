@@ -15,7 +15,7 @@ from agent_dom0.events import Event, EventKind, Priority
 from agent_dom0.guest import RunningGuest
 from policy.edit import editor, grants
 from policy.engine import decide, gives_device, next_change
-from policy.language import identities as tags
+from policy.language import identities
 from policy.language.loader import load
 from policy.model import Decision, Direction, Guest, Policy, Verb
 from xensnd.errors import PolicyError
@@ -32,7 +32,7 @@ class Sources:
 
     @property
     def tags_file(self) -> Path:
-        return self.directories[0].parent / tags.TAGS_FILE
+        return self.directories[0].parent / identities.TAGS_FILE
 
     @property
     def all_directories(self) -> tuple[Path, ...]:
@@ -61,7 +61,7 @@ class PolicyState:
         self._withheld = withheld
         self._now = now
         self._policy = Policy(rules=(), files=())
-        self._identities: tags.Identities = tags.NAMES_ALONE
+        self._identities: identities.Identities = identities.NAMES_ALONE
         self._problem: PolicyError | None = None
         self._grants = GrantEvents()
         self._ended: set[str] = set()  # streams whose grants are not, or may not be, released
@@ -87,7 +87,7 @@ class PolicyState:
 
     def _read_files(self) -> None:
         try:
-            self._identities = tags.load(self.sources.tags_file)
+            self._identities = identities.load(self.sources.tags_file)
             self._policy = load(self.sources.directories, runtime=self.sources.runtime)
         except PolicyError as problem:
             self._problem = problem

@@ -10,11 +10,12 @@ from collections.abc import Callable
 from typing import Protocol
 
 from agent_dom0.access.policy_state import PolicyState
-from agent_dom0.access.prompts import Answer, NotAsked, Prompts
+from agent_dom0.access.prompts import NotAsked, Prompts
 from agent_dom0.guest import RunningGuest
 from agent_dom0.parameters import complaint
 from agent_dom0.stream_audit import StreamAudit
 from policy.model import Decision, Direction, OnDeny, Options, Verb
+from xensnd.control.answers import Answer
 from xensnd.errors import AccessDenied
 from xensnd.sndif.packets import Open
 

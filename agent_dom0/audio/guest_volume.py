@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from xensnd.files import replace_file
 from xensnd.sndif.store_fields import Direction
 
 log = logging.getLogger("xensnd-dom0")
@@ -57,11 +57,11 @@ class KnobRecord:
 
     def save(self, knobs: Mapping[Direction, Knobs]) -> None:
         said = {name.value: [each.percent, each.is_muted] for name, each in knobs.items()}
-        new = self._path.with_suffix(".new")
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            new.write_text(json.dumps({"owner": self._owner, **said}))
-            os.replace(new, self._path)
+            octets = json.dumps({"owner": self._owner, **said}).encode()
+            # The directory is memory: it need not outlive a crash of the machine.
+            replace_file(self._path, octets, is_synced=False)
         except OSError as error:
             log.warning("%s: %s; it holds until the agent ends", self._path, error.strerror)
 

@@ -19,6 +19,7 @@ from agent_dom0.cards.stream import Stream
 from agent_dom0.cards.throttle import REQUESTS_A_SECOND, Throttle
 from agent_dom0.events import EventKind, Priority
 from agent_dom0.guest import RunningGuest
+from xensnd.backoff import BackOff
 from xensnd.errors import RemoteProtocolError, TransportLost
 from xensnd.sndif.states import (
     BACKEND_TABLE,
@@ -36,14 +37,10 @@ from xensnd.sndif.store_fields import (
     parse_card,
     parse_rings,
 )
+from xensnd.transport.card_nodes import read_card_nodes
 from xensnd.transport.interface import Store, TransactionConflict
 
 log = logging.getLogger("xensnd-dom0")
-
-# A card of 8 PCMs with 8 streams of 11 nodes is below this; a guest's directory that holds more
-# is not a card.
-NODES_MAX = 1024
-DEPTH_MAX = 3
 
 ODD_STATES_MAX = 64
 
@@ -119,7 +116,7 @@ class Device:
         self._withdrawn_at: float | None = None
         self._failure: str | None = None  # the last, while it is not over
         self._retry: asyncio.TimerHandle | None = None
-        self._retry_seconds = RETRY_FIRST_SECONDS
+        self._back_off = BackOff(RETRY_FIRST_SECONDS, RETRY_LAST_SECONDS)
         # When each began, and each new start after a closing.
         self._connections: deque[float] = deque(maxlen=CONNECTIONS_MAX)
         self.use_store(store)
@@ -252,7 +249,8 @@ class Device:
             self._fail(str(error))
         else:
             if self._streams:
-                self._failure, self._retry_seconds = None, RETRY_FIRST_SECONDS
+                self._failure = None
+                self._back_off.reset()
 
     def _fail(self, failure: str) -> None:
         """Ends what there is of it, and tries again after a time that grows."""
@@ -269,8 +267,7 @@ class Device:
                 self._enter(BackendPhase.CLOSED)
         if self._retry is None:
             loop = asyncio.get_running_loop()
-            self._retry = loop.call_later(self._retry_seconds, self._try_again)
-            self._retry_seconds = min(self._retry_seconds * 2, RETRY_LAST_SECONDS)
+            self._retry = loop.call_later(self._back_off.next_seconds(), self._try_again)
 
     def _try_again(self) -> None:
         self._retry = None
@@ -403,34 +400,12 @@ class Device:
                 self.step()
 
     def _make_streams(self) -> None:
-        nodes = self._read_card_nodes()
+        nodes = read_card_nodes(self._store, self.path.frontend)
         for pcm in parse_card(nodes).pcms:
             for config in pcm.streams:
                 name = f"{pcm.index}/{config.index}"
                 rings = parse_rings(_below(nodes, name))
                 self._streams.append(self._make_stream(name, config, rings))
-
-    def _read_card_nodes(self) -> dict[str, str]:
-        """Everything below the frontend's directory, within bounds: relative path to value."""
-        nodes: dict[str, str] = {}
-        directories = [("", 0)]
-        while directories:
-            directory, depth = directories.pop()
-            try:
-                names = self._store.list(f"{self.path.frontend}{directory}")
-            except KeyError:
-                continue  # nodes vanish at any moment
-            for name in names:
-                path = f"{directory}/{name}"
-                if len(nodes) >= NODES_MAX:
-                    raise RemoteProtocolError(f"more than {NODES_MAX} nodes in its directory")
-                try:
-                    nodes[path[1:]] = self._store.read(f"{self.path.frontend}{path}")
-                except KeyError:
-                    continue
-                if depth + 1 < DEPTH_MAX and name.isdigit():
-                    directories.append((path, depth + 1))
-        return nodes
 
     def _end_streams(self) -> None:
         self._withdrawn_at = None

@@ -25,6 +25,7 @@ from agent_dom0.guest import RunningGuest, children, read_guest, read_guest_of_b
 from policy.model import Verb
 from xensnd.errors import TransportLost, UsageError
 from xensnd.sndif.store_fields import Direction
+from xensnd.text import quoted
 from xensnd.transport.interface import Store
 
 log = logging.getLogger("xensnd-dom0")
@@ -201,7 +202,7 @@ class Registry:
         if found := [guest for guest in self._guests.values() if guest.guest.name == name]:
             return found
         running = ", ".join(sorted(guest.name for guest in self.guests())) or "none"
-        raise UsageError(f"no guest named {name!r} runs; running are {running}")
+        raise UsageError(f"no guest named {quoted(name)} runs; running are {running}")
 
     def open_stream_ids(self) -> list[str]:
         """What grants for one stream call them."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from agent_dom0.access.prompts import Answer
 from agent_dom0.audio.guest_client import Voice, stream_config
 from agent_dom0.audio.stream_volume import Loudness
 from agent_dom0.cards.open_pcm import OpenPcm
@@ -18,7 +17,8 @@ from agent_dom0.events import EventKind, Priority
 from agent_dom0.guest import RunningGuest
 from agent_dom0.parameters import Limits, answer_within, check_open, limits_within
 from policy.model import Decision, Options
-from xensnd.core import AudioClient, BackendStream, PcmConfig, Violation
+from xensnd.control.answers import Answer
+from xensnd.core import AudioClient, BackendStream, PcmParameters, Violation
 from xensnd.errors import AccessDenied, RemoteProtocolError, TransportLost
 from xensnd.sndif.packets import (
     Close,
@@ -409,8 +409,8 @@ class Stream:
             raise RemoteProtocolError(f"stream {self.name}: {self._faults} requests were wrong")
 
 
-def _core_config(request: Open, frame_octets: int) -> PcmConfig:
-    return PcmConfig(
+def _core_config(request: Open, frame_octets: int) -> PcmParameters:
+    return PcmParameters(
         rate_hz=request.rate_hz,
         frame_octets=frame_octets,
         buffer_octets=request.buffer_octets,

@@ -10,14 +10,16 @@ from datetime import UTC, datetime
 from typing import Any
 
 from agent_dom0.access.policy_state import PolicyState
-from agent_dom0.access.prompts import GIVEN, Answer, Prompts
+from agent_dom0.access.prompts import Prompts
 from agent_dom0.audit import AuditTrail
 from agent_dom0.cards.registry import Registry
 from agent_dom0.control.server import Command, Peer, number_argument, text_argument
 from agent_dom0.control.subscribers import Subscribers
 from agent_dom0.events import EventKind, Priority, guest_event
+from xensnd.control.answers import GIVEN, Answer
 from xensnd.errors import UsageError
 from xensnd.sndif.store_fields import Direction
+from xensnd.text import quoted
 
 GRANT_SECONDS_MAX = 31 * 86400
 
@@ -178,7 +180,7 @@ class Operations:
         number = round(number_argument(arguments, "id", 1, 2**53))
         said = text_argument(arguments, "answer")
         if said not in GIVEN:
-            raise UsageError(f"answer: {said!r} is none of {', '.join(GIVEN)}")
+            raise UsageError(f"answer: {quoted(said)} is none of {', '.join(GIVEN)}")
         seconds = 0.0
         if said == Answer.FOR:
             seconds = number_argument(arguments, "seconds", 1, GRANT_SECONDS_MAX)
@@ -196,7 +198,7 @@ def _direction(
 ) -> Direction:
     said = arguments.get("direction", default)
     if said not in tuple(each.value for each in Direction):
-        raise UsageError(f"direction: wants playback or capture, got {str(said)[:40]!r}")
+        raise UsageError(f"direction: wants playback or capture, got {quoted(str(said))}")
     return Direction(said)
 
 

@@ -17,8 +17,8 @@ from uuid import UUID
 from policy.cli import terminal
 from policy.cli.terminal import RED, YELLOW, painted
 from policy.text import values
-from policy.text.places import shown
 from xensnd.errors import UsageError
+from xensnd.text import escaped, quoted
 
 IDENTIFIER = "xensnd-dom0"
 WARNING, ERROR = 4, 3  # syslog(3)
@@ -66,7 +66,7 @@ def line(record: Record) -> str:
     """When, and what; the text names the guest, the verdict and the rule."""
     moment = moment_of(record)
     when = f"{moment.astimezone():%Y-%m-%d %H:%M:%S}" if moment else "(no time)          "
-    text = f"{when} {terminal.safe(record.get('MESSAGE', ''))}{_stranger(record)}"
+    text = f"{when} {escaped(record.get('MESSAGE', ''))}{_stranger(record)}"
     priority = str(record.get("PRIORITY", ""))
     colour = {str(ERROR): RED, str(WARNING): YELLOW}.get(priority, "")
     return painted(text, colour, terminal.has_colours())
@@ -126,7 +126,7 @@ def _since(text: str | None) -> datetime | None:
         return values.read_moment(text)
     except values.NotAValue:
         raise UsageError(
-            f"--since {shown(text)} is no time (write such as 30m, 18:00 or 2026-11-20T18:00)"
+            f"--since {quoted(text)} is no time (write such as 30m, 18:00 or 2026-11-20T18:00)"
         ) from None
 
 

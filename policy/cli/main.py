@@ -11,8 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
-from policy.cli import live_options
-from policy.cli import rules as commands
+from policy.cli import log, prompt, rules, status
 from policy.cli.rules import BAD_POLICY, GOOD, NO_AGENT, PROGRAM, REFUSED, fail
 from policy.model import Direction, Verb
 from xensnd.control.client import DEFAULT_SOCKET, ENVIRONMENT, NoAgentError
@@ -104,8 +103,8 @@ def _run(arguments: Sequence[str] | None) -> int:
         if not options.policy:
             options.policy = [DEFAULT_DIRECTORY]
             options.runtime = options.runtime or DEFAULT_RUNTIME
-        status: int = options.run(options)
-        return status
+        exit_status: int = options.run(options)
+        return exit_status
     finally:
         if stdout:
             stdout.flush()
@@ -172,19 +171,19 @@ def parser() -> argparse.ArgumentParser:
         for verb, does in _DOES.items():
             name = f"{verb}-{direction}"
             epilog = _EDIT_EPILOG.format(program=PROGRAM, command=name, status=_STATUS)
-            edit = add(name, does.format(may=may), commands.edit, epilog)
+            edit = add(name, does.format(may=may), rules.edit, epilog)
             edit.set_defaults(direction=direction, verb=verb)
             _add_times(edit)
-    add("list", "show all rules, in the order they are asked", commands.show_list)
-    add("check", "say of each bad file what to mend, and where", commands.check)
+    add("list", "show all rules, in the order they are asked", rules.show_list)
+    add("check", "say of each bad file what to mend, and where", rules.check)
     _add_explain(
         add(
             "explain",
             "show what holds for a guest, and which rule says so",
-            commands.show_explanation,
+            rules.show_explanation,
         )
     )
-    diff = add("diff", "show what another policy directory would change", commands.show_diff)
+    diff = add("diff", "show what another policy directory would change", rules.show_diff)
     diff.add_argument("candidate", metavar="DIR", type=Path, help="the other policy directory")
     diff.add_argument(
         "--guest",
@@ -192,8 +191,8 @@ def parser() -> argparse.ArgumentParser:
         action="append",
         help="a guest to try, may be given several times (default: all that run or have rules)",
     )
-    live_options.add_commands(add)
-    add("schema", "show the JSON schema of policy files, for editors", commands.show_schema)
+    _add_live_commands(add)
+    add("schema", "show the JSON schema of policy files, for editors", rules.show_schema)
     return whole
 
 
@@ -220,6 +219,60 @@ def _add_explain(why: argparse.ArgumentParser) -> None:
     why.add_argument("--label", metavar="COLOUR", help="as if the guest had this label; '': none")
     why.add_argument(
         "--tag", metavar="TAG", action="append", help="as if the guest had these tags; '': none"
+    )
+
+
+def _add_live_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
+    """The commands that speak with the running agent, or read what it wrote."""
+    _add_status(
+        add("status", "show the guests, their streams, and who records", status.show_status)
+    )
+    for name, about, run in (
+        ("mute", "silence a guest until unmute, as long as it runs", status.mute),
+        ("unmute", "let a guest be heard again", status.unmute),
+        ("volume", "set the volume of a guest, as long as it runs", status.volume),
+    ):
+        change = add(name, about, run)
+        change.add_argument("guest", metavar="GUEST", help="the name of a guest that runs")
+        if name == "volume":
+            change.add_argument("percent", metavar="PERCENT", help="0%% to 100%%")
+        change.add_argument(
+            "--direction",
+            choices=[str(each) for each in Direction],
+            default=str(Direction.PLAYBACK),
+            help="default: playback",
+        )
+    _add_log(add("log", "show the audit trail: what was allowed and denied, and why", log.show_log))
+    _add_prompt(add("prompt", "answer what guests wait to be allowed", prompt.prompt))
+
+
+def _add_status(command: argparse.ArgumentParser) -> None:
+    how = command.add_mutually_exclusive_group()
+    how.add_argument("--watch", action="store_true", help="draw it anew, 5 times a second")
+    how.add_argument("--json", action="store_true", help="as the agent tells it; docs/control.md")
+    how.add_argument("--names", action="store_true", help="names of guests, for completion")
+
+
+def _add_log(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--follow", action="store_true", help="go on with what is yet to happen")
+    command.add_argument("--since", metavar="TIME", help="30m ago, 18:00 today, 2026-11-20T18:00")
+    command.add_argument("--guest", metavar="NAME", help="what concerns this guest")
+    command.add_argument("--json", action="store_true", help="one object a line, all fields")
+    where = command.add_mutually_exclusive_group()
+    where.add_argument("--file", metavar="AUDIT", type=Path, help="an audit file of xensnd-dom0")
+    where.add_argument(
+        "--directory", metavar="DIR", type=Path, help="another journal: a directory of its files"
+    )
+
+
+def _add_prompt(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--list", action="store_true", help="show what is asked, and exit")
+    command.add_argument(
+        "id", metavar="ID", nargs="?", type=int, help="which; without, on a terminal"
+    )
+    command.add_argument("answer", metavar="ANSWER", nargs="?", help=prompt.HINT)
+    command.add_argument(
+        "length", metavar="SECONDS", nargs="*", help="with for: 30m (default), 2h, 90"
     )
 
 

@@ -10,18 +10,18 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from policy.cli import status as live
+from policy.cli import status
 from policy.cli.compare import changes, effect, names_in
 from policy.cli.terminal import GREEN, RED, YELLOW, has_colours, painted
 from policy.edit.editor import Setting, grant, set_verb
 from policy.engine import Part, explain
-from policy.language import identities as tags
+from policy.language import identities
 from policy.language.loader import load, problems
 from policy.matching import Guest, complaint, kind_of
 from policy.model import Decision, Direction, Rule, Verb
 from policy.text import values
-from policy.text.places import shown, shown_path
 from xensnd.errors import PolicyError, UsageError
+from xensnd.text import escaped, quoted
 
 PROGRAM = "xensnd-policy"
 GOOD, BAD_POLICY, REFUSED, NO_AGENT = 0, 1, 2, 3
@@ -75,7 +75,7 @@ def check(options: argparse.Namespace) -> int:
     policy = load(options.policy, runtime=options.runtime)
     print(f"good: {_count(policy.rules, 'rule')} in {_count(policy.files, 'file')}")
     for file in policy.files:
-        print(f"  {shown_path(file)}")
+        print(f"  {escaped(file)}")
     return GOOD
 
 
@@ -135,16 +135,16 @@ def _setting(options: argparse.Namespace) -> Setting:
     return Setting(options.policy, options.runtime, _identities(options))
 
 
-def _identities(options: argparse.Namespace) -> tags.Identities:
+def _identities(options: argparse.Namespace) -> identities.Identities:
     if options.tags is not None:
-        return tags.load(options.tags, may_be_missing=False)
+        return identities.load(options.tags, may_be_missing=False)
     beside: Path = options.policy[0].absolute().parent
-    return tags.load(beside / tags.TAGS_FILE)
+    return identities.load(beside / identities.TAGS_FILE)
 
 
 def _guest(options: argparse.Namespace) -> Guest:
     if options.uuid is not None and (wrong := complaint(f"uuid:{options.uuid}")):
-        raise UsageError(f"--uuid {shown(options.uuid)} {wrong}")
+        raise UsageError(f"--uuid {quoted(options.uuid)} {wrong}")
     guest = _identities(options).guest(_checked_name(options.guest), options.uuid)
     if options.label is not None:
         guest = replace(guest, label=options.label)
@@ -158,7 +158,7 @@ def _running(options: argparse.Namespace, setting: Setting) -> list[Guest]:
     if not options.has_agent:
         return []
     guests = []
-    for each in live.running_guests(options):
+    for each in status.running_guests(options):
         guest = setting.identities.guest(_checked_name(str(each.get("name"))), each.get("uuid"))
         guests.append(replace(guest, label=each["label"]) if each.get("label") else guest)
     return guests
@@ -166,7 +166,7 @@ def _running(options: argparse.Namespace, setting: Setting) -> list[Guest]:
 
 def _checked_name(name: str) -> str:
     if not name or not name.isprintable():
-        raise UsageError(f"guest {shown(name)} {complaint(name)}")
+        raise UsageError(f"guest {quoted(name)} {complaint(name)}")
     return name
 
 
@@ -180,7 +180,7 @@ def _ends(options: argparse.Namespace, now: datetime) -> datetime | None:
             written, name = options.until, "--until"
             return values.read_moment(written, start=now)
     except values.NotAValue as problem:
-        raise UsageError(f"{name} {shown(written)} {problem} ({problem.hint})") from None
+        raise UsageError(f"{name} {quoted(written)} {problem} ({problem.hint})") from None
     return now + ONCE_WITHIN if options.once else None
 
 
@@ -207,7 +207,7 @@ def _row(rule: Rule, now: datetime) -> tuple[str, ...]:
 def _how_to_give(rule: Rule) -> str:
     kind, value = kind_of(rule.guest)
     example = {"uuid": "--uuid UUID", "label": f"--label {value}", "tag": f"--tag {value}"}[kind]
-    return example if kind == "uuid" else f"{example}, or in {tags.TAGS_FILE}"
+    return example if kind == "uuid" else f"{example}, or in {identities.TAGS_FILE}"
 
 
 def _painted(verb: str, width: int = 0) -> str:

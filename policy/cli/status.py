@@ -10,11 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from policy.cli import terminal
-from policy.cli import view as status_view
-from policy.text.places import shown
+from policy.cli import terminal, view
 from xensnd.control.client import AgentClient, NoAgentError, socket_path
 from xensnd.errors import UsageError
+from xensnd.text import escaped, quoted
 
 GOOD = 0
 REDRAW_SECONDS = 0.2
@@ -35,7 +34,7 @@ def show_status(options: argparse.Namespace) -> int:
         print(json.dumps({key: value for key, value in status.items() if key != "ok"}, indent=2))
         return GOOD
     is_table = sys.stdout.isatty()
-    for line in status_view.table(status, look()) if is_table else status_view.plain(status):
+    for line in view.table(status, look()) if is_table else view.plain(status):
         print(line)
     return GOOD
 
@@ -76,12 +75,12 @@ def _watch_agent(path: Path, screen: terminal.Screen) -> None:
     try:
         with AgentClient(path) as agent:
             while True:
-                _draw(screen, status_view.table(agent.ask("status"), look()))
+                _draw(screen, view.table(agent.ask("status"), look()))
                 time.sleep(REDRAW_SECONDS)
     except (NoAgentError, UsageError) as problem:
         # What was known is not true any more, least of all who records.
         columns, _ = terminal.size()
-        said = (terminal.safe(problem), "waiting for the agent")
+        said = (escaped(problem), "waiting for the agent")
         _draw(screen, [terminal.fitted(each, columns).rstrip() for each in said])
         time.sleep(REDRAW_SECONDS)
 
@@ -95,10 +94,10 @@ def _draw(screen: terminal.Screen, lines: list[str]) -> None:
     screen.draw(lines)
 
 
-def look() -> status_view.Look:
+def look() -> view.Look:
     columns, _ = terminal.size()
     encoding = (getattr(sys.stdout, "encoding", None) or "ascii").lower().replace("-", "")
-    return status_view.Look(columns, terminal.has_colours(), encoding == "utf8")
+    return view.Look(columns, terminal.has_colours(), encoding == "utf8")
 
 
 def mute(options: argparse.Namespace) -> int:
@@ -119,7 +118,7 @@ def _change(options: argparse.Namespace, operation: str, done: str, **arguments:
         answer = agent.ask(operation, guest=options.guest, direction=options.direction, **arguments)
     changed = answer.get("changed", 0)
     streams = f"{changed} stream{'' if changed == 1 else 's'}"
-    print(f"{terminal.safe(options.guest)}: {options.direction} {done} ({streams} now, and later)")
+    print(f"{escaped(options.guest)}: {options.direction} {done} ({streams} now, and later)")
     return GOOD
 
 
@@ -129,7 +128,7 @@ def _percent(text: str) -> float:
     except ValueError:
         percent = -1.0
     if not 0 <= percent <= 100 or not text[:1].isdigit():
-        raise UsageError(f"volume {shown(text)} is not 0% to 100% (write such as 60%)")
+        raise UsageError(f"volume {quoted(text)} is not 0% to 100% (write such as 60%)")
     return percent
 
 

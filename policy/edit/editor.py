@@ -13,16 +13,15 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from policy.edit import atomic, grants
-from policy.edit import rewrite as splice
+from policy.edit import atomic, grants, rewrite
 from policy.edit.conflicts import Reach, Standing, Subject, Wish, limits_of, standing
 from policy.language import files
 from policy.language.identities import NAMES_ALONE, Identities
 from policy.language.loader import GRANTS_FILE, load
-from policy.matching import complaint, quoted
+from policy.matching import complaint, yaml_text
 from policy.model import Direction, Options, Policy, Rule, Verb
-from policy.text.places import shown, shown_path
 from xensnd.errors import PolicyError, UsageError
+from xensnd.text import escaped, quoted
 
 USER_FILE = "30-user.yaml"
 
@@ -72,7 +71,7 @@ def set_verb(
                 setting if there_are_grants else replace(setting, runtime=None), path, wish
             )
     except OSError as error:
-        raise UsageError(f"{shown_path(path)}: {error.strerror}; nothing was changed") from None
+        raise UsageError(f"{escaped(path)}: {error.strerror}; nothing was changed") from None
 
 
 def grant(
@@ -100,12 +99,12 @@ def grant(
         with grants.locked(setting.runtime):
             return _grant(setting, path, wish, ends, once)
     except OSError as error:
-        raise UsageError(f"{shown_path(path)}: {error.strerror}; nothing was changed") from None
+        raise UsageError(f"{escaped(path)}: {error.strerror}; nothing was changed") from None
 
 
 def _subject(guest: str, identities: Identities) -> Subject:
     if wrong := complaint(guest):
-        raise UsageError(f"guest {shown(guest)} {wrong}")
+        raise UsageError(f"guest {quoted(guest)} {wrong}")
     return Subject.of(guest, identities)
 
 
@@ -139,7 +138,7 @@ def _grant(
 def _edit(setting: Setting, path: Path, wish: Wish) -> Edit:
     """The first change after which the wish holds is written. Called with the locks held."""
     if path.is_symlink():
-        message = f"{shown_path(path)}: a link; edit what it points to by hand"
+        message = f"{escaped(path)}: a link; edit what it points to by hand"
         raise UsageError(f"{message}, or put a file in its place")
     octets = files.read(path) if path.exists() else None
     before = setting.load({} if octets is None else {path: octets})
@@ -191,7 +190,7 @@ def _write(instead: Mapping[Path, bytes], path: Path, new: bytes, old: bytes | N
     except OSError as error:
         if not instead:
             raise
-        message = f"{shown_path(path)}: {error.strerror}; only the grants were taken away"
+        message = f"{escaped(path)}: {error.strerror}; only the grants were taken away"
         raise UsageError(message) from None
 
 
@@ -206,9 +205,9 @@ def _changes(
     """The changes to try: at the guest's own rule or below all, then above what overrides it."""
     new_rule = _said_by_new_rule(wish, limits)
     if text is None:
-        yield _Change(splice.new_file(new_rule), [new_rule])
+        yield _Change(rewrite.new_file(new_rule), [new_rule])
         return
-    document = splice.Document.of(text, path)
+    document = rewrite.Document.of(text, path)
     rules = [rule for rule in before.rules if rule.file == path]
     own = _own_rule(rules, wish, limits)
     if own is None:
@@ -246,7 +245,7 @@ def _is_in_the_way(rule: Rule, wish: Wish, now: datetime) -> bool:
 
 
 def _added(
-    document: splice.Document, rules: Sequence[Rule], index: int, new_rule: _Said
+    document: rewrite.Document, rules: Sequence[Rule], index: int, new_rule: _Said
 ) -> _Change:
     said = [rule.said for rule in rules]
     said.insert(index, new_rule)
@@ -254,7 +253,7 @@ def _added(
 
 
 def _said_by_new_rule(wish: Wish, limits: Options) -> _Said:
-    return {"guest": quoted(wish.subject.guest), wish.direction: wish.verb} | limits.said
+    return {"guest": yaml_text(wish.subject.guest), wish.direction: wish.verb} | limits.said
 
 
 def _checked(
@@ -267,7 +266,7 @@ def _checked(
     except PolicyError as problem:
         raise UsageError(f"the edit would make the policy bad ({problem}); {by_hand}") from None
     if [rule.said for rule in after.rules if rule.file == path] != said:
-        message = f"{shown_path(path)}: its layout does not bear the edit"
+        message = f"{escaped(path)}: its layout does not bear the edit"
         raise UsageError(f"{message}; {by_hand}")
     return after
 
@@ -275,8 +274,8 @@ def _checked(
 def _overridden(outcome: Standing, wish: Wish, file: str) -> UsageError:
     rule = outcome.overriding or next(iter(outcome.exceptions))
     return UsageError(
-        f"{shown(wish.subject.guest)} would not get {wish.direction} {wish.verb}: {rule.source} is "
-        f"asked before {file} and says {{{rule.text}}}; change that rule by hand"
+        f"{quoted(wish.subject.guest)} would not get {wish.direction} {wish.verb}: {rule.source} "
+        f"is asked before {file} and says {{{rule.text}}}; change that rule by hand"
     )
 
 
@@ -286,5 +285,5 @@ def _writable(setting: Setting) -> Path:
         if os.access(directory, os.W_OK | os.X_OK):
             return directory
     setting.load({})  # says what is missing or bad, if that is why
-    names = ", ".join(map(shown_path, setting.directories))
+    names = ", ".join(map(escaped, setting.directories))
     raise UsageError(f"{names}: no permission to write; run this as root")

@@ -8,8 +8,8 @@ from functools import lru_cache
 from typing import Any, TypeVar
 
 from policy.text.nodes import ListNode, MapNode, Node, TextNode
-from policy.text.places import shown
 from policy.text.values import NotAValue
+from xensnd.text import quoted
 
 VERSION = "1"
 
@@ -44,7 +44,7 @@ def version(key: str, node: Node) -> None:
     if isinstance(node, TextNode) and not node.plain:
         raise node.start.error("version must be a number without quotes", hint)
     if written != VERSION:
-        raise node.start.error(f"version {shown(written)} is not known to this xensnd", hint)
+        raise node.start.error(f"version {quoted(written)} is not known to this xensnd", hint)
 
 
 def text(key: str, node: Node, hint: str) -> str:
@@ -63,7 +63,7 @@ def value(key: str, node: Node, read: Callable[[str], _T]) -> _T:
     try:
         return read(written)
     except NotAValue as problem:
-        raise node.start.error(f"{key}: {shown(written)} {problem}", problem.hint) from None
+        raise node.start.error(f"{key}: {quoted(written)} {problem}", problem.hint) from None
 
 
 @lru_cache(maxsize=64)
@@ -102,7 +102,7 @@ def kind(node: Node) -> str:
         case TextNode(text=""):
             return "nothing"
         case TextNode():
-            return shown(node.text)
+            return quoted(node.text)
 
 
 def known(readers: Iterable[str]) -> str:
@@ -122,4 +122,4 @@ def _known_key(node: Node, readers: Mapping[str, Reader]) -> str:
     hint = did_you_mean(node.text, readers) or known(readers)
     if node.text == "<<":
         hint = "merge keys are not allowed; write the keys out"
-    raise node.start.error(f"unknown key {shown(node.text)}", hint)
+    raise node.start.error(f"unknown key {quoted(node.text)}", hint)

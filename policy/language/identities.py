@@ -20,7 +20,8 @@ from policy.language.fields import Reader
 from policy.matching import Guest, Kind, complaint, kind_of, speaks_of, word_complaint
 from policy.text import nodes, values
 from policy.text.nodes import ListNode, Node
-from policy.text.places import Place, shown
+from policy.text.places import Place
+from xensnd.text import quoted
 
 TAGS_FILE = "tags.yaml"  # beside the first policy directory
 MAX_ENTRIES = 10_000
@@ -113,7 +114,7 @@ def _guest(key: str, node: Node) -> str:
     if kind_of(guest)[0] in (Kind.TAG, Kind.LABEL):
         wrong = "goes by what this file is to say"
     if wrong:
-        raise node.start.error(f"{key} {shown(guest)} {wrong}", hint)
+        raise node.start.error(f"{key} {quoted(guest)} {wrong}", hint)
     return guest
 
 

@@ -15,7 +15,8 @@ from policy.model import Direction, Options, Rule, Verb
 from policy.options import KEYS, Key
 from policy.text import values
 from policy.text.nodes import ListNode, Node, TextNode
-from policy.text.places import Place, shown
+from policy.text.places import Place
+from xensnd.text import quoted
 
 MAX_RULES = 10_000  # in one file
 MAX_ITEMS = 32  # in one list
@@ -118,7 +119,7 @@ def _guest(key: str, node: Node) -> str:
     hint = "a name, or a glob in quotes such as 'work-*'"
     guest = fields.text(key, node, hint)
     if wrong := complaint(guest):
-        raise node.start.error(f"{key} {shown(guest)} {wrong}", hint)
+        raise node.start.error(f"{key} {quoted(guest)} {wrong}", hint)
     return guest
 
 
@@ -131,7 +132,7 @@ def _verb(key: str, node: Node) -> Verb:
     hint = fields.did_you_mean(text, _VERBS) or hint
     if lower in _YES | _NO:
         hint = f"write {Verb.ALLOW if lower in _YES else Verb.DENY}"
-    raise node.start.error(f"{key}: {shown(text)} is not one of {', '.join(_VERBS)}", hint)
+    raise node.start.error(f"{key}: {quoted(text)} is not one of {', '.join(_VERBS)}", hint)
 
 
 def _option(key: Key) -> Reader:

@@ -13,8 +13,9 @@ from typing import Any
 
 import yaml
 
-from policy.text.places import Place, place_of, shown
+from policy.text.places import Place, place_of
 from xensnd.errors import PolicyError
+from xensnd.text import quoted
 
 MAX_DEPTH = 8  # the language needs four
 
@@ -83,7 +84,7 @@ def _grown(text: str, file: Path, loader: Any) -> Node | None:
             raise _TooDeep from None
         raise _not_yaml(error, tree) from None
     except (yaml.YAMLError, ValueError, OverflowError) as error:
-        raise place_of(0, text, file).error(f"not valid YAML: {shown(str(error))}") from None
+        raise place_of(0, text, file).error(f"not valid YAML: {quoted(str(error))}") from None
     return tree.root
 
 
@@ -130,12 +131,12 @@ class _Tree:
         place = self.place(event.start_mark)
         if event.anchor is not None:
             raise place.error(
-                f"anchors are not allowed: {shown('&' + event.anchor)}", "write the value out"
+                f"anchors are not allowed: {quoted('&' + event.anchor)}", "write the value out"
             )
         if event.tag is not None:
             hint = "quote a value that starts with !"
             tag = event.tag.replace("tag:yaml.org,2002:", "!!")
-            raise place.error(f"tags are not allowed: {shown(tag)}", hint)
+            raise place.error(f"tags are not allowed: {quoted(tag)}", hint)
         if len(self._open) >= MAX_DEPTH:
             raise place.error(f"nested deeper than {MAX_DEPTH} levels")
 

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xensnd.errors import PolicyError
-
-_SHOWN_CHARACTERS = 40  # of what somebody wrote; the place tells where the rest is
+from xensnd.text import escaped
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +19,7 @@ class Place:
     offset: int  # in characters, from the start of the file
 
     def error(self, message: str, hint: str = "") -> PolicyError:
-        where = f"{shown_path(self.file)}:{self.line}:{self.column}"
+        where = f"{escaped(self.file)}:{self.line}:{self.column}"
         return PolicyError(f"{where}: {message}{_in_parentheses(hint)}")
 
 
@@ -32,18 +31,7 @@ def place_of(offset: int, text: str, file: Path) -> Place:
 
 def file_error(path: Path, message: str, hint: str = "") -> PolicyError:
     """For what is wrong with a file or directory as a whole."""
-    return PolicyError(f"{shown_path(path)}: {message}{_in_parentheses(hint)}")
-
-
-def shown(text: str) -> str:
-    """What somebody wrote, quoted, escaped and cut: safe in a message of one line."""
-    return repr(text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "...")
-
-
-def shown_path(path: Path) -> str:
-    """The path as it is where a line can hold it, else escaped."""
-    text = str(path)
-    return text if text.isprintable() else repr(text)
+    return PolicyError(f"{escaped(path)}: {message}{_in_parentheses(hint)}")
 
 
 def _in_parentheses(hint: str) -> str:

@@ -41,8 +41,14 @@ extern int64_t fake_latency_usec;
 extern bool fake_server_failed;
 bool fake_is_attached(void);
 
-/* It asks for so much, and hands over in one run what it is given. Returns octets. */
+/* It asks for so much, and takes what it is given. Returns octets. */
 uint32_t fake_server_asks(uint32_t octets);
 void fake_server_records(const void *from, uint32_t octets);
+
+/* It wants so much more whenever it was given all that it wanted: a server that never has enough. */
+extern uint32_t fake_server_wants_again;
+
+/* How far the stack had grown, at most, when the server was asked or given something. */
+uintptr_t fake_deepest_stack(void);
 
 #endif

@@ -1,6 +1,7 @@
 /* The backend's side of a stream, with its clock, its frontend and its audio server in our hands. */
 #include "backend.h"
 
+#include <pthread.h>
 #include <string.h>
 
 #include "check.h"
@@ -199,6 +200,71 @@ TEST(frontend_faster_than_the_backend_is_served_64_requests_a_millisecond_to_its
     }
     CHECK_EQUAL(stats().requests, 501);
     CHECK_EQUAL(answer(), 0);
+    xn_backend_free(backend);
+}
+
+/* ---- a ring that never empties, and a server that never has enough -------------------------- */
+
+enum { AT_ONCE = 64 }; /* requests in one pass */
+
+TEST(pass_ends_after_64_requests_though_the_ring_never_empties_and_the_server_wants_more) {
+    connect(true), open();
+    fake_server_wants_again = 4096;
+    attach();
+    xn_backend_start(backend);
+    refills = 100000;
+    request(XN_OP_WRITE, 0, 4, true);
+    CHECK_EQUAL(stats().requests, AT_ONCE);
+    CHECK(fake_deepest_stack() < 4096);
+    refills = 0;
+    xn_backend_free(backend);
+}
+
+TEST(server_that_asks_makes_one_pass_of_64_requests_though_the_ring_never_empties) {
+    connect(true), open();
+    attach();
+    xn_backend_start(backend);
+    refills = 100000;
+    request(XN_OP_WRITE, 0, 4, false);
+    CHECK(fake_server_asks(4096) > 0);
+    CHECK_EQUAL(stats().requests, AT_ONCE);
+    CHECK(fake_deepest_stack() < 4096);
+    refills = 0;
+    xn_backend_free(backend);
+}
+
+static bool filler_ends;
+
+/* A vCPU that does nothing but write one frame after another, and keeps the ring full. */
+static void *fill_ring(void *unused) {
+    (void)unused;
+    struct xn_packet packet;
+    for (uint32_t offset = 0; !__atomic_load_n(&filler_ends, __ATOMIC_RELAXED);) {
+        while (xn_frontend_ring_take(&frontend, &packet) == 1) continue;
+        xn_wire_transfer_request(&packet, (struct xn_transfer){1, XN_OP_WRITE, offset, FRAME});
+        if (xn_frontend_ring_request(&frontend, &packet) >= 0) offset = (offset + FRAME) % BUFFER;
+    }
+    return NULL;
+}
+
+TEST(ring_kept_full_by_another_cpu_gets_64_requests_a_pass_and_no_more_stack) {
+    pthread_t filler;
+    connect(true), open();
+    fake_server_wants_again = 4096;
+    attach();
+    xn_backend_start(backend);
+    uint64_t before = stats().requests;
+    CHECK_EQUAL(pthread_create(&filler, NULL, fill_ring, NULL), 0);
+    for (unsigned full = 0; full < 1000;) { /* passes that found more than they served */
+        fake_pass_usec(MSEC);
+        uint64_t served = stats().requests - before;
+        CHECK(served <= AT_ONCE);
+        full += served == AT_ONCE;
+        before += served;
+    }
+    CHECK(fake_deepest_stack() < 4096);
+    __atomic_store_n(&filler_ends, true, __ATOMIC_RELAXED);
+    CHECK_EQUAL(pthread_join(filler, NULL), 0);
     xn_backend_free(backend);
 }
 

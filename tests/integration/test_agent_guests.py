@@ -29,7 +29,7 @@ from xensnd.transport.interface import Store
 PLAYED = Ended(0)
 NO_CARD = (
     "xensnd-guest: this guest has no sound card; in dom0, check that xensnd-dom0 runs and that "
-    "its policy allows this guest something: xensnd-policy explain GUEST\n"
+    "its policy allows this guest to play or record: xensnd-policy explain GUEST\n"
 )
 NEIGHBOUR_ALONE = "version: 1\nrules:\n- guest: neighbour\n  playback: allow\n"
 

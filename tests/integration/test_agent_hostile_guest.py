@@ -25,15 +25,15 @@ from tests.support.agents import ALLOW_PLAYBACK, Dom0, Ended, Guest, Neighbour, 
 from tests.support.local_machine import LocalMachine
 from tests.support.pulse_server import PulseServer, difference, left_of, noise, on_left
 from tests.support.raw_frontend import BUFFER_OCTETS, RawFrontend, RawStream, eventually, words
-from xensnd.sndif.formats import SampleFormat
-from xensnd.sndif.layout import (
+from tests.support.shared_pages import (
     DIRECTORY_REFS_OFFSET,
     IN_CONS_OFFSET,
-    PAGE_OCTETS,
     REQ_PROD_OFFSET,
     RING_SLOTS,
     RSP_PROD_OFFSET,
 )
+from xensnd.sndif.formats import SampleFormat
+from xensnd.sndif.layout import PAGE_OCTETS
 from xensnd.sndif.packets import (
     PACKET_OCTETS,
     Close,
@@ -311,9 +311,8 @@ def test_requests_without_end_do_not_hold_up_what_policy_says(dom0: Dom0, evil: 
         for stream in ("0/0", "0/1"):
             assert eventually(lambda stream=stream: is_throttled(dom0, stream))  # type: ignore[misc]
         time.sleep(STORM_SECONDS)
-        before = len(dom0.events("decision", guest="evil", decision="deny"))
-        dom0.write_policy(NOBODY_PLAYS)
-        dom0.await_event("decision", guest="evil", decision="deny", count=before + 1, seconds=1)
+        with dom0.one_more("decision", guest="evil", decision="deny", seconds=1):
+            dom0.write_policy(NOBODY_PLAYS)
         dom0.use(ALLOW_PLAYBACK)
     finally:
         end.set()

@@ -115,7 +115,7 @@ def test_guests_server_may_keep_more(
 def test_latency_that_cannot_be_is_refused(work: Guest) -> None:
     ended = work.run("serve", "--latency=0")
     assert ended.status == 2
-    assert "'0' is no number of milliseconds from 1 to 2000" in ended.errors
+    assert "'0' is not a number of milliseconds from 1 to 2000" in ended.errors
 
 
 def test_what_a_patient_dom0_records_is_unbroken(tmp_path: Path) -> None:

@@ -224,7 +224,7 @@ def test_service_that_says_nonsense_is_told_once(
     desktop.say("ActionInvoked", "", ())
     desktop.await_shown(lambda shown: shown and shown[-1].number != first.number)
     assert helper.log == [
-        "xensnd-session: notifications: the service does not speak as it should; waiting"
+        "xensnd-session: notifications: the service breaks the protocol; trying again"
     ]
     assert not [each for each in agent.requests if each["do"] == "answer"]
 
@@ -289,7 +289,9 @@ def test_service_that_refuses_is_told_once_and_asked_again(
 ) -> None:
     desktop.refuses = "not\nnow"
     agent.ask(3, "work")
-    assert eventually(lambda: helper.log) == ["xensnd-session: notifications: not now; waiting"]
+    assert eventually(lambda: helper.log) == [
+        "xensnd-session: notifications: not now; trying again"
+    ]
     desktop.refuses = None
     desktop.await_one("work")
     assert len(helper.log) == 1

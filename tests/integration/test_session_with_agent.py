@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.agents import Dom0, Guest, Running
+from tests.integration.test_asking import goes_live
+from tests.support.agents import Dom0, Guest
 from tests.support.desktop import Notification, Notifications, SessionBus
 from tests.support.pulse_server import PulseServer, noise
 from tests.support.raw_frontend import eventually
@@ -54,11 +55,6 @@ def await_question(desktop: Notifications, guest: Guest) -> Notification:
 
     (question,) = asked(desktop.await_shown(asked))
     return question
-
-
-def goes_live(recording: Running) -> bool:
-    arrived = len(recording.heard)
-    return bool(recording.listen_until(lambda heard: heard[arrived:].strip(b"\0"), 5))
 
 
 def test_click_lets_a_guest_record_and_shows_that_it_does(

@@ -65,8 +65,8 @@ def test_wav_of_six_channels_is_refused(work: Guest, tmp_path: Path) -> None:
 def test_wav_of_a_rate_that_the_card_has_not_is_refused(work: Guest, tmp_path: Path) -> None:
     file = write_wav(tmp_path / "odd.wav", noise(0.1), rate_hz=12345)
     assert work.run("play", str(file)) == said(
-        "this card takes no 12345 Hz, but 8000, 11025, 16000, 22050, 32000, 44100, 48000, 64000, "
-        "96000, 176400, 192000; resample first"
+        "this card does not take 12345 Hz, but 8000, 11025, 16000, 22050, 32000, 44100, 48000, "
+        "64000, 96000, 176400, 192000; resample first"
     )
 
 
@@ -84,7 +84,7 @@ def test_wav_that_was_cut_off_is_played_as_far_as_it_goes(
 def test_recording_to_a_place_that_is_not_there_is_refused(work: Guest, tmp_path: Path) -> None:
     file = tmp_path / "nowhere" / "recorded.wav"
     assert work.run("record", str(file), "--seconds=1") == said(
-        f"{file}: No such file or directory; give a place that can be written"
+        f"{file}: No such file or directory; give a path that can be written"
     )
 
 
@@ -129,8 +129,8 @@ def test_recording_whose_reader_has_enough_ends_quietly(machine: LocalMachine, w
 def test_domain_that_is_not_there_is_refused(machine: LocalMachine, work: Guest) -> None:
     with Running(guest_command(machine.url, "nobody", "play", "-")) as playing:
         assert playing.ended() == said(
-            f"no domain 'nobody'; there are: {work.name} "
-            f"(make one with: xensnd-localxen DIR create NAME)"
+            f"no domain 'nobody'; known are: {work.name} "
+            f"(create one with: xensnd-localxen DIR create NAME)"
         )
 
 

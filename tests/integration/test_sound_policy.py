@@ -24,15 +24,7 @@ ALLOW_CAPTURE = ALLOW_PLAYBACK.replace("playback: allow", "playback: deny").repl
 @pytest.fixture(autouse=True)
 def policy(dom0: Dom0) -> Iterator[None]:
     yield
-    loaded = len(dom0.events("policy_loaded"))
-    dom0.write_policy(ALLOW_PLAYBACK)
-    dom0.await_event("policy_loaded", count=loaded + 1)
-
-
-def use(dom0: Dom0, policy: str) -> None:
-    loaded = len(dom0.events("policy_loaded"))
-    dom0.write_policy(policy)
-    dom0.await_event("policy_loaded", count=loaded + 1)
+    dom0.use(ALLOW_PLAYBACK)
 
 
 def seconds_between(earlier: dict[str, Any], later: dict[str, Any]) -> float:
@@ -85,7 +77,7 @@ def test_denied_capture_is_audited_with_the_rule_that_denies_it(dom0: Dom0, work
 
 
 def test_capture_that_no_rule_speaks_of_is_denied(dom0: Dom0, work: Guest) -> None:
-    use(dom0, "version: 1\nrules:\n- guest: work\n  playback: allow\n")
+    dom0.use("version: 1\nrules:\n- guest: work\n  playback: allow\n")
     with work.start("record", "-", "--seconds=0.1") as recording:
         assert recording.ended() == DONE
         assert recording.heard == bytes(SECOND // 10)
@@ -171,7 +163,7 @@ def test_policy_of_one_guest_leaves_the_recording_of_another(
 def test_playing_without_permission_takes_real_time_and_is_not_heard(
     dom0: Dom0, pulse: PulseServer, work: Guest
 ) -> None:
-    use(dom0, ALLOW_CAPTURE)
+    dom0.use(ALLOW_CAPTURE)
     with pulse.listening() as ears:
         assert work.run("play", "-", stdin=noise(1)) == DONE
         assert not ears.heard.strip(b"\0")
@@ -184,7 +176,7 @@ def test_playing_without_permission_takes_real_time_and_is_not_heard(
 def test_playing_without_permission_makes_no_sink_input(
     dom0: Dom0, pulse: PulseServer, work: Guest
 ) -> None:
-    use(dom0, ALLOW_CAPTURE)
+    dom0.use(ALLOW_CAPTURE)
     with work.start("play", "-", stdin=[noise(20)]):
         dom0.await_event("decision", domid=work.domid, decision="deny")
         with pulse.mixer() as mixer:
@@ -196,7 +188,7 @@ def test_playing_without_permission_makes_no_sink_input(
 def test_playback_is_heard_from_when_it_is_allowed_until_it_is_denied(
     dom0: Dom0, pulse: PulseServer, work: Guest
 ) -> None:
-    use(dom0, ALLOW_CAPTURE)
+    dom0.use(ALLOW_CAPTURE)
     played = noise(60)
     with pulse.listening() as ears, work.start("play", "-", stdin=[played]) as playing:
         dom0.await_event("decision", domid=work.domid, decision="deny")

@@ -16,7 +16,7 @@ from policy.edit.conflicts import Reach, Subject
 from policy.edit.editor import USER_FILE, set_verb
 from policy.engine import decide
 from policy.language.loader import load, parse
-from policy.matching import quoted, speaks_of
+from policy.matching import speaks_of, yaml_text
 from policy.model import Decision, Direction, Guest, Policy, Verb
 
 NAMES = ["work", "work-1", "mail", "no", "it's", "1: b", "\U0001f3a4"]
@@ -55,7 +55,7 @@ class Layout:
 
 @st.composite
 def written_scalar(draw: st.DrawFn, text: str) -> str:
-    plain = quoted(text)
+    plain = yaml_text(text)
     if plain == text and draw(st.booleans()):
         return draw(st.sampled_from([f"'{text}'", f'"{text}"']))
     return plain

@@ -19,9 +19,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from agent_guest.card import Card
-from agent_guest.pcm import Sound
+from agent_guest.pcm import SampleSpec
 from agent_guest.play_record import Player, Recorder
-from agent_guest.soundfile_io import Sink, Source
+from agent_guest.soundfile_io import SampleReader, SampleWriter
 from tests.support.audit_table import assert_documented
 from tests.support.local_machine import LocalMachine
 from tests.support.pulse_server import (
@@ -49,7 +49,8 @@ READY_SECONDS = 20
 SECOND_OCTETS = 48000 * 4
 # Without real-time scheduling a shared machine leaves processes waiting for far longer than the
 # 20 ms that are the default. A guest's buffer is twice as long, so it too may be late by that time.
-PATIENT = "--latency=60" if may_be_urgent() else "--latency=250"
+QUEUED_MSEC = 60 if may_be_urgent() else 250
+PATIENT = f"--latency={QUEUED_MSEC}"
 ALLOW_PLAYBACK = 'version: 1\nrules:\n  - guest: "*"\n    playback: allow\n    capture: deny\n'
 
 
@@ -176,9 +177,8 @@ class Dom0:
 
     def use(self, policy: str) -> None:
         """Until the agent has read it."""
-        loaded = len(self.events("policy_loaded"))
-        self.write_policy(policy)
-        self.await_event("policy_loaded", count=loaded + 1)
+        with self.one_more("policy_loaded"):
+            self.write_policy(policy)
 
     # The audit trail
 
@@ -204,6 +204,13 @@ class Dom0:
         )
         assert found, f"no {count} x {kind} {fields} at the end of:\n{self._end_of_log}"
         return found[-1]
+
+    @contextmanager
+    def one_more(self, kind: str, *, seconds: float = 10, **fields: object) -> Iterator[None]:
+        """What the block does is to bring one more of these events: waits for it."""
+        before = len(self.events(kind, **fields))
+        yield
+        self.await_event(kind, count=before + 1, seconds=seconds, **fields)
 
     @property
     def _end_of_log(self) -> str:
@@ -347,7 +354,7 @@ def neighbour_of(pulse: PulseServer, guest: Guest) -> Iterator[Neighbour]:
 
 def play_and_record(transport: Transport, played: bytes, frames: int = 0) -> bytes:
     """Both at once, as the guest of this transport, in this process. What was recorded."""
-    sound = Sound(SampleFormat.S16_LE, 48000, 2)
+    sound = SampleSpec(SampleFormat.S16_LE, 48000, 2)
     rest, recorded = bytearray(played), bytearray()
 
     async def read(octets: int) -> bytes:
@@ -357,9 +364,9 @@ def play_and_record(transport: Transport, played: bytes, frames: int = 0) -> byt
 
     async def both(engine: Engine) -> None:
         async with Card(transport, engine) as card, asyncio.TaskGroup() as tasks:
-            tasks.create_task(Player(Source(sound, read, lambda: None)).run(card))
+            tasks.create_task(Player(SampleReader(sound, read, lambda: None)).run(card))
             if frames:
-                sink = Sink(recorded.extend, lambda: None)
+                sink = SampleWriter(recorded.extend, lambda: None)
                 tasks.create_task(Recorder(sink, sound, frames).run(card))
 
     with closing(Engine()) as engine:

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import pytest
 
-from policy.cli import log as trail
+from policy.cli import log
 from policy.cli.main import main
 
 NOW = datetime.now(UTC)
@@ -113,16 +113,16 @@ def test_wrong_usage_is_one_line(
 def test_record_of_another_user_is_marked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     record: Mapping[str, object] = {"MESSAGE": "x", "__REALTIME_TIMESTAMP": NOW}
-    assert trail.line({**record, "_UID": 1001}).endswith(" x [written by uid 1001]")
+    assert log.line({**record, "_UID": 1001}).endswith(" x [written by uid 1001]")
     for uid in (0, 1000):
-        assert trail.line({**record, "_UID": uid}).endswith(" x")
+        assert log.line({**record, "_UID": uid}).endswith(" x")
 
 
 def test_journals_record_has_the_same_names() -> None:
     identity = UUID("69e775577ac44bb18fe65e1a7d85d90b")
     record = {"MESSAGE": "x", "MESSAGE_ID": identity, "PRIORITY": 5, "_UID": 0, "_EXE": "/x",
               "__REALTIME_TIMESTAMP": NOW, "XENSND_GUEST": "work"}  # fmt: skip
-    assert json.loads(trail.json_line(record)) == {
+    assert json.loads(log.json_line(record)) == {
         "TIME": NOW.isoformat(),
         "MESSAGE": "x",
         "MESSAGE_ID": identity.hex,
@@ -135,4 +135,4 @@ def test_journals_record_has_the_same_names() -> None:
 def test_event_that_was_written_late_has_the_time_when_it_happened() -> None:
     then = NOW - timedelta(minutes=10)
     for written in ({"TIME": NOW.isoformat()}, {"__REALTIME_TIMESTAMP": NOW}):
-        assert trail.moment_of({**written, "XENSND_TIME": then.isoformat()}) == then
+        assert log.moment_of({**written, "XENSND_TIME": then.isoformat()}) == then

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import pytest
 
-from xensnd.core import BackendStream, Engine, FrontendStream, PcmConfig, Violation
+from xensnd.core import BackendStream, Engine, FrontendStream, PcmParameters, Violation
 from xensnd.errors import LocalProtocolError
 from xensnd.sndif.packets import (
     Operation,
@@ -47,8 +47,8 @@ STOP = TriggerRequest(Trigger.STOP)
 EINVAL = Status.EINVAL
 
 
-def config(buffer_msec: int = 500, period_msec: int = 10, silence_octet: int = 0) -> PcmConfig:
-    return PcmConfig(
+def config(buffer_msec: int = 500, period_msec: int = 10, silence_octet: int = 0) -> PcmParameters:
+    return PcmParameters(
         rate_hz=RATE_HZ,
         frame_octets=FRAME_OCTETS,
         buffer_octets=buffer_msec * OCTETS_A_MSEC,
@@ -203,7 +203,7 @@ class Setting:
         )
         return self.frontend
 
-    def open(self, pcm: PcmConfig) -> Memory:
+    def open(self, pcm: PcmParameters) -> Memory:
         self.buffer = Memory(pcm.buffer_octets)
         self.backend.open_pcm(pcm, self.buffer.address)
         if self.frontend:

@@ -6,13 +6,14 @@ import time
 
 import pytest
 
-from agent_dom0.access.prompts import ASKED_MAX, OPEN_MAX, Answer, NotAsked, Prompt, Prompts
+from agent_dom0.access.prompts import ASKED_MAX, OPEN_MAX, NotAsked, Prompt, Prompts
 from agent_dom0.access.reconsider import Reason
 from agent_dom0.audit import AuditTrail
 from agent_dom0.events import EventKind
 from policy.model import Direction
 from tests.unit.fake_clock import later, run
 from tests.unit.test_dom0_policy_state import Queue, Trail
+from xensnd.control.answers import Answer
 from xensnd.errors import UsageError
 
 CAPTURE = Direction.CAPTURE

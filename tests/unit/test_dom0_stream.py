@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from agent_dom0.access.prompts import Answer
 from agent_dom0.audio.guest_client import Voice
 from agent_dom0.audio.guest_volume import Knobs
 from agent_dom0.audio.stream_volume import Loudness
@@ -18,6 +17,7 @@ from agent_dom0.events import Event, EventKind, Priority
 from agent_dom0.parameters import Limits
 from policy.model import NO_OPTIONS, Decision, Direction, Options, Verb
 from tests.unit.test_core_streams import PAGE_OCTETS, Guest, Memory, fd_pair, until
+from xensnd.control.answers import Answer
 from xensnd.core import BackendStream, Engine
 from xensnd.errors import AccessDenied, RemoteProtocolError
 from xensnd.sndif.formats import SampleFormat

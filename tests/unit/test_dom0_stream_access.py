@@ -11,7 +11,7 @@ import pytest
 
 from agent_dom0.access.lasting_answers import LastingAnswers
 from agent_dom0.access.policy_state import PolicyState
-from agent_dom0.access.prompts import Answer, Prompt, Prompts
+from agent_dom0.access.prompts import Prompt, Prompts
 from agent_dom0.access.reconsider import DecisionQueue, Reason
 from agent_dom0.access.stream_access import StreamAccess
 from agent_dom0.audit import AuditTrail
@@ -21,6 +21,7 @@ from agent_dom0.stream_audit import StreamAudit
 from policy.model import NO_OPTIONS, Decision, Direction, Options, Verb
 from tests.unit.fake_clock import later, run
 from tests.unit.test_dom0_policy_state import ASK, WORK, Place, place
+from xensnd.control.answers import Answer
 from xensnd.errors import AccessDenied, UsageError
 from xensnd.sndif.formats import SampleFormat, format_mask
 from xensnd.sndif.packets import Open

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from policy.cli import main as cli
-from policy.language import identities as tags
+from policy.cli.main import parser
+from policy.language import identities
 from policy.language.loader import parse
 from policy.language.rules import RULE_READERS
 from xensnd.errors import PolicyError
@@ -22,13 +22,13 @@ FENCED = re.findall(r"```yaml\n(.*?)```", POLICY, re.DOTALL)
 INDENTED = [
     textwrap.dedent(block) for block in re.findall(r"((?:^    .*\n)+)", LANGUAGE_PAGE, re.MULTILINE)
 ]
-COMMANDS = re.findall(r"^    ([a-z-]+)(?:  |$)", cli.parser().format_help(), re.MULTILINE)
+COMMANDS = re.findall(r"^    ([a-z-]+)(?:  |$)", parser().format_help(), re.MULTILINE)
 
 
 @pytest.mark.parametrize("example", [*FENCED, *INDENTED])
 def test_example_is_good(example: str) -> None:
     is_tags = "guests:" in example
-    read = tags.parse if is_tags else parse
+    read = identities.parse if is_tags else parse
     assert read(example.encode(), Path("tags.yaml" if is_tags else "30-user.yaml"))
 
 

@@ -10,7 +10,7 @@ import yaml
 
 from policy.engine import Part, decide, explain, gives_device
 from policy.language.loader import parse
-from policy.matching import complaint, covers, may_overlap, quoted
+from policy.matching import complaint, covers, may_overlap, yaml_text
 from policy.model import Direction, Policy, Verb
 
 PLAYBACK, CAPTURE = Direction.PLAYBACK, Direction.CAPTURE
@@ -148,8 +148,8 @@ def test_globs_may_overlap_unless_they_start_differently() -> None:
 )
 def test_guest_is_quoted_where_yaml_needs_it(guest: str, text: str) -> None:
     assert complaint(guest) is None
-    assert quoted(guest) == text
-    assert yaml.safe_load(quoted(guest)) == guest
+    assert yaml_text(guest) == text
+    assert yaml.safe_load(yaml_text(guest)) == guest
 
 
 def test_decision_among_a_thousand_rules_takes_less_than_fifty_microseconds() -> None:

@@ -1,7 +1,7 @@
-"""Builds xensnd.core._core: the C of src/, seen from Python (cffi, API mode, abi3).
+"""Builds xensnd.core._core: the C code of src/ for Python (cffi, API mode, abi3).
 
-The declarations are the part of the headers that Python uses; the compiler checks each of them
-against the headers themselves.
+The declarations are the part of the headers that Python uses. The compiler checks each of them
+against the headers.
 """
 
 from __future__ import annotations
@@ -12,6 +12,9 @@ from cffi import FFI
 
 SOURCES = [
     "backend.c",
+    "backend_audio.c",
+    "backend_clock.c",
+    "backend_requests.c",
     "channel.c",
     "engine.c",
     "event_page.c",
@@ -21,6 +24,7 @@ SOURCES = [
     "pulse_context.c",
     "pulse_stream.c",
     "ring.c",
+    "throttle.c",
     "volume.c",
 ]
 

@@ -42,6 +42,7 @@ struct xn_frontend {
 
     struct xn_audio *audio;
     uint32_t target_fill_octets;
+    bool is_aligned; /* the fill was brought to its target once, since the audio stream is there */
     double fill_sum;
     unsigned fill_count;
     int64_t mended_usec;
@@ -69,8 +70,8 @@ static uint32_t room(const struct xn_frontend *frontend) {
 }
 
 /* Fuller than it should be: playback must bring less a second, capture must use more. */
-static void mend_drift(struct xn_frontend *frontend) {
-    if (!frontend->audio || !frontend->pcm.running) return;
+static void adjust_rate(struct xn_frontend *frontend) {
+    if (!frontend->audio || !frontend->is_aligned || !frontend->pcm.running) return;
     frontend->fill_sum += fill(frontend);
     frontend->fill_count++;
     int64_t now_usec = xn_now_usec();
@@ -207,35 +208,6 @@ static void take_events(struct xn_frontend *frontend) {
     if (taken < 0) give_up(frontend);
 }
 
-static void look(struct xn_frontend *frontend) {
-    take_responses(frontend);
-    take_events(frontend);
-    if (!frontend->pcm.buffer || frontend->broken) return;
-    if (!frontend->playback) ask_for_captured(frontend);
-    mend_drift(frontend);
-    if (!frontend->playback && frontend->audio && frontend->pcm.running)
-        xn_audio_pump(frontend->audio);
-    wake_if_awaited(frontend);
-}
-
-static void on_response(pa_mainloop_api *api, pa_io_event *event, int fd,
-                        pa_io_event_flags_t flags, void *data) {
-    (void)api, (void)event, (void)fd, (void)flags;
-    struct xn_frontend *frontend = data;
-    xn_engine_count_wakeup(frontend->engine);
-    xn_channel_clear(&frontend->requests_channel);
-    look(frontend);
-}
-
-static void on_event(pa_mainloop_api *api, pa_io_event *event, int fd, pa_io_event_flags_t flags,
-                     void *data) {
-    (void)api, (void)event, (void)fd, (void)flags;
-    struct xn_frontend *frontend = data;
-    xn_engine_count_wakeup(frontend->engine);
-    xn_channel_clear(&frontend->events_channel);
-    look(frontend);
-}
-
 /* ---- samples -------------------------------------------------------------------------------- */
 
 static uint32_t write_samples(struct xn_frontend *frontend, const void *from, uint32_t octets) {
@@ -271,6 +243,116 @@ static uint32_t read_samples(struct xn_frontend *frontend, void *to, uint32_t oc
     return octets;
 }
 
+/* ---- between the ring and the guest's audio server --------------------------------------------- */
+
+/* Returns the octets that were written. */
+static uint32_t write_silence(struct xn_frontend *frontend, uint32_t octets) {
+    uint8_t silence[4096];
+    uint32_t done = 0;
+    memset(silence, frontend->pcm.config.silence_octet, sizeof silence);
+    while (done < octets) {
+        uint32_t part = octets - done;
+        if (part > sizeof silence) part = sizeof silence;
+        uint32_t written = write_samples(frontend, silence, part);
+        if (written == 0) break;
+        done += written;
+    }
+    return done;
+}
+
+/* The ring ran on while the stream at the audio server was being made. When that one's first
+ * samples move, the fill is brought to its target at once; from then on adjust_rate() keeps it. */
+static void align_playback(struct xn_frontend *frontend) {
+    take_events(frontend);
+    uint32_t present = fill(frontend);
+    if (present < frontend->target_fill_octets)
+        write_silence(frontend, frontend->target_fill_octets - present);
+    frontend->is_aligned = true;
+}
+
+/* False: too little was captured until now, since `octets` leave it at once. */
+static bool align_capture(struct xn_frontend *frontend, uint32_t octets) {
+    uint64_t wanted = (uint64_t)frontend->target_fill_octets + octets;
+    uint32_t present = fill(frontend);
+    if (present < wanted) return false;
+    uint64_t excess = present - wanted;
+    frontend->moved += excess - excess % frontend->pcm.config.frame_octets;
+    frontend->is_aligned = true;
+    return true;
+}
+
+/* Capture: gives the server what it wants, as far as it is there. */
+static void fill_server(struct xn_frontend *frontend) {
+    for (uint32_t wanted = xn_audio_writable(frontend->audio); wanted > 0;) {
+        if (!frontend->is_aligned && !align_capture(frontend, wanted)) return;
+        uint32_t room = wanted;
+        void *to = xn_audio_begin_write(frontend->audio, &room);
+        if (!to) return;
+        uint32_t octets = read_samples(frontend, to, room);
+        if (!xn_audio_commit(frontend->audio, to, octets) || octets == 0) return;
+        wanted -= octets;
+    }
+}
+
+static void write_recorded(struct xn_frontend *frontend, const void *from, uint32_t octets) {
+    if (!frontend->is_aligned) align_playback(frontend);
+    uint32_t done = from ? write_samples(frontend, from, octets) : write_silence(frontend, octets);
+    frontend->stats.lost_octets += octets - done;
+}
+
+/* Playback: what the server has recorded, or what it dropped, goes into the ring. */
+static void take_recorded(struct xn_frontend *frontend) {
+    const void *from;
+    uint32_t octets;
+    while (xn_audio_peek(frontend->audio, &from, &octets)) {
+        if (frontend->pcm.buffer && !frontend->broken) write_recorded(frontend, from, octets);
+        xn_audio_drop(frontend->audio);
+    }
+    wake_if_awaited(frontend);
+}
+
+static void on_audio_event(void *owner, enum xn_audio_event event) {
+    struct xn_frontend *frontend = owner;
+    (void)event;
+    if (!frontend->audio) return; /* it is being made */
+    if (frontend->playback)
+        take_recorded(frontend);
+    else if (frontend->pcm.buffer && !frontend->broken)
+        fill_server(frontend);
+}
+
+/* ---- what wakes us ----------------------------------------------------------------------------- */
+
+static void poll_backend(struct xn_frontend *frontend) {
+    take_responses(frontend);
+    take_events(frontend);
+    if (!frontend->pcm.buffer || frontend->broken) return;
+    if (!frontend->playback) ask_for_captured(frontend);
+    adjust_rate(frontend);
+    if (!frontend->playback && frontend->audio && frontend->pcm.running) fill_server(frontend);
+    wake_if_awaited(frontend);
+}
+
+static void on_response(pa_mainloop_api *api, pa_io_event *event, int fd,
+                        pa_io_event_flags_t flags, void *data) {
+    (void)api, (void)event, (void)fd, (void)flags;
+    struct xn_frontend *frontend = data;
+    xn_engine_count_wakeup(frontend->engine);
+    xn_channel_clear(&frontend->requests_channel);
+    poll_backend(frontend);
+}
+
+static void on_event(pa_mainloop_api *api, pa_io_event *event, int fd, pa_io_event_flags_t flags,
+                     void *data) {
+    (void)api, (void)event, (void)fd, (void)flags;
+    struct xn_frontend *frontend = data;
+    xn_engine_count_wakeup(frontend->engine);
+    xn_channel_clear(&frontend->events_channel);
+    poll_backend(frontend);
+}
+
+/* ---- samples, for files ---------------------------------------------------------------------- */
+
 uint32_t xn_frontend_write(struct xn_frontend *frontend, const void *from, uint32_t octets) {
     uint32_t done = 0;
     xn_engine_lock(frontend->engine);
@@ -289,46 +371,17 @@ uint32_t xn_frontend_read(struct xn_frontend *frontend, void *to, uint32_t octet
 
 /* ---- the guest's audio server --------------------------------------------------------------- */
 
-static void consume(void *owner, const void *from, uint32_t octets) {
-    static const uint8_t silence[4096];
-    struct xn_frontend *frontend = owner;
-    if (!frontend->pcm.buffer || frontend->broken) return;
-    while (octets > 0) {
-        uint32_t part = from || octets < sizeof silence ? octets : (uint32_t)sizeof silence;
-        uint32_t done = write_samples(frontend, from ? from : silence, part);
-        if (done == 0) break;
-        octets -= done;
-        if (from) from = (const uint8_t *)from + done;
-    }
-    frontend->stats.lost_octets += octets;
-    wake_if_awaited(frontend);
-}
-
-static uint32_t supply(void *owner, void *to, uint32_t octets) {
-    struct xn_frontend *frontend = owner;
-    if (!frontend->pcm.buffer || frontend->broken) return 0;
-    return read_samples(frontend, to, octets);
-}
-
-static void settled(void *owner, bool satisfied) { (void)owner, (void)satisfied; }
-static void on_audio_changed(void *owner) { (void)owner; }
-
 bool xn_frontend_attach_audio(struct xn_frontend *frontend, struct xn_client *client,
                               const struct xn_audio_config *config, uint32_t target_fill_octets,
                               const char **error) {
-    const struct xn_audio_end end = {
-        .owner = frontend,
-        .supply = supply,
-        .settled = settled,
-        .consume = consume,
-        .changed = on_audio_changed,
-    };
+    const struct xn_audio_owner owner = {.on_event = on_audio_event, .owner = frontend};
     xn_frontend_detach_audio(frontend);
     xn_engine_lock(frontend->engine);
     frontend->target_fill_octets = target_fill_octets;
+    frontend->is_aligned = false;
     frontend->stats.rate_hz = config->rate_hz;
     frontend->mended_usec = xn_now_usec();
-    frontend->audio = xn_audio_new(client, config, &end, error);
+    frontend->audio = xn_audio_new(client, config, &owner, error);
     if (frontend->audio) xn_audio_start(frontend->audio);
     xn_engine_unlock(frontend->engine);
     return frontend->audio != NULL;

@@ -1,4 +1,4 @@
-"""The audio server as the core's streams see it."""
+"""Connections to the audio server, and the settings of streams there."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from .engine import Engine
 
 
 def text(pointer: Any) -> str:
+    """Return the text of a C string; of NULL, nothing."""
     return ffi.string(pointer).decode(errors="replace") if pointer else ""
 
 
 def property_array(properties: Mapping[str, str]) -> tuple[Any, list[Any]]:
-    """NULL-terminated keys and values, and what must stay alive as long."""
+    """Return a NULL-terminated array of keys and values, and the objects it points to, which must
+    stay alive as long."""
     owned = [ffi.new("char[]", item.encode()) for pair in properties.items() for item in pair]
     return ffi.new("char *[]", [*owned, ffi.NULL]), owned
 
@@ -30,8 +32,8 @@ class ClientState(IntEnum):
 class AudioClient:
     """One connection to the audio server: one application in its mixers.
 
-    `server` is as in PULSE_SERVER; None is the session's own. Connecting goes on by itself; the
-    engine wakes Python when `state` changes.
+    `server` is an address as in PULSE_SERVER; None is the session's own server. Connecting goes on
+    in the core; the engine wakes Python when `state` changes.
     """
 
     def __init__(self, engine: Engine, server: str | None, properties: Mapping[str, str]) -> None:
@@ -51,7 +53,7 @@ class AudioClient:
         return text(lib.xn_client_error(self.handle))
 
     def close(self) -> None:
-        """Its streams were closed before."""
+        """Disconnect. Close its streams first."""
         if self.handle:
             lib.xn_client_free(self.handle)
             self.handle = None
@@ -59,7 +61,8 @@ class AudioClient:
 
 @dataclass(frozen=True, slots=True)
 class AudioStreamConfig:
-    """A stream at the audio server. `pulse_format` as PulseAudio names it; device None: default."""
+    """A stream at the audio server. `pulse_format` is PulseAudio's name of the sample format;
+    `device` None is the server's default."""
 
     playback: bool
     name: str
@@ -68,12 +71,12 @@ class AudioStreamConfig:
     channels: int
     latency_usec: int
     device: str | None = None
-    is_pinned: bool = False  # to its device: nobody moves it to another
+    is_pinned: bool = False  # to its device: the server refuses to move it
     variable_rate: bool = False
     properties: Mapping[str, str] = field(default_factory=dict)
 
     def struct(self) -> tuple[Any, list[Any]]:
-        """For the core, and what must stay alive as long."""
+        """Return the core's struct, and the objects it points to, which must stay alive as long."""
         array, owned = property_array(self.properties)
         name = ffi.new("char[]", self.name.encode())
         pulse_format = ffi.new("char[]", self.pulse_format.encode())
