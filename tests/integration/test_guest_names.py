@@ -30,7 +30,7 @@ def policy(dom0: Dom0, pulse: PulseServer) -> Iterator[None]:
 
 
 def rename(machine: LocalMachine, guest: Guest, name: str) -> None:
-    """As `xl rename`."""
+    """As `xl rename` does."""
     with closing(machine.open_store()) as store:
         store.write(f"/local/domain/{guest.domid}/name", name)
 
@@ -41,8 +41,10 @@ def shown(dom0: Dom0, guest: Guest) -> dict[str, Any]:
 
 
 def source_outputs(pulse: PulseServer) -> list[str]:
+    """Those of guests."""
     with pulse.mixer() as mixer:
-        return [each.name for each in mixer.source_output_list()]
+        names = [each.name for each in mixer.source_output_list()]
+        return [name for name in names if name.endswith(" capture")]
 
 
 def test_recording_ends_with_the_name_that_allowed_it_and_comes_back_with_it(
