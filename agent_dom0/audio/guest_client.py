@@ -13,12 +13,11 @@ from collections.abc import Callable
 from typing import Protocol
 
 from agent_dom0.audio.guest_volume import KnobRecord
-from agent_dom0.audio.stream_volume import Loudness
 from agent_dom0.audit import AuditTrail
 from agent_dom0.events import EventKind, Priority, guest_event
 from agent_dom0.guest import RunningGuest
 from xensnd.backoff import BackOff
-from xensnd.core import AudioClient, AudioStreamConfig, BackendStream, ClientState, Engine
+from xensnd.core import AudioClient, AudioStreamConfig, ClientState, Engine
 from xensnd.errors import AudioUnavailable
 from xensnd.sndif.store_fields import Direction
 
@@ -35,7 +34,7 @@ LINGER_SECONDS = 2.0
 class Voice(Protocol):
     """A stream of the guest that wants to sound."""
 
-    def attach(self, client: AudioClient, guest: RunningGuest) -> None: ...
+    def attach(self, client: AudioClient) -> None: ...
     def detach(self) -> None: ...
     @property
     def audio_error(self) -> str | None:
@@ -45,7 +44,7 @@ class Voice(Protocol):
     def audio_is_ready(self) -> bool: ...
 
 
-class GuestMixer:
+class GuestClient:
     """Connects the voices that join with the audio server, for as long as they stay.
 
     `record` keeps what a person has set for the guest.
@@ -61,10 +60,10 @@ class GuestMixer:
     ) -> None:
         self._engine = engine
         self._server = server
-        self._guest = guest
+        self.guest = guest
         self._trail = trail
         self._record = record
-        self._knobs = record.load()
+        self.knobs = record.load()
         self._voices: list[Voice] = []
         self._failed: list[Voice] = []  # of these, though the client is well: tried again
         self._client: AudioClient | None = None
@@ -74,30 +73,26 @@ class GuestMixer:
         self._tried = 0.0  # when, in the loop's time
         self._lost = False
 
-    def new_volume(self, core: BackendStream, direction: Direction, channels: int) -> Loudness:
-        """The volume of a stream that opens."""
-        return Loudness(core, channels, self._knobs[direction])
-
     def set_percent(self, direction: Direction, percent: int) -> None:
-        """What a person has set. Its streams' volumes are to be told that they were turned."""
-        self._knobs[direction].percent = percent
-        self._record.save(self._knobs)
+        """What a person has set. The loudness of its streams is to be told that it was turned."""
+        self.knobs[direction].percent = percent
+        self._record.save(self.knobs)
 
     def set_muted(self, direction: Direction, is_muted: bool) -> None:
-        """What a person has set. Its streams' volumes are to be told that they were turned."""
-        self._knobs[direction].is_muted = is_muted
-        self._record.save(self._knobs)
+        """What a person has set. The loudness of its streams is to be told that it was turned."""
+        self.knobs[direction].is_muted = is_muted
+        self._record.save(self.knobs)
 
     def client_properties(self) -> dict[str, str]:
-        icon = f"appvm-{self._guest.label}" if self._guest.label else "computer"
+        icon = f"appvm-{self.guest.label}" if self.guest.label else "computer"
         return {
-            "application.name": self._guest.name,
-            "application.id": f"xensnd.{self._guest.name}",
+            "application.name": self.guest.name,
+            "application.id": f"xensnd.{self.guest.name}",
             "application.icon_name": icon,
-            "xensnd.guest": self._guest.name,
-            "xensnd.domid": str(self._guest.domid),
-            "xensnd.uuid": self._guest.uuid,
-            "xensnd.label": self._guest.label,
+            "xensnd.guest": self.guest.name,
+            "xensnd.domid": str(self.guest.domid),
+            "xensnd.uuid": self.guest.uuid,
+            "xensnd.label": self.guest.label,
         }
 
     def join(self, voice: Voice) -> None:
@@ -139,7 +134,7 @@ class GuestMixer:
 
     def rename(self, guest: RunningGuest) -> None:
         """The server is told by a new client; its streams are new ones there."""
-        self._guest = guest
+        self.guest = guest
         self._disconnect()
         if self._voices:
             self._connect()
@@ -169,9 +164,9 @@ class GuestMixer:
 
     def _attach(self, voice: Voice, client: AudioClient) -> None:
         try:
-            voice.attach(client, self._guest)
+            voice.attach(client)
         except AudioUnavailable as error:
-            log.warning("%s: %s", self._guest.name, error)
+            log.warning("%s: %s", self.guest.name, error)
 
     def _disconnect(self) -> None:
         if self._retry is not None:
@@ -234,7 +229,7 @@ class GuestMixer:
             self._say(EventKind.SERVER_FOUND, "the audio server is back", Priority.NOTICE)
 
     def _say(self, kind: EventKind, text: str, priority: Priority) -> None:
-        self._trail.append(guest_event(kind, self._guest.name, self._guest.domid, text, priority))
+        self._trail.append(guest_event(kind, self.guest.name, self.guest.domid, text, priority))
 
 
 def stream_config(

@@ -9,8 +9,9 @@ from functools import partial
 from agent_dom0.access.policy_state import PolicyState
 from agent_dom0.access.prompts import Prompts
 from agent_dom0.access.stream_access import StreamAccess
-from agent_dom0.audio.guest_client import GuestMixer
+from agent_dom0.audio.guest_client import GuestClient
 from agent_dom0.audio.guest_volume import KnobRecord
+from agent_dom0.audio.server_stream import ServerStream
 from agent_dom0.audit import AuditTrail
 from agent_dom0.cards.device import Device, DevicePath
 from agent_dom0.cards.rings import StreamLink
@@ -21,6 +22,7 @@ from agent_dom0.guest import RunningGuest
 from agent_dom0.parameters import Limits
 from agent_dom0.stream_audit import StreamAudit
 from xensnd.core import Engine
+from xensnd.sndif.packets import Open
 from xensnd.sndif.store_fields import StreamConfig, StreamRings
 from xensnd.transport.interface import Store, Transport
 
@@ -41,7 +43,7 @@ class Factory:
     def guest(self, guest: RunningGuest) -> ServedGuest:
         directory = self.transport.runtime_directory / "knobs"
         record = KnobRecord(directory / str(guest.domid), guest.uuid)
-        audio = GuestMixer(self.engine, self.server, guest, self.trail, record)
+        audio = GuestClient(self.engine, self.server, guest, self.trail, record)
         return ServedGuest(guest, audio, self.trail)
 
     def device(self, store: Store, path: DevicePath, owner: ServedGuest) -> Device:
@@ -74,7 +76,11 @@ class Factory:
             audit,
             link.saved.save_answer,
         )
-        return Stream(name, config, link, access, owner.audio, audit, self.limits)
+
+        def new_audio(request: Open) -> ServerStream:
+            return ServerStream(link.core, owner.audio, direction, request)
+
+        return Stream(name, config, link, access, new_audio, audit, self.limits)
 
     def _saved_state(self, owner: ServedGuest, devid: int, stream: str) -> SavedState:
         guest = owner.guest

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from agent_dom0.audio.guest_client import GuestMixer
+from agent_dom0.audio.guest_client import GuestClient
 from agent_dom0.audit import AuditTrail
 from agent_dom0.cards.device import Device
 from agent_dom0.cards.stream import Stream
@@ -23,7 +23,7 @@ def stream_id(domid: int, devid: int, name: str) -> str:
 class ServedGuest:
     """`devices` are in the order of their numbers."""
 
-    def __init__(self, guest: RunningGuest, audio: GuestMixer, trail: AuditTrail) -> None:
+    def __init__(self, guest: RunningGuest, audio: GuestClient, trail: AuditTrail) -> None:
         self.guest = guest
         self.audio = audio
         self.throttle = Throttle()

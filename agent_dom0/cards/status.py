@@ -34,7 +34,7 @@ class StreamStatus:
 def stream_status(
     name: str, direction: Direction, pcm: OpenPcm, core: BackendStream
 ) -> StreamStatus:
-    volume_percent, is_muted = pcm.volume.shown
+    volume_percent, is_muted = pcm.audio.loudness.shown
     stats = core.stats()
     return StreamStatus(
         name=name,
@@ -44,18 +44,13 @@ def stream_status(
         decision=pcm.decision.verb.value,
         source=pcm.decision.source,
         reason=pcm.decision.reason,
-        is_heard=is_heard(pcm, core),
+        is_heard=pcm.is_heard,
         latency_ms=_queued_ms(pcm.request, stats),
         level=_level(pcm.request, stats, core) if pcm.is_running else 0.0,
         volume_percent=volume_percent,
         is_muted=is_muted,
         gaps=stats.gaps,
     )
-
-
-def is_heard(pcm: OpenPcm, core: BackendStream) -> bool:
-    """Never of a stream that ticks on its clock alone."""
-    return pcm.is_allowed and pcm.is_running and core.audio_index is not None
 
 
 def described(request: Open) -> str:

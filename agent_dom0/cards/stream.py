@@ -6,19 +6,17 @@ OPEN, CLOSE, TRIGGER, HW_PARAM_QUERY.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
-from agent_dom0.audio.guest_client import Voice, stream_config
-from agent_dom0.audio.stream_volume import Loudness
-from agent_dom0.cards.open_pcm import OpenPcm
+from agent_dom0.cards.open_pcm import AudioSide, OpenPcm
 from agent_dom0.cards.saved_state import SavedState
-from agent_dom0.cards.status import StreamStatus, described, is_heard, stream_status
+from agent_dom0.cards.status import StreamStatus, described, stream_status
 from agent_dom0.events import EventKind, Priority
-from agent_dom0.guest import RunningGuest
 from agent_dom0.parameters import Limits, answer_within, check_open, limits_within
 from policy.model import Decision, Options
 from xensnd.control.answers import Answer
-from xensnd.core import AudioClient, BackendStream, PcmParameters, Violation
+from xensnd.core import BackendStream, PcmParameters, Violation
 from xensnd.errors import AccessDenied, RemoteProtocolError, TransportLost
 from xensnd.sndif.packets import (
     Close,
@@ -39,7 +37,7 @@ from xensnd.sndif.packets import (
 )
 from xensnd.sndif.params import HwParams, NothingInCommon
 from xensnd.sndif.states import StreamEvent, StreamState, next_stream_state
-from xensnd.sndif.store_fields import Direction, StreamConfig, StreamRings
+from xensnd.sndif.store_fields import StreamConfig, StreamRings
 from xensnd.transport.interface import Pages
 
 # A guest may get this many requests wrong while its device is connected; then it is closed.
@@ -81,16 +79,6 @@ class AccessSide(Protocol):
     def close(self, *, goes_on: bool = False) -> None: ...
 
 
-class AudioSide(Protocol):
-    """The guest's place at the audio server: GuestMixer."""
-
-    def new_volume(
-        self, core: BackendStream, direction: Direction, channels: int, /
-    ) -> Loudness: ...
-    def join(self, voice: Voice) -> None: ...
-    def leave(self, voice: Voice) -> None: ...
-
-
 class Audit(Protocol):
     """StreamAudit, as far as it is needed here."""
 
@@ -105,7 +93,8 @@ class Audit(Protocol):
 
 
 class Stream:
-    """`name` is where it stands in the card, such as "0/1"."""
+    """`name` is where it stands in the card, such as "0/1". `new_audio` is called for each PCM that
+    opens."""
 
     def __init__(
         self,
@@ -113,7 +102,7 @@ class Stream:
         config: StreamConfig,
         link: Link,
         access: AccessSide,
-        audio: AudioSide,
+        new_audio: Callable[[Open], AudioSide],
         audit: Audit,
         limits: Limits,
     ) -> None:
@@ -123,7 +112,7 @@ class Stream:
         self._link = link
         self._core = link.core
         self._access = access
-        self._audio = audio
+        self._new_audio = new_audio
         self._audit = audit
         self._limits = limits
         self._pcm: OpenPcm | None = None
@@ -156,7 +145,7 @@ class Stream:
     @property
     def is_heard(self) -> bool:
         """It records, or plays: for the guest, and not on its clock alone."""
-        return self._pcm is not None and is_heard(self._pcm, self._core)
+        return self._pcm is not None and self._pcm.is_heard
 
     def status(self) -> StreamStatus | None:
         """None: it is not open."""
@@ -197,7 +186,7 @@ class Stream:
     def turn_volume(self) -> bool:
         """A person has set the guest's volume or mute. Whether there is a stream to hear it of."""
         if self._pcm is not None:
-            self._pcm.volume.turned()
+            self._pcm.audio.loudness.turned()
         return self._pcm is not None
 
     def withdraw(self) -> None:
@@ -212,11 +201,12 @@ class Stream:
 
     def leave(self) -> None:
         """Ends here, not for the guest: the next agent takes the stream over where it stands."""
-        self._audio.leave(self)
+        pcm, self._pcm = self._pcm, None
+        if pcm is not None:
+            pcm.audio.leave()
         self._link.close(keep=True)
-        if self._pcm is not None:
-            self._pcm.buffer.close()
-            self._pcm = None
+        if pcm is not None:
+            pcm.buffer.close()
             self._access.close(goes_on=True)
 
     # Requests
@@ -261,7 +251,7 @@ class Stream:
             case Span():
                 if self._pcm is None:
                     raise RemoteProtocolError(f"{operation_of(request).name} before OPEN")
-                self._pcm.volume.serve(request)
+                self._pcm.audio.loudness.serve(request)
         return None
 
     def _answer_query(self, asked: HwParams) -> HwParams:
@@ -325,8 +315,7 @@ class Stream:
     def _enter(
         self, request: Open, buffer: Pages, state: StreamState, answer: Answer | None
     ) -> None:
-        volume = self._audio.new_volume(self._core, self.direction, request.channels)
-        self._pcm = OpenPcm(request, buffer, volume, state)
+        self._pcm = OpenPcm(request, buffer, self._new_audio(request), state)
         self._apply(self._pcm, self._access.open(request, answer))
 
     def _close_pcm(self) -> None:
@@ -335,7 +324,7 @@ class Stream:
             return
         stats = self._core.stats()
         self._link.saved.clear()
-        self._audio.leave(self)
+        self._pcm.audio.leave()
         self._core.close_pcm()
         self._pcm.buffer.close()
         self._pcm = None
@@ -356,48 +345,11 @@ class Stream:
         if (before.verb, before.options) == (decision.verb, decision.options):
             return
         options = decision.options
-        is_another = (before.options.device, before.options.latency_usec) != (
-            options.device,
-            options.latency_usec,
-        )
-        if is_another or not pcm.is_allowed:
-            self._audio.leave(self)  # if it sounds yet, it must be another stream at the server
-            self._core.detach_audio()
-        pcm.volume.set_cap(options.max_volume_percent)
+        pcm.audio.loudness.set_cap(options.max_volume_percent)
         if pcm.is_allowed:
-            self._audio.join(self)
-
-    # What the audio side asks of it
-
-    def attach(self, client: AudioClient, guest: RunningGuest) -> None:
-        pcm = self._pcm
-        if pcm is None:
-            return
-        options = pcm.decision.options
-        self._core.attach_audio(
-            client,
-            stream_config(
-                guest,
-                playback=self.direction is Direction.PLAYBACK,
-                pulse_format=pcm.request.sample_format.pulse_name or "",
-                rate_hz=pcm.request.rate_hz,
-                channels=pcm.request.channels,
-                latency_usec=limits_within(self._limits, options).latency_usec,
-                device=options.device,
-            ),
-        )
-        pcm.volume.apply_again()
-
-    def detach(self) -> None:
-        self._core.detach_audio()
-
-    @property
-    def audio_error(self) -> str | None:
-        return self._core.audio_error
-
-    @property
-    def audio_is_ready(self) -> bool:
-        return self._core.audio_index is not None
+            pcm.audio.sound(options, limits_within(self._limits, options).latency_usec)
+        else:
+            pcm.audio.silence()
 
     # Faults
 

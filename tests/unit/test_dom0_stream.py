@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from agent_dom0.audio.guest_client import Voice
 from agent_dom0.audio.guest_volume import Knobs
 from agent_dom0.audio.stream_volume import Loudness
 from agent_dom0.cards.saved_state import SavedState
@@ -121,19 +120,22 @@ class Access:
 
 
 class NoAudio:
-    """Notes who is with the audio server; nothing sounds."""
+    """Notes whether it is to sound; nothing does."""
 
-    def __init__(self) -> None:
-        self.joined: set[Voice] = set()
+    is_connected = False
 
-    def new_volume(self, core: BackendStream, _direction: Direction, channels: int) -> Loudness:
-        return Loudness(core, channels, Knobs())
+    def __init__(self, core: BackendStream, channels: int) -> None:
+        self.loudness = Loudness(core, channels, Knobs())
+        self.sounds = False
 
-    def join(self, voice: Voice) -> None:
-        self.joined.add(voice)
+    def sound(self, _options: Options, _latency_usec: int) -> None:
+        self.sounds = True
 
-    def leave(self, voice: Voice) -> None:
-        self.joined.discard(voice)
+    def silence(self) -> None:
+        self.sounds = False
+
+    def leave(self) -> None:
+        self.sounds = False
 
 
 class Audit:
@@ -164,7 +166,8 @@ class Scene:
         self.engine = Engine()
         self.ring, self.events_page = Memory(PAGE_OCTETS), Memory(PAGE_OCTETS)
         self.ring.words[1] = self.ring.words[3] = 1  # as SHARED_RING_INIT leaves it
-        self.access, self.audio, self.audit = Access(), NoAudio(), Audit()
+        self.access, self.audit = Access(), Audit()
+        self.audios: list[NoAudio] = []  # one for each PCM that was opened
         self.begin(adopt=False)
         self.guest = Guest(
             self.ring, self.events_page, self.link.guest_requests, self.link.guest_events
@@ -174,9 +177,17 @@ class Scene:
         """`name` is the guest's."""
         self.link = Link(self.engine, self.ring, self.events_page, self.path, name)
         self.stream = Stream(
-            "0/1", CONFIG, self.link, self.access, self.audio, self.audit, Limits()
+            "0/1", CONFIG, self.link, self.access, self._new_audio, self.audit, Limits()
         )
         self.stream.begin(adopt=adopt)
+
+    @property
+    def sounds(self) -> bool:
+        return any(audio.sounds for audio in self.audios)
+
+    def _new_audio(self, request: Open) -> NoAudio:
+        self.audios.append(NoAudio(self.link.core, request.channels))
+        return self.audios[-1]
 
     def ask(self, request: Request) -> int:
         """The status that the guest is told."""
@@ -201,16 +212,16 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
     made.close()
 
 
-def test_stream_that_is_allowed_is_with_the_audio_server_while_it_is_open(scene: Scene) -> None:
+def test_stream_that_is_allowed_sounds_while_it_is_open(scene: Scene) -> None:
     assert not scene.stream.is_open
     assert scene.ask(OPEN) == Status.OK
     assert scene.stream.is_open
     assert scene.stream.state is StreamState.PREPARED
-    assert scene.audio.joined == {scene.stream}
+    assert scene.sounds
     assert scene.ask(Close()) == Status.OK
     assert not scene.stream.is_open
     assert scene.stream.state is StreamState.CLOSED
-    assert scene.audio.joined == set()
+    assert not scene.sounds
     assert scene.access.asked == ["admit", "open", "close"]
     assert scene.audit.kinds == [EventKind.STREAM_OPENED, EventKind.STREAM_CLOSED]
 
@@ -223,15 +234,15 @@ def test_stream_that_is_not_admitted_is_not_open_and_maps_nothing(scene: Scene) 
     assert scene.access.asked == ["admit"]
 
 
-def test_stream_joins_and_leaves_the_audio_server_as_it_is_decided(scene: Scene) -> None:
+def test_stream_sounds_and_is_silent_as_it_is_decided(scene: Scene) -> None:
     scene.access.decision = DENIED
     scene.ask(OPEN)
-    assert scene.audio.joined == set()
+    assert not scene.sounds
     assert not scene.stream.is_allowed
-    for decision, joined in ((ALLOWED, {scene.stream}), (DENIED, set())):
+    for decision, sounds in ((ALLOWED, True), (DENIED, False)):
         scene.access.decision = decision
         scene.stream.decide()
-        assert scene.audio.joined == joined
+        assert scene.sounds is sounds
         assert scene.stream.is_open
 
 
