@@ -16,7 +16,7 @@ from pathlib import Path
 
 from agent_dom0.access.dirwatch import DirectoryWatch
 from agent_dom0.access.lasting_answers import LastingAnswers
-from agent_dom0.access.policy_state import PolicyState, Sources
+from agent_dom0.access.policy_state import PolicyState
 from agent_dom0.access.prompts import Prompts
 from agent_dom0.access.reconsider import DecisionQueue, Reason
 from agent_dom0.audit import open_trail
@@ -30,6 +30,7 @@ from agent_dom0.parameters import Limits
 from agent_dom0.qubes.microphone import Microphones, QubesState
 from agent_dom0.supervisor.heartbeat import Heartbeat
 from policy.language.files import require_trusted_directory
+from policy.paths import PolicyPaths
 from xensnd.backoff import BackOff
 from xensnd.core import Engine
 from xensnd.errors import TransportLost
@@ -52,7 +53,7 @@ CLOCK_SECONDS = 60.0
 @dataclass(frozen=True, slots=True)
 class Settings:
     transport: Transport
-    policy: Sources
+    policy: PolicyPaths
     about: About
     audit: str  # `journal`, or the path of a file
     limits: Limits

@@ -7,22 +7,21 @@ import asyncio
 import logging
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from agent_dom0.access.policy_state import Sources
 from agent_dom0.access.prompts import ANSWER_SECONDS
 from agent_dom0.agent import Agent, Settings
 from agent_dom0.control.operations import About
 from agent_dom0.parameters import DEFAULT_LATENCY_USEC, Limits
 from agent_dom0.supervisor.heartbeat import Heartbeat
 from agent_dom0.supervisor.supervise import supervise
+from policy.paths import DEFAULT_DIRECTORY, DEFAULT_RUNTIME, PolicyPaths
 from xensnd.control.client import DEFAULT_SOCKET
 from xensnd.errors import XensndError
 from xensnd.transport.factory import open_transport
 from xensnd.version import VERSION
 
-DEFAULT_POLICY = Path("/etc/xensnd/policy.d")
-DEFAULT_RUNTIME = Path("/run/xensnd/policy.d")
 QUBESDB = Path("/run/qubes/qubesdb.sock")
 
 
@@ -45,8 +44,9 @@ def _parser() -> argparse.ArgumentParser:
         "--policy",
         type=Path,
         action="append",
+        default=[],
         metavar="DIR",
-        help=f"a directory of policy files; may be repeated (default {DEFAULT_POLICY})",
+        help=f"a directory of policy files; may be repeated (default {DEFAULT_DIRECTORY})",
     )
     parser.add_argument(
         "--runtime",
@@ -126,7 +126,7 @@ async def _run(options: argparse.Namespace, heartbeat: Heartbeat) -> None:
     try:
         settings = Settings(
             transport=transport,
-            policy=Sources(options.policy or [DEFAULT_POLICY], _runtime(options)),
+            policy=_policy_paths(options),
             about=About(VERSION, options.transport, options.server),
             audit=options.audit,
             limits=Limits(latency_usec=int(options.latency * 1000)),
@@ -140,12 +140,12 @@ async def _run(options: argparse.Namespace, heartbeat: Heartbeat) -> None:
         transport.close()
 
 
-def _runtime(options: argparse.Namespace) -> Path | None:
-    """The machine's grants go with the machine's policy alone."""
-    if options.runtime is not None:
-        return Path(options.runtime)
-    is_the_machines = not options.policy and not options.transport.startswith("local:")
-    return DEFAULT_RUNTIME if is_the_machines else None
+def _policy_paths(options: argparse.Namespace) -> PolicyPaths:
+    paths = PolicyPaths.of_options(options.policy, options.runtime)
+    is_local = options.transport.startswith("local:")
+    if is_local and options.runtime is None:
+        return replace(paths, runtime=None)  # the grants are for the guests of this machine
+    return paths
 
 
 def _qubesdb(options: argparse.Namespace) -> Path | None:

@@ -156,6 +156,7 @@ async def run_with_reconnect(
     back_off = BackOff(RETRY_FIRST_SECONDS, RETRY_LAST_SECONDS)
     loop = asyncio.get_running_loop()
     deadline: float | None = None
+    logged = ""
     while True:
         connected_at = loop.time()
         try:
@@ -170,7 +171,10 @@ async def run_with_reconnect(
             if deadline is None or now - connected_at > BACK_WITHIN_SECONDS:
                 deadline = now + BACK_WITHIN_SECONDS
                 back_off.reset()
+                logged = ""
             if now > deadline:
                 raise
-            log.warning("%s; going on as soon as it is back", error)
+            if str(error) != logged:
+                log.warning("%s; going on as soon as it is back", error)
+                logged = str(error)
             await back_off.wait()

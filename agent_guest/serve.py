@@ -195,11 +195,13 @@ class Bridge:
             return
         self._is_open = True
         if self._direction is Direction.PLAYBACK:
-            # What is written is heard a latency of dom0 later; less than that would starve it.
-            target_frames = max(min_frames * 3 // 4, min_frames // 2 + self._latency_frames)
+            # dom0 wants half of its least buffer queued at its audio server. A slow server here
+            # writes in large pieces, between which that queue must last.
+            target_frames = max(min_frames // 2, min_frames // 4 + self._latency_frames)
         else:
-            # Dom0's pieces are a quarter of its least buffer; half a piece more for their jitter.
-            target_frames = min_frames * 3 // 8
+            # dom0's pieces are a quarter of its least buffer; one and a half of them allow for
+            # jitter. The audio server reads pieces of half its latency; half of one is for them.
+            target_frames = min_frames * 3 // 8 + self._latency_frames // 4
         self._target_fill_octets = target_frames * SOUND.frame_octets
         await pcm.start()
         self._attach()
@@ -254,7 +256,7 @@ class Bridge:
         stats = self._pcm.stats()
         self._pcm.detach_audio()
         log.info(
-            "%s closed: %d octets, %d lost; %d Hz followed dom0's clock, %d ms between",
+            "%s closed: %d octets, %d lost; %d Hz to follow dom0's clock, %d ms in the ring",
             self._direction,
             stats.moved_octets,
             stats.lost_octets,

@@ -25,6 +25,8 @@ class Bus:
     def __init__(self, connection: DBusConnection) -> None:
         self._connection = connection
         self._replies: dict[int, Callable[[Message], None]] = {}
+        self._all_have_come = asyncio.Event()
+        self._all_have_come.set()
 
     @classmethod
     async def connect(cls) -> Bus:
@@ -51,6 +53,8 @@ class Bus:
                 replied = self._replies.pop(field(message, HeaderFields.reply_serial), None)
                 if replied is not None:
                     replied(message)
+                if not self._replies:
+                    self._all_have_come.set()
 
     async def call(
         self, message: Message, on_reply: Callable[[Message], None] = lambda _reply: None
@@ -67,12 +71,17 @@ class Bus:
 
         serial = next(self._connection.outgoing_serial)
         self._replies[serial] = replied
+        self._all_have_come.clear()
         await self._connection.send(message, serial=serial)
         async with asyncio.timeout(CALL_SECONDS):  # wait_for() may swallow a cancellation
             answer = await reply
         if answer.header.message_type is MessageType.error:
             raise BusError(str(answer.body[0]) if answer.body else "the call failed")
         return tuple(answer.body)
+
+    async def await_replies(self) -> None:
+        """Returns once no call waits for its reply, also none whose caller was cancelled."""
+        await self._all_have_come.wait()
 
     async def send(self, message: Message) -> None:
         """Sends a message without waiting for a reply."""

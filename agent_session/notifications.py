@@ -7,6 +7,7 @@ another notification service starts, and when the bus comes back.
 from __future__ import annotations
 
 import asyncio
+from asyncio import FIRST_COMPLETED
 from collections.abc import Hashable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from xensnd.text import escaped
 RETRY_FIRST_SECONDS = 0.25
 RETRY_LAST_SECONDS = 2.0
 SHOW_AGAIN_SECONDS = 1.0
+LAST_REPLIES_SECONDS = 1.0
 NAME = "org.freedesktop.Notifications"
 SERVICE = DBusAddress("/org/freedesktop/Notifications", NAME, NAME)
 
@@ -76,23 +78,33 @@ class Notifications:
         while True:
             try:
                 await self._serve(await Bus.connect())
-            except* (OSError, EOFError, BusError) as group:
-                self._problems.report(
-                    f"notifications: {_error_text(group)}; waiting for the session bus"
-                )
-            except* (LookupError, TypeError, ValueError):
+            except (OSError, EOFError, BusError) as error:
+                self._problems.report(f"notifications: {_error_text(error)}; trying again")
+            except (LookupError, TypeError, ValueError):
                 self._problems.report(
                     "notifications: the service breaks the protocol; trying again"
                 )
             await self._back_off.wait()
 
     async def _serve(self, bus: Bus) -> None:
+        """Runs until the first failure, which it raises. Not with a TaskGroup: until Python 3.13,
+        one that fails while it is cancelled raises the failure alone."""
         self._shown.clear()
+        listening = asyncio.create_task(bus.listen(self._handle_signal))
+        updating = asyncio.create_task(self._update(bus))
         try:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(bus.listen(self._handle_signal))
-                tasks.create_task(self._update(bus))
+            done, _ = await asyncio.wait([listening, updating], return_when=FIRST_COMPLETED)
+            for task in done:
+                task.result()
         finally:
+            await _cancel(updating)
+            # What was sent to be shown may be shown before we know the number that closes it.
+            answered = asyncio.create_task(bus.await_replies())
+            await asyncio.wait(
+                [listening, answered], timeout=LAST_REPLIES_SECONDS, return_when=FIRST_COMPLETED
+            )
+            await _cancel(answered)
+            await _cancel(listening)
             with suppress(OSError):
                 for shown in self._shown.values():
                     if shown.number:
@@ -195,11 +207,16 @@ def _close(number: int) -> Message:
     return new_method_call(SERVICE, "CloseNotification", "u", (number,))
 
 
-def _error_text(group: BaseExceptionGroup[BaseException]) -> str:
-    """Returns what the first error says, on one line."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
+async def _cancel(task: asyncio.Task[None]) -> None:
+    """Cancels a task, and waits until it has ended in whatever way."""
+    task.cancel()
+    await asyncio.wait([task])
+    if not task.cancelled():
+        task.exception()  # or asyncio complains that nobody has looked
+
+
+def _error_text(error: Exception) -> str:
+    """Returns what the error says, on one line."""
     if isinstance(error, TimeoutError):
         return "no answer in time"
     text = getattr(error, "strerror", None) or str(error) or "the session bus has left"

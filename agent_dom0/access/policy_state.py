@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -17,26 +17,11 @@ from policy.edit import editor, grants
 from policy.engine import decide, gives_device, next_change
 from policy.language import identities
 from policy.language.loader import load
-from policy.model import Decision, Direction, Guest, Policy, Verb
+from policy.model import Decision, Direction, GuestIdentity, Policy, Verb
+from policy.paths import PolicyPaths
 from xensnd.errors import PolicyError
 
 log = logging.getLogger("xensnd-dom0")
-
-
-@dataclass(frozen=True, slots=True)
-class Sources:
-    """Where policy is read from: see docs/policy.md."""
-
-    directories: Sequence[Path]
-    runtime: Path | None = None  # the directory of temporary grants; None: there are none
-
-    @property
-    def tags_file(self) -> Path:
-        return self.directories[0].parent / identities.TAGS_FILE
-
-    @property
-    def all_directories(self) -> tuple[Path, ...]:
-        return (*self.directories, *(() if self.runtime is None else (self.runtime,)))
 
 
 class PolicyState:
@@ -49,7 +34,7 @@ class PolicyState:
 
     def __init__(
         self,
-        sources: Sources,
+        sources: PolicyPaths,
         trail: AuditTrail,
         queue: DecisionQueue,
         withheld: Callable[[RunningGuest], str | None] = lambda _guest: None,
@@ -145,7 +130,7 @@ class PolicyState:
     def gives_device(self, guest: RunningGuest) -> bool:
         return bool(gives_device(self._policy, self._known(guest), self._now()))
 
-    def _known(self, guest: RunningGuest) -> Guest:
+    def _known(self, guest: RunningGuest) -> GuestIdentity:
         """What is not known stays None: a rule that goes by it then gives nothing."""
         known = self._identities.guest(guest.name, guest.uuid or None)
         return known if known.label is not None else replace(known, label=guest.label or None)
@@ -200,20 +185,13 @@ class PolicyState:
         self, guest: str, direction: Direction, seconds: float, verb: Verb = Verb.ALLOW
     ) -> None:
         """AccessDenied or UsageError: nothing was changed."""
-        now = self._now()
-        setting = editor.Setting(
-            self.sources.directories, self.sources.runtime, self._identities, now
-        )
-        ends = now + timedelta(seconds=seconds)
-        editor.grant(setting, guest, direction, verb, ends)
+        context = self._edit_context()
+        ends = context.now + timedelta(seconds=seconds)
+        editor.grant(context, guest, direction, verb, ends)
 
     def write_rule(self, guest: str, direction: Direction, verb: Verb) -> None:
         """AccessDenied or UsageError: nothing was changed."""
-        editor.set_verb(
-            self.sources.directories,
-            guest,
-            direction,
-            verb,
-            runtime=self.sources.runtime,
-            identities=self._identities,
-        )
+        editor.set_verb(self._edit_context(), guest, direction, verb)
+
+    def _edit_context(self) -> editor.EditContext:
+        return editor.EditContext(self.sources, self._identities, self._now())

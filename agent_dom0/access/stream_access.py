@@ -35,8 +35,8 @@ class StreamOwner(Protocol):
 class StreamAccess:
     """`stream` names it, also for an agent that takes it over: grants for one stream say it.
 
-    `remember` is called with what the person has said of the stream that is open, for the next
-    agent.
+    `silence` is called as soon as the stream may not sound, before anything else. `remember` is
+    called with what the person has said of the stream that is open, for the next agent.
     """
 
     def __init__(
@@ -47,6 +47,7 @@ class StreamAccess:
         policy: PolicyState,
         prompts: Prompts,
         audit: StreamAudit,
+        silence: Callable[[], None],
         remember: Callable[[Answer | None], None],
     ) -> None:
         self._stream = stream
@@ -55,6 +56,7 @@ class StreamAccess:
         self._policy = policy
         self._prompts = prompts
         self._audit = audit
+        self._silence = silence
         self._remember = remember
         self._name = owner.guest.name  # of which the question and the answer are
         self._answer: Answer | None = None  # the person's, of the stream that is open
@@ -177,7 +179,9 @@ class StreamAccess:
             self._question = None
 
     def _audited(self, decision: Decision) -> Decision:
-        """Without the audit trail nobody records."""
+        """Without the audit trail nobody records. Writing it may take a while: silence first."""
+        if decision.verb is not Verb.ALLOW:
+            self._silence()
         if not self._audit.tell_decision(decision) and self._direction is Direction.CAPTURE:
             return Decision(Verb.DENY, None, "the audit trail cannot be written")
         return decision

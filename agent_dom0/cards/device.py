@@ -87,6 +87,9 @@ class CardOwner(Protocol):
     def guest(self) -> RunningGuest: ...
     @property
     def throttle(self) -> Throttle: ...
+    def was_paused(self) -> bool:
+        """Whether the engine has stopped listening to it for a while, since this was asked last."""
+
     def audit(self, kind: EventKind, text: str, priority: Priority = Priority.INFO) -> None: ...
 
 
@@ -215,12 +218,14 @@ class Device:
 
     def _serve(self, stream: Stream) -> None:
         packet = stream.next_request()
+        if self._owner.was_paused():
+            stream.tell_limit("more requests than the guest's share; all its streams wait")
         if packet is None:
             return
         if self._owner.throttle.admits():
             stream.answer(packet)
             return
-        stream.put_off(f"{REQUESTS_A_SECOND} requests within a second")
+        stream.tell_limit(f"{stream.name}: {REQUESTS_A_SECOND} requests within a second")
         self._owner.throttle.poll_later(self._poll_later)
 
     def _poll_later(self) -> None:

@@ -64,6 +64,7 @@ class Factory:
             domid,
             direction,
             rings,
+            owner.budget,
             lambda: self._saved_state(owner, devid, name),
         )
         audit = StreamAudit(self.trail, owner, direction)
@@ -74,6 +75,7 @@ class Factory:
             self.policy,
             self.prompts,
             audit,
+            link.core.close_gate,
             link.saved.save_answer,
         )
 

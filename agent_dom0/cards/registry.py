@@ -74,6 +74,7 @@ class Registry:
                 for device in guest.devices.values():
                     device.use_store(store)
         self._read_all(store)
+        self._remove_left_devices(store)
 
     def follow_store(self, store: Store) -> None:
         tokens = {event.token for event in store.events()}
@@ -295,6 +296,12 @@ class Registry:
         self._guests.pop(domid).audio.close(forget=True)
         self._taken_away.discard(domid)
         self._failures = {key: text for key, text in self._failures.items() if key[0] != domid}
+
+    def _remove_left_devices(self, store: Store) -> None:
+        """Ours, of guests that went while there was no agent, or no XenStore."""
+        for domid in children(store, self._root) - self._running(store):
+            if is_ours(store, DevicePath(self.domid, domid, DEVID)):
+                store.remove(f"{self._root}/{domid}")
 
     def _read_devices(self, store: Store) -> None:
         """Follows every device below our backend's directory, whoever made it."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
 from agent_dom0.cards.saved_state import SavedState
-from xensnd.core import BackendStream, Engine, walk_directory
+from xensnd.core import BackendStream, Budget, Engine, walk_directory
 from xensnd.sndif.layout import buffer_pages
 from xensnd.sndif.packets import Open
 from xensnd.sndif.store_fields import Direction, StreamRings
@@ -27,6 +27,7 @@ class StreamLink:
         domid: int,
         direction: Direction,
         rings: StreamRings,
+        budget: Budget,
         open_saved: Callable[[], SavedState],
     ) -> None:
         self.rings = rings
@@ -51,6 +52,7 @@ class StreamLink:
                 requests=requests.fds,
                 events=events.fds,
                 pcm_address=self.saved.pcm_address,
+                budget=budget,
             )
             self._opened = opened.pop_all()
 

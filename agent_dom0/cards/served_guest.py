@@ -12,6 +12,7 @@ from agent_dom0.cards.stream import Stream
 from agent_dom0.cards.throttle import Throttle
 from agent_dom0.events import EventKind, Priority, guest_event
 from agent_dom0.guest import RunningGuest
+from xensnd.core import Budget
 from xensnd.sndif.store_fields import Direction
 
 
@@ -27,6 +28,8 @@ class ServedGuest:
         self.guest = guest
         self.audio = audio
         self.throttle = Throttle()
+        self.budget = Budget()  # of the engine's time
+        self._pauses = 0  # by that budget, as far as they were told
         self.devices: dict[int, Device] = {}
         self._trail = trail
 
@@ -51,6 +54,11 @@ class ServedGuest:
             for stream in device.streams
             if stream.is_open
         ]
+
+    def was_paused(self) -> bool:
+        """Whether the engine has stopped listening to it for a while, since this was asked last."""
+        before, self._pauses = self._pauses, self.budget.stats().pauses
+        return self._pauses != before
 
     def is_heard(self, direction: Direction) -> bool:
         """It plays, or records: not on its clock alone."""

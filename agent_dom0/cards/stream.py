@@ -16,7 +16,7 @@ from agent_dom0.events import EventKind, Priority
 from agent_dom0.parameters import Limits, answer_within, check_open, limits_within
 from policy.model import Decision, Options
 from xensnd.control.answers import Answer
-from xensnd.core import BackendStream, PcmParameters, Violation
+from xensnd.core import REFUSED_MAX, BackendStream, PcmParameters, Violation
 from xensnd.errors import AccessDenied, RemoteProtocolError, TransportLost
 from xensnd.sndif.packets import (
     Close,
@@ -45,7 +45,8 @@ FAULTS_MAX = 64
 
 _VIOLATIONS = {
     Violation.RING_INDEX: "the request ring's index is beyond the ring",
-    Violation.STORM: "it notifies without end",
+    Violation.STORM: "it sends requests or notifications without end",
+    Violation.REFUSED: f"{REFUSED_MAX} READs and WRITEs were wrong",
 }
 _TRIGGERS = {
     Trigger.START: StreamEvent.START,
@@ -174,9 +175,9 @@ class Stream:
         """Serves the request that waits. RemoteProtocolError: close the session."""
         self._core.answer(self._serve(packet))
 
-    def put_off(self, why: str) -> None:
-        """The request that waits has to wait on."""
-        self._audit.tell_limit(f"{self.name}: {why}")
+    def tell_limit(self, text: str) -> None:
+        """Its guest has come to a limit."""
+        self._audit.tell_limit(text)
 
     def decide(self) -> None:
         """Something has changed that permission depends on."""
@@ -347,8 +348,10 @@ class Stream:
         options = decision.options
         pcm.audio.loudness.set_cap(options.max_volume_percent)
         if pcm.is_allowed:
+            self._core.open_gate()
             pcm.audio.sound(options, limits_within(self._limits, options).latency_usec)
         else:
+            self._core.close_gate()
             pcm.audio.silence()
 
     # Faults

@@ -1,4 +1,4 @@
-"""xensnd-policy prompt: what guests wait to be allowed, and a person's answers to it."""
+"""The command prompt: shows what guests ask for, and sends a person's answers to the agent."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def read_answer(words: list[str]) -> dict[str, object]:
 def _seconds(text: str) -> float:
     try:
         return values.read_duration(text + "s" if text.isdecimal() else text).total_seconds()
-    except values.NotAValue as problem:
+    except values.InvalidValue as problem:
         raise UsageError(f"time {quoted(text)} {problem} ({problem.hint})") from None
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.peer import Peer, has_event, read_memory, write_memory
 from tests.support.local_machine import LocalMachine
+from tests.support.peer import Peer, has_event, read_memory, write_memory
 from xensnd.errors import RemoteProtocolError, TransportLost, UsageError
 from xensnd.sndif.layout import PAGE_OCTETS
 from xensnd.transport.local import LocalTransport

@@ -32,22 +32,28 @@ SOURCES: dict[str, Sequence[str]] = {
     "test_event_page": ["event_page.c"],
     "test_page_directory": ["page_directory.c"],
     "test_pcm": ["pcm.c"],
+    "test_rate_loop": ["rate_loop.c"],
     "test_backend": [
         "backend.c",
         "backend_audio.c",
         "backend_clock.c",
         "backend_requests.c",
+        "budget.c",
         "channel.c",
         "event_page.c",
+        "gate.c",
         "pcm.c",
         "ring.c",
-        "throttle.c",
     ],
     "fuzz_ring": ["event_page.c", "page_directory.c", "ring.c"],
     "fuzz_pcm": ["pcm.c"],
 }
 _MORE = {
-    "test_backend": [str(HERE / "fake_engine.c"), "-Wl,--wrap=xn_backend_ring_answer"],
+    "test_rate_loop": ["-lm"],
+    "test_backend": [
+        str(HERE / "fake_engine.c"),
+        "-Wl,--wrap=xn_backend_ring_answer,--wrap=xn_pcm_capture",
+    ],
 }
 
 

@@ -69,7 +69,7 @@ def test_decision_is_found_in_the_journal_by_its_message_id(
         assert recording.ended() == Ended(0)
     (record,) = eventually(lambda: journald.records(EventKind.DECISION, domid=work.domid))
     reason = (
-        "first rule that matches and speaks of capture: guest: '*', playback: allow, capture: allow"
+        "first rule that matches and names capture: guest: '*', playback: allow, capture: allow"
     )
     expected = {
         "MESSAGE": f"work: capture allow ({dom0.policy_file}:3: {reason})",

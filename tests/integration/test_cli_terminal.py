@@ -78,9 +78,9 @@ def test_watch_shows_no_recording_while_no_agent_tells_of_it(agent: FakeAgent) -
 def test_watch_follows_the_size_of_the_terminal(agent: FakeAgent) -> None:
     agent.status = status(*(guest(f"guest-{number}") for number in range(50)))
     with tool(agent, "status", "--watch", lines=20) as shown:
-        shown.await_text("(36 more)")
+        shown.await_text("(36 more lines)")
         shown.resize(40, 10)
-        shown.await_text("(46 more)")
+        shown.await_text("(46 more lines)")
         shown.await_text("nobody records")
         assert shown.interrupt() == 0
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.test_guest_serve import playing
+from tests.integration.sound.test_guest_serve import playing
 from tests.support.agents import Guest, Running
 from tests.support.heard import tone
 from tests.support.local_machine import LocalMachine

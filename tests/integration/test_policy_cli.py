@@ -137,7 +137,7 @@ def test_edit_that_another_rule_overrides_is_refused(tool: Tool) -> None:
     assert tool("allow-capture", "work") == Run(
         2,
         "",
-        f"xensnd-policy: 'work' would not get capture allow: {path}:3 is asked before 30-user.yaml "
+        f"xensnd-policy: 'work' would not get capture allow: {path}:3 comes before 30-user.yaml "
         "and says {guest: '*', capture: deny}; change that rule by hand\n",
     )
     assert not tool.user_file.exists()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +11,7 @@ import pytest
 
 from tests.integration.test_asking import goes_live
 from tests.support.agents import Dom0, Guest
-from tests.support.desktop import Notification, Notifications, SessionBus
+from tests.support.desktop import Notification, Notifications, SessionBus, SessionHelper
 from tests.support.pulse_server import PulseServer, noise
 from tests.support.raw_frontend import eventually
 from tests.support.terminal import OnTerminal
@@ -26,15 +24,10 @@ POLICY = 'version: 1\nrules:\n  - guest: "*"\n    playback: allow\n    capture: 
 def desktop(tmp_path: Path, dom0: Dom0) -> Iterator[Notifications]:
     """With xensnd-session in its session."""
     with SessionBus(tmp_path) as bus, Notifications(bus.address) as desktop:
-        helper = subprocess.Popen(
-            [sys.executable, "-m", "agent_session.cli", "--control", str(dom0.control)],
-            cwd=ROOT,
-            env={**os.environ, "DBUS_SESSION_BUS_ADDRESS": bus.address},
-        )
-        with helper:
-            yield desktop
-            helper.terminate()
-        assert helper.returncode == 0
+        helper = SessionHelper(tmp_path, bus.address, dom0.control)
+        helper.start()
+        yield desktop
+        assert helper.stop() == 0
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from policy.language import identities, rules
 from policy.language.loader import load, parse, problems
-from policy.matching import complaint, yaml_text
+from policy.matching import find_mistake, quote
 from policy.model import Rule
 from policy.text import nodes
 from xensnd.errors import PolicyError
@@ -91,9 +91,9 @@ def test_any_directory_is_a_policy_or_one_line(files: dict[str, bytes]) -> None:
 @settings(deadline=None)
 @given(st.text(min_size=1, max_size=63))
 def test_any_guest_is_quoted_so_that_it_reads_as_itself(guest: str) -> None:
-    if complaint(guest) is None:
-        assert yaml.safe_load(yaml_text(guest)) == guest
-        text = f"version: 1\nrules: [{{guest: {yaml_text(guest)}, capture: allow}}]\n"
+    if find_mistake(guest) is None:
+        assert yaml.safe_load(quote(guest)) == guest
+        text = f"version: 1\nrules: [{{guest: {quote(guest)}, capture: allow}}]\n"
         assert parse(text.encode(), FILE)[0].guest == guest
 
 

@@ -100,7 +100,7 @@ def test_names_are_those_of_the_running_guests(tool: Tool, agent: FakeAgent) -> 
 def test_change_is_asked_of_the_agent(
     tool: Tool, agent: FakeAgent, arguments: list[str], request_: dict[str, object], said: str
 ) -> None:
-    assert tool(*arguments) == Run(0, f"work: {said} (1 stream now, and later)\n")
+    assert tool(*arguments) == Run(0, f"work: {said} (1 stream now, and later ones)\n")
     assert agent.requests == [{"version": 1, "guest": "work", **request_}]
 
 
@@ -185,8 +185,8 @@ def test_answer_to_what_is_not_asked_any_more_is_not_sent(tool: Tool, agent: Fak
         (["yes"], "answer 'yes' is not one of once, for 30m (or another time), always, no, never"),
         ([], "answer '' is not one of once, for 30m (or another time), always, no, never"),
         (["once", "5"], "answer once takes no time; say: for 5"),
-        (["for", "0"], "time '0' is not 1s to 365d (write such as 30m, 2h or 1h30m; d, h, m and s "
-         "are known, in this order)"),
+        (["for", "0"], "time '0' is not 1s to 365d (write such as 30m, 2h or 1h30m; the units "
+         "are d, h, m and s, in this order)"),
     ],
 )  # fmt: skip
 def test_answer_that_is_none_is_refused_before_it_is_sent(
@@ -214,11 +214,11 @@ def test_diff_is_of_the_guests_that_run(tool: Tool, agent: FakeAgent, tmp_path: 
     assert tool(*arguments) == Run(
         0,
         f"work: capture deny ({before}/30-user.yaml:3) -> allow ({after}/30-user.yaml:3)\n"
-        "1 change for 1 guest, those that run; others with --guest\n",
+        "1 change for 1 guest (those that run; name others with --guest)\n",
     )
     agent.stop()
     assert tool(*arguments) == Run(
-        0, "0 changes for 0 guests, those that rules name; others with --guest\n"
+        0, "0 changes for 0 guests (those that rules name; name others with --guest)\n"
     )
     agent.start()
 

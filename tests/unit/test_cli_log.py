@@ -83,7 +83,7 @@ def test_line_that_is_no_event_is_passed_over(
     assert main(["log", "--file", str(audit)]) == 0
     out, err = capsys.readouterr()
     assert len(out.splitlines()) == 5
-    assert err == f"xensnd-policy: {audit}: passed over a line that is no event\n" * 3
+    assert err == f"xensnd-policy: {audit}: skipped a line that is not an event\n" * 3
 
 
 def test_message_cannot_command_the_terminal(
@@ -98,7 +98,7 @@ def test_message_cannot_command_the_terminal(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--since", "soon"], "--since 'soon' is no time (write such as 30m, 18:00 or "
+        (["--since", "soon"], "--since 'soon' is not a time (write such as 30m, 18:00 or "
                               "2026-11-20T18:00)"),
         (["--file", "/none"], "--file /none: No such file or directory"),
     ],
@@ -135,4 +135,4 @@ def test_journals_record_has_the_same_names() -> None:
 def test_event_that_was_written_late_has_the_time_when_it_happened() -> None:
     then = NOW - timedelta(minutes=10)
     for written in ({"TIME": NOW.isoformat()}, {"__REALTIME_TIMESTAMP": NOW}):
-        assert log.moment_of({**written, "XENSND_TIME": then.isoformat()}) == then
+        assert log.time_of({**written, "XENSND_TIME": then.isoformat()}) == then

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from policy.cli.terminal import columns_of, fitted
-from policy.cli.view import Look, meter, plain, table
+from policy.cli.view import Display, meter, plain, table
 from tests.support.fake_agent import guest, prompt, status, stream
 
 PLAYS = stream("0/0", direction="playback", level=0.5, source="/x/90-default.yaml:4", is_muted=True)
@@ -21,8 +21,8 @@ BUSY = status(
 )
 
 
-def shown(columns: int, what: Any = BUSY, **look: bool) -> list[str]:
-    return table(what, Look(columns, **look))
+def shown(columns: int, what: Any = BUSY, **display: bool) -> list[str]:
+    return table(what, Display(columns, **display))
 
 
 PLAIN = """\
@@ -184,7 +184,7 @@ def test_answer_of_another_version_is_shown_as_far_as_it_goes() -> None:
     ],
 )
 def test_meter_counts_in_decibels(level: float, text: str) -> None:
-    assert meter(level, Look()) == text
+    assert meter(level, Display()) == text
 
 
 def test_wide_characters_are_cut_by_columns() -> None:

@@ -121,6 +121,7 @@ class NoStream:
         self.name = name
         self.rings = rings
         self.ends: list[str] = []
+        self.limits: list[str] = []
         self.error: Exception | None = None
 
     def begin(self, *, adopt: bool) -> None:
@@ -130,6 +131,9 @@ class NoStream:
         if self.error is not None:
             raise self.error
         return None
+
+    def tell_limit(self, text: str) -> None:
+        self.limits.append(text)
 
     def close(self) -> None:
         self.ends.append("closed")
@@ -145,6 +149,7 @@ class Scene:
         self.store = MemoryStore()
         self.guest = WORK
         self.throttle = Throttle()
+        self.paused = False  # by the engine
         self.events: list[Event] = []
         self.room = 2
         self.made: list[NoStream] = []
@@ -152,6 +157,10 @@ class Scene:
 
     def device(self) -> Device:
         return Device(cast(Store, self.store), PATH, self, self._make, lambda work: work())
+
+    def was_paused(self) -> bool:
+        paused, self.paused = self.paused, False
+        return paused
 
     def audit(self, kind: EventKind, text: str, priority: Priority = Priority.INFO) -> None:
         self.events.append(Event(kind, text, priority))
@@ -224,6 +233,22 @@ def test_error_of_a_card_in_use_closes_it() -> None:
         assert [stream.ends for stream in scene.made] == [["closed"], ["closed"]]
         assert scene.store.state(PATH) is XenbusState.CLOSED
         assert scene.failures == ["device 0: [Errno 12] Cannot allocate memory; it is tried again"]
+
+    run(test())
+
+
+def test_guest_that_the_engine_does_not_listen_to_is_told_of_once() -> None:
+    async def test() -> None:
+        scene = Scene()
+        device = scene.device()
+        device.step()
+        scene.store.publish(PATH)
+        device.step()
+        scene.paused = True
+        device.poll()
+        device.poll()
+        text = "more requests than the guest's share; all its streams wait"
+        assert [stream.limits for stream in scene.made] == [[text], []]
 
     run(test())
 

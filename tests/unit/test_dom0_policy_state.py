@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from agent_dom0.access.policy_state import PolicyState, Sources
+from agent_dom0.access.policy_state import PolicyState
 from agent_dom0.access.reconsider import DecisionQueue, Reason
 from agent_dom0.audit import AuditTrail
 from agent_dom0.events import Event, EventKind
 from agent_dom0.guest import RunningGuest
 from policy.edit import editor
 from policy.model import Direction, Verb
+from policy.paths import PolicyPaths
 
 CAPTURE, PLAYBACK = Direction.CAPTURE, Direction.PLAYBACK
 WORK = RunningGuest(7, "work", "0a1b2c3d-0000-4000-8000-0123456789ab", "blue")
@@ -61,7 +62,7 @@ class Place:
         self.trail = Trail()
         self.audit = AuditTrail(self.trail)
         self.queue = Queue()
-        self.sources = Sources([self.directory], self.runtime)
+        self.sources = PolicyPaths([self.directory], self.runtime)
         self.policy = PolicyState(self.sources, self.audit, self.queue, now=lambda: self.now)
 
     def write(self, text: str) -> None:
@@ -159,8 +160,8 @@ def test_grant_that_is_taken_away_is_revoked(place: Place) -> None:
 
 
 def grant_once(place: Place) -> None:
-    setting = editor.Setting([place.directory], place.runtime, now=place.now)
-    editor.grant(setting, "work", CAPTURE, Verb.ALLOW, place.now + timedelta(hours=1), once=True)
+    context = editor.EditContext(place.sources, now=place.now)
+    editor.grant(context, "work", CAPTURE, Verb.ALLOW, place.now + timedelta(hours=1), once=True)
     place.policy.load()
 
 

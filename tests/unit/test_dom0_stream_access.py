@@ -87,12 +87,20 @@ class Scene:
         self.prompts = Prompts(self.audit, self, self.queue, LastingAnswers(self.policy).write)
         self.shown: list[Prompt] = []
         self.remembered: list[Answer | None] = []
+        self.silenced: list[int] = []  # how many events the trail had, each time
         self.streams: list[OpenStream] = []
 
     def stream(self, name: str) -> OpenStream:
         audit = StreamAudit(self.audit, self, CAPTURE)
         access = StreamAccess(
-            name, self, CAPTURE, self.policy, self.prompts, audit, self.remembered.append
+            name,
+            self,
+            CAPTURE,
+            self.policy,
+            self.prompts,
+            audit,
+            lambda: self.silenced.append(len(self.trail.events)),
+            self.remembered.append,
         )
         self.streams.append(OpenStream(access))
         return self.streams[-1]
@@ -274,6 +282,18 @@ def test_stream_that_waited_for_the_question_of_another_is_asked_about(scene: Sc
         await scene.answer(Answer.ONCE)
         assert len(scene.shown) == 2
         assert [stream.verbs[-1] for stream in scene.streams] == [Verb.ALLOW, Verb.ASK]
+
+    run(test())
+
+
+def test_stream_that_is_denied_is_silent_before_the_trail_is_written(scene: Scene) -> None:
+    async def test() -> None:
+        await scene.use(ALLOW)
+        scene.stream("7/0/1").open()
+        assert scene.silenced == []
+        await scene.use(ASK.replace("ask", "deny"))
+        (events,) = scene.silenced
+        assert scene.trail.events[events].kind is EventKind.DECISION
 
     run(test())
 

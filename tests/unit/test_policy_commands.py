@@ -127,7 +127,7 @@ def test_denying_for_good_takes_the_grant_away_and_says_so(tool: Tool) -> None:
     tool.granting("allow-capture", "work", f"--until={until}")
     (rule,) = grants.read(tool.runtime)
     assert tool.granting("deny-capture", "work").out == (
-        f"work: capture deny ({tool.user_file}:6)\n  grant taken away: {rule.text}\n"
+        f"work: capture deny ({tool.user_file}:6)\n  grant revoked: {rule.text}\n"
     )
     assert grants.read(tool.runtime) == ()
 
@@ -135,11 +135,11 @@ def test_denying_for_good_takes_the_grant_away_and_says_so(tool: Tool) -> None:
 @pytest.mark.parametrize(
     ("times", "message"),
     [
-        (["--for", "30"], "--for '30' is no length of time (write such as 30m, 2h or 1h30m; d, h, "
-         "m and s are known, in this order)"),
+        (["--for", "30"], "--for '30' is not a length of time (write such as 30m, 2h or 1h30m; the "
+         "units are d, h, m and s, in this order)"),
         (["--until", "2001-01-01T00:00"], "that time has passed; nothing was changed"),
-        (["--until", "25:00"], "--until '25:00' is no date and time (write such as "
-         "2026-11-20T18:00; Z or +01:00 may follow, else it is local time)"),
+        (["--until", "25:00"], "--until '25:00' is not a date and time (write such as "
+         "2026-11-20T18:00; without Z or +01:00 at the end it is local time)"),
         (["--for", "1h", "--until", "18:00"],
          "argument --until: not allowed with argument --for (see xensnd-policy --help)"),
     ],
@@ -180,14 +180,14 @@ def test_explain_says_which_rule_decides_and_why_no_other(tool: Tool) -> None:
     assert tool("explain", "work").out == (
         f"work: playback allow ({default}:14)\n"
         f"  {user}:3: guest: work, capture: allow\n"
-        "    passed over: it does not speak of the direction\n"
+        "    skipped: it does not name this direction\n"
         f"  {default}:14: guest: '*', playback: allow, capture: deny\n"
-        "    decides: the first that matches and speaks of the direction\n"
+        "    decides: the first rule that matches and names this direction\n"
         f"work: capture allow ({user}:3)\n"
         f"  {user}:3: guest: work, capture: allow\n"
-        "    decides: the first that matches and speaks of the direction\n"
+        "    decides: the first rule that matches and names this direction\n"
         f"  {default}:14: guest: '*', playback: allow, capture: deny\n"
-        "    not asked: a rule above decides\n"
+        "    not checked: a rule above decides\n"
         "1 other rule for other guests\n"
     )
 
@@ -196,9 +196,9 @@ def test_explain_says_when_no_rule_decides(tool: Tool) -> None:
     (tool.directory / "90-default.yaml").unlink()
     assert tool("explain", "work").out == (
         "work: playback deny (no rule)\n"
-        "  no rule that matches speaks of playback, so it is denied\n"
+        "  no rule matches and names playback, so it is denied\n"
         "work: capture deny (no rule)\n"
-        "  no rule that matches speaks of capture, so it is denied\n"
+        "  no rule matches and names capture, so it is denied\n"
         "0 other rules for other guests\n"
     )
 
@@ -216,7 +216,7 @@ def test_check_has_one_line_for_each_bad_file(tool: Tool) -> None:
         1,
         "",
         f"xensnd-policy: {one}:3:14: unknown key 'captur' (did you mean 'capture'?)\n"
-        f"xensnd-policy: {two}:3:23: capture: 'yes' is not one of allow, deny, ask (write allow)\n",
+        f"xensnd-policy: {two}:3:23: capture: 'yes' is not allow, deny or ask (write allow)\n",
     )
 
 
@@ -226,10 +226,10 @@ def test_list_shows_what_goes_with_the_verbs(tool: Tool) -> None:
         "- {guest: x, capture: allow, until: 2001-01-01T00:00Z}\n"
     )
     assert tool("list").out == (
-        "GUEST  PLAYBACK  CAPTURE  ALSO                                  RULE\n"
-        f"work   -         ask      max-volume: 80%                       {path}:3\n"
-        f"x      -         allow    until: 2001-01-01T00:00+00:00 (over)  {path}:4\n"
-        f"*      allow     deny                                           {tool.directory}"
+        "GUEST  PLAYBACK  CAPTURE  CONDITIONS                             RULE\n"
+        f"work   -         ask      max-volume: 80%                        {path}:3\n"
+        f"x      -         allow    until: 2001-01-01T00:00+00:00 (ended)  {path}:4\n"
+        f"*      allow     deny                                            {tool.directory}"
         "/90-default.yaml:14\n"
     )
 
@@ -239,7 +239,7 @@ def test_explain_of_one_direction(tool: Tool) -> None:
     assert tool("explain", "work", "--direction", "capture").out == (
         f"work: capture deny ({default}:14)\n"
         f"  {default}:14: guest: '*', playback: allow, capture: deny\n"
-        "    decides: the first that matches and speaks of the direction\n"
+        "    decides: the first rule that matches and names this direction\n"
         "0 other rules for other guests\n"
     )
 
@@ -250,13 +250,13 @@ def test_explain_says_what_is_not_known_and_takes_it(tool: Tool) -> None:
     assert said.startswith(
         f"work: playback deny ({path}:3)\n"
         f"  {path}:3: guest: tag:calls, playback: deny\n"
-        "    denies: whether it matches is not known, and it does not allow\n"
-        "    its tag can be given: --tag calls, or in tags.yaml\n"
+        "    denies: it does not allow, and it is not known whether it matches\n"
+        "    give the guest's tag with --tag calls, or in tags.yaml\n"
     )
     assert "work: playback allow" in tool("explain", "work", "--tag", "").out
     assert "work: playback deny" in tool("explain", "work", "--tag", "calls").out
     assert tool("explain", "work", "--uuid", "1").err == (
-        "xensnd-policy: --uuid '1' is not uuid: and 8-4-4-4-12 digits of 0-9, a-f\n"
+        "xensnd-policy: --uuid '1' is not uuid: and 8-4-4-4-12 hexadecimal digits in lower case\n"
     )
 
 
@@ -270,7 +270,7 @@ def test_tags_beside_the_policy_directory_are_read(tool: Tool) -> None:
         1,
         "",
         f"xensnd-policy: {tool.directory.parent}/tags.yaml:2:9: guests must be a list, got 'mail' "
-        "(start each with '- ', or write 'guests: []' for none)\n",
+        "(start each item with '- ', or write 'guests: []' for none)\n",
     )
 
 
@@ -291,7 +291,7 @@ def test_diff_shows_what_another_directory_would_change(tool: Tool, tmp_path: Pa
     assert tool("diff", where) == Run(
         0,
         f"work: capture allow ({user}:3) -> allow, max-streams: 1 ({new}:3)\n"
-        "1 change for 2 guests, those that rules name; others with --guest\n",
+        "1 change for 2 guests (those that rules name; name others with --guest)\n",
         "",
     )
     assert tool("diff", where, "--guest", "home").out == "0 changes for 1 guest\n"

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from policy.edit import atomic
-from policy.edit.editor import USER_FILE, Edit, set_verb
+from policy.edit.editor import Edit, EditContext, set_verb
 from policy.edit.rewrite import NEW_FILE
 from policy.language.identities import Entry, TagsFile
 from policy.language.loader import load
 from policy.model import Direction, Verb
+from policy.paths import USER_FILE, PolicyPaths
 from xensnd.errors import PolicyError, UsageError
 
 ALLOW, DENY = Verb.ALLOW, Verb.DENY
@@ -39,7 +40,7 @@ def put(directory: Path, text: str, name: str = USER_FILE) -> Path:
 
 
 def allow_capture(directory: Path, guest: str = "work") -> Edit:
-    return set_verb([directory], guest, CAPTURE, ALLOW)
+    return set_verb(EditContext(PolicyPaths([directory])), guest, CAPTURE, ALLOW)
 
 
 def refusal(directory: Path, guest: str = "work") -> str:
@@ -71,7 +72,7 @@ def test_file_that_is_not_there_is_made_with_a_head_that_teaches(directory: Path
 
 def test_second_edit_of_a_new_file_joins_the_rule(directory: Path) -> None:
     allow_capture(directory)
-    set_verb([directory], "work", PLAYBACK, DENY)
+    set_verb(EditContext(PolicyPaths([directory])), "work", PLAYBACK, DENY)
     assert (directory / USER_FILE).read_text() == (
         NEW_FILE + "  - guest: work\n    capture: allow\n    playback: deny\n"
     )
@@ -89,7 +90,7 @@ def test_rule_of_an_earlier_file_that_overrides_is_named(directory: Path) -> Non
     site = put(directory, HEAD + "- guest: w*\n  capture: deny\n", "10-site.yaml")
     put(directory, HEAD + "- guest: work\n  playback: deny\n")
     assert refusal(directory) == (
-        f"'work' would not get capture allow: {site}:3 is asked before 30-user.yaml and says "
+        f"'work' would not get capture allow: {site}:3 comes before 30-user.yaml and says "
         "{guest: 'w*', capture: deny}; change that rule by hand"
     )
 
@@ -153,9 +154,10 @@ def test_rule_of_an_earlier_file_that_might_override_is_told(directory: Path) ->
 def test_rule_of_an_earlier_file_overrides_where_tags_say_so(directory: Path) -> None:
     put(directory, HEAD + "- guest: tag:calls\n  capture: deny\n", "10-site.yaml")
     tags = TagsFile((Entry("work", None, frozenset({"calls"})),))
+    context = EditContext(PolicyPaths([directory]), tags)
     with pytest.raises(UsageError, match="would not get capture allow"):
-        set_verb([directory], "work", CAPTURE, ALLOW, identities=tags)
-    assert set_verb([directory], "home", CAPTURE, ALLOW, identities=tags).exceptions == ()
+        set_verb(context, "work", CAPTURE, ALLOW)
+    assert set_verb(context, "home", CAPTURE, ALLOW).exceptions == ()
 
 
 @pytest.mark.parametrize("guest", ["tag:calls", "label:red", UUID])
@@ -185,8 +187,8 @@ def test_link_is_neither_followed_nor_replaced(tmp_path: Path, directory: Path) 
     target = put(tmp_path, HEAD + "- guest: x\n  capture: deny\n", "elsewhere")
     (directory / USER_FILE).symlink_to(target)
     assert refusal(directory) == (
-        f"{directory}/30-user.yaml: a link; edit what it points to by hand, "
-        "or put a file in its place"
+        f"{directory}/30-user.yaml: a link; edit the file it points to by hand, "
+        "or replace the link with a file"
     )
     assert (directory / USER_FILE).is_symlink()
 
@@ -199,7 +201,7 @@ def test_missing_directory_is_told(tmp_path: Path) -> None:
 def test_first_directory_is_the_one_that_is_written(tmp_path: Path, directory: Path) -> None:
     second = tmp_path / "second"
     second.mkdir(mode=0o755)
-    set_verb([directory, second], "work", CAPTURE, ALLOW)
+    set_verb(EditContext(PolicyPaths([directory, second])), "work", CAPTURE, ALLOW)
     assert (directory / USER_FILE).exists()
     assert not (second / USER_FILE).exists()
 

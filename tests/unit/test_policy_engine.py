@@ -1,4 +1,4 @@
-"""What a policy says of a guest: the first rule that matches and speaks of the direction."""
+"""What a policy says of a guest: the first rule that matches and names the direction."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from policy.engine import Part, decide, explain, gives_device
+from policy.engine import Role, decide, explain, gives_device
 from policy.language.loader import parse
-from policy.matching import complaint, covers, may_overlap, yaml_text
+from policy.matching import covers, find_mistake, may_overlap, quote
 from policy.model import Direction, Policy, Verb
 
 PLAYBACK, CAPTURE = Direction.PLAYBACK, Direction.CAPTURE
@@ -36,7 +36,7 @@ MIXED = policy(
 def test_no_rule_is_denied() -> None:
     decision = decide(policy(), "work", CAPTURE)
     assert (decision.verb, decision.rule, decision.source) == (Verb.DENY, None, "no rule")
-    assert decision.reason == "no rule that matches speaks of capture"
+    assert decision.reason == "no rule matches and names capture"
 
 
 def test_first_rule_that_speaks_of_the_direction_decides() -> None:
@@ -44,7 +44,7 @@ def test_first_rule_that_speaks_of_the_direction_decides() -> None:
     assert decision.verb is Verb.DENY
     assert decision.source == "/etc/xensnd/policy.d/30-user.yaml:4"
     assert decision.reason == (
-        "first rule that matches and speaks of capture: guest: 'work*', capture: deny"
+        "first rule that matches and names capture: guest: 'work*', capture: deny"
     )
 
 
@@ -95,11 +95,11 @@ def test_guest_that_may_neither_play_nor_record_has_no_card() -> None:
 def test_explanation_says_of_each_matching_rule_why_it_does_not_decide() -> None:
     explanation = explain(MIXED, "work", CAPTURE)
     assert explanation.decision == decide(MIXED, "work", CAPTURE)
-    assert [(rule.line, part) for rule, part in explanation.parts] == [
-        (3, Part.SILENT),
-        (4, Part.DECIDES),
-        (5, Part.TOO_LATE),
-        (6, Part.TOO_LATE),
+    assert [(rule.line, part) for rule, part in explanation.roles] == [
+        (3, Role.NO_VERB),
+        (4, Role.DECIDES),
+        (5, Role.TOO_LATE),
+        (6, Role.TOO_LATE),
     ]
 
 
@@ -147,9 +147,9 @@ def test_globs_may_overlap_unless_they_start_differently() -> None:
     ],
 )
 def test_guest_is_quoted_where_yaml_needs_it(guest: str, text: str) -> None:
-    assert complaint(guest) is None
-    assert yaml_text(guest) == text
-    assert yaml.safe_load(yaml_text(guest)) == guest
+    assert find_mistake(guest) is None
+    assert quote(guest) == text
+    assert yaml.safe_load(quote(guest)) == guest
 
 
 def test_decision_among_a_thousand_rules_takes_less_than_fifty_microseconds() -> None:

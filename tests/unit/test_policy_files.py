@@ -85,8 +85,8 @@ def test_name_that_looks_like_policy_but_has_no_place_is_refused(
 ) -> None:
     put(directory / name)
     assert refused(directory) == (
-        f"{directory / name}: its name is not NN-name.yaml, so its place is not known "
-        "(rename it, such as 50-name.yaml, or end its name in .off)"
+        f"{directory / name}: its name is not NN-name.yaml, so it has no place in the order "
+        "(rename it, such as 50-name.yaml, or append .off to disable it)"
     )
 
 
@@ -138,7 +138,7 @@ def test_link_to_a_policy_file_is_followed(tmp_path: Path, directory: Path) -> N
 def test_dangling_link_is_refused(directory: Path) -> None:
     (directory / "10-a.yaml").symlink_to("nothing")
     assert refused(directory) == (
-        f"{directory}/10-a.yaml: a link to nothing, or just removed (remove the link)"
+        f"{directory}/10-a.yaml: a broken link, or just removed (remove the link, or try again)"
     )
 
 
@@ -153,14 +153,14 @@ def test_link_to_itself_is_refused(directory: Path) -> None:
 def test_file_that_others_may_write_is_refused(directory: Path, mode: int) -> None:
     path = put(directory / "10-a.yaml", mode=mode)
     assert refused(directory) == (
-        f"{path}: mode {mode:04o}, so others could change it (mend with: chmod go-w {path})"
+        f"{path}: mode {mode:04o}, so others could change it (fix with: chmod go-w {path})"
     )
 
 
 def test_directory_that_others_may_write_is_refused(directory: Path) -> None:
     directory.chmod(0o775)
     assert refused(directory) == (
-        f"{directory}: mode 0775, so others could change it (mend with: chmod go-w {directory})"
+        f"{directory}: mode 0775, so others could change it (fix with: chmod go-w {directory})"
     )
 
 
@@ -170,7 +170,7 @@ def test_file_of_another_user_is_refused(directory: Path) -> None:
     os.chown(path, 1000, 1000)
     assert refused(directory) == (
         f"{path}: owned by uid 1000, not by root, so others could change it "
-        f"(mend with: chown root {path})"
+        f"(fix with: chown root {path})"
     )
 
 
@@ -202,11 +202,13 @@ def test_runtime_directory_is_held_to_the_same(tmp_path: Path, directory: Path) 
     put(runtime / "50-a.yaml", "b")
     assert [rule.guest for rule in load([directory], runtime=runtime).rules] == ["b"]
     runtime.chmod(0o777)
-    message = f"{runtime}: mode 0777, so others could change it (mend with: chmod go-w {runtime})"
+    message = f"{runtime}: mode 0777, so others could change it (fix with: chmod go-w {runtime})"
     assert problems([directory], runtime=runtime) == (message,)
     runtime.chmod(0o755)
     (runtime / "00-grants.yaml").symlink_to("nothing")
-    message = f"{runtime}/00-grants.yaml: a link to nothing, or just removed (remove the link)"
+    message = (
+        f"{runtime}/00-grants.yaml: a broken link, or just removed (remove the link, or try again)"
+    )
     assert problems([directory], runtime=runtime) == (message,)
 
 

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from policy.edit.editor import USER_FILE, set_verb
+from policy.edit.editor import EditContext, set_verb
 from policy.engine import decide
 from policy.language.loader import load
-from policy.model import Direction, Guest, Verb
+from policy.model import Direction, GuestIdentity, Verb
+from policy.paths import USER_FILE, PolicyPaths
 
 HEAD = "version: 1\nrules:\n"
 UUID = "0a1b2c3d-0000-4000-8000-0123456789ab"
@@ -27,8 +28,8 @@ def after(directory: Path, text: str, guest: str = "work") -> str:
     path = directory / USER_FILE
     path.write_bytes(text.encode())
     path.chmod(0o644)
-    set_verb([directory], guest, Direction.CAPTURE, Verb.ALLOW)
-    known = Guest(guest, UUID, "", frozenset({"calls"}))
+    set_verb(EditContext(PolicyPaths([directory])), guest, Direction.CAPTURE, Verb.ALLOW)
+    known = GuestIdentity(guest, UUID, "", frozenset({"calls"}))
     assert decide(load([directory]), known, Direction.CAPTURE).verb is Verb.ALLOW
     return path.read_bytes().decode()
 

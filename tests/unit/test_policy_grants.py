@@ -1,4 +1,4 @@
-"""Temporary grants: made, replaced, taken away, taken by one stream, and over by themselves."""
+"""Temporary grants: made, replaced, revoked, taken by one stream, and ended by time."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from policy.edit import atomic, grants
-from policy.edit.editor import Edit, Setting, grant, set_verb
+from policy.edit.editor import Edit, EditContext, grant, set_verb
 from policy.engine import decide, next_change
-from policy.language.loader import GRANTS_FILE, load
+from policy.language.loader import load
 from policy.model import Decision, Direction, Policy, Verb
+from policy.paths import GRANTS_FILE, PolicyPaths
 from xensnd.errors import PolicyError, UsageError
 
 ALLOW, DENY, ASK = Verb.ALLOW, Verb.DENY, Verb.ASK
@@ -40,11 +41,13 @@ class Machine:
     def grant(
         self, guest: str, verb: Verb, minutes: int, *, now: datetime = NOON, once: bool = False
     ) -> Edit:
-        setting = Setting([self.directory], self.runtime, now=now)
-        return grant(setting, guest, CAPTURE, verb, now + minutes * MINUTE, once)
+        context = EditContext(PolicyPaths([self.directory], self.runtime), now=now)
+        return grant(context, guest, CAPTURE, verb, now + minutes * MINUTE, once)
 
     def set(self, guest: str, verb: Verb, now: datetime = NOON) -> Edit:
-        return set_verb([self.directory], guest, CAPTURE, verb, runtime=self.runtime, now=now)
+        return set_verb(
+            EditContext(PolicyPaths([self.directory], self.runtime), now=now), guest, CAPTURE, verb
+        )
 
     @property
     def policy(self) -> Policy:
@@ -109,8 +112,8 @@ def test_newer_grant_replaces_the_older_one_of_the_same_guest(machine: Machine) 
 
 def test_grant_keeps_those_of_other_guests_and_of_the_other_direction(machine: Machine) -> None:
     machine.grant("work", ALLOW, 60)
-    setting = Setting([machine.directory], machine.runtime, now=NOON)
-    grant(setting, "work", PLAYBACK, DENY, NOON + MINUTE)
+    context = EditContext(PolicyPaths([machine.directory], machine.runtime), now=NOON)
+    grant(context, "work", PLAYBACK, DENY, NOON + MINUTE)
     machine.grant("home", ALLOW, 60)
     assert machine.grants == ["home allow", "work None", "work allow"]
 
@@ -176,7 +179,7 @@ def test_grant_keeps_the_limits_of_the_rule_that_held(machine: Machine) -> None:
     machine.put("20-site.yaml", "- {guest: 'w*', capture: ask, device: headset, max-streams: 1}\n")
     machine.grant("work", ALLOW, 30)
     decision = machine.decide("work")
-    assert (decision.verb, decision.options.said) == (
+    assert (decision.verb, decision.options.fields) == (
         ALLOW,
         {"device": "headset", "max-streams": "1"},
     )
@@ -192,7 +195,7 @@ def test_grant_is_asked_before_the_rules_of_a_site_but_not_before_00_always(
     with pytest.raises(UsageError) as caught:
         machine.grant("home", ALLOW, 30)
     assert str(caught.value) == (
-        f"'home' would not get capture allow: {always}:3 is asked before 00-grants.yaml and says "
+        f"'home' would not get capture allow: {always}:3 comes before 00-grants.yaml and says "
         "{guest: '*', capture: deny}; change that rule by hand"
     )
     assert machine.grants_path.read_bytes() == before
@@ -223,7 +226,7 @@ def test_grant_without_an_end_is_refused_by_the_loader(machine: Machine) -> None
     with pytest.raises(PolicyError) as caught:
         load([machine.directory], runtime=machine.runtime)
     assert str(caught.value) == (
-        f"{machine.grants_path}:3:3: a grant needs an end (add until, or remove the grant)"
+        f"{machine.grants_path}:3:3: a grant needs an end (add until:, or remove the grant)"
     )
 
 
@@ -260,8 +263,7 @@ def test_where_only_the_second_file_fails_less_is_granted_and_that_is_told(
     with pytest.raises(UsageError) as caught:
         machine.set("work", DENY)
     assert str(caught.value) == (
-        f"{machine.directory}/30-user.yaml: No space left on device; only the grants were taken "
-        "away"
+        f"{machine.directory}/30-user.yaml: No space left on device; only grants were revoked"
     )
     assert machine.verb("work") is DENY
 

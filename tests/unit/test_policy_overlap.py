@@ -7,10 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from policy.edit.conflicts import Reach, Standing, Subject, Wish, limits_of, standing
+from policy.edit.conflicts import (
+    EditRequest,
+    Outcome,
+    Overlap,
+    Subject,
+    outcome_of,
+    permanent_limits,
+)
 from policy.language.identities import Entry, TagsFile
 from policy.language.loader import parse
-from policy.matching import Guest
+from policy.matching import GuestIdentity
 from policy.model import Direction, Policy, Verb
 
 FILE = Path("30-user.yaml")
@@ -26,42 +33,42 @@ def policy(*rules: str) -> Policy:
     return Policy(parse(text.encode(), FILE), (FILE,))
 
 
-def of(guest: str, verb: Verb, *rules: str) -> Standing:
-    return standing(policy(*rules), Wish(Subject.of(guest), CAPTURE, verb), NOON)
+def of(guest: str, verb: Verb, *rules: str) -> Outcome:
+    return outcome_of(policy(*rules), EditRequest(Subject.of(guest), CAPTURE, verb), NOON)
 
 
 @pytest.mark.parametrize(
     ("subject", "pattern", "reach"),
     [
-        ("work", "work", Reach.ALL),
-        ("work", "w*", Reach.ALL),
-        ("work", "home", Reach.NONE),
-        ("work", "tag:x", Reach.SOME),
-        ("work", UUID, Reach.SOME),
-        ("w*", "*", Reach.ALL),
-        ("w*", "work", Reach.SOME),
-        ("w*", "home", Reach.NONE),
-        ("w*", "*k", Reach.SOME),
-        ("w*", "label:red", Reach.SOME),
-        ("tag:x", "**", Reach.ALL),
-        ("tag:x", "tag:y", Reach.SOME),
-        ("label:red", "label:blue", Reach.NONE),
-        (UUID, OTHER, Reach.NONE),
-        (UUID, "work", Reach.SOME),
-        (UUID, "w*", Reach.SOME),
+        ("work", "work", Overlap.ALL),
+        ("work", "w*", Overlap.ALL),
+        ("work", "home", Overlap.NONE),
+        ("work", "tag:x", Overlap.SOME),
+        ("work", UUID, Overlap.SOME),
+        ("w*", "*", Overlap.ALL),
+        ("w*", "work", Overlap.SOME),
+        ("w*", "home", Overlap.NONE),
+        ("w*", "*k", Overlap.SOME),
+        ("w*", "label:red", Overlap.SOME),
+        ("tag:x", "**", Overlap.ALL),
+        ("tag:x", "tag:y", Overlap.SOME),
+        ("label:red", "label:blue", Overlap.NONE),
+        (UUID, OTHER, Overlap.NONE),
+        (UUID, "work", Overlap.SOME),
+        (UUID, "w*", Overlap.SOME),
     ],
 )
 def test_pattern_reaches_all_some_or_none_of_a_subject(
-    subject: str, pattern: str, reach: Reach
+    subject: str, pattern: str, reach: Overlap
 ) -> None:
-    assert Subject.of(subject).reached_by(pattern) is reach
+    assert Subject.of(subject).overlap_with(pattern) is reach
 
 
 def test_tags_that_are_known_say_whether_a_name_is_reached() -> None:
     work = Subject.of("work", TagsFile((Entry("work", None, frozenset({"x"})),)))
-    assert work.identity == Guest("work", None, "", frozenset({"x"}))
-    assert work.reached_by("tag:x") is Reach.ALL
-    assert work.reached_by("tag:y") is Reach.NONE
+    assert work.identity == GuestIdentity("work", None, "", frozenset({"x"}))
+    assert work.overlap_with("tag:x") is Overlap.ALL
+    assert work.overlap_with("tag:y") is Overlap.NONE
 
 
 def test_set_is_decided_by_the_first_rule_that_covers_all_of_it() -> None:
@@ -92,7 +99,7 @@ def test_rule_that_says_otherwise_for_all_overrides_also_if_it_begins_later() ->
 
 def test_rule_that_is_over_counts_for_nothing() -> None:
     assert of("work", Verb.DENY, "guest: '*', capture: allow, until: 2026-11-20T12:00Z") == (
-        Standing(None, None, ())
+        Outcome(None, None, ())
     )
 
 
@@ -123,5 +130,5 @@ def test_limits_are_those_of_the_first_rule_for_good_that_covers_all() -> None:
         "guest: '*', capture: deny, max-streams: 4",
     )
     for guest, streams in (("work", 3), ("home", 4), ("tag:x", 2), ("tag:y", 4)):
-        assert limits_of(rules, Subject.of(guest), CAPTURE).max_streams == streams
-    assert limits_of(rules, Subject.of("work"), Direction.PLAYBACK).max_streams is None
+        assert permanent_limits(rules, Subject.of(guest), CAPTURE).max_streams == streams
+    assert permanent_limits(rules, Subject.of("work"), Direction.PLAYBACK).max_streams is None

@@ -13,9 +13,10 @@ import pytest
 
 from policy import owners
 from policy.edit import grants
-from policy.edit.editor import USER_FILE, Setting, grant, set_verb
+from policy.edit.editor import EditContext, grant, set_verb
 from policy.language.loader import load
 from policy.model import Direction, Verb
+from policy.paths import USER_FILE, PolicyPaths
 from xensnd.errors import PolicyError
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user: needs root")
@@ -54,15 +55,14 @@ def being(uid: int) -> Iterator[None]:
 
 
 def set_capture(machine: Path, guest: str, verb: Verb = Verb.ALLOW) -> None:
-    set_verb(
-        [machine / "policy.d"], guest, Direction.CAPTURE, verb, runtime=machine / "run/policy.d"
-    )
+    paths = PolicyPaths([machine / "policy.d"], machine / "run/policy.d")
+    set_verb(EditContext(paths), guest, Direction.CAPTURE, verb)
 
 
 def give_capture(machine: Path, guest: str, *, once: bool = False) -> None:
-    setting = Setting([machine / "policy.d"], machine / "run/policy.d", now=NOW)
+    context = EditContext(PolicyPaths([machine / "policy.d"], machine / "run/policy.d"), now=NOW)
     ends = NOW + timedelta(hours=1)
-    grant(setting, guest, Direction.CAPTURE, Verb.ALLOW, ends, once)
+    grant(context, guest, Direction.CAPTURE, Verb.ALLOW, ends, once)
 
 
 def guests(machine: Path) -> list[str]:

@@ -211,6 +211,11 @@ class Agent:
         return self._dom0.do(*command.split(), *(f"/proc/{pid}/{name}" for pid in pids))
 
     @property
+    def devices(self) -> str:
+        """The guests' numbers that have a backend directory here."""
+        return self._dom0.run("xenstore-list", "backend/vsnd").output
+
+    @property
     def log(self) -> str:
         return "\n---- started again\n".join(process.errors for process in self._processes)
 

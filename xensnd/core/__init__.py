@@ -1,6 +1,6 @@
 """The core moves samples, in C and without the interpreter. The classes here are handles on it.
 
-In src/, ring.c, event_page.c, page_directory.c, pcm.c and throttle.c are pure bookkeeping. engine.c
+In src/, ring.c, event_page.c, page_directory.c, pcm.c and budget.c are pure bookkeeping. engine.c
 is the thread, pulse_context.c and pulse_stream.c call libpulse, and backend.c and frontend.c join
 them: one sndif stream each, in either role. No module calls one above it; backend_parts.h says what
 one event does.
@@ -9,7 +9,8 @@ one event does.
 from __future__ import annotations
 
 from .audio_client import AudioClient, AudioStreamConfig, ClientState
-from .backend import PCM_STATE_OCTETS, BackendStats, BackendStream, Violation
+from .backend import PCM_STATE_OCTETS, REFUSED_MAX, BackendStats, BackendStream, Violation
+from .budget import Budget, BudgetStats
 from .engine import Engine
 from .frontend import FrontendStats, FrontendStream
 from .page_directory import build_directory, walk_directory
@@ -17,10 +18,13 @@ from .pcm import PcmParameters
 
 __all__ = [
     "PCM_STATE_OCTETS",
+    "REFUSED_MAX",
     "AudioClient",
     "AudioStreamConfig",
     "BackendStats",
     "BackendStream",
+    "Budget",
+    "BudgetStats",
     "ClientState",
     "Engine",
     "FrontendStats",

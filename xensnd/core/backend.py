@@ -10,9 +10,12 @@ from typing import Any
 from ..errors import AudioUnavailable, RemoteProtocolError
 from ._core import ffi, lib
 from .audio_client import AudioClient, AudioStreamConfig, text
+from .budget import Budget
 from .engine import ChannelHandle, Engine, channel_struct
 from .pcm import PcmParameters
 
+REFUSED_MAX = int(lib.XN_REFUSED_MAX)  # READs and WRITEs outside the buffer
+NO_DEADLINE = 2**63 - 1
 PCM_STATE_OCTETS = int(ffi.sizeof("struct xn_pcm"))
 
 
@@ -20,6 +23,7 @@ class Violation(IntEnum):
     NONE = lib.XN_NO_VIOLATION
     RING_INDEX = lib.XN_VIOLATION_RING_INDEX
     STORM = lib.XN_VIOLATION_STORM
+    REFUSED = lib.XN_VIOLATION_REFUSED
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +46,8 @@ class BackendStream:
     """The pages and channels must stay valid until close(), the PCM's buffer until close_pcm().
 
     `pcm_address` is memory of PCM_STATE_OCTETS where the core keeps the positions of an open PCM,
-    so that another process can adopt the PCM; 0: nowhere.
+    so that another process can adopt the PCM; 0: nowhere. `budget` is what all streams of the guest
+    share; None: the stream has one for itself.
     """
 
     def __init__(
@@ -55,7 +60,9 @@ class BackendStream:
         requests: ChannelHandle,
         events: ChannelHandle,
         pcm_address: int = 0,
+        budget: Budget | None = None,
     ) -> None:
+        self._budget = budget  # the core uses it until close()
         self.handle: Any = lib.xn_backend_new(
             engine.handle,
             playback,
@@ -64,6 +71,7 @@ class BackendStream:
             channel_struct(requests),
             channel_struct(events),
             ffi.cast("struct xn_pcm *", pcm_address),
+            budget.handle if budget is not None else ffi.NULL,
         )
         if self.handle == ffi.NULL:
             raise MemoryError
@@ -112,6 +120,20 @@ class BackendStream:
 
     def detach_audio(self) -> None:
         lib.xn_backend_detach_audio(self.handle)
+
+    def open_gate(self, until_usec: int | None = None) -> None:
+        """Lets the microphone into the guest's buffer: until then, in microseconds of
+        time.monotonic(), or until close_gate(). The engine minds the time itself.
+
+        The gate is closed when a PCM is opened, adopted or closed. Playback has no use for it.
+        """
+        until = NO_DEADLINE if until_usec is None else max(0, min(until_usec, NO_DEADLINE))
+        lib.xn_backend_open_gate(self.handle, until)
+
+    def close_gate(self) -> None:
+        """Silence from now on: when this returns, nothing of the microphone crosses. Does not wait
+        for the engine's lock."""
+        lib.xn_backend_close_gate(self.handle)
 
     def peek(self, offset: int, octets: int) -> bytes:
         """Return a copy of a part of the PCM's buffer: untrusted."""

@@ -7,47 +7,35 @@
 
 /* ---- the pass: see backend_parts.h ---------------------------------------------------------- */
 
-static void end_window(struct xn_backend *backend, int64_t now_usec) {
-    if (!xn_throttle_advance(&backend->throttle, now_usec) || backend->violation) return;
-    if (xn_throttle_is_storm(&backend->throttle))
-        xn_backend_violate(backend, XN_VIOLATION_STORM);
-    else
-        xn_engine_api(backend->engine)->io_enable(backend->requests_io, PA_IO_EVENT_INPUT);
-}
-
-static void run_pass(struct xn_backend *backend, int64_t now_usec) {
-    end_window(backend, now_usec);
-    xn_backend_drain_requests(backend);
+static void run_pass(struct xn_backend *backend, int64_t now_usec, bool notified) {
+    xn_backend_drain_requests(backend, now_usec, notified);
     if (backend->playback)
         xn_backend_fill_server(backend, now_usec);
     else
         xn_backend_take_recorded(backend, now_usec);
     xn_backend_advance(backend, now_usec);
     xn_backend_report(backend);
-    xn_backend_ask_for_notice(backend);
+    xn_backend_await_requests(backend, now_usec);
     xn_backend_schedule(backend, now_usec);
 }
 
 static void on_request(pa_mainloop_api *api, pa_io_event *event, int fd, pa_io_event_flags_t flags,
                        void *data) {
-    (void)fd, (void)flags;
+    (void)api, (void)event, (void)fd, (void)flags;
     struct xn_backend *backend = data;
-    int64_t now_usec = xn_now_usec();
     xn_engine_count_wakeup(backend->engine);
     xn_channel_clear(&backend->requests_channel);
-    end_window(backend, now_usec);
-    if (!xn_throttle_admits(&backend->throttle)) api->io_enable(event, PA_IO_EVENT_NULL);
-    run_pass(backend, now_usec);
+    run_pass(backend, xn_now_usec(), true);
 }
 
-static void on_tick(void *owner, int64_t now_usec) { run_pass(owner, now_usec); }
+static void on_tick(void *owner, int64_t now_usec) { run_pass(owner, now_usec, false); }
 
 static void on_audio_event(void *owner, enum xn_audio_event event) {
     struct xn_backend *backend = owner;
     int64_t now_usec = xn_now_usec();
     if (!backend->audio) return; /* it is being made */
     if (event == XN_AUDIO_CHANGED) xn_backend_audio_changed(backend, now_usec);
-    run_pass(backend, now_usec);
+    run_pass(backend, now_usec, false);
 }
 
 /* ---- the audio server's side ---------------------------------------------------------------- */
@@ -72,6 +60,12 @@ void xn_backend_detach_audio(struct xn_backend *backend) {
     xn_pcm_hold(backend->pcm, xn_now_usec());
     xn_engine_unlock(backend->engine);
 }
+
+void xn_backend_open_gate(struct xn_backend *backend, int64_t until_usec) {
+    xn_gate_open(&backend->gate, until_usec);
+}
+
+void xn_backend_close_gate(struct xn_backend *backend) { xn_gate_close(&backend->gate); }
 
 bool xn_backend_audio_failed(struct xn_backend *backend, const char **error) {
     xn_engine_lock(backend->engine);
@@ -142,12 +136,15 @@ uint32_t xn_backend_audio_index(struct xn_backend *backend) {
 
 struct xn_backend *xn_backend_new(struct xn_engine *engine, bool playback, void *ring_page,
                                   void *event_page, const struct xn_channel *requests,
-                                  const struct xn_channel *events, struct xn_pcm *pcm) {
+                                  const struct xn_channel *events, struct xn_pcm *pcm,
+                                  struct xn_budget *budget) {
     struct xn_backend *backend = calloc(1, sizeof *backend);
     if (!backend) return NULL;
     backend->engine = engine;
     backend->playback = playback;
     backend->pcm = pcm ? pcm : &backend->own_pcm;
+    xn_budget_init(&backend->own_budget);
+    backend->budget = budget ? budget : &backend->own_budget;
     xn_pcm_close(backend->pcm); /* another process had it open, if any */
     backend->requests_channel = *requests;
     backend->events_channel = *events;
@@ -167,8 +164,7 @@ struct xn_backend *xn_backend_new(struct xn_engine *engine, bool playback, void 
 void xn_backend_begin(struct xn_backend *backend, bool succeeds) {
     xn_engine_lock(backend->engine);
     backend->has_begun = true;
-    xn_engine_api(backend->engine)->io_enable(backend->requests_io, PA_IO_EVENT_INPUT);
-    run_pass(backend, xn_now_usec());
+    run_pass(backend, xn_now_usec(), false);
     if (succeeds) {
         xn_channel_notify(&backend->requests_channel);
         xn_channel_notify(&backend->events_channel);
@@ -208,7 +204,7 @@ void xn_backend_answer(struct xn_backend *backend, const uint8_t response[64]) {
         xn_backend_ring_answer(&backend->ring, &packet);
         xn_channel_notify(&backend->requests_channel);
         backend->request_waits = false;
-        run_pass(backend, xn_now_usec());
+        run_pass(backend, xn_now_usec(), false);
     }
     xn_engine_unlock(backend->engine);
 }
@@ -216,6 +212,7 @@ void xn_backend_answer(struct xn_backend *backend, const uint8_t response[64]) {
 void xn_backend_open_pcm(struct xn_backend *backend, const struct xn_pcm_config *config,
                          void *buffer) {
     xn_engine_lock(backend->engine);
+    xn_gate_close(&backend->gate);
     xn_pcm_open(backend->pcm, config, buffer);
     memset(&backend->stats, 0, sizeof backend->stats);
     xn_engine_unlock(backend->engine);
@@ -224,6 +221,7 @@ void xn_backend_open_pcm(struct xn_backend *backend, const struct xn_pcm_config 
 bool xn_backend_adopt_pcm(struct xn_backend *backend, const struct xn_pcm_config *config,
                           void *buffer) {
     xn_engine_lock(backend->engine);
+    xn_gate_close(&backend->gate);
     bool adopted = xn_pcm_adopt(backend->pcm, config, buffer, xn_now_usec());
     xn_engine_unlock(backend->engine);
     return adopted;
@@ -234,9 +232,10 @@ void xn_backend_close_pcm(struct xn_backend *backend) {
     /* No event may come after this: a closed PCM would find it at its next open. */
     xn_backend_report(backend);
     xn_backend_release_audio(backend, xn_pcm_available(backend->pcm) == 0);
+    xn_gate_close(&backend->gate);
     xn_pcm_close(backend->pcm);
     backend->pcm->report_now = false;
-    run_pass(backend, xn_now_usec());
+    run_pass(backend, xn_now_usec(), false);
     xn_engine_unlock(backend->engine);
 }
 
@@ -247,7 +246,7 @@ void xn_backend_start(struct xn_backend *backend) {
         xn_pcm_start(backend->pcm, now_usec);
         backend->progress_usec = now_usec;
         backend->stalled = false;
-        run_pass(backend, now_usec);
+        run_pass(backend, now_usec, false);
         if (backend->audio) xn_audio_start(backend->audio);
     }
     xn_engine_unlock(backend->engine);
@@ -259,7 +258,7 @@ void xn_backend_stop(struct xn_backend *backend) {
         bool all_taken = xn_pcm_available(backend->pcm) == 0;
         if (backend->audio) xn_audio_stop(backend->audio, all_taken);
         xn_pcm_stop(backend->pcm);
-        run_pass(backend, xn_now_usec());
+        run_pass(backend, xn_now_usec(), false);
     }
     xn_engine_unlock(backend->engine);
 }

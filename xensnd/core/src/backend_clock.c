@@ -92,8 +92,9 @@ void xn_backend_schedule(struct xn_backend *backend, int64_t now_usec) {
         /* A server that asks on time makes the clock's own wakeups unnecessary. */
         if (xn_backend_is_fed(backend)) due_usec = now_usec + step + SERVER_LATE_USEC;
     }
-    if (due_usec > xn_throttle_ends_usec(&backend->throttle))
-        due_usec = xn_throttle_ends_usec(&backend->throttle);
+    bool is_paused = backend->has_begun && !backend->violation && !backend->is_polled;
+    if (is_paused && due_usec > backend->budget->resumes_usec)
+        due_usec = backend->budget->resumes_usec;
     if (backend->more_requests && due_usec > now_usec + TICK_MIN_USEC)
         due_usec = now_usec + TICK_MIN_USEC;
     xn_engine_schedule(backend->engine, &backend->tick, due_usec);

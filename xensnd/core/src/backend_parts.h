@@ -1,7 +1,7 @@
 /* What backend.c is made of. It makes one pass over a stream for each event, whatever the event is:
  *
  *     drain the requests, a bounded number -> move sound to or from the server -> advance the clock
- *     and report the position -> ask for the next notification -> schedule the next pass
+ *     and report the position -> await requests -> schedule the next pass
  *
  * Each step is one of the functions below, in that order. None of them calls a pass, nor one that
  * stands below it here; so a guest's packets can make nothing call itself. All run under the
@@ -12,8 +12,8 @@
 
 #include "backend.h"
 #include "event_page.h"
+#include "gate.h"
 #include "ring.h"
-#include "throttle.h"
 
 struct xn_backend {
     struct xn_engine *engine;
@@ -27,10 +27,13 @@ struct xn_backend {
     struct xn_packet request; /* the one that waits for Python */
     bool request_waits;
     bool more_requests; /* than were served in this pass */
+    unsigned refused;   /* since it began, over all OPENs */
     enum xn_violation violation;
-    struct xn_throttle throttle;
+    struct xn_budget own_budget, *budget; /* its guest's */
+    bool is_polled;                       /* the request channel */
 
     struct xn_pcm own_pcm, *pcm; /* elsewhere if it is to outlive this process */
+    struct xn_gate gate; /* capture */
     struct xn_audio *audio;
     bool stalled;
     bool underfed; /* the audio server wants more than there was */
@@ -41,21 +44,21 @@ struct xn_backend {
 
 /* backend_requests.c */
 
-/* Answers the READs and WRITEs that are there, up to a bound and up to a request for Python. */
-void xn_backend_drain_requests(struct xn_backend *backend);
+/* Answers the READs and WRITEs that are there, up to a bound and up to a request for Python, unless
+ * the guest is over its budget, which pays for it. `notified`: the guest has woken us. */
+void xn_backend_drain_requests(struct xn_backend *backend, int64_t now_usec, bool notified);
 
-/* Has the frontend notify its next request, unless passes come often enough without that. */
-void xn_backend_ask_for_notice(struct xn_backend *backend);
-
-/* The frontend broke a rule: it is not listened to any more. */
-void xn_backend_violate(struct xn_backend *backend, enum xn_violation violation);
+/* Polls the request channel or not, as the budget has it; and has the frontend notify its next
+ * request, unless passes come often enough without that. */
+void xn_backend_await_requests(struct xn_backend *backend, int64_t now_usec);
 
 /* backend_audio.c */
 
 /* Playback: gives the server what it wants, as far as the guest has written it. */
 void xn_backend_fill_server(struct xn_backend *backend, int64_t now_usec);
 
-/* Capture: takes all that the server has recorded; what comes before START is nobody's. */
+/* Capture: takes all that the server has recorded, as far as the gate lets it through; what comes
+ * before START is nobody's. */
 void xn_backend_take_recorded(struct xn_backend *backend, int64_t now_usec);
 
 /* Notes what became of the stream at the server. */

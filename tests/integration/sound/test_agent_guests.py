@@ -255,6 +255,19 @@ def test_destroyed_guest_leaves_nothing_behind_and_disturbs_no_other(
     dom0.await_event("device_disconnected", domid=doomed.domid)
 
 
+def test_guest_destroyed_while_there_is_no_agent_leaves_nothing_when_the_next_starts(
+    dom0: Dom0, machine: LocalMachine
+) -> None:
+    dom0.start()
+    doomed = Guest(machine, "doomed")
+    dom0.await_event("device_made", domid=doomed.domid)
+    dom0.stop()
+    doomed.destroy()
+    assert nodes_of(machine, doomed)
+    dom0.start()
+    assert eventually(lambda: not nodes_of(machine, doomed))
+
+
 def test_many_guests_destroyed_at_once_disturb_no_other(
     dom0: Dom0, machine: LocalMachine, pulse: PulseServer, new_guest: Callable[[str], Guest]
 ) -> None:

@@ -7,14 +7,13 @@ import functools
 import mmap
 import os
 import shutil
-import signal
 import socket
 import struct
 import subprocess
 import tempfile
 from pathlib import Path
-from types import TracebackType
-from typing import Self
+
+from tests.support.daemon import Daemon
 
 SHIM_SOURCE = Path(__file__).with_name("xenstored_without_xen.c")
 WAIT_SECONDS = 10
@@ -54,25 +53,13 @@ def shim() -> Path:
 _directories = contextlib.ExitStack()  # removed when the interpreter ends
 
 
-class RealXenstored:
+class RealXenstored(Daemon):
     """xenstored on `directory`/run/socket; a domain N exists while `directory`/domN does."""
 
     def __init__(self, directory: Path) -> None:
+        super().__init__("xenstored")
         self.directory = directory
         self.socket = directory / "run" / "socket"
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.kill()
 
     def start(self) -> None:
         for name in ("run", "dom0"):
@@ -85,15 +72,8 @@ class RealXenstored:
             "XENSTORED_RUNDIR": str(self.socket.parent),
         }
         with _bound(self.directory / "dom0" / "evtchn") as started:
-            self.process = subprocess.Popen([xenstored(), "--no-fork"], env=environment)
+            self.launch([str(xenstored()), "--no-fork"], environment=environment)
             started.recv(4)  # it notifies domain 0, once its socket is there
-
-    def kill(self) -> None:
-        process, self.process = self.process, None
-        if process:
-            with process:
-                process.kill()
-                process.send_signal(signal.SIGCONT)
 
 
 class GuestRing:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.test_agent_takeover import worker
+from tests.integration.sound.test_agent_takeover import worker
 from tests.support.agents import PATIENT, QUEUED_MSEC, Dom0, Guest
 from tests.support.heard import gaps_of_whole, seconds_heard
 from tests.support.local_machine import LocalMachine

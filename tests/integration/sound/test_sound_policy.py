@@ -58,9 +58,7 @@ def test_denied_capture_is_audited_with_the_rule_that_denies_it(dom0: Dom0, work
         assert recording.ended() == DONE
     decision = dom0.await_event("decision", domid=work.domid)
     del decision["TIME"]
-    reason = (
-        "first rule that matches and speaks of capture: guest: '*', playback: allow, capture: deny"
-    )
+    reason = "first rule that matches and names capture: guest: '*', playback: allow, capture: deny"
     assert decision == {
         "MESSAGE_ID": "69e775577ac44bb18fe65e1a7d85d90b",
         "EVENT": "decision",
@@ -83,7 +81,7 @@ def test_capture_that_no_rule_speaks_of_is_denied(dom0: Dom0, work: Guest) -> No
         assert recording.heard == bytes(SECOND // 10)
     decision = dom0.await_event("decision", domid=work.domid)
     assert decision["XENSND_DECISION"] == "deny"
-    assert decision["XENSND_REASON"] == "no rule that matches speaks of capture"
+    assert decision["XENSND_REASON"] == "no rule matches and names capture"
     assert "XENSND_RULE_FILE" not in decision
 
 

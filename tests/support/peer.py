@@ -7,10 +7,9 @@ import json
 import select
 import subprocess
 import sys
-from types import TracebackType
 from typing import Any, Self
 
-from xensnd.transport.interface import EventChannel, Pages
+from xensnd.transport.interface import EventChannel, Pages, Transport
 from xensnd.transport.local import LocalTransport
 
 WAIT_SECONDS = 5
@@ -39,19 +38,14 @@ class Peer:
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.contract.peer", *self._arguments],
+            [sys.executable, "-m", "tests.support.peer", *self._arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         with self._process:
             self._process.kill()
 
@@ -66,9 +60,11 @@ class Peer:
         self._process.wait()
 
 
-class _Worker:
-    def __init__(self, directory: str, domain: str) -> None:
-        self._transport = LocalTransport(directory, domain or None)
+class Worker:
+    """What a peer does with its transport."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
         self._pages: list[Pages] = []
         self._channels: list[EventChannel] = []
 
@@ -101,7 +97,8 @@ class _Worker:
 
 
 def _serve() -> None:
-    worker = _Worker(*sys.argv[1:])
+    directory, domain = sys.argv[1:]
+    worker = Worker(LocalTransport(directory, domain or None))
     for line in sys.stdin:
         what, *arguments = json.loads(line)
         print(json.dumps(getattr(worker, what)(*arguments)), flush=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pulsectl
 import pytest
 
-from tests.integration.test_guest_reconnects import replace_card
+from tests.integration.sound.test_guest_reconnects import replace_card
 from tests.support.agents import Dom0, Guest, Running
 from tests.support.heard import RATE_HZ, tone, tone_seconds
 from tests.support.local_machine import LocalMachine
@@ -179,7 +179,7 @@ def test_the_guest_follows_a_dom0_whose_clock_is_faster(
         with playing(guest_pulse, tone(15)):
             dom0.await_event("stream_opened", guest="work")
         dom0.await_event("stream_closed", guest="work")
-        said = re.search(r"(\d+) Hz followed dom0's clock, (\d+) ms", agent.errors)
+        said = re.search(r"(\d+) Hz to follow dom0's clock, (\d+) ms", agent.errors)
     assert said, agent.errors
     rate_hz, between_ms = map(int, said.groups())
     assert abs(rate_hz - 1.003 * RATE_HZ) < 0.0015 * RATE_HZ

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.test_guest_serve import playing, recording, serving
+from tests.integration.sound.test_guest_serve import playing, recording, serving
 from tests.support.agents import Dom0, Guest
 from tests.support.heard import tone, tone_seconds
 from tests.support.pulse_server import PulseServer
@@ -102,7 +102,7 @@ def test_capture_comes_back_when_its_sink_input_is_killed(
 
 
 @pytest.mark.usefixtures("dom0")
-def test_a_stream_that_is_killed_again_and_again_is_waited_for_longer_each_time(
+def test_a_stream_that_is_killed_again_and_again_is_connected_each_time(
     work: Guest, pulse: PulseServer, guest_pulse: PulseServer
 ) -> None:
     with serving(work, guest_pulse), playing(guest_pulse, tone(12)), pulse.listening() as ears:
