@@ -166,8 +166,17 @@ def test_open_questions_are_listed(tool: Tool, agent: FakeAgent) -> None:
 def test_question_is_answered(
     tool: Tool, agent: FakeAgent, words: list[str], answer: dict[str, object]
 ) -> None:
+    agent.status = status(prompts=(prompt(2, "web"), prompt(3, "work")))
     assert tool("prompt", "3", *words).status == 0
-    assert agent.requests == [{"version": 1, "do": "answer", "id": 3, **answer}]
+    asked = {"id": 3, "guest": "work", "direction": "capture"}
+    assert agent.requests[-1] == {"version": 1, "do": "answer", **asked, **answer}
+
+
+def test_answer_to_what_is_not_asked_any_more_is_not_sent(tool: Tool, agent: FakeAgent) -> None:
+    agent.status = status(prompts=(prompt(4, "work"),))
+    problem = "question 3 is not open: answered already, or too late"
+    assert tool("prompt", "3", "once") == Run(2, err=f"xensnd-policy: {problem}\n")
+    assert [each["do"] for each in agent.requests] == ["status"]
 
 
 @pytest.mark.parametrize(

@@ -141,6 +141,19 @@ def test_bad_policy_is_told_first() -> None:
     assert "policy: bad: a.yaml:1:1: no, " in list(plain(bad))
 
 
+def test_guests_of_one_name_are_told_before_the_table() -> None:
+    twins = status(
+        guest("work", domid=7, shares_name=True), guest("work", domid=8, shares_name=True)
+    )
+    assert shown(80, twins)[1] == "TWO GUESTS ARE NAMED work: neither may record"
+    lines = [line for line in plain(twins) if line.startswith("work: domid")]
+    assert [line.endswith("silent, not the only guest of this name") for line in lines] == [
+        True,
+        True,
+    ]
+    assert not any("NAMED" in line for line in shown(80))
+
+
 def test_name_of_a_guest_cannot_command_the_terminal() -> None:
     evil = status(guest("\033[2Jx\n\u202eroot", stream(), records=True))
     for lines in (shown(80, evil), list(plain(evil))):
