@@ -15,7 +15,7 @@ from pathlib import Path
 
 from agent_dom0.access.dirwatch import DirectoryWatch
 from agent_dom0.access.policy_state import Permission
-from agent_dom0.access.prompts import Answer, Prompt, Prompts
+from agent_dom0.access.prompts import Prompt, Prompts
 from agent_dom0.audit import Audit
 from agent_dom0.cards.registry import Roster
 from agent_dom0.control.operations import About, Desk
@@ -29,6 +29,8 @@ from agent_dom0.supervisor.heartbeat import Lifeline
 from policy.language.files import require_trusted_directory
 from policy.model import Verb
 from policy.paths import PolicyPaths
+from xensnd.backoff import BackOff
+from xensnd.control.answers import Answer
 from xensnd.core import Engine
 from xensnd.errors import TransportLost, XensndError
 from xensnd.lock import only_one
@@ -82,7 +84,7 @@ class Agent:
         self._watch = DirectoryWatch(settings.policy.all_directories, settings.policy.tags_file)
         self._store: Store | None = None
         self._store_timer: asyncio.TimerHandle | None = None  # set while the store is lost
-        self._store_retry_seconds = STORE_RETRY_FIRST_SECONDS
+        self._store_back_off = BackOff(STORE_RETRY_FIRST_SECONDS, STORE_RETRY_LAST_SECONDS)
         self._roster = Roster(self._services, settings.about.server, settings.audit.record)
         self._desk = Desk(
             settings.about,
@@ -183,9 +185,9 @@ class Agent:
             return
         self._store = store
         loop.add_reader(store.fileno(), self._on_store)
-        if self._store_retry_seconds != STORE_RETRY_FIRST_SECONDS:
+        if self._store_back_off.has_failed:
             self._audit.record(Event(EventKind.STORE_FOUND, "XenStore is back", Priority.NOTICE))
-        self._store_retry_seconds = STORE_RETRY_FIRST_SECONDS
+        self._store_back_off.reset()
         self._with_store(self._roster.use_store)
         if self._is_new and self._store is not None:
             self._is_new = False
@@ -217,7 +219,7 @@ class Agent:
             loop.remove_reader(self._store.fileno())
             self._store.close()
             self._store = None
-        if self._store_retry_seconds == STORE_RETRY_FIRST_SECONDS:
+        if not self._store_back_off.has_failed:
             self._audit.record(
                 Event(
                     EventKind.STORE_LOST,
@@ -225,8 +227,7 @@ class Agent:
                     Priority.WARNING,
                 )
             )
-        self._store_timer = loop.call_later(self._store_retry_seconds, self._open_store)
-        self._store_retry_seconds = min(self._store_retry_seconds * 2, STORE_RETRY_LAST_SECONDS)
+        self._store_timer = loop.call_later(self._store_back_off.next_seconds(), self._open_store)
 
     def _on_engine(self) -> None:
         self._engine.clear()

@@ -62,7 +62,7 @@ def answer_query(asked: HwParams, config: StreamConfig, limits: Limits) -> HwPar
 
 
 def _sample_octets(formats: int) -> list[int]:
-    return [each.sample_octets or 1 for each in formats_in_mask(formats)]
+    return [each.frame_octets(channels=1) for each in formats_in_mask(formats)]
 
 
 def check_open(request: Open, config: StreamConfig, limits: Limits) -> int:
@@ -79,7 +79,7 @@ def check_open(request: Open, config: StreamConfig, limits: Limits) -> int:
         raise RemoteProtocolError(
             f"OPEN with {request.channels} channels, configured {config.channels}"
         )
-    frame_octets = request.channels * (request.sample_format.sample_octets or 1)
+    frame_octets = request.frame_octets
     limit = min(config.buffer_octets, limits.max_buffer_octets)
     if not 2 * frame_octets <= request.buffer_octets <= limit:
         raise RemoteProtocolError(f"OPEN buffer {request.buffer_octets} octets, limit {limit}")

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from agent_dom0.access.policy_state import Permission
-from agent_dom0.access.prompts import Answer, Prompts
+from agent_dom0.access.prompts import Prompts
 from agent_dom0.events import Event
 from agent_dom0.guest import Guest
 from agent_dom0.parameters import Limits
+from xensnd.control.answers import Answer
 from xensnd.core import Engine
 from xensnd.sndif.store_fields import Direction
 from xensnd.transport.interface import Transport

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from policy.matching import GuestIdentity, quote
 from policy.options import NO_OPTIONS, OnDeny, Options
-from policy.text.locations import shown_path
 from policy.text.values import write_datetime
 from xensnd.sndif.store_fields import Direction
+from xensnd.text import escaped
 
 __all__ = [
     "NO_OPTIONS",
@@ -93,7 +93,7 @@ class Rule:
     @property
     def source(self) -> str:
         """FILE:LINE."""
-        return f"{shown_path(self.file)}:{self.line}"
+        return f"{escaped(self.file)}:{self.line}"
 
 
 def join_fields(fields: Mapping[str, str]) -> str:

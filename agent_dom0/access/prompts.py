@@ -12,10 +12,11 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from itertools import count
 
 from policy.model import Direction
+from xensnd.backoff import BackOff
+from xensnd.control.answers import Answer
 from xensnd.errors import UsageError
 
 ANSWER_SECONDS = 30.0
@@ -24,19 +25,6 @@ ASKED_MAX = 6  # within this time, of one guest and direction
 ASKED_SECONDS = 60.0
 QUIET_FIRST_SECONDS = 10.0
 QUIET_LAST_SECONDS = 600.0
-
-
-class Answer(StrEnum):
-    ONCE = "once"  # this stream, until it is closed
-    FOR = "for"  # a time
-    ALWAYS = "always"  # writes a rule
-    NO = "no"  # not this stream
-    NEVER = "never"  # writes a rule
-    NONE = "no answer"  # nobody was there: not now
-
-
-GIVEN = tuple(answer for answer in Answer if answer is not Answer.NONE)  # by people
-LASTING = (Answer.FOR, Answer.ALWAYS, Answer.NEVER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +59,7 @@ class _Quiet:
     until: float
     seconds: float
     since: str  # what happened
+    back_off: BackOff
 
 
 _Key = tuple[str, Direction]
@@ -200,7 +189,8 @@ class Prompts:
             self._quiet.pop(key, None)
             return
         before = self._quiet.get(key)
-        seconds = min(before.seconds * 2, QUIET_LAST_SECONDS) if before else QUIET_FIRST_SECONDS
+        back_off = before.back_off if before else BackOff(QUIET_FIRST_SECONDS, QUIET_LAST_SECONDS)
+        seconds = back_off.next_seconds()
         until = asyncio.get_running_loop().time() + seconds
         since = "the person said no" if answer is Answer.NO else "nobody answered"
-        self._quiet[key] = _Quiet(until, seconds, since)
+        self._quiet[key] = _Quiet(until, seconds, since, back_off)

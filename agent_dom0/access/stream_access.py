@@ -9,13 +9,13 @@ import math
 import time
 from collections.abc import Callable
 
-from agent_dom0.access.prompts import LASTING, Answer
 from agent_dom0.audio.guest_volume import Shared
 from agent_dom0.bounds import complaint
 from agent_dom0.events import EventKind, Priority, decision_event, guest_event
 from agent_dom0.guest import Guest
 from agent_dom0.services import Services
 from policy.model import Decision, OnDeny, Options, Verb
+from xensnd.control.answers import LASTING, Answer
 from xensnd.errors import AccessDenied
 from xensnd.sndif.packets import Open
 from xensnd.sndif.store_fields import Direction

@@ -15,6 +15,7 @@ from typing import Protocol
 from agent_dom0.audio.guest_volume import Shared
 from agent_dom0.events import Event, EventKind, Priority, guest_event
 from agent_dom0.guest import Guest
+from xensnd.backoff import BackOff
 from xensnd.core import AudioClient, AudioStreamConfig, ClientState, Engine
 from xensnd.errors import AudioUnavailable
 
@@ -62,7 +63,7 @@ class GuestMixer:
         self._client: AudioClient | None = None
         self._retry: asyncio.TimerHandle | None = None
         self._linger: asyncio.TimerHandle | None = None
-        self._retry_seconds = RETRY_FIRST_SECONDS
+        self._back_off = BackOff(RETRY_FIRST_SECONDS, RETRY_LAST_SECONDS)
         self._tried = 0.0  # when, in the loop's time
         self._lost = False
 
@@ -174,8 +175,7 @@ class GuestMixer:
 
     def _try_later(self, again: Callable[[], None]) -> None:
         loop = asyncio.get_running_loop()
-        self._retry = loop.call_later(self._retry_seconds, again)
-        self._retry_seconds = min(self._retry_seconds * 2, RETRY_LAST_SECONDS)
+        self._retry = loop.call_later(self._back_off.next_seconds(), again)
 
     def _hasten(self) -> None:
         """Sound that begins now is a reason to try sooner, though not more often than at first."""
@@ -197,7 +197,7 @@ class GuestMixer:
         )
 
     def _find(self) -> None:
-        self._retry_seconds = RETRY_FIRST_SECONDS
+        self._back_off.reset()
         if self._lost:
             self._lost = False
             self._say(EventKind.SERVER_FOUND, "the audio server is back", Priority.NOTICE)

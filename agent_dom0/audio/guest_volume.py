@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from agent_dom0.cards.throttle import Throttle
+from xensnd.core import Budget
+from xensnd.files import replace_file
 from xensnd.sndif.store_fields import Direction
 
 log = logging.getLogger("xensnd-dom0")
@@ -59,11 +60,11 @@ class KnobRecord:
 
     def save(self, knobs: Mapping[Direction, Knobs]) -> None:
         said = {name.value: [each.percent, each.is_muted] for name, each in knobs.items()}
-        new = self._path.with_suffix(".new")
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            new.write_text(json.dumps({"owner": self._owner, **said}))
-            os.replace(new, self._path)
+            octets = json.dumps({"owner": self._owner, **said}).encode()
+            # The directory is memory: it need not outlive a crash of the machine.
+            replace_file(self._path, octets, is_synced=False)
         except OSError as error:
             log.warning("%s: %s; it holds until the agent ends", self._path, error.strerror)
 
@@ -97,3 +98,5 @@ class Shared:
     knobs: dict[Direction, Knobs] = field(default_factory=untouched)
     open_streams: Counter[Direction] = field(default_factory=Counter)
     throttle: Throttle = field(default_factory=Throttle)
+    budget: Budget = field(default_factory=Budget)  # of the engine's time
+    pauses_said: int = 0  # by that budget, as far as the trail has them

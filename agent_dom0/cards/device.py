@@ -37,14 +37,10 @@ from xensnd.sndif.store_fields import (
     parse_card,
     parse_rings,
 )
+from xensnd.transport.card_nodes import read_card_nodes
 from xensnd.transport.interface import Store
 
 log = logging.getLogger("xensnd-dom0")
-
-# A card of 8 PCMs with 8 streams of 11 nodes is below this; a guest's directory that holds more
-# is not a card.
-NODES_MAX = 1024
-DEPTH_MAX = 3
 
 ODD_STATES_MAX = 64
 
@@ -318,7 +314,7 @@ class Device:
                 self.step()
 
     def _make_streams(self) -> None:
-        nodes = self._read_card_nodes()
+        nodes = read_card_nodes(self._store, self.path.frontend)
         for pcm in parse_card(nodes).pcms:
             for config in pcm.streams:
                 name = f"{pcm.index}/{config.index}"
@@ -339,28 +335,6 @@ class Device:
         directory = self._services.transport.runtime_directory / "streams"
         name = f"{self.guest.domid}-{self.path.devid}-{stream.replace('/', '-')}"
         return StreamRecord(directory / name, self.guest.uuid)
-
-    def _read_card_nodes(self) -> dict[str, str]:
-        """Everything below the frontend's directory, within bounds: relative path to value."""
-        nodes: dict[str, str] = {}
-        directories = [("", 0)]
-        while directories:
-            directory, depth = directories.pop()
-            try:
-                names = self._store.list(f"{self.path.frontend}{directory}")
-            except KeyError:
-                continue  # nodes vanish at any moment
-            for name in names:
-                path = f"{directory}/{name}"
-                if len(nodes) >= NODES_MAX:
-                    raise RemoteProtocolError(f"more than {NODES_MAX} nodes in its directory")
-                try:
-                    nodes[path[1:]] = self._store.read(f"{self.path.frontend}{path}")
-                except KeyError:
-                    continue
-                if depth + 1 < DEPTH_MAX and name.isdigit():
-                    directories.append((path, depth + 1))
-        return nodes
 
     def _end_streams(self) -> None:
         self._withdrawn_at = None

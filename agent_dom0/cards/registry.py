@@ -22,6 +22,7 @@ from agent_dom0.services import Services
 from policy.model import Verb
 from xensnd.errors import TransportLost, UsageError
 from xensnd.sndif.store_fields import Direction
+from xensnd.text import quoted
 from xensnd.transport.interface import Store
 
 log = logging.getLogger("xensnd-dom0")
@@ -62,6 +63,7 @@ class Roster:
         for device in self._devices.values():
             device.use_store(store)
         self._see(store)
+        self._remove_left_devices(store)
 
     def follow_store(self, store: Store) -> None:
         tokens = {event.token for event in store.events()}
@@ -206,7 +208,7 @@ class Roster:
             if guest.name == name:
                 return guest
         running = ", ".join(sorted(guest.name for guest in self._guests.values())) or "none"
-        raise UsageError(f"no guest named {name!r} runs; running are {running}")
+        raise UsageError(f"no guest named {quoted(name)} runs; running are {running}")
 
     def close(self) -> None:
         """States stay as they are: an agent that starts again takes the devices over."""
@@ -269,6 +271,12 @@ class Roster:
             mixer.close()
         self._knob_record(self._guests.pop(domid)).remove()
         self._taken_away.discard(domid)
+
+    def _remove_left_devices(self, store: Store) -> None:
+        """Ours, of guests that went while there was no agent, or no XenStore."""
+        for domid in children(store, self._root) - self._running(store):
+            if is_ours(store, DevicePath(self.domid, domid, DEVID)):
+                store.remove(f"{self._root}/{domid}")
 
     def _see_devices(self, store: Store) -> None:
         """Follows every device below our backend's directory, whoever made it."""

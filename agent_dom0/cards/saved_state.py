@@ -16,7 +16,7 @@ import struct
 import zlib
 from pathlib import Path
 
-from agent_dom0.access.prompts import Answer
+from xensnd.control.answers import Answer
 from xensnd.core import PCM_STATE_OCTETS
 from xensnd.errors import RemoteProtocolError
 from xensnd.sndif.formats import format_from_wire

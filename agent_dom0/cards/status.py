@@ -79,16 +79,14 @@ def _queued_ms(request: Open, stats: BackendStats) -> float | None:
     """From the guest's last write to the ear; None while the audio server does not say."""
     if stats.server_latency_usec < 0:
         return None
-    frame_octets = request.channels * (request.sample_format.sample_octets or 1)
-    buffered_ms = stats.buffered_octets / frame_octets / request.rate_hz * 1000
+    buffered_ms = stats.buffered_octets / request.frame_octets / request.rate_hz * 1000
     return round(buffered_ms + stats.server_latency_usec / 1000, 1)
 
 
 def _level(request: Open, stats: BackendStats, core: BackendStream) -> float:
     """The peak of what has just been heard or captured, from 0 to 1. Looked at on request
     only, in a copy of a few ms."""
-    frame_octets = request.channels * (request.sample_format.sample_octets or 1)
-    wanted = LEVEL_MS * request.rate_hz // 1000 * frame_octets
+    wanted = LEVEL_MS * request.rate_hz // 1000 * request.frame_octets
     end = stats.position_octets % request.buffer_octets
     start = max(end - wanted, 0)
     return round(peak(request.sample_format, core.peek(start, end - start)), 4)

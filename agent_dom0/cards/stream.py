@@ -19,7 +19,7 @@ from agent_dom0.guest import Guest
 from agent_dom0.parameters import Limits, check_open
 from agent_dom0.services import Services
 from policy.model import NO_OPTIONS, Decision, Verb
-from xensnd.core import AudioClient, BackendStream, PcmConfig, Violation
+from xensnd.core import REFUSED_MAX, AudioClient, BackendStream, PcmParameters, Violation
 from xensnd.errors import AccessDenied, RemoteProtocolError, TransportLost
 from xensnd.sndif.packets import (
     Close,
@@ -48,7 +48,8 @@ FAULTS_MAX = 64
 
 _VIOLATIONS = {
     Violation.RING_INDEX: "the request ring's index is beyond the ring",
-    Violation.STORM: "it notifies without end",
+    Violation.STORM: "it sends requests or notifications without end",
+    Violation.REFUSED: f"{REFUSED_MAX} READs and WRITEs were wrong",
 }
 _TRIGGERS = {
     Trigger.START: StreamEvent.START,
@@ -58,8 +59,8 @@ _TRIGGERS = {
 }
 
 
-def _pcm_config(request: Open, frame_octets: int) -> PcmConfig:
-    return PcmConfig(
+def _pcm_config(request: Open, frame_octets: int) -> PcmParameters:
+    return PcmParameters(
         rate_hz=request.rate_hz,
         frame_octets=frame_octets,
         buffer_octets=request.buffer_octets,
@@ -116,6 +117,7 @@ class Stream:
             requests=self._connection.requests.fds,
             events=self._connection.events.fds,
             pcm_address=record.pcm_address,
+            budget=mixer.shared.budget,
         )
 
     # What the agent asks of it
@@ -126,6 +128,7 @@ class Stream:
         violation = self._core.violation
         if violation is not Violation.NONE:
             raise RemoteProtocolError(f"stream {self.name}: {_VIOLATIONS[violation]}")
+        self._tell_pauses()
         packet = self._core.next_request()
         if packet is None:
             return True
@@ -363,6 +366,7 @@ class Stream:
         if self._loudness is not None:
             self._loudness.set_cap(decision.options.max_volume_percent)
         if decision.verb is not Verb.ALLOW:
+            self._core.close_gate()
             self._mixer.leave(self)
             self._core.detach_audio()
             return
@@ -370,6 +374,7 @@ class Stream:
         if (before.device, before.latency_usec) != wants:
             self._mixer.leave(self)  # it must be another stream at the server
             self._core.detach_audio()
+        self._core.open_gate()
         self._mixer.join(self)
 
     @property
@@ -408,6 +413,14 @@ class Stream:
         return self._core.audio_index is not None
 
     # Audit
+
+    def _tell_pauses(self) -> None:
+        """The engine does not listen to the guest for a while: once, whichever stream it was."""
+        shared = self._mixer.shared
+        pauses = shared.budget.stats().pauses
+        if pauses != shared.pauses_said:
+            shared.pauses_said = pauses
+            self._permit.say_limit("more requests than the guest's share; all its streams wait")
 
     def _note_fault(self, text: str) -> None:
         self._faults += 1

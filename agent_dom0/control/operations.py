@@ -10,13 +10,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 from agent_dom0.access.policy_state import Permission
-from agent_dom0.access.prompts import GIVEN, Answer, Prompt, Prompts
+from agent_dom0.access.prompts import Prompt, Prompts
 from agent_dom0.audit import Audit
 from agent_dom0.cards.registry import Roster
 from agent_dom0.control.server import Operation, Peer, number_argument, text_argument
 from agent_dom0.events import EventKind, Priority, guest_event
+from xensnd.control.answers import GIVEN, Answer
 from xensnd.errors import UsageError
 from xensnd.sndif.store_fields import Direction
+from xensnd.text import quoted
 
 GRANT_SECONDS_MAX = 31 * 86400
 
@@ -177,7 +179,7 @@ class Desk:
         number = round(number_argument(arguments, "id", 1, 2**53))
         said = text_argument(arguments, "answer")
         if said not in GIVEN:
-            raise UsageError(f"answer: {said!r} is none of {', '.join(GIVEN)}")
+            raise UsageError(f"answer: {quoted(said)} is none of {', '.join(GIVEN)}")
         seconds = 0.0
         if said == Answer.FOR:
             seconds = number_argument(arguments, "seconds", 1, GRANT_SECONDS_MAX)
@@ -192,7 +194,7 @@ class Desk:
 def _direction(arguments: Mapping[str, Any]) -> Direction:
     said = arguments.get("direction", Direction.PLAYBACK.value)
     if said not in tuple(each.value for each in Direction):
-        raise UsageError(f"direction: wants playback or capture, got {str(said)[:40]!r}")
+        raise UsageError(f"direction: wants playback or capture, got {quoted(str(said))}")
     return Direction(said)
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import grp
-import json
 import logging
 import os
 import socket
@@ -21,8 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xensnd.control.client import VERSION
+from xensnd.control.messages import VERSION, decode, encode
 from xensnd.errors import UsageError, XensndError
+from xensnd.text import quoted
 
 log = logging.getLogger("xensnd-dom0")
 
@@ -134,7 +134,7 @@ class ControlServer:
         def tell(message: Mapping[str, Any]) -> None:
             if writer.is_closing():
                 return
-            writer.write(json.dumps(message).encode() + b"\n")
+            writer.write(encode(message))
             if writer.transport.get_write_buffer_size() > UNREAD_OCTETS_MAX:
                 log.warning("control: process %d does not read its answers; hung up", pid)
                 writer.transport.abort()
@@ -153,15 +153,17 @@ class ControlServer:
 
     def _answer(self, peer: Peer, line: bytes) -> Mapping[str, Any]:
         try:
-            request = json.loads(line)
-        except (ValueError, RecursionError):
+            request = decode(line)
+        except ValueError:
             return _refusal("a request is one JSON object a line")
-        if not isinstance(request, dict) or request.get("version") != VERSION:
+        if request.get("version") != VERSION:
             return _refusal(f"a request is an object with version {VERSION}")
         operation = self._operations.get(str(request.get("do")))
         if operation is None:
             known = ", ".join(sorted(self._operations))
-            return _refusal(f"unknown operation {str(request.get('do'))[:40]!r}; known are {known}")
+            return _refusal(
+                f"unknown operation {quoted(str(request.get('do')))}; known are {known}"
+            )
         try:
             return {"ok": True, **operation.run(peer, request)}
         except XensndError as error:

@@ -21,6 +21,7 @@ from agent_dom0.events import Event, EventKind, Priority, guest_event
 from agent_dom0.guest import Guest
 from agent_dom0.qubes.qubesdb import QubesDb
 from policy.model import Direction, Verb
+from xensnd.backoff import BackOff
 from xensnd.errors import XensndError
 
 log = logging.getLogger("xensnd-dom0")
@@ -96,19 +97,18 @@ class Microphones:
 
     async def run(self) -> None:
         """Until it is cancelled."""
-        seconds = RETRY_FIRST_SECONDS
+        back_off = BackOff(RETRY_FIRST_SECONDS, RETRY_LAST_SECONDS)
         while self._path is not None:
             try:
                 db = await QubesDb.connect(self._path, self.notice)
-                seconds = RETRY_FIRST_SECONDS
+                back_off.reset()
                 try:
                     await self._serve(db)
                 finally:
                     db.close()
             except OSError as error:
                 self._lose(error)
-            await asyncio.sleep(seconds)
-            seconds = min(seconds * 2, RETRY_LAST_SECONDS)
+            await back_off.wait()
 
     async def _serve(self, db: QubesDb) -> None:
         await db.watch(CONFIG)

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
+from xensnd.text import escaped
+
 READY = "ready"
 ALIVE = "alive"
 _TEXT_CHARACTERS_MAX = 200
@@ -55,8 +57,4 @@ class LifelineReader:
         for line in lines:
             kind, _, text = line.decode(errors="replace").partition(" ")
             if kind in (READY, ALIVE):
-                yield Word(kind, _shown(text))
-
-
-def _shown(text: str) -> str:
-    return "".join(each if each.isprintable() else "?" for each in text[:_TEXT_CHARACTERS_MAX])
+                yield Word(kind, escaped(text, _TEXT_CHARACTERS_MAX))

@@ -17,8 +17,8 @@ from policy.cli import terminal
 from policy.cli.program import GOOD, print_error
 from policy.cli.terminal import RED, YELLOW, painted
 from policy.text import values
-from policy.text.locations import shown
 from xensnd.errors import UsageError
+from xensnd.text import escaped, quoted
 
 IDENTIFIER = "xensnd-dom0"
 WARNING, ERROR = 4, 3  # syslog(3)
@@ -69,7 +69,7 @@ def line(record: Record) -> str:
     """The record's time and text. The text names the guest, the decision and the rule."""
     when = time_of(record)
     time_text = f"{when.astimezone():%Y-%m-%d %H:%M:%S}" if when else "(no time)          "
-    text = f"{time_text} {terminal.safe(record.get('MESSAGE', ''))}{_unexpected_writer(record)}"
+    text = f"{time_text} {escaped(record.get('MESSAGE', ''))}{_unexpected_writer(record)}"
     priority = str(record.get("PRIORITY", ""))
     colour = {str(ERROR): RED, str(WARNING): YELLOW}.get(priority, "")
     return painted(text, colour, terminal.has_colours())
@@ -129,7 +129,7 @@ def _since(text: str | None) -> datetime | None:
         return values.read_datetime(text)
     except values.InvalidValue:
         raise UsageError(
-            f"--since {shown(text)} is not a time (write such as 30m, 18:00 or 2026-11-20T18:00)"
+            f"--since {quoted(text)} is not a time (write such as 30m, 18:00 or 2026-11-20T18:00)"
         ) from None
 
 

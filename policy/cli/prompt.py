@@ -9,17 +9,17 @@ import termios
 from collections.abc import Mapping
 from typing import Any
 
-from policy.cli import terminal
 from policy.cli.status import agent_of
 from policy.cli.view import question
 from policy.text import values
-from policy.text.locations import shown
+from xensnd.control.answers import DEFAULT_MINUTES, GIVEN, Answer
 from xensnd.control.client import AgentClient
 from xensnd.errors import UsageError
+from xensnd.text import escaped, quoted
 
-ANSWERS = ("once", "for", "always", "no", "never")
-DEFAULT_LENGTH = "30m"
-HINT = f"once, for {DEFAULT_LENGTH} (or another time), always, no, never"
+DEFAULT_LENGTH = f"{DEFAULT_MINUTES}m"
+_LENGTHS = {Answer.FOR: f" {DEFAULT_LENGTH} (or another time)"}
+HINT = ", ".join(f"{answer}{_LENGTHS.get(answer, '')}" for answer in GIVEN)
 POLL_SECONDS = 0.1
 
 
@@ -54,21 +54,21 @@ def _answer(agent: AgentClient, number: object, words: list[str]) -> str:
 def read_answer(words: list[str]) -> dict[str, object]:
     """`once`, `for 30m`, `for 90` (seconds), ... as the agent wants it."""
     answer = words[0] if words else ""
-    if answer not in ANSWERS:
-        raise UsageError(f"answer {shown(answer)} is not one of {HINT}")
+    if answer not in GIVEN:
+        raise UsageError(f"answer {quoted(answer)} is not one of {HINT}")
     length = [word for word in words[1:] if word]
-    if answer != "for":
+    if answer != Answer.FOR:
         if length:
             raise UsageError(f"answer {answer} takes no time; say: for {length[0]}")
         return {"answer": answer}
-    return {"answer": "for", "seconds": _seconds(" ".join(length) or DEFAULT_LENGTH)}
+    return {"answer": answer, "seconds": _seconds(" ".join(length) or DEFAULT_LENGTH)}
 
 
 def _seconds(text: str) -> float:
     try:
         return values.read_duration(text + "s" if text.isdecimal() else text).total_seconds()
     except values.InvalidValue as problem:
-        raise UsageError(f"time {shown(text)} {problem} ({problem.hint})") from None
+        raise UsageError(f"time {quoted(text)} {problem} ({problem.hint})") from None
 
 
 class _Conversation:
@@ -113,7 +113,7 @@ class _Conversation:
         elif event.get("event") == "prompt-gone":
             number = event.get("id")
             if self._waiting.pop(number, None) is not None and self._asked == number:
-                print(f"\nprompt {number}: gone ({terminal.safe(event.get('why'))})")
+                print(f"\nprompt {number}: gone ({escaped(event.get('why'))})")
                 self._asked = None
 
     def _add(self, prompt: object) -> None:
@@ -130,7 +130,7 @@ class _Conversation:
         try:
             _answer(self._agent, self._asked, line.split())
         except UsageError as problem:
-            print(terminal.safe(problem))
+            print(escaped(problem))
             if self._asked in self._waiting:
                 self._invite()
             return True

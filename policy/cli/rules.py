@@ -21,8 +21,8 @@ from policy.matching import GuestIdentity, find_mistake, split_kind
 from policy.model import Decision, Direction, Rule, Verb, join_fields
 from policy.paths import TAGS_FILE, PolicyPaths
 from policy.text import values
-from policy.text.locations import shown, shown_path
 from xensnd.errors import PolicyError, UsageError
+from xensnd.text import escaped, quoted
 
 ONCE_WITHIN = timedelta(days=1)  # a grant with --once that nobody uses ends after this
 
@@ -72,7 +72,7 @@ def check(options: argparse.Namespace) -> int:
     policy = load(paths.directories, runtime=paths.runtime)
     print(f"good: {_count(policy.rules, 'rule')} in {_count(policy.files, 'file')}")
     for file in policy.files:
-        print(f"  {shown_path(file)}")
+        print(f"  {escaped(file)}")
     return GOOD
 
 
@@ -133,7 +133,7 @@ def _identities(options: argparse.Namespace) -> identities.Identities:
 
 def _guest(options: argparse.Namespace) -> GuestIdentity:
     if options.uuid is not None and (mistake := find_mistake(f"uuid:{options.uuid}")):
-        raise UsageError(f"--uuid {shown(options.uuid)} {mistake}")
+        raise UsageError(f"--uuid {quoted(options.uuid)} {mistake}")
     guest = _identities(options).guest(_checked_name(options.guest), options.uuid)
     if options.label is not None:
         guest = replace(guest, label=options.label)
@@ -155,7 +155,7 @@ def _running_guests(options: argparse.Namespace, context: EditContext) -> list[G
 
 def _checked_name(name: str) -> str:
     if not name or not name.isprintable():
-        raise UsageError(f"guest {shown(name)} {find_mistake(name)}")
+        raise UsageError(f"guest {quoted(name)} {find_mistake(name)}")
     return name
 
 
@@ -169,7 +169,7 @@ def _end_of(options: argparse.Namespace, now: datetime) -> datetime | None:
             written, name = options.until, "--until"
             return values.read_datetime(written, start=now)
     except values.InvalidValue as problem:
-        raise UsageError(f"{name} {shown(written)} {problem} ({problem.hint})") from None
+        raise UsageError(f"{name} {quoted(written)} {problem} ({problem.hint})") from None
     return now + ONCE_WITHIN if options.once else None
 
 

@@ -13,9 +13,9 @@ from typing import Any
 
 from policy.cli import terminal, view
 from policy.cli.program import GOOD
-from policy.text.locations import shown
 from xensnd.control.client import AgentClient, NoAgentError, socket_path
 from xensnd.errors import UsageError
+from xensnd.text import escaped, quoted
 
 REDRAW_SECONDS = 0.2
 
@@ -81,7 +81,7 @@ def _watch_agent(path: Path, screen: terminal.Screen) -> None:
     except (NoAgentError, UsageError) as problem:
         # The last status is no longer true, least of all who records, so it is cleared.
         columns, _ = terminal.size()
-        lines = (terminal.safe(problem), "waiting for the agent")
+        lines = (escaped(problem), "waiting for the agent")
         _draw(screen, [terminal.fitted(each, columns).rstrip() for each in lines])
         time.sleep(REDRAW_SECONDS)
 
@@ -119,7 +119,7 @@ def _change(options: argparse.Namespace, operation: str, done: str, **arguments:
         answer = agent.ask(operation, guest=options.guest, direction=options.direction, **arguments)
     changed = answer.get("changed", 0)
     streams = f"{changed} stream{'' if changed == 1 else 's'}"
-    what = f"{terminal.safe(options.guest)}: {options.direction} {done}"
+    what = f"{escaped(options.guest)}: {options.direction} {done}"
     print(f"{what} ({streams} now, and later ones)")
     return GOOD
 
@@ -130,7 +130,7 @@ def _percent(text: str) -> float:
     except ValueError:
         percent = -1.0
     if not 0 <= percent <= 100 or not text[:1].isdigit():
-        raise UsageError(f"volume {shown(text)} is not 0% to 100% (write such as 60%)")
+        raise UsageError(f"volume {quoted(text)} is not 0% to 100% (write such as 60%)")
     return percent
 
 

@@ -29,11 +29,6 @@ def painted(text: str, colour: str, is_painted: bool = True) -> str:
     return f"\033[{colour}m{text}\033[0m" if is_painted and colour and text else text
 
 
-def safe(text: object) -> str:
-    """Untrusted text as one line that a terminal can print; control characters are escaped."""
-    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in str(text))
-
-
 def columns_of(text: str) -> int:
     """The width of the text on a terminal."""
     return sum(0 if combining(each) else 1 + (east_asian_width(each) in "WF") for each in text)

@@ -9,7 +9,8 @@ from datetime import datetime
 from pathlib import PurePath
 from typing import Any
 
-from policy.cli.terminal import BOLD, FAINT, GREEN, RED, YELLOW, columns_of, fitted, painted, safe
+from policy.cli.terminal import BOLD, FAINT, GREEN, RED, YELLOW, columns_of, fitted, painted
+from xensnd.text import escaped
 
 Status = Mapping[str, Any]
 
@@ -87,15 +88,15 @@ def plain(status: Status) -> Iterator[str]:
         f"agent: {_word(agent, 'version')}, pid {_word(agent, 'pid')}, "
         f"transport {_word(agent, 'transport')}, since {_word(agent, 'since')}"
     )
-    where = ", ".join(safe(each) for each in policy.get("directories", []))
+    where = ", ".join(escaped(each) for each in policy.get("directories", []))
     yield f"policy: {_state_of_policy(status)}, {where}"
     yield f"audit: {_word(audit, 'where')}, {_word(audit, 'missing')} missing"
     for prompt in status.get("prompts", []):
         yield question(prompt)
     for guest in status.get("guests", []):
-        name = safe(guest.get("name"))
-        label = f", label {safe(guest['label'])}" if guest.get("label") else ""
-        uuid = f", uuid {safe(guest['uuid'])}" if guest.get("uuid") else ""
+        name = escaped(guest.get("name"))
+        label = f", label {escaped(guest['label'])}" if guest.get("label") else ""
+        uuid = f", uuid {escaped(guest['uuid'])}" if guest.get("uuid") else ""
         yield f"{name}: domid {_word(guest, 'domid')}{uuid}{label}, {_activity(guest)}"
         for device in guest.get("devices", []):
             yield f"{name}: device {_word(device, 'devid')} {_word(device, 'state')}"
@@ -107,7 +108,7 @@ def question(prompt: Mapping[str, Any]) -> str:
     """One line for a question that waits for an answer."""
     verb = {"capture": "record", "playback": "play"}.get(str(prompt.get("direction")), "-")
     return (
-        f"prompt {_word(prompt, 'id')}: {safe(prompt.get('guest'))} wants to {verb}, "
+        f"prompt {_word(prompt, 'id')}: {escaped(prompt.get('guest'))} wants to {verb}, "
         f"{_number(prompt, 'seconds'):.0f} s to answer"
     )
 
@@ -120,7 +121,7 @@ def _plain_stream(stream: Mapping[str, Any]) -> str:
         f"latency {_milliseconds(stream)}, "
         f"level {_number(stream, 'level') * 100:.0f}%, volume {_volume(stream)}, "
         f"gaps {_word(stream, 'gaps')} "
-        f"({safe(stream.get('source') or stream.get('reason') or '-')})"
+        f"({escaped(stream.get('source') or stream.get('reason') or '-')})"
     )
 
 
@@ -132,7 +133,7 @@ def _activity(guest: Mapping[str, Any]) -> str:
 def _state_of_policy(status: Status) -> str:
     policy = status.get("policy", {})
     if policy.get("problem"):
-        return f"bad: {safe(policy['problem'])}"
+        return f"bad: {escaped(policy['problem'])}"
     rules = policy.get("rules", 0)
     return f"good: {rules} rule{'' if rules == 1 else 's'}"
 
@@ -168,7 +169,7 @@ def table(status: Status, display: Display) -> list[str]:
     lines = [_cut(line, display) for line in _heading(status)]
     if problem := status.get("policy", {}).get("problem"):
         lines.append(
-            display.paint(_cut(f"POLICY IS BAD, nobody records: {safe(problem)}", display), RED)
+            display.paint(_cut(f"POLICY IS BAD, nobody records: {escaped(problem)}", display), RED)
         )
     lines += [
         display.paint(_cut(question(prompt), display), YELLOW)
@@ -198,7 +199,7 @@ def _fitted(row: Sequence[str], index: int, widths: Sequence[int], display: Disp
 
 def _recording(status: Status, display: Display) -> str:
     guests = [each for each in status.get("guests", []) if each.get("records") is True]
-    names = ", ".join(f"{safe(each.get('name'))}{_by_rules(each)}" for each in guests)
+    names = ", ".join(f"{escaped(each.get('name'))}{_by_rules(each)}" for each in guests)
     text = f"{display.dot} recording now: {names}" if guests else "nobody records"
     return display.paint(_cut(text, display), RED if guests else FAINT)
 
@@ -234,7 +235,7 @@ def _since(agent: Mapping[str, Any]) -> str:
 
 def _rows(guest: Mapping[str, Any], display: Display) -> Iterator[tuple[str, ...]]:
     """The guest's rows. Its name is on the first only."""
-    name = safe(guest.get("name"))
+    name = escaped(guest.get("name"))
     devices = guest.get("devices", [])
     if not devices:
         yield (name, "", "no card", *[""] * 6)
@@ -276,7 +277,7 @@ def _level(stream: Mapping[str, Any], display: Display) -> str:
 def _short_source(stream: Mapping[str, Any]) -> str:
     """The rule's file without its directory; the plain output and `log` have the whole path."""
     source = stream.get("source")
-    return safe(PurePath(str(source)).name) if source else safe(stream.get("reason") or "-")
+    return escaped(PurePath(str(source)).name) if source else escaped(stream.get("reason") or "-")
 
 
 def _widths(rows: Sequence[tuple[str, ...]], columns: int) -> tuple[list[int], list[int]]:
@@ -318,7 +319,7 @@ def _cut(text: str, display: Display) -> str:
 
 def _word(fields: Mapping[str, Any], name: str) -> str:
     value = fields.get(name)
-    return "-" if value is None else safe(value)
+    return "-" if value is None else escaped(value)
 
 
 def _volume(stream: Mapping[str, Any]) -> str:

@@ -28,8 +28,8 @@ from policy.language.loader import load
 from policy.matching import find_mistake, quote
 from policy.model import Direction, Options, Policy, Rule, Verb
 from policy.paths import GRANTS_FILE, USER_FILE, PolicyPaths
-from policy.text.locations import shown, shown_path
 from xensnd.errors import PolicyError, UsageError
+from xensnd.text import escaped, quoted
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ def set_verb(context: EditContext, guest: str, direction: Direction, verb: Verb)
                 context = replace(context, paths=replace(context.paths, runtime=None))
             return _edit(context, path, request)
     except OSError as error:
-        raise UsageError(f"{shown_path(path)}: {error.strerror}; nothing was changed") from None
+        raise UsageError(f"{escaped(path)}: {error.strerror}; nothing was changed") from None
 
 
 def grant(
@@ -96,12 +96,12 @@ def grant(
         with grants.locked(runtime):
             return _grant(context, path, request, ends, once)
     except OSError as error:
-        raise UsageError(f"{shown_path(path)}: {error.strerror}; nothing was changed") from None
+        raise UsageError(f"{escaped(path)}: {error.strerror}; nothing was changed") from None
 
 
 def _subject(guest: str, identities: Identities) -> Subject:
     if mistake := find_mistake(guest):
-        raise UsageError(f"guest {shown(guest)} {mistake}")
+        raise UsageError(f"guest {quoted(guest)} {mistake}")
     return Subject.of(guest, identities)
 
 
@@ -140,7 +140,7 @@ def _grant(
 def _edit(context: EditContext, path: Path, request: EditRequest) -> Edit:
     """Writes the first change that takes effect. The locks must be held."""
     if path.is_symlink():
-        message = f"{shown_path(path)}: a link; edit the file it points to by hand"
+        message = f"{escaped(path)}: a link; edit the file it points to by hand"
         raise UsageError(f"{message}, or replace the link with a file")
     octets = files.read(path) if path.exists() else None
     before = context.load({} if octets is None else {path: octets})
@@ -198,7 +198,7 @@ def _write(instead: Mapping[Path, bytes], path: Path, new: bytes, old: bytes | N
     except OSError as error:
         if not instead:
             raise
-        message = f"{shown_path(path)}: {error.strerror}; only grants were revoked"
+        message = f"{escaped(path)}: {error.strerror}; only grants were revoked"
         raise UsageError(message) from None
 
 
@@ -287,7 +287,7 @@ def _load_checked(
     except PolicyError as problem:
         raise UsageError(f"the edit would make the policy bad ({problem}); {by_hand}") from None
     if [rule.fields for rule in after.rules if rule.file == path] != expected:
-        message = f"{shown_path(path)}: this file's layout cannot be edited automatically"
+        message = f"{escaped(path)}: this file's layout cannot be edited automatically"
         raise UsageError(f"{message}; {by_hand}")
     return after
 
@@ -295,7 +295,7 @@ def _load_checked(
 def _overridden(outcome: Outcome, request: EditRequest, file: str) -> UsageError:
     rule = outcome.overriding or next(iter(outcome.exceptions))
     return UsageError(
-        f"{shown(request.subject.guest)} would not get {request.direction} {request.verb}: "
+        f"{quoted(request.subject.guest)} would not get {request.direction} {request.verb}: "
         f"{rule.source} comes before {file} and says {{{rule.text}}}; change that rule by hand"
     )
 
@@ -306,5 +306,5 @@ def _writable_directory(context: EditContext) -> Path:
         if os.access(directory, os.W_OK | os.X_OK):
             return directory
     context.load({})  # raises PolicyError if a directory is missing or bad
-    names = ", ".join(map(shown_path, context.paths.directories))
+    names = ", ".join(map(escaped, context.paths.directories))
     raise UsageError(f"{names}: no permission to write; run this as root")

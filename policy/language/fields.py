@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from policy.matching import find_mistake
-from policy.text.locations import Location, shown
+from policy.text.locations import Location
 from policy.text.nodes import ListNode, MapNode, Node, TextNode
 from policy.text.values import InvalidValue
+from xensnd.text import quoted
 
 VERSION = "1"
 
@@ -63,7 +64,7 @@ def read_version(key: str, node: Node) -> None:
     if isinstance(node, TextNode) and not node.plain:
         raise node.start.error("version must be a number without quotes", hint)
     if text != VERSION:
-        raise node.start.error(f"version {shown(text)} is not known to this xensnd", hint)
+        raise node.start.error(f"version {quoted(text)} is not known to this xensnd", hint)
 
 
 def read_text(key: str, node: Node, hint: str) -> str:
@@ -80,7 +81,7 @@ def read_pattern(key: str, node: Node, hint: str) -> str:
     """A guest pattern."""
     pattern = read_text(key, node, hint)
     if mistake := find_mistake(pattern):
-        raise node.start.error(f"{key} {shown(pattern)} {mistake}", hint)
+        raise node.start.error(f"{key} {quoted(pattern)} {mistake}", hint)
     return pattern
 
 
@@ -90,7 +91,7 @@ def read_value(key: str, node: Node, read: Callable[[str], _T]) -> _T:
     try:
         return read(text)
     except InvalidValue as problem:
-        raise node.start.error(f"{key}: {shown(text)} {problem}", problem.hint) from None
+        raise node.start.error(f"{key}: {quoted(text)} {problem}", problem.hint) from None
 
 
 @lru_cache(maxsize=64)
@@ -143,7 +144,7 @@ def describe(node: Node) -> str:
         case TextNode(text=""):
             return "nothing"
         case TextNode():
-            return shown(node.text)
+            return quoted(node.text)
 
 
 def did_you_mean(word: str, words: Iterable[str]) -> str:
@@ -165,4 +166,4 @@ def _read_key(node: Node, readers: Mapping[str, Reader]) -> str:
     hint = did_you_mean(node.text, readers) or _list_known(readers)
     if node.text == "<<":
         hint = "merge keys are not allowed; write the keys in full"
-    raise node.start.error(f"unknown key {shown(node.text)}", hint)
+    raise node.start.error(f"unknown key {quoted(node.text)}", hint)

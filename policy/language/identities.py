@@ -19,8 +19,8 @@ from policy.language import fields, files
 from policy.language.fields import Reader
 from policy.matching import GuestIdentity, Kind, applies_to, find_word_mistake, split_kind
 from policy.text import nodes, values
-from policy.text.locations import shown
 from policy.text.nodes import Node
+from xensnd.text import quoted
 
 MAX_ENTRIES = 10_000
 MAX_TAGS = 32  # of one entry
@@ -101,7 +101,7 @@ def _read_pattern(key: str, node: Node) -> str:
     pattern = fields.read_pattern(key, node, hint)
     kind = split_kind(pattern)[0]
     if kind in (Kind.TAG, Kind.LABEL):
-        message = f"{key} {shown(pattern)} starts with {kind}:, which this file itself defines"
+        message = f"{key} {quoted(pattern)} starts with {kind}:, which this file itself defines"
         raise node.start.error(message, hint)
     return pattern
 

@@ -13,8 +13,8 @@ from policy.language.fields import Reader
 from policy.model import Direction, Options, Rule, Verb
 from policy.options import KEYS, Key
 from policy.text import values
-from policy.text.locations import shown
 from policy.text.nodes import Node
+from xensnd.text import quoted
 
 MAX_RULES = 10_000  # in one file
 MAX_ITEMS = 32  # in one list
@@ -110,7 +110,7 @@ def _read_verb(key: str, node: Node) -> Verb:
     hint = fields.did_you_mean(text, _VERBS) or hint
     if lower in _YES | _NO:
         hint = f"write {Verb.ALLOW if lower in _YES else Verb.DENY}"
-    raise node.start.error(f"{key}: {shown(text)} is not {_VERBS_IN_WORDS}", hint)
+    raise node.start.error(f"{key}: {quoted(text)} is not {_VERBS_IN_WORDS}", hint)
 
 
 def _option_reader(key: Key) -> Reader:

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xensnd.errors import PolicyError
-
-_SHOWN_CHARACTERS = 40  # of text that somebody wrote; the location leads to the rest
+from xensnd.text import escaped
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +20,7 @@ class Location:
 
     def error(self, message: str, hint: str = "") -> PolicyError:
         """An error about this location; `hint` says what to do."""
-        where = f"{shown_path(self.file)}:{self.line}:{self.column}"
+        where = f"{escaped(self.file)}:{self.line}:{self.column}"
         return PolicyError(f"{where}: {message}{_in_parentheses(hint)}")
 
 
@@ -33,18 +32,7 @@ def location_at(offset: int, text: str, file: Path) -> Location:
 
 def file_error(path: Path, message: str, hint: str = "") -> PolicyError:
     """An error about a file or directory as a whole; `hint` says what to do."""
-    return PolicyError(f"{shown_path(path)}: {message}{_in_parentheses(hint)}")
-
-
-def shown(text: str) -> str:
-    """Text that somebody wrote: quoted, escaped and cut, so that it fits in one line."""
-    return repr(text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "...")
-
-
-def shown_path(path: Path) -> str:
-    """The path; quoted and escaped if it has a character that cannot be printed."""
-    text = str(path)
-    return text if text.isprintable() else repr(text)
+    return PolicyError(f"{escaped(path)}: {message}{_in_parentheses(hint)}")
 
 
 def _in_parentheses(hint: str) -> str:

@@ -13,8 +13,9 @@ from typing import Any
 
 import yaml
 
-from policy.text.locations import Location, location_at, shown
+from policy.text.locations import Location, location_at
 from xensnd.errors import PolicyError
+from xensnd.text import quoted
 
 MAX_DEPTH = 8  # the language needs four
 
@@ -83,7 +84,7 @@ def _build_tree(text: str, file: Path, loader: Any) -> Node | None:
             raise _TooDeep from None
         raise _syntax_error(error, tree) from None
     except (yaml.YAMLError, ValueError, OverflowError) as error:
-        raise location_at(0, text, file).error(f"not valid YAML: {shown(str(error))}") from None
+        raise location_at(0, text, file).error(f"not valid YAML: {quoted(str(error))}") from None
     return tree.root
 
 
@@ -130,12 +131,12 @@ class _TreeBuilder:
         location = self.location(event.start_mark)
         if event.anchor is not None:
             raise location.error(
-                f"anchors are not allowed: {shown('&' + event.anchor)}", "write the value in full"
+                f"anchors are not allowed: {quoted('&' + event.anchor)}", "write the value in full"
             )
         if event.tag is not None:
             hint = "quote a value that starts with !"
             tag = event.tag.replace("tag:yaml.org,2002:", "!!")
-            raise location.error(f"tags are not allowed: {shown(tag)}", hint)
+            raise location.error(f"tags are not allowed: {quoted(tag)}", hint)
         if len(self._open) >= MAX_DEPTH:
             raise location.error(f"nested deeper than {MAX_DEPTH} levels")
 

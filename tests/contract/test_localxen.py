@@ -58,11 +58,11 @@ def test_domains_are_created_listed_and_destroyed(machine: LocalMachine) -> None
 def test_mistakes_are_told_with_what_to_do(machine: LocalMachine, tmp_path: Path) -> None:
     machine.create("work")
     assert complaint(machine.directory, "destroy", "wrok") == (
-        "no domain 'wrok'; there are: work (make one with: xensnd-localxen DIR create NAME)"
+        "no domain 'wrok'; known are: work (create one with: xensnd-localxen DIR create NAME)"
     )
-    assert complaint(machine.directory, "create", "work") == "there is a domain 'work' already"
+    assert complaint(machine.directory, "create", "work") == "a domain 'work' exists already"
     assert "without a slash" in complaint(machine.directory, "create", "a/b")
-    assert "served already" in complaint(machine.directory, "serve")
+    assert "already served" in complaint(machine.directory, "serve")
     assert "too long for a socket" in complaint(tmp_path / ("x" * 100), "serve")
 
 

@@ -14,7 +14,8 @@ import pytest
 
 from policy.cli.main import main
 from tests.support.fake_agent import FakeAgent, guest, prompt, status, stream
-from xensnd.control.client import LINE_OCTETS_MAX, AgentClient, NoAgentError
+from xensnd.control.client import AgentClient, NoAgentError
+from xensnd.control.messages import LINE_OCTETS_MAX
 from xensnd.errors import UsageError
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from policy.cli.terminal import columns_of, fitted, safe
+from policy.cli.terminal import columns_of, fitted
 from policy.cli.view import Display, meter, plain, table
 from tests.support.fake_agent import guest, prompt, status, stream
 
@@ -179,7 +179,3 @@ def test_wide_characters_are_cut_by_columns() -> None:
     assert fitted("漢字", 2) == "… "
     assert fitted("ab", 4) == "ab  "
     assert fitted("abc", 0) == ""
-
-
-def test_safe_text_is_one_line() -> None:
-    assert safe("a\tb\x07é漢") == "a\\tb\\x07é漢"

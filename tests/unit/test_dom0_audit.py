@@ -44,7 +44,8 @@ def test_no_more_than_the_bound_is_kept_and_the_rest_is_counted() -> None:
     for number in range(KEPT_MAX + 5):
         audit.record(event(str(number)))
     trail.is_broken = False
-    audit.retry()
+    while audit.retry():
+        pass  # it writes for a limited time, then asks to be called again
     assert len(trail.events) == KEPT_MAX + 1
     assert trail.events[0].text == "0"
     assert trail.events[-1].fields == {"XENSND_LATE": KEPT_MAX, "XENSND_MISSING": 5}

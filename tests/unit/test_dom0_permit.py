@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from agent_dom0.access.prompts import Answer, Prompts
+from agent_dom0.access.prompts import Prompts
 from agent_dom0.access.stream_access import Permit
 from agent_dom0.audio.guest_volume import Shared
 from agent_dom0.bounds import answer_within, complaint, limits_within
@@ -18,6 +18,7 @@ from agent_dom0.services import Services
 from policy.model import NO_OPTIONS, Decision, Direction, Options, Verb
 from tests.unit.fake_clock import later, run
 from tests.unit.test_dom0_permission import ASK, WORK, Place, place
+from xensnd.control.answers import Answer
 from xensnd.errors import AccessDenied
 from xensnd.sndif.formats import SampleFormat, format_mask
 from xensnd.sndif.packets import Open

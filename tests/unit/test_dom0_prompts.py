@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from agent_dom0.access.prompts import ASKED_MAX, OPEN_MAX, Answer, Prompt, Prompts
+from agent_dom0.access.prompts import ASKED_MAX, OPEN_MAX, Prompt, Prompts
 from policy.model import Direction
 from tests.unit.fake_clock import later, run
+from xensnd.control.answers import Answer
 from xensnd.errors import UsageError
 
 CAPTURE = Direction.CAPTURE

@@ -136,7 +136,7 @@ def test_glob_put_above_a_wider_one_leaves_the_exceptions_above_it(directory: Pa
         ("a\nb", "guest 'a\\nb' has a character that cannot be printed"),
         ("a\udcff", "guest 'a\\udcff' has a character that cannot be printed"),
         (" a", "guest ' a' starts or ends with a space"),
-        ("a" * 64, f"guest '{'a' * 40}...' has 64 characters, at most 63 are allowed"),
+        ("a" * 64, f"guest '{'a' * 40}'... has 64 characters, at most 63 are allowed"),
     ],
 )
 def test_invalid_guest_is_refused(directory: Path, guest: str, message: str) -> None:

@@ -92,7 +92,7 @@ def test_name_that_looks_like_policy_but_has_no_place_is_refused(
 
 def test_name_that_would_break_the_line_is_escaped(directory: Path) -> None:
     put(directory / "10-a\n.yaml")
-    assert refused(directory).startswith(f"'{directory}/10-a\\n.yaml': its name is not")
+    assert refused(directory).startswith(f"{directory}/10-a\\n.yaml: its name is not")
 
 
 def test_missing_directory_is_refused_even_beside_another(tmp_path: Path, directory: Path) -> None:

@@ -167,7 +167,7 @@ GUESTS = {
     '"a\\0b"': f"3:12: guest 'a\\x00b' has a character that cannot be printed ({NAME})",
     '"a\\nb"': f"3:12: guest 'a\\nb' has a character that cannot be printed ({NAME})",
     '"a\\u202eb"': f"3:12: guest 'a\\u202eb' has a character that cannot be printed ({NAME})",
-    "a" * 64: f"3:12: guest '{'a' * 40}...' has 64 characters, at most 63 are allowed ({NAME})",
+    "a" * 64: f"3:12: guest '{'a' * 40}'... has 64 characters, at most 63 are allowed ({NAME})",
 }
 
 OCTETS = {
