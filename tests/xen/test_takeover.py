@@ -60,7 +60,7 @@ def test_killed_agent_leaves_the_card_of_an_idle_guest(
 def test_killed_agent_lets_a_guest_record_on(
     dom0: Machine, pulse: Pulse, agent: Agent, guest: XenGuest
 ) -> None:
-    spoken = noise(20, seed=3)
+    spoken = noise(30, seed=3)
     with (
         pulse.microphone(spoken),
         start_recording(guest, STEREO, "-d8", *LONG_BUFFER) as recording,
