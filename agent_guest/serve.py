@@ -12,7 +12,7 @@ import logging
 from collections.abc import Sequence
 from contextlib import closing
 
-from agent_guest.audio_server import AGENT_DEVICE, AudioServer
+from agent_guest.audio_server import AGENT_DEVICE, APPLICATION_ID, AudioServer
 from agent_guest.card import Card, NoCardError
 from agent_guest.pcm import BackendBroken, BufferSize, Pcm, SampleSpec
 from xensnd.backoff import BackOff
@@ -122,7 +122,7 @@ class _Service:
         client = AudioClient(
             self._engine,
             self._address,
-            {"application.name": "xensnd", "application.id": "xensnd.guest"},
+            {"application.name": "xensnd", "application.id": APPLICATION_ID},
         )
         bridges = [
             Bridge(card.stream(direction), client, self._latency_usec) for direction in Direction
