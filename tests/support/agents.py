@@ -329,18 +329,6 @@ def guest_command(transport: str, domain: str, *arguments: str) -> list[str]:
     return [str(BIN / "xensnd-guest"), f"--transport={transport}", f"--domain={domain}", *arguments]
 
 
-def run_guest(
-    transport: str, domain: str, *arguments: str, seconds: float = 60
-) -> subprocess.CompletedProcess[bytes]:
-    """xensnd-guest to its end."""
-    return subprocess.run(
-        guest_command(transport, domain, *arguments),
-        capture_output=True,
-        timeout=seconds,
-        check=False,
-    )
-
-
 def start_guest(
     transport: str, domain: str, *arguments: str, environment: dict[str, str] | None = None
 ) -> subprocess.Popen[bytes]:

@@ -170,12 +170,18 @@ class Daemon(Startable):
         self.end(signal.SIGKILL)
 
     def end(self, signum: int) -> int:
-        process, self.process = self.process, None
-        if process is None:
+        """Send a signal that ends it, and wait for that. Returns its exit status."""
+        if self.process is None:
             return 0
+        self.signal(signum)
+        self.thaw()  # it may be frozen
+        return self.await_end()
+
+    def await_end(self) -> int:
+        """Wait until it ends. Returns its exit status."""
+        assert self.process is not None, f"{self.name} does not run"
+        process, self.process = self.process, None
         with process:
-            process.send_signal(signum)
-            process.send_signal(signal.SIGCONT)  # it may be frozen
             try:
                 process.wait(END_SECONDS)
             except subprocess.TimeoutExpired:

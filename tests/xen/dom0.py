@@ -6,9 +6,9 @@ import json
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from types import TracebackType
 from typing import Any, Self
 
+from tests.support.daemon import Startable
 from tests.xen.images import SINK
 from tests.xen.lab import wait_until
 from tests.xen.remote import Machine, Process
@@ -25,7 +25,7 @@ QUEUED_MSEC = 400
 PATIENT = f"--latency={QUEUED_MSEC}"
 
 
-class Pulse:
+class Pulse(Startable):
     """`norewinds`: an idle null sink renders two seconds ahead, and new streams would wait."""
 
     def __init__(self, dom0: Machine, directory: str = "/run/pulse") -> None:
@@ -33,18 +33,6 @@ class Pulse:
         self._dom0 = dom0
         self._directory = directory
         self._process: Process | None = None
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.stop()
 
     def start(self) -> None:
         self._dom0.do("mkdir", "-p", self._directory)
@@ -168,12 +156,7 @@ class Agent:
         self.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._process is not None:
             self.stop()
         for process in self._processes:
