@@ -16,6 +16,7 @@ from pathlib import Path
 from agent_dom0.access.dirwatch import DirectoryWatch
 from agent_dom0.access.policy_state import Permission, Sources
 from agent_dom0.access.prompts import Answer, Prompt, Prompts
+from agent_dom0.audio.mixer import Mixer
 from agent_dom0.audit import Audit
 from agent_dom0.cards.registry import Roster
 from agent_dom0.control.operations import About, Desk
@@ -82,7 +83,8 @@ class Agent:
         self._store: Store | None = None
         self._store_timer: asyncio.TimerHandle | None = None  # set while the store is lost
         self._store_retry_seconds = STORE_RETRY_FIRST_SECONDS
-        self._roster = Roster(self._services, settings.about.server, settings.audit.record)
+        self._mixer = Mixer(settings.about.server, self._notice)
+        self._roster = Roster(self._services, self._mixer, settings.audit.record)
         self._desk = Desk(
             settings.about,
             self._roster,
@@ -162,6 +164,7 @@ class Agent:
         self._desk.close()
         self._prompts.close()
         self._roster.close()
+        self._mixer.close()
         self._engine.close()
         if self._store is not None:
             self._store.close()

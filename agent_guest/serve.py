@@ -202,6 +202,7 @@ class Pipe:
                 latency_usec=self._latency_usec,
                 device=PIPE_DEVICE[self._direction],
                 variable_rate=True,
+                any_source=True,  # our own sink's monitor
                 properties={"module-stream-restore.id": f"xensnd-{self._direction}"},
             ),
             target_fill_octets,

@@ -13,10 +13,12 @@ from collections.abc import Callable
 from typing import Protocol
 
 from agent_dom0.audio.guest_volume import Shared
+from agent_dom0.audio.mixer import Mixer
 from agent_dom0.events import Event, EventKind, Priority, guest_event
 from agent_dom0.guest import Guest
 from xensnd.core import AudioClient, AudioStreamConfig, ClientState, Engine
 from xensnd.errors import AudioUnavailable
+from xensnd.sndif.packets import Open
 
 log = logging.getLogger("xensnd-dom0")
 
@@ -33,6 +35,9 @@ class Voice(Protocol):
 
     def attach(self, client: AudioClient) -> None: ...
     def detach(self) -> None: ...
+    def look(self) -> None:
+        """Something happened in the engine."""
+
     @property
     def audio_error(self) -> str | None:
         """Why its stream at the server failed; None: it did not."""
@@ -41,20 +46,20 @@ class Voice(Protocol):
     def audio_is_ready(self) -> bool: ...
 
 
-class GuestMixer:
+class GuestClient:
     """Connects the voices that join with the audio server, for as long as they stay."""
 
     def __init__(
         self,
         engine: Engine,
-        server: str | None,
+        mixer: Mixer,
         guest: Guest,
         record: Callable[[Event], bool],
         shared: Shared,
     ) -> None:
+        self.mixer = mixer
+        self.guest = guest
         self._engine = engine
-        self._server = server
-        self._guest = guest
         self._record = record
         self.shared = shared
         self._voices: list[Voice] = []
@@ -67,15 +72,15 @@ class GuestMixer:
         self._lost = False
 
     def client_properties(self) -> dict[str, str]:
-        icon = f"appvm-{self._guest.label}" if self._guest.label else "computer"
+        icon = f"appvm-{self.guest.label}" if self.guest.label else "computer"
         return {
-            "application.name": self._guest.name,
-            "application.id": f"xensnd.{self._guest.name}",
+            "application.name": self.guest.name,
+            "application.id": f"xensnd.{self.guest.name}",
             "application.icon_name": icon,
-            "xensnd.guest": self._guest.name,
-            "xensnd.domid": str(self._guest.domid),
-            "xensnd.uuid": self._guest.uuid,
-            "xensnd.label": self._guest.label,
+            "xensnd.guest": self.guest.name,
+            "xensnd.domid": str(self.guest.domid),
+            "xensnd.uuid": self.guest.uuid,
+            "xensnd.label": self.guest.label,
         }
 
     def join(self, voice: Voice) -> None:
@@ -108,10 +113,12 @@ class GuestMixer:
         if self._client.state is ClientState.FAILED:
             self._lose(self._client.error)
             return
-        for voice in self._voices:
+        for voice in list(self._voices):
             error = voice.audio_error
             if error:
                 self._lose_stream(voice, error)
+            else:
+                voice.look()
         if self._voices and all(voice.audio_is_ready for voice in self._voices):
             self._find()
 
@@ -122,7 +129,7 @@ class GuestMixer:
     def _connect(self) -> None:
         self._retry = None
         self._tried = asyncio.get_running_loop().time()
-        self._client = AudioClient(self._engine, self._server, self.client_properties())
+        self._client = AudioClient(self._engine, self.mixer.server, self.client_properties())
         for voice in self._voices:
             self._attach(voice, self._client)
         # libpulse may have failed at once, before anyone could be told.
@@ -139,7 +146,7 @@ class GuestMixer:
         try:
             voice.attach(client)
         except AudioUnavailable as error:
-            log.warning("%s: %s", self._guest.name, error)
+            log.warning("%s: %s", self.guest.name, error)
 
     def _disconnect(self) -> None:
         if self._retry is not None:
@@ -191,7 +198,7 @@ class GuestMixer:
         self._lost = True
         self._say(
             EventKind.SERVER_LOST,
-            f"audio server {self._server or 'of this session'}: {why}; "
+            f"audio server {self.mixer.server or 'of this session'}: {why}; "
             "sound comes back when it does",
             Priority.WARNING,
         )
@@ -203,32 +210,35 @@ class GuestMixer:
             self._say(EventKind.SERVER_FOUND, "the audio server is back", Priority.NOTICE)
 
     def _say(self, kind: EventKind, text: str, priority: Priority) -> None:
-        self._record(guest_event(kind, self._guest.name, self._guest.domid, text, priority))
+        self._record(guest_event(kind, self.guest.name, self.guest.domid, text, priority))
 
 
 def stream_config(
     guest: Guest,
+    request: Open,
+    device: str | None,
     *,
     playback: bool,
-    pulse_format: str,
-    rate_hz: int,
-    channels: int,
+    is_pinned: bool,
     latency_usec: int,
-    device: str | None,
+    volume: tuple[float, ...] | None,
+    muted: bool | None,
 ) -> AudioStreamConfig:
     """How a guest's stream appears: named after it, and remembered by the mixer under its name.
 
-    `device`: the only sink or source that it may use; None: as the mixer sees fit."""
+    `device`: None is as the server sees fit; if `is_pinned`, the only one that it may use."""
     what = "playback" if playback else "capture"
     return AudioStreamConfig(
         playback=playback,
         name=f"{guest.name} {what}",
-        pulse_format=pulse_format,
-        rate_hz=rate_hz,
-        channels=channels,
+        pulse_format=request.sample_format.pulse_name or "",
+        rate_hz=request.rate_hz,
+        channels=request.channels,
         latency_usec=latency_usec,
         device=device,
-        is_pinned=device is not None,
+        is_pinned=is_pinned,
+        volume=volume,
+        muted=muted,
         properties={
             "module-stream-restore.id": f"xensnd-{what}:{guest.name}",
             "media.icon_name": "audio-card" if playback else "audio-input-microphone",

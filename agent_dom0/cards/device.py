@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from agent_dom0.audio.guest_client import GuestMixer
+from agent_dom0.audio.guest_client import GuestClient
 from agent_dom0.cards.saved_state import StreamRecord
 from agent_dom0.cards.stream import Stream
 from agent_dom0.events import EventKind, Priority, guest_event
@@ -80,12 +80,12 @@ class DevicePath:
 
 class Device:
     def __init__(
-        self, services: Services, store: Store, path: DevicePath, guest: Guest, mixer: GuestMixer
+        self, services: Services, store: Store, path: DevicePath, guest: Guest, client: GuestClient
     ) -> None:
         self.path = path
         self.guest = guest
         self._services = services
-        self._mixer = mixer
+        self._client = client
         self._streams: list[Stream] = []
         self._phase: BackendPhase | None = None  # not looked at yet
         self._own = self._frontend = XenbusState.UNKNOWN  # as they were when we looked
@@ -172,7 +172,7 @@ class Device:
         try:
             served = [stream.look() for stream in self._streams]
             if not all(served):
-                self._mixer.shared.throttle.poll_later(self._look_again)
+                self._client.shared.throttle.poll_later(self._look_again)
         except RemoteProtocolError as error:
             self._violated(str(error))
             self._enter(BackendPhase.CLOSED)
@@ -326,7 +326,7 @@ class Device:
                     Stream(
                         self._services,
                         self.guest,
-                        self._mixer,
+                        self._client,
                         self.path.devid,
                         name,
                         config,

@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from agent_dom0.audio.guest_client import GuestMixer
+from agent_dom0.audio.guest_client import GuestClient
 from agent_dom0.audio.guest_volume import KnobRecord, Knobs, Shared
+from agent_dom0.audio.mixer import Mixer
 from agent_dom0.cards.device import Device, DevicePath
 from agent_dom0.cards.stream import Stream
 from agent_dom0.cards.toolstack import DEVID, is_ours, make_device, remove_device
@@ -34,17 +35,15 @@ T = TypeVar("T")
 
 
 class Roster:
-    def __init__(
-        self, services: Services, server: str | None, record: Callable[[Event], bool]
-    ) -> None:
+    def __init__(self, services: Services, mixer: Mixer, record: Callable[[Event], bool]) -> None:
         self._services = services
-        self._server = server
+        self._mixer = mixer
         self._record = record
         self.domid = services.transport.domid
         self._root = f"/local/domain/{self.domid}/backend/vsnd"
         self._sees_all = True  # until XenStore says that it is not for us
         self._guests: dict[int, Guest] = {}
-        self._mixers: dict[int, GuestMixer] = {}
+        self._clients: dict[int, GuestClient] = {}
         self._devices: dict[DevicePath, Device] = {}
         # By the toolstack (`xl vsnd-detach`), from guests that run on: they get no other before
         # policy gives them one again.
@@ -76,8 +75,8 @@ class Roster:
     def look(self) -> None:
         """Something happened in the engine. TransportLost only when all were served."""
         lost: TransportLost | None = None
-        for mixer in self._mixers.values():
-            mixer.look()
+        for client in self._clients.values():
+            client.look()
         for device in list(self._devices.values()):
             try:
                 device.look()
@@ -172,13 +171,13 @@ class Roster:
 
     def knobs(self, name: str, direction: Direction) -> Knobs:
         """UsageError: no such guest runs."""
-        return self._mixer(self._named(name)).shared.knobs[direction]
+        return self._client(self._named(name)).shared.knobs[direction]
 
     def turn(self, name: str, direction: Direction) -> tuple[int, int]:
         """The knobs were turned: the guest's domid, and how many streams that changed."""
         guest = self._named(name)
         domid = guest.domid
-        self._knob_record(guest).save(self._mixer(guest).shared.knobs)
+        self._knob_record(guest).save(self._client(guest).shared.knobs)
         return domid, sum(
             stream.turn() for stream in self._streams_of(domid) if stream.direction is direction
         )
@@ -212,8 +211,8 @@ class Roster:
         """States stay as they are: an agent that starts again takes the devices over."""
         for device in self._devices.values():
             device.close(forget=False)
-        for mixer in self._mixers.values():
-            mixer.close()
+        for client in self._clients.values():
+            client.close()
 
     # Following XenStore
 
@@ -236,7 +235,7 @@ class Roster:
             # New; or renamed, as a guest that is migrated: its card is looked at anew.
             for path in self._paths_of(domid):
                 self._forget_device(path)
-            self._mixers.pop(domid, None)
+            self._clients.pop(domid, None)
             self._guests[domid] = guest
 
     def _read_guest(self, store: Store, domid: int) -> Guest | None:
@@ -264,9 +263,9 @@ class Roster:
             self._forget_device(path)
             if ours:
                 store.remove(f"{self._root}/{domid}")
-        mixer = self._mixers.pop(domid, None)
-        if mixer is not None:
-            mixer.close()
+        client = self._clients.pop(domid, None)
+        if client is not None:
+            client.close()
         self._knob_record(self._guests.pop(domid)).remove()
         self._taken_away.discard(domid)
 
@@ -281,17 +280,17 @@ class Roster:
             self._forget_device(path)
         for path in there - self._devices.keys():
             guest = self._guests[path.guest_domid]
-            self._devices[path] = Device(self._services, store, path, guest, self._mixer(guest))
+            self._devices[path] = Device(self._services, store, path, guest, self._client(guest))
         for path in there:
             self._devices[path].step()
 
-    def _mixer(self, guest: Guest) -> GuestMixer:
-        if guest.domid not in self._mixers:
+    def _client(self, guest: Guest) -> GuestClient:
+        if guest.domid not in self._clients:
             shared = Shared(self._knob_record(guest).load())
-            self._mixers[guest.domid] = GuestMixer(
-                self._services.engine, self._server, guest, self._record, shared
+            self._clients[guest.domid] = GuestClient(
+                self._services.engine, self._mixer, guest, self._record, shared
             )
-        return self._mixers[guest.domid]
+        return self._clients[guest.domid]
 
     def _knob_record(self, guest: Guest) -> KnobRecord:
         directory = self._services.transport.runtime_directory / "knobs"

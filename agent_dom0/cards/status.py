@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from agent_dom0.audio.stream_volume import Loudness
+from agent_dom0.audio.server_stream import ServerStream
 from agent_dom0.cards.level import peak
 from policy.model import Decision, Verb
 from xensnd.core import BackendStats, BackendStream
@@ -26,6 +26,7 @@ class StreamStatus:
     source: str
     reason: str
     is_heard: bool  # runs, is allowed and connected with the audio server
+    device: str | None  # the sink or source there
     latency_ms: float | None
     level: float
     volume_percent: int | None
@@ -40,9 +41,9 @@ def stream_status(
     opened: Open | None,
     decision: Decision | None,
     core: BackendStream,
-    loudness: Loudness | None,
+    audio: ServerStream | None,
 ) -> StreamStatus:
-    volume_percent, is_muted = loudness.shown if loudness else (None, False)
+    volume_percent, is_muted = audio.loudness.shown if audio else (None, False)
     stats = core.stats()
     running = state is StreamState.RUNNING
     return StreamStatus(
@@ -53,7 +54,8 @@ def stream_status(
         decision=decision.verb.value if decision else "",
         source=decision.source if decision else "",
         reason=decision.reason if decision else "",
-        is_heard=is_heard(state, decision, core),
+        is_heard=is_heard(state, decision, audio),
+        device=audio.device.name if audio and audio.device else None,
         latency_ms=_queued_ms(opened, stats) if opened else None,
         level=_level(opened, stats, core) if opened and running else 0.0,
         volume_percent=volume_percent,
@@ -62,10 +64,11 @@ def stream_status(
     )
 
 
-def is_heard(state: StreamState, decision: Decision | None, core: BackendStream) -> bool:
-    """Never of a stream that ticks on its clock alone."""
+def is_heard(state: StreamState, decision: Decision | None, audio: ServerStream | None) -> bool:
+    """Never of a stream that ticks on its clock alone, or records a source that is not for it."""
     allowed = decision is not None and decision.verb is Verb.ALLOW
-    return allowed and state is StreamState.RUNNING and core.audio_index is not None
+    is_connected = audio is not None and audio.is_connected
+    return allowed and state is StreamState.RUNNING and is_connected
 
 
 def described(request: Open) -> str:

@@ -7,8 +7,8 @@ OPEN, CLOSE, TRIGGER, HW_PARAM_QUERY.
 from __future__ import annotations
 
 from agent_dom0.access.stream_access import Permit
-from agent_dom0.audio.guest_client import GuestMixer, stream_config
-from agent_dom0.audio.stream_volume import Loudness
+from agent_dom0.audio.guest_client import GuestClient
+from agent_dom0.audio.server_stream import ServerStream
 from agent_dom0.bounds import answer_within, limits_within
 from agent_dom0.cards.rings import connect, map_buffer
 from agent_dom0.cards.saved_state import StreamRecord
@@ -19,7 +19,7 @@ from agent_dom0.guest import Guest
 from agent_dom0.parameters import Limits, check_open
 from agent_dom0.services import Services
 from policy.model import NO_OPTIONS, Decision, Verb
-from xensnd.core import AudioClient, BackendStream, PcmConfig, Violation
+from xensnd.core import BackendStream, PcmConfig, Violation
 from xensnd.errors import AccessDenied, RemoteProtocolError, TransportLost
 from xensnd.sndif.packets import (
     Close,
@@ -75,7 +75,7 @@ class Stream:
         self,
         services: Services,
         guest: Guest,
-        mixer: GuestMixer,
+        client: GuestClient,
         devid: int,
         name: str,
         config: StreamConfig,
@@ -87,20 +87,20 @@ class Stream:
         self.rings = rings
         self._services = services
         self._guest = guest
-        self._mixer = mixer
+        self._client = client
         self._config = config
         self._state = StreamState.CLOSED
         self._open: Open | None = None
         self._options = NO_OPTIONS  # of the decision that holds
         self._buffer: Pages | None = None
-        self._loudness: Loudness | None = None
+        self._audio: ServerStream | None = None  # of the open PCM
         self._faults = 0
         self._is_withdrawn = False
         self.is_held = False  # by a player, though withdrawn
         self._permit = Permit(
             services,
             guest,
-            mixer.shared,
+            client.shared,
             self.direction,
             f"{guest.domid}/{devid}/{name}",
             self._apply,
@@ -129,7 +129,7 @@ class Stream:
         packet = self._core.next_request()
         if packet is None:
             return True
-        if not self._mixer.shared.throttle.admits():
+        if not self._client.shared.throttle.admits():
             self._permit.say_limit(f"{self.name}: {REQUESTS_A_SECOND} requests within a second")
             return False
         self._core.answer(self._serve(packet))
@@ -147,13 +147,13 @@ class Stream:
             self._open,
             self._permit.decision,
             self._core,
-            self._loudness,
+            self._audio,
         )
 
     @property
     def is_heard(self) -> bool:
         """It records, or plays: for the guest, and not on its clock alone."""
-        return is_heard(self._state, self._permit.decision, self._core)
+        return is_heard(self._state, self._permit.decision, self._audio)
 
     @property
     def is_allowed(self) -> bool:
@@ -174,9 +174,9 @@ class Stream:
 
     def turn(self) -> bool:
         """A person has turned the guest's knobs. Whether there is a stream to hear it of."""
-        if self._loudness is not None:
-            self._loudness.turned()
-        return self._loudness is not None
+        if self._audio is not None:
+            self._audio.loudness.turned()
+        return self._audio is not None
 
     def withdraw(self) -> None:
         """The card is to go. Whoever has this open gets errors from now on, and closes it."""
@@ -193,7 +193,8 @@ class Stream:
     def leave(self) -> None:
         """Ends here, not for the guest: the next agent takes the stream over where it stands."""
         self._permit.leave()
-        self._mixer.leave(self)
+        if self._audio is not None:
+            self._audio.leave()
         self._core.close()
         self._record.close(keep=True)
         if self._buffer is not None:
@@ -225,7 +226,7 @@ class Stream:
             self._buffer = None
             return
         self._open = request
-        self._loudness = self._new_loudness(request)
+        self._audio = self._new_audio(request)
         self._state = StreamState.RUNNING if running else StreamState.PREPARED
         self._say(EventKind.STREAM_TAKEN_OVER, f"{self.direction} {self.name} taken over")
         self._permit.open(request, said)
@@ -272,9 +273,9 @@ class Stream:
             case Read() | Write():
                 raise NotImplementedError  # the core answers these
             case Span():
-                if self._loudness is None:
+                if self._audio is None:
                     raise RemoteProtocolError(f"{operation_of(request).name} before OPEN")
-                self._loudness.serve(request)
+                self._audio.loudness.serve(request)
         return None
 
     def _trigger(self, event: StreamEvent) -> None:
@@ -314,16 +315,15 @@ class Stream:
         self._record.save(request, running=False)
         self._state = state
         self._open = request
-        self._loudness = self._new_loudness(request)
+        self._audio = self._new_audio(request)
         self._say(
             EventKind.STREAM_OPENED,
             f"{self.direction} {self.name} opened: {described(request)}",
         )
         self._permit.open(request)
 
-    def _new_loudness(self, request: Open) -> Loudness:
-        knobs = self._mixer.shared.knobs[self.direction]
-        return Loudness(self._core, request.channels, knobs)
+    def _new_audio(self, request: Open) -> ServerStream:
+        return ServerStream(self._core, self._client, self.direction, request, self._say)
 
     def _close_pcm(self) -> None:
         """Ends the open PCM, if there is one. When it returns, the guest may free its pages."""
@@ -331,11 +331,12 @@ class Stream:
             return
         stats = self._core.stats()
         self._record.clear()
-        self._mixer.leave(self)
+        if self._audio is not None:
+            self._audio.leave()
         self._core.close_pcm()
         if self._buffer is not None:
             self._buffer.close()
-        self._buffer = self._open = self._loudness = None
+        self._buffer = self._open = self._audio = None
         self._options = NO_OPTIONS
         self._state = StreamState.CLOSED
         self._permit.close()
@@ -359,53 +360,18 @@ class Stream:
 
     def _apply(self, decision: Decision) -> None:
         """Lets the stream sound within the limits, or leaves it to its clock."""
-        before, self._options = self._options, decision.options
-        if self._loudness is not None:
-            self._loudness.set_cap(decision.options.max_volume_percent)
-        if decision.verb is not Verb.ALLOW:
-            self._mixer.leave(self)
-            self._core.detach_audio()
+        self._options = decision.options
+        if self._audio is None:
             return
-        wants = (self._options.device, self._options.latency_usec)
-        if (before.device, before.latency_usec) != wants:
-            self._mixer.leave(self)  # it must be another stream at the server
-            self._core.detach_audio()
-        self._mixer.join(self)
+        self._audio.loudness.set_cap(decision.options.max_volume_percent)
+        if decision.verb is Verb.ALLOW:
+            self._audio.sound(decision.options, self._limits.latency_usec)
+        else:
+            self._audio.silence()
 
     @property
     def _limits(self) -> Limits:
         return limits_within(self._services.limits, self._options)
-
-    # What the mixer asks of it
-
-    def attach(self, client: AudioClient) -> None:
-        if self._open is None:
-            return
-        self._core.attach_audio(
-            client,
-            stream_config(
-                self._guest,
-                playback=self.direction is Direction.PLAYBACK,
-                pulse_format=self._open.sample_format.pulse_name or "",
-                rate_hz=self._open.rate_hz,
-                channels=self._open.channels,
-                latency_usec=self._limits.latency_usec,
-                device=self._options.device,
-            ),
-        )
-        if self._loudness is not None:
-            self._loudness.apply_again()
-
-    def detach(self) -> None:
-        self._core.detach_audio()
-
-    @property
-    def audio_error(self) -> str | None:
-        return self._core.audio_error
-
-    @property
-    def audio_is_ready(self) -> bool:
-        return self._core.audio_index is not None
 
     # Audit
 
@@ -420,7 +386,9 @@ class Stream:
         if self._faults >= FAULTS_MAX:
             raise RemoteProtocolError(f"stream {self.name}: {self._faults} requests were wrong")
 
-    def _say(self, kind: EventKind, text: str, priority: Priority = Priority.INFO) -> None:
+    def _say(
+        self, kind: EventKind, text: str, priority: Priority = Priority.INFO, **fields: str
+    ) -> None:
         event = guest_event(kind, self._guest.name, self._guest.domid, text, priority)
-        event.fields["XENSND_DIRECTION"] = self.direction.value
+        event.fields.update(XENSND_DIRECTION=self.direction.value, **fields)
         self._services.record(event)

@@ -113,6 +113,8 @@ def question(prompt: Mapping[str, Any]) -> str:
 
 def _plain_stream(stream: Mapping[str, Any]) -> str:
     heard = "connected" if stream.get("is_heard") else "not connected"
+    if stream.get("device"):
+        heard += f" with {safe(stream['device'])}"
     return (
         f"stream {_word(stream, 'name')} {_word(stream, 'direction')} {_word(stream, 'state')}, "
         f"{_word(stream, 'decision')}, {heard}, {_word(stream, 'sound')}, "

@@ -66,6 +66,7 @@ def _rule(node: Node, are_grants: bool) -> Rule:
     if "device" in said and said.keys() >= set(Direction):
         message = "device is a sink or a source, and the rule speaks of playback and capture"
         raise fields.node_of(node, "device").start.error(message, "make it two rules")
+    _check_monitor(node, said)
     starts, ends = _times(node, said)
     if are_grants and ends is None:
         raise node.start.error("a grant needs an end", "add until, or remove the grant")
@@ -89,6 +90,25 @@ def _rule(node: Node, are_grants: bool) -> Rule:
         once=said.get("once", False),
         taken_by=said.get("taken-by"),
     )
+
+
+def _check_monitor(node: Node, said: Mapping[str, Any]) -> None:
+    """A monitor gives what others play: it is allowed by name and by word, and only to record."""
+    is_monitor = str(said.get("device", "")).endswith(".monitor")
+    if "monitor" in said:
+        if not is_monitor:
+            message = "monitor: allow goes with a device that is a monitor"
+            hint = "add device: NAME.monitor, or remove it"
+            raise fields.node_of(node, "monitor").start.error(message, hint)
+        if Direction.PLAYBACK in said:
+            message = "a monitor is a source, and the rule speaks of playback"
+            raise fields.node_of(node, "monitor").start.error(message, "make it two rules")
+    elif is_monitor:
+        text = shown(said["device"])
+        raise fields.node_of(node, "device").start.error(
+            f"device: {text} is a monitor, which would let the guest hear what other guests play",
+            "name a microphone; 'pactl list short sources' shows them",
+        )
 
 
 def _times(node: Node, said: Mapping[str, Any]) -> tuple[datetime | None, datetime | None]:

@@ -98,12 +98,7 @@ def read_format(text: str) -> SampleFormat:
 
 
 def read_device(text: str) -> str:
-    """The name of a sink or source; never a number, an @alias@, or the monitor of a sink."""
-    if text.endswith(".monitor"):
-        raise NotAValue(
-            "is a monitor, which would let the guest hear what other guests play",
-            "name a microphone; 'pactl list short sources' shows them",
-        )
+    """The name of a sink or source; never a number, or an @alias@."""
     if not _DEVICE.fullmatch(text):
         raise NotAValue(
             "is no name of a sink or source",

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import pulsectl
 
@@ -59,6 +59,11 @@ class PipeWireServer:
     ) -> None:
         self._stack.close()
 
+    @contextmanager
+    def mixer(self) -> Iterator[Any]:
+        with pulsectl.Pulse("test", server=self.address) as mixer:
+            yield mixer
+
     def _run(self, *command: str) -> None:
         with (self.directory / "log").open("ab") as log:
             process = subprocess.Popen(command, env=self.environment, stdout=log, stderr=log)
@@ -67,7 +72,7 @@ class PipeWireServer:
 
     def _answers(self) -> bool:
         try:
-            with pulsectl.Pulse("test", server=self.address) as mixer:
+            with self.mixer() as mixer:
                 return bool(mixer.server_info())
         except pulsectl.PulseError:
             return False

@@ -15,8 +15,8 @@ HEAD = "version: 1\nrules:\n"
 WRITE_ONE = "write allow, deny or ask"
 NAME = "a name, or a glob in quotes such as 'work-*'"
 KNOWN = (
-    "known: guest, playback, capture, max-volume, on-deny, device, formats, rates, max-streams, "
-    "max-buffer, latency, from, until, for, once, taken-by"
+    "known: guest, playback, capture, max-volume, on-deny, device, monitor, formats, rates, "
+    "max-streams, max-buffer, latency, from, until, for, once, taken-by"
 )
 INDENT = "is it indented like its neighbours, are quotes and brackets closed?"
 
