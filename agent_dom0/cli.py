@@ -7,23 +7,21 @@ import asyncio
 import logging
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from agent_dom0.access.policy_state import Sources
 from agent_dom0.access.prompts import ANSWER_SECONDS
 from agent_dom0.agent import Agent, Settings
-from agent_dom0.audit import open_audit
 from agent_dom0.control.operations import About
 from agent_dom0.parameters import DEFAULT_LATENCY_USEC, Limits
-from agent_dom0.supervisor.heartbeat import Lifeline
+from agent_dom0.supervisor.heartbeat import Heartbeat
 from agent_dom0.supervisor.supervise import supervise
+from policy.paths import DEFAULT_DIRECTORY, DEFAULT_RUNTIME, PolicyPaths
 from xensnd.control.client import DEFAULT_SOCKET
 from xensnd.errors import XensndError
 from xensnd.transport.factory import open_transport
 from xensnd.version import VERSION
 
-DEFAULT_POLICY = Path("/etc/xensnd/policy.d")
-DEFAULT_RUNTIME = Path("/run/xensnd/policy.d")
 QUBESDB = Path("/run/qubes/qubesdb.sock")
 
 
@@ -46,8 +44,9 @@ def _parser() -> argparse.ArgumentParser:
         "--policy",
         type=Path,
         action="append",
+        default=[],
         metavar="DIR",
-        help=f"a directory of policy files; may be repeated (default {DEFAULT_POLICY})",
+        help=f"a directory of policy files; may be repeated (default {DEFAULT_DIRECTORY})",
     )
     parser.add_argument(
         "--runtime",
@@ -110,43 +109,43 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not 1 <= options.ask_seconds <= 3600:
         parser.error(f"--ask-seconds {options.ask_seconds:g}: give 1 to 3600")
     logging.basicConfig(level=logging.INFO, format="xensnd-dom0: %(message)s", stream=sys.stderr)
-    return supervise(lambda lifeline: _work(options, lifeline))
+    return supervise(lambda heartbeat: _work(options, heartbeat))
 
 
-def _work(options: argparse.Namespace, lifeline: Lifeline) -> int:
+def _work(options: argparse.Namespace, heartbeat: Heartbeat) -> int:
     try:
-        asyncio.run(_run(options, lifeline))
+        asyncio.run(_run(options, heartbeat))
     except XensndError as error:
         print(f"xensnd-dom0: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-async def _run(options: argparse.Namespace, lifeline: Lifeline) -> None:
+async def _run(options: argparse.Namespace, heartbeat: Heartbeat) -> None:
     transport = open_transport(options.transport)
     try:
         settings = Settings(
             transport=transport,
-            policy=Sources(options.policy or [DEFAULT_POLICY], _runtime(options)),
+            policy=_policy_paths(options),
             about=About(VERSION, options.transport, options.server),
-            audit=open_audit(options.audit),
+            audit=options.audit,
             limits=Limits(latency_usec=int(options.latency * 1000)),
             control=options.control or transport.runtime_directory / "control",
             control_group=options.control_group,
             ask_seconds=options.ask_seconds,
             qubesdb=_qubesdb(options),
         )
-        await Agent(settings).run(lifeline)
+        await Agent(settings).run(heartbeat)
     finally:
         transport.close()
 
 
-def _runtime(options: argparse.Namespace) -> Path | None:
-    """The machine's grants go with the machine's policy alone."""
-    if options.runtime is not None:
-        return Path(options.runtime)
-    is_the_machines = not options.policy and not options.transport.startswith("local:")
-    return DEFAULT_RUNTIME if is_the_machines else None
+def _policy_paths(options: argparse.Namespace) -> PolicyPaths:
+    paths = PolicyPaths.of_options(options.policy, options.runtime)
+    is_local = options.transport.startswith("local:")
+    if is_local and options.runtime is None:
+        return replace(paths, runtime=None)  # the grants are for the guests of this machine
+    return paths
 
 
 def _qubesdb(options: argparse.Namespace) -> Path | None:

@@ -1,5 +1,6 @@
-"""The agent in a guest: a frontend in userspace, with no kernel driver and no module to compile.
+"""The agent in a guest: a frontend in userspace, without a kernel driver.
 
-card.py finds the guest's sound card and negotiates with the backend, pcm.py is one stream of it;
-playing.py and recording.py move files, desktop.py joins the card with the guest's audio server.
+`cli` reads the command line. `card` connects with the backend, and `pcm` is one stream of the card.
+`play_record` plays and records files, which `soundfile_io` reads and writes. `serve` joins the card
+with the guest's own audio server, which is `audio_server`.
 """

@@ -1,5 +1,5 @@
-"""The guest's sound card: found in XenStore, negotiated with the backend, published stream by
-stream. One process at a time is the frontend of a card.
+"""The guest's sound card: finds it in XenStore, and negotiates with the backend. One process at a
+time is the frontend of a card.
 """
 
 from __future__ import annotations
@@ -9,26 +9,28 @@ import contextlib
 import os
 from collections.abc import Callable
 
-from agent_guest.pcm import Pcm
+from agent_guest.pcm import BackendBroken, Pcm
 from xensnd.core import Engine
-from xensnd.errors import RemoteProtocolError, TransportLost, UsageError
+from xensnd.errors import RemoteProtocolError, TransportLost, UsageError, XensndError
 from xensnd.lock import only_one
 from xensnd.sndif.states import FRONTEND_TABLE, FrontendAction, XenbusState, parse_state
 from xensnd.sndif.store_fields import CardConfig, Direction, parse_card
+from xensnd.transport.card_nodes import read_card_nodes
 from xensnd.transport.interface import Store, Transport
 
 CARD_TIMEOUT_SECONDS = 5.0
 HANDSHAKE_TIMEOUT_SECONDS = 10.0
 DEVICES = "device/vsnd"
-_NODES_DEPTH = 3
+# What XenStore raises where the toolstack has removed the card's nodes.
+_TAKEN_AWAY = (KeyError, PermissionError)
 
 
 class NoCardError(UsageError):
-    """Dom0 gives this guest no sound card, or not yet."""
+    """dom0 has given this guest no sound card, or not yet."""
 
 
 class Card:
-    """`async with Card(...) as card:` is connected; at the end it is closed in order."""
+    """`async with Card(...) as card:` is connected until the block ends, and then closed."""
 
     def __init__(self, transport: Transport, engine: Engine) -> None:
         self._transport = transport
@@ -43,7 +45,8 @@ class Card:
         self.config = CardConfig(pcms=())
         self.streams: list[Pcm] = []
         self.lost = asyncio.Event()
-        """Set when the backend has left: the streams are of no use any more."""
+        """Set when the connection has ended. The streams cannot be used any more."""
+        self.why_lost: XensndError = TransportLost("dom0 has left")
 
     async def __aenter__(self) -> Card:
         loop = asyncio.get_running_loop()
@@ -59,49 +62,51 @@ class Card:
             store.watch(DEVICES, "devices")
             await self._find_device(store)
             await self._negotiate(store)
+        except _TAKEN_AWAY:
+            await self._release()
+            raise TransportLost("this guest's sound card was taken away") from None
         except BaseException:
             await self._release()
             raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        with contextlib.suppress(TransportLost):
+        with contextlib.suppress(TransportLost, *_TAKEN_AWAY):
             await self._leave()
         await self._release()
 
     def stream(self, direction: Direction) -> Pcm:
-        """The first stream of this direction."""
+        """Returns the first stream of this direction. UsageError: the card has none."""
         for pcm in self.streams:
             if pcm.config.direction is direction:
                 return pcm
         raise UsageError(f"this guest's sound card has no {direction} stream")
 
-    # Finding it
+    # The device
 
     async def _find_device(self, store: Store) -> None:
         def devices() -> list[int]:
-            try:
+            with contextlib.suppress(KeyError):
                 return sorted(int(name) for name in store.list(DEVICES) if name.isdigit())
-            except KeyError:
-                return []
+            return []
 
-        if not await self._until(lambda: bool(devices()), CARD_TIMEOUT_SECONDS):
+        if not await self._await(lambda: bool(devices()), CARD_TIMEOUT_SECONDS):
             raise NoCardError(
                 "this guest has no sound card; in dom0, check that xensnd-dom0 runs and that "
-                "its policy allows this guest something: xensnd-policy explain GUEST"
+                "its policy allows this guest to play or record: xensnd-policy explain GUEST"
             )
         self._device = f"{DEVICES}/{devices()[0]}"
         try:
             self._backend = store.read(f"{self._device}/backend")
             self._backend_domid = int(store.read(f"{self._device}/backend-id"))
         except (KeyError, ValueError):
-            raise RemoteProtocolError(f"{self._device}: no backend is named there") from None
+            raise RemoteProtocolError(f"{self._device} does not name a backend") from None
         store.watch(f"{self._backend}/state", "backend")
 
     # The handshake
 
     async def _negotiate(self, store: Store) -> None:
-        await self._begin_afresh(store)
+        await self._reset(store)
         deadline = asyncio.get_running_loop().time() + HANDSHAKE_TIMEOUT_SECONDS
         while True:
             self._changed.clear()
@@ -109,27 +114,27 @@ class Card:
             if self._state is XenbusState.CONNECTED:
                 return
             remaining = deadline - asyncio.get_running_loop().time()
-            if remaining <= 0 or not await _within(self._changed, remaining):
+            if remaining <= 0 or not await _is_set_within(self._changed, remaining):
                 raise TransportLost(
                     f"the backend stays in state {self._backend_state(store).name}; "
-                    "is xensnd-dom0 running there?"
+                    "is xensnd-dom0 running in dom0?"
                 )
 
-    async def _begin_afresh(self, store: Store) -> None:
-        """What another frontend left behind is ended first, as that frontend should have done."""
+    async def _reset(self, store: Store) -> None:
+        """Ends the connection that another frontend left open, and goes to Initialising."""
         with contextlib.suppress(KeyError, RemoteProtocolError):
             self._state = parse_state(store.read(f"{self._device}/state"))
         backend = self._backend_state(store)
         if self._state in (XenbusState.INITIALISED, XenbusState.CONNECTED, XenbusState.CLOSING):
             self._enter(store, XenbusState.CLOSING)
-            left = await self._until(
+            left = await self._await(
                 lambda: self._backend_state(store) is not XenbusState.CONNECTED,
                 HANDSHAKE_TIMEOUT_SECONDS,
             )
             backend = self._backend_state(store) if left else backend
         if backend is XenbusState.CLOSED:
             self._enter(store, XenbusState.CLOSED)
-            await self._until(
+            await self._await(
                 lambda: self._backend_state(store) is not XenbusState.CLOSED,
                 HANDSHAKE_TIMEOUT_SECONDS,
             )
@@ -141,14 +146,13 @@ class Card:
         if action is FrontendAction.PUBLISH:
             self._end_streams()
             self._publish(store)
-        elif action in (FrontendAction.TEAR_DOWN, FrontendAction.FINISH):
+        elif action is FrontendAction.TEAR_DOWN:
             self._end_streams()
-            self.lost.set()
         if state is not self._state:
             self._enter(store, state)
 
     def _publish(self, store: Store) -> None:
-        self.config = parse_card(_card_nodes(store, self._device))
+        self.config = parse_card(read_card_nodes(store, self._device))
         for pcm in self.config.pcms:
             for config in pcm.streams:
                 name = f"{pcm.index}/{config.index}"
@@ -174,12 +178,12 @@ class Card:
     # Leaving
 
     async def _leave(self) -> None:
-        """Pages must not go before the backend has let go of them."""
+        """Closes the connection. The pages stay until the backend has unmapped them."""
         if self._store is None or self._state is not XenbusState.CONNECTED:
             return
         store = self._store
         self._enter(store, XenbusState.CLOSING)
-        await self._until(
+        await self._await(
             lambda: self._backend_state(store) is not XenbusState.CONNECTED,
             HANDSHAKE_TIMEOUT_SECONDS,
         )
@@ -209,19 +213,41 @@ class Card:
             self._store.events()
             self._changed.set()
             if self._state is XenbusState.CONNECTED:
-                self._step(self._store)
+                self._follow_backend(self._store)
         except TransportLost:
             asyncio.get_running_loop().remove_reader(self._store.fileno())
             self._changed.set()
             self.lost.set()
 
+    def _follow_backend(self, store: Store) -> None:
+        """Ends the connection when the backend leaves it. If the backend negotiates anew, that is
+        for the next Card."""
+        action, _ = FRONTEND_TABLE[self._state, self._backend_state(store)]
+        if action in (FrontendAction.WAIT, FrontendAction.IGNORE):
+            return
+        self._end_streams()
+        self.lost.set()
+        with contextlib.suppress(*_TAKEN_AWAY):
+            self._enter(store, XenbusState.INITIALISING)
+
     def _on_engine(self) -> None:
         self._engine.clear()
-        for stream in self.streams:
-            stream.look()
+        try:
+            for stream in self.streams:
+                stream.poll()
+        except BackendBroken as error:
+            self._end_connection(error)
 
-    async def _until(self, condition: Callable[[], bool], seconds: float) -> bool:
-        """Waits for events of XenStore until the condition holds. False: it never did."""
+    def _end_connection(self, reason: XensndError) -> None:
+        """Tells all who wait. The pages stay until _leave() has closed the connection."""
+        for stream in self.streams:
+            stream.end(reason)
+        self.why_lost = reason
+        self.lost.set()
+
+    async def _await(self, condition: Callable[[], bool], seconds: float) -> bool:
+        """Waits until the condition holds, and checks it at each event of XenStore. Returns False
+        if it does not hold after so many seconds."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
         while True:
@@ -229,27 +255,14 @@ class Card:
             if condition():
                 return True
             remaining = deadline - loop.time()
-            if remaining <= 0 or not await _within(self._changed, remaining):
+            if remaining <= 0 or not await _is_set_within(self._changed, remaining):
                 return condition()
 
 
-async def _within(event: asyncio.Event, seconds: float) -> bool:
+async def _is_set_within(event: asyncio.Event, seconds: float) -> bool:
     try:
         async with asyncio.timeout(seconds):  # wait_for() may swallow a cancellation
             await event.wait()
     except TimeoutError:
         return False
     return True
-
-
-def _card_nodes(store: Store, device: str) -> dict[str, str]:
-    nodes: dict[str, str] = {}
-    directories = [("", 0)]
-    while directories:
-        directory, depth = directories.pop()
-        for name in store.list(f"{device}{directory}"):
-            path = f"{directory}/{name}"
-            nodes[path[1:]] = store.read(f"{device}{path}")
-            if depth + 1 < _NODES_DEPTH and name.isdigit():
-                directories.append((path, depth + 1))
-    return nodes

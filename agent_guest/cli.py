@@ -12,12 +12,13 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import closing
 
 from agent_guest.card import Card
-from agent_guest.pcm import Sound
-from agent_guest.play_record import Player, Recorder, keep_at_it
-from agent_guest.soundfile_io import open_sink, open_source
+from agent_guest.pcm import SampleSpec
+from agent_guest.play_record import Player, Recorder, run_with_reconnect
+from agent_guest.soundfile_io import open_reader, open_writer
 from xensnd.core import Engine
 from xensnd.errors import UsageError, XensndError
 from xensnd.sndif.formats import PLAYABLE, SampleFormat, parse_format
+from xensnd.text import quoted
 from xensnd.transport.factory import open_transport
 from xensnd.version import VERSION
 
@@ -38,31 +39,33 @@ def _sample_format(text: str) -> SampleFormat:
 def _at_least_one(text: str) -> int:
     if text.isascii() and text.isdigit() and 0 < int(text) < 2**31:
         return int(text)
-    raise argparse.ArgumentTypeError(f"{text!r} is no number of 1 or more")
+    raise argparse.ArgumentTypeError(f"{quoted(text)} is not a number of 1 or more")
 
 
 def _seconds(text: str) -> float:
     with contextlib.suppress(ValueError):
         if 0 < float(text) < 1e6:
             return float(text)
-    raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds")
+    raise argparse.ArgumentTypeError(f"{quoted(text)} is not a number of seconds")
 
 
 def _milliseconds(text: str) -> float:
     with contextlib.suppress(ValueError):
         if 1 <= float(text) <= 2000:
             return float(text)
-    raise argparse.ArgumentTypeError(f"{text!r} is no number of milliseconds from 1 to 2000")
+    raise argparse.ArgumentTypeError(
+        f"{quoted(text)} is not a number of milliseconds from 1 to 2000"
+    )
 
 
 def _decibels(text: str) -> float:
     with contextlib.suppress(ValueError):
         if -200 <= float(text) <= 0:
             return float(text)
-    raise argparse.ArgumentTypeError(f"{text!r} is no number of decibels from -200 to 0")
+    raise argparse.ArgumentTypeError(f"{quoted(text)} is not a number of decibels from -200 to 0")
 
 
-def _add_sound(parser: argparse.ArgumentParser, when: str) -> None:
+def _add_spec(parser: argparse.ArgumentParser, when: str) -> None:
     parser.add_argument(
         "--format",
         type=_sample_format,
@@ -90,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="xensnd-guest",
         description="Plays and records through this guest's Xen sound card, without a kernel "
-        "driver: files, or everything that the guest's own audio server plays.",
+        "driver: files, or all sound of the guest's own audio server.",
         epilog="Whether anything is heard or recorded is decided in dom0, by xensnd-policy.",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {VERSION}")
@@ -100,23 +103,23 @@ def _parser() -> argparse.ArgumentParser:
         metavar="URL",
         help="xen: (default), or local:DIR for a machine without Xen",
     )
-    parser.add_argument("--domain", metavar="NAME", help="with local: only: which guest to be")
+    parser.add_argument("--domain", metavar="NAME", help="which guest to be, with local: only")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     playing = commands.add_parser("play", help="play a WAV file, or raw samples from '-'")
     playing.add_argument("file", metavar="FILE")
-    _add_sound(playing, "of raw samples")
+    _add_spec(playing, "of raw samples")
     playing.add_argument(
         "--volume",
         type=_decibels,
         metavar="DB",
-        help="how loud dom0's mixer is to play it, such as -6; 0 is all of it",
+        help="the volume at dom0's mixer, in decibels: 0 is full volume, -6 about half",
     )
 
     recording = commands.add_parser("record", help="record a WAV file, or raw samples to '-'")
     recording.add_argument("file", metavar="FILE")
     recording.add_argument("--seconds", type=_seconds, required=True, metavar="N")
-    _add_sound(recording, "of what is recorded")
+    _add_spec(recording, "of the recording")
 
     serving = commands.add_parser(
         "serve", help="give the guest's PulseAudio or PipeWire a sink and a source"
@@ -129,8 +132,8 @@ def _parser() -> argparse.ArgumentParser:
         type=_milliseconds,
         default=10.0,
         metavar="MS",
-        help="what that server may keep of what goes through it; more where it is often late, and "
-        "crackles (default %(default)g)",
+        help="how much sound that server may hold back; give more if the sound crackles "
+        "(default %(default)g)",
     )
     return parser
 
@@ -159,34 +162,34 @@ async def _run(options: argparse.Namespace) -> int:
 
 
 async def _play(options: argparse.Namespace) -> None:
-    source = open_source(options.file, Sound(options.format, options.rate, options.channels))
-    with contextlib.closing(source):
+    reader = open_reader(options.file, SampleSpec(options.format, options.rate, options.channels))
+    with contextlib.closing(reader):
         async with _cards(options) as connect:
-            await keep_at_it(Player(source, options.volume), connect)
+            await run_with_reconnect(Player(reader, options.volume), connect)
 
 
 async def _record(options: argparse.Namespace) -> None:
-    sound = Sound(options.format, options.rate, options.channels)
+    spec = SampleSpec(options.format, options.rate, options.channels)
     async with _cards(options) as connect:
-        with contextlib.closing(open_sink(options.file, sound)) as sink:
-            recorder = Recorder(sink, sound, round(options.seconds * options.rate))
-            await keep_at_it(recorder, connect)
+        with contextlib.closing(open_writer(options.file, spec)) as writer:
+            recorder = Recorder(writer, spec, round(options.seconds * options.rate))
+            await run_with_reconnect(recorder, connect)
     if recorder.lost_octets:
-        log.warning("%d octets were lost: this guest was too slow", recorder.lost_octets)
+        log.warning("%d octets were lost because this guest was too slow", recorder.lost_octets)
 
 
 async def _serve(options: argparse.Namespace) -> None:
     try:
-        from agent_guest.serve import serve  # noqa: PLC0415  (pulsectl is not wanted for files)
+        from agent_guest.serve import serve  # noqa: PLC0415  (playing files needs no pulsectl)
     except ImportError as error:
-        raise UsageError(f"{error}; install python3-pulsectl, which `serve` needs") from None
+        raise UsageError(f"{error}; `serve` needs python3-pulsectl: install it") from None
     latency_usec = int(options.latency * 1000)
     await serve(options.transport, options.domain, options.server, latency_usec)
 
 
 @contextlib.asynccontextmanager
 async def _cards(options: argparse.Namespace) -> AsyncIterator[Callable[[], Card]]:
-    """A way to this guest's card, again whenever it was lost."""
+    """Yields a function that makes a Card of this guest, each time anew."""
     with (
         closing(open_transport(options.transport, options.domain)) as transport,
         closing(Engine()) as engine,

@@ -1,4 +1,4 @@
-"""One stream of the guest's card: its pages, its control requests, and the samples of files."""
+"""One stream of the guest's card: its pages, its control requests and its samples."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from xensnd.core import (
     Engine,
     FrontendStats,
     FrontendStream,
+    PcmParameters,
     build_directory,
 )
-from xensnd.core import PcmConfig as CorePcmConfig
-from xensnd.errors import AccessDenied, AudioUnavailable, RemoteProtocolError, TransportLost
+from xensnd.errors import AccessDenied, RemoteProtocolError, TransportLost, XensndError
 from xensnd.sndif.formats import SampleFormat, format_mask
 from xensnd.sndif.layout import PAGE_OCTETS, buffer_pages, directory_pages
 from xensnd.sndif.packets import (
@@ -25,6 +25,7 @@ from xensnd.sndif.packets import (
     HwParamQuery,
     Mute,
     Open,
+    Operation,
     Request,
     Response,
     SetVolume,
@@ -39,17 +40,21 @@ from xensnd.sndif.packets import (
     encode_volumes,
     operation_of,
 )
-from xensnd.sndif.params import HwParams, Interval
+from xensnd.sndif.params import HwParams, Interval, NothingInCommon, narrow
 from xensnd.sndif.store_fields import Direction, StreamConfig, StreamRings
 from xensnd.transport.interface import Pages, Transport
 
-# Linux gives up after as long.
+# As long as the Linux driver waits.
 REQUEST_TIMEOUT_SECONDS = 3.0
 
 
+class BackendBroken(RemoteProtocolError):
+    """The backend broke a rule of a stream's pages: the whole connection with it has to end."""
+
+
 @dataclass(frozen=True, slots=True)
-class Sound:
-    """What samples are, wherever they come from."""
+class SampleSpec:
+    """The format of samples, their rate and the number of channels."""
 
     sample_format: SampleFormat
     rate_hz: int
@@ -57,7 +62,7 @@ class Sound:
 
     @property
     def frame_octets(self) -> int:
-        return self.channels * (self.sample_format.sample_octets or 1)
+        return self.sample_format.frame_octets(self.channels)
 
     def __str__(self) -> str:
         return f"{self.sample_format.wire_name}, {self.rate_hz} Hz, {self.channels} channels"
@@ -70,6 +75,9 @@ class BufferSize:
 
 
 class Pcm:
+    """A stream as the frontend uses it. Of its methods, each that needs the backend raises
+    TransportLost or BackendBroken once the connection has ended."""
+
     def __init__(
         self,
         transport: Transport,
@@ -102,33 +110,37 @@ class Pcm:
         self._buffer_octets = 0
         self._buffer: list[Pages] = []  # the data pages, then the directory's
         self._woken = asyncio.Event()
+        self._asked: Operation | None = None  # the control request that is under way
         self._response: Response | None = None
+        self._end: XensndError | None = None  # why nothing more can be asked of the backend
         self._released = False
         self._last: FrontendStats | None = None
         self.refused = asyncio.Event()
         """Set when dom0 has refused samples of the open stream."""
+        self.audio_lost = asyncio.Event()
+        """Set when the guest's audio server has ended the stream that attach_audio() made."""
 
     # Negotiating and opening
 
-    async def query(self, sound: Sound, buffer_frames: Interval) -> HwParams:
-        """What the backend allows of this; RemoteProtocolError if nothing."""
-        answer = await self._ask(
-            HwParamQuery(
-                HwParams(
-                    formats=format_mask([sound.sample_format]),
-                    rates=Interval(sound.rate_hz, sound.rate_hz),
-                    channels=Interval(sound.channels, sound.channels),
-                    buffer_frames=buffer_frames,
-                    period_frames=Interval(1, buffer_frames.maximum),
-                )
-            )
+    async def query(self, spec: SampleSpec, buffer_frames: Interval) -> HwParams:
+        """Returns what the backend allows of this. RemoteProtocolError: it allows nothing, or what
+        was not offered."""
+        offered = HwParams(
+            formats=format_mask([spec.sample_format]),
+            rates=Interval(spec.rate_hz, spec.rate_hz),
+            channels=Interval(spec.channels, spec.channels),
+            buffer_frames=buffer_frames,
+            period_frames=Interval(1, buffer_frames.maximum),
         )
-        assert answer.params is not None  # noqa: S101  (decode_response sees to it)
+        answer = await self._ask(HwParamQuery(offered))
+        assert answer.params is not None  # noqa: S101  (a response that went well has them)
+        if not _lies_within(answer.params, offered):
+            raise RemoteProtocolError("dom0 answers HW_PARAM_QUERY with what was not offered")
         return answer.params
 
-    async def open(self, sound: Sound, size: BufferSize) -> None:
-        octets = size.buffer_frames * sound.frame_octets
-        period = size.period_frames * sound.frame_octets
+    async def open(self, spec: SampleSpec, size: BufferSize) -> None:
+        octets = size.buffer_frames * spec.frame_octets
+        period = size.period_frames * spec.frame_octets
         self._buffer_octets = octets
         self.refused.clear()
         count = buffer_pages(octets)
@@ -139,20 +151,20 @@ class Pcm:
         addresses = range(directory.address, directory.address + directory.octets, PAGE_OCTETS)
         build_directory(addresses, directory.refs, data.refs)
         self._core.open_pcm(
-            CorePcmConfig(
-                rate_hz=sound.rate_hz,
-                frame_octets=sound.frame_octets,
+            PcmParameters(
+                rate_hz=spec.rate_hz,
+                frame_octets=spec.frame_octets,
                 buffer_octets=octets,
                 period_octets=period,
-                silence_octet=sound.sample_format.silence[0],
+                silence_octet=spec.sample_format.silence[0],
             ),
             data.address,
         )
         await self._ask(
             Open(
-                rate_hz=sound.rate_hz,
-                sample_format=sound.sample_format,
-                channels=sound.channels,
+                rate_hz=spec.rate_hz,
+                sample_format=spec.sample_format,
+                channels=spec.channels,
                 buffer_octets=octets,
                 period_octets=period,
                 directory_ref=directory.refs[0],
@@ -164,8 +176,8 @@ class Pcm:
         self._core.set_running(True)
 
     async def stop(self) -> None:
-        """What is not heard yet is forgotten. To go on, close() and open() again: the position
-        is that of the next lap then."""
+        """Stops, and drops what was not heard yet. To go on, close() and open() again: the
+        position is at the start of the next lap now."""
         self._require_card()
         self._core.set_running(False)
         await self._ask(TriggerRequest(Trigger.STOP))
@@ -173,63 +185,68 @@ class Pcm:
     async def close(self) -> None:
         if self._released or not self._buffer:
             return
+        self.detach_audio()
         self._core.close_pcm()
         await self._ask(Close())
         self._free_buffer()
+        self.refused.clear()
 
     # Volume
 
     async def set_volume(self, milli_db: Sequence[int]) -> None:
-        """Each channel's, in 0.001 dB, at most 0."""
+        """Sets each channel's volume, in 0.001 dB, at most 0."""
         await self._ask(SetVolume(*self._put(encode_volumes(milli_db))))
 
     async def volume(self, channels: int) -> tuple[int, ...]:
+        """Returns each channel's volume in 0.001 dB."""
         offset, octets = self._put(encode_volumes((0,) * channels))
         await self._ask(GetVolume(offset, octets))
         address = self._buffer[0].address + offset
         return decode_volumes(ctypes.string_at(address, octets), channels)
 
     async def mute(self, channels: Sequence[bool]) -> None:
-        """Mutes the channels that are marked; the others stay as they are."""
+        """Mutes the channels that are True; the others stay as they are."""
         await self._ask(Mute(*self._put(encode_mutes(channels))))
 
     async def unmute(self, channels: Sequence[bool]) -> None:
         await self._ask(Unmute(*self._put(encode_mutes(channels))))
 
     def _put(self, values: bytes) -> tuple[int, int]:
-        """Offset and octets of where they lie now."""
+        """Copies the values into the buffer. Returns their offset and length in octets."""
         offset = self._core.scratch(len(values))
         if offset is None:
-            raise RemoteProtocolError("no room for volumes among the samples, try again")
+            raise RemoteProtocolError("the buffer has no room for volumes now; try again")
         ctypes.memmove(self._buffer[0].address + offset, values, len(values))
         return offset, len(values)
 
     # Samples
 
     def write(self, data: memoryview) -> int:
-        """Octets taken: as many as there is room for."""
+        """Writes as much as there is room for, in whole frames. Returns the octets written."""
         self._require_card()
         return self._core.write(data)
 
     def read(self, octets: int) -> bytes:
+        """Returns at most so many captured octets, in whole frames."""
         self._require_card()
         return self._core.read(octets)
 
     async def await_room(self, octets: int, seconds: float) -> None:
-        """Until so many can be written. TransportLost: for so long nothing has moved at all."""
+        """Waits until so many octets can be written. TransportLost: nothing has moved for so many
+        seconds."""
         most = self._buffer_octets - octets
         await self._await(
             lambda: self._core.await_room(octets), lambda now: now.fill_octets <= most, seconds
         )
 
     async def await_fill(self, octets: int, seconds: float) -> None:
-        """Until so many are written and not heard, or captured and not read."""
+        """Waits until so many octets are written and not heard, or captured and not read."""
         await self._await(
             lambda: self._core.await_fill(octets), lambda now: now.fill_octets >= octets, seconds
         )
 
     async def await_position(self, position_octets: int, seconds: float) -> None:
-        """Until so many have been heard."""
+        """Waits until so many octets have been heard."""
         await self._await(
             lambda: self._core.await_position(position_octets),
             lambda now: now.position_octets >= position_octets,
@@ -248,11 +265,14 @@ class Pcm:
                     await self._woken.wait()
             except TimeoutError:
                 if self.stats() == before:
-                    raise TransportLost("dom0 does not move on; is its agent well?") from None
+                    raise TransportLost(
+                        "the stream stands still; does dom0's agent work?"
+                    ) from None
             self._require_card()
 
     def stats(self) -> FrontendStats:
-        """Of the open stream; once the connection has ended, as they were then."""
+        """Returns the numbers of the open stream, or the last ones of a connection that has
+        ended."""
         return self._last if self._last is not None else self._core.stats()
 
     # The guest's audio server
@@ -260,29 +280,37 @@ class Pcm:
     def attach_audio(
         self, client: AudioClient, config: AudioStreamConfig, target_fill_octets: int
     ) -> None:
+        """Joins the open stream with one at the guest's audio server. AudioUnavailable: that
+        server can have no such stream."""
         self._core.attach_audio(client, config, target_fill_octets=target_fill_octets)
+        self._poll_audio()
 
     def detach_audio(self) -> None:
         if not self._released:
             self._core.detach_audio()
+        self.audio_lost.clear()
 
-    def check_audio(self) -> None:
-        error = self._core.audio_error
-        if error:
-            raise AudioUnavailable(error)
+    @property
+    def audio_error(self) -> str | None:
+        """Why the stream at the guest's audio server has ended, in that server's words."""
+        return None if self._released else self._core.audio_error
+
+    def _poll_audio(self) -> None:
+        if self._core.audio_error is not None:
+            self.audio_lost.set()
 
     # Requests
 
     def _require_card(self) -> None:
-        if self._released:
-            raise TransportLost("dom0 has left")
+        if self._end is not None:
+            raise self._end
 
     async def _ask(self, request: Request) -> Response:
         self._require_card()
         self._response = None
+        self._asked = operation_of(request)
         self._woken.clear()
         self._core.request(encode_request(0, request))
-        what = operation_of(request).name
         deadline = asyncio.get_running_loop().time() + REQUEST_TIMEOUT_SECONDS
         while self._response is None:
             remaining = deadline - asyncio.get_running_loop().time()
@@ -290,31 +318,52 @@ class Pcm:
                 async with asyncio.timeout(max(remaining, 0)):
                     await self._woken.wait()
             except TimeoutError:
-                raise TransportLost(f"dom0 does not answer {what}") from None
+                raise TransportLost(f"dom0 does not answer {self._asked.name}") from None
             self._require_card()
             self._woken.clear()
-        return _accepted(what, self._response)
+        return _accepted(self._asked.name, self._response)
 
-    def look(self) -> None:
-        """Something happened in the engine."""
-        if self._released:
+    def poll(self) -> None:
+        """Takes note of what has happened in the engine. BackendBroken: end the connection."""
+        if self._released or self._end is not None:
             return
+        if self._core.is_broken:
+            raise BackendBroken(f"stream {self.name}: dom0 broke the rules of its rings")
         packet = self._core.response()
         if packet is not None:
-            self._response = decode_response(packet)
+            self._response = self._decode(packet)
+        self._poll_audio()
         if self._buffer and self._core.stats().refused:
             self.refused.set()
         self._woken.set()
+
+    def _decode(self, packet: bytes) -> Response:
+        try:
+            response = decode_response(packet)
+        except RemoteProtocolError as error:
+            raise BackendBroken(f"stream {self.name}: dom0 sent a wrong answer: {error}") from None
+        if self._asked is not None and response.operation != self._asked:
+            raise BackendBroken(
+                f"stream {self.name}: dom0 answered {self._asked.name} with operation "
+                f"{int(response.operation)}"
+            )
+        return response
 
     def _free_buffer(self) -> None:
         for pages in self._buffer:
             pages.close()
         self._buffer = []
 
+    def end(self, reason: XensndError) -> None:
+        """Ends all requests to the backend: who waits for one, or makes one, gets the reason."""
+        self._end = self._end or reason
+        self._woken.set()
+
     def release(self) -> None:
-        """The connection ends: everything of it goes, and who waits is told."""
+        """Ends the stream, and frees all that it has shared with the backend."""
         if self._released:
             return
+        self.end(TransportLost("dom0 has left"))
         self._released = True
         self._last = self._core.stats()
         self._core.close()
@@ -322,7 +371,13 @@ class Pcm:
         self._events.close()
         self._free_buffer()
         self._pages.close()
-        self._woken.set()
+
+
+def _lies_within(params: HwParams, offered: HwParams) -> bool:
+    try:
+        return narrow(params, offered) == params
+    except NothingInCommon:
+        return False
 
 
 def _accepted(what: str, response: Response) -> Response:

@@ -1,4 +1,4 @@
-"""Playing and recording files: every octet goes over the ring as it stands, none is resampled."""
+"""Playing and recording files. Samples go over the ring unchanged; nothing is resampled."""
 
 from __future__ import annotations
 
@@ -8,75 +8,80 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 
 from agent_guest.card import Card, NoCardError
-from agent_guest.pcm import BufferSize, Pcm, Sound
-from agent_guest.soundfile_io import Sink, Source
+from agent_guest.pcm import BackendBroken, BufferSize, Pcm, SampleSpec
+from agent_guest.soundfile_io import SampleReader, SampleWriter
+from xensnd.backoff import BackOff
 from xensnd.errors import TransportLost, UsageError
 from xensnd.sndif.params import Interval
 from xensnd.sndif.store_fields import Direction
 
 BUFFER_SECONDS = 0.2
 PLAYED_PERIODS = 4
-# What is denied falls silent for whoever reads us within 50 ms, so pieces are shorter.
+# When recording is denied, our reader gets silence within 50 ms: it is read in shorter pieces.
 RECORDED_PERIODS = 8
-# Nothing moved for so long: something is wrong at the other end.
+# If nothing moves for this long, something is wrong in dom0.
 STANDSTILL_SECONDS = 10.0
 CHUNK_OCTETS = 1 << 16
-# A card that was lost is waited for so long: a guest that is restored takes some seconds.
+# How long to wait for a card that was lost: a guest that is restored takes some seconds.
 BACK_WITHIN_SECONDS = 30.0
-RETRY_SECONDS = 0.5
+RETRY_FIRST_SECONDS = 0.1
+RETRY_LAST_SECONDS = 1.0
 
 log = logging.getLogger("xensnd-guest")
 
 
-async def choose_size(pcm: Pcm, sound: Sound, periods: int) -> BufferSize:
-    """A buffer of about BUFFER_SECONDS, within what the backend allows."""
+async def choose_size(pcm: Pcm, spec: SampleSpec, periods: int) -> BufferSize:
+    """Returns a buffer of about BUFFER_SECONDS, as the backend allows. UsageError: the card does
+    not take such samples."""
     config = pcm.config
-    if sound.sample_format not in config.formats:
-        allowed = ", ".join(f.wire_name for f in config.formats)
+    if spec.sample_format not in config.formats:
+        names = ", ".join(f.wire_name for f in config.formats)
         raise UsageError(
-            f"this card's {config.direction} takes no {sound.sample_format.wire_name}, "
-            f"but {allowed}"
+            f"this card's {config.direction} does not take "
+            f"{spec.sample_format.wire_name}, but {names}"
         )
-    if not config.allows_rate(sound.rate_hz):
-        allowed = ", ".join(map(str, config.rates)) or str(config.rate_range)
-        raise UsageError(f"this card takes no {sound.rate_hz} Hz, but {allowed}; resample first")
-    if not config.channels.contains(sound.channels):
-        raise UsageError(f"this card takes {config.channels} channels, not {sound.channels}")
-    limit = config.buffer_octets // sound.frame_octets
-    able = await pcm.query(sound, Interval(1, limit))
-    wanted = int(BUFFER_SECONDS * sound.rate_hz)
-    frames = min(max(wanted, able.buffer_frames.minimum), able.buffer_frames.maximum)
-    period = min(max(frames // periods, able.period_frames.minimum), able.period_frames.maximum)
+    if not config.allows_rate(spec.rate_hz):
+        rates = ", ".join(map(str, config.rates)) or str(config.rate_range)
+        raise UsageError(f"this card does not take {spec.rate_hz} Hz, but {rates}; resample first")
+    if not config.channels.contains(spec.channels):
+        raise UsageError(f"this card takes {config.channels} channels, not {spec.channels}")
+    limit = config.buffer_octets // spec.frame_octets
+    allowed = await pcm.query(spec, Interval(1, limit))
+    wanted = int(BUFFER_SECONDS * spec.rate_hz)
+    frames = min(max(wanted, allowed.buffer_frames.minimum), allowed.buffer_frames.maximum)
+    period = max(frames // periods, allowed.period_frames.minimum)
+    period = min(period, allowed.period_frames.maximum)
     return BufferSize(frames - frames % max(period, 1) or frames, period)
 
 
 class Player:
-    """Plays a source to its end, on one card after another if need be: what was written and not
-    heard when a card was lost is written again to the next."""
+    """Plays a file to its end, on one card after another if need be: what was written but not
+    heard when a card was lost is written again to the next one."""
 
-    def __init__(self, source: Source, volume_db: float | None = None) -> None:
-        self._source = source
-        self._volume_db = volume_db  # for dom0's mixer to mind
+    def __init__(self, reader: SampleReader, volume_db: float | None = None) -> None:
+        self._reader = reader
+        self._volume_db = volume_db  # for dom0's mixer
         self._at_end = False
-        self._heard = 0  # of the present card's stream, in octets
-        self._unheard = bytearray()  # what was read and is not known to be heard
+        self._heard = 0  # octets of the present card's stream
+        self._unheard = bytearray()  # was read, and is not known to be heard
 
     async def run(self, card: Card) -> None:
-        """Until the last octet was heard. TransportLost: go on with another card."""
+        """Returns when the last octet was heard. TransportLost, BackendBroken: go on with another
+        card."""
         pcm = card.stream(Direction.PLAYBACK)
-        sound = self._source.sound
-        size = await choose_size(pcm, sound, PLAYED_PERIODS)
-        await pcm.open(sound, size)
+        spec = self._reader.spec
+        size = await choose_size(pcm, spec, PLAYED_PERIODS)
+        await pcm.open(spec, size)
         try:
             if self._volume_db is not None:
-                await pcm.set_volume([round(self._volume_db * 1000)] * sound.channels)
-            await self._write_all(pcm, size.buffer_frames // 2 * sound.frame_octets)
+                await pcm.set_volume([round(self._volume_db * 1000)] * spec.channels)
+            await self._write_all(pcm, size.buffer_frames // 2 * spec.frame_octets)
         finally:
             self._note_heard(pcm)
         await pcm.close()
 
     async def _write_all(self, pcm: Pcm, half_octets: int) -> None:
-        self._heard = written = 0  # of this stream; what lies between is in `_unheard`
+        self._heard = written = 0  # octets of this stream; those between are in `_unheard`
         is_started = False
         while await self._fetch(written - self._heard):
             taken = pcm.write(memoryview(self._unheard)[written - self._heard :])
@@ -89,7 +94,7 @@ class Player:
                 await pcm.await_room(min(half_octets, left), STANDSTILL_SECONDS)
             self._note_heard(pcm)
             if pcm.stats().refused:
-                raise TransportLost("dom0 does not know this stream any more")
+                raise TransportLost("dom0 no longer knows this stream")
         if written and not is_started:
             await pcm.start()
         if written:
@@ -97,67 +102,79 @@ class Player:
             await pcm.stop()
 
     def _note_heard(self, pcm: Pcm) -> None:
-        """Forgets what need not be written again."""
+        """Drops what need not be written again."""
         heard = pcm.stats().position_octets
         del self._unheard[: heard - self._heard]
         self._heard = heard
 
     async def _fetch(self, written: int) -> bool:
-        """Whether something is to be written: behind what was, or else from the source."""
+        """Whether something is left to be written. Reads more of the file if nothing is left."""
         if written < len(self._unheard):
             return True
-        data = b"" if self._at_end else await self._source.read(CHUNK_OCTETS)
+        data = b"" if self._at_end else await self._reader.read(CHUNK_OCTETS)
         self._at_end = not data
         self._unheard += data
         return bool(data)
 
 
 class Recorder:
-    """Records so many frames; while a card is lost, nothing."""
+    """Records a number of frames, on one card after another if need be."""
 
-    def __init__(self, sink: Sink, sound: Sound, frames: int) -> None:
-        self._sink = sink
-        self._sound = sound
-        self._wanted = frames * sound.frame_octets
+    def __init__(self, writer: SampleWriter, spec: SampleSpec, frames: int) -> None:
+        self._writer = writer
+        self._spec = spec
+        self._wanted_octets = frames * spec.frame_octets
         self.lost_octets = 0
-        """What we were too late for."""
+        """Octets that were captured but not read in time."""
 
     async def run(self, card: Card) -> None:
         pcm = card.stream(Direction.CAPTURE)
-        size = await choose_size(pcm, self._sound, RECORDED_PERIODS)
-        await pcm.open(self._sound, size)
+        size = await choose_size(pcm, self._spec, RECORDED_PERIODS)
+        await pcm.open(self._spec, size)
         await pcm.start()
-        piece = size.buffer_frames // RECORDED_PERIODS * self._sound.frame_octets
-        while self._wanted:
-            await pcm.await_fill(min(piece, self._wanted), STANDSTILL_SECONDS)
-            data = pcm.read(self._wanted)
-            self._sink.write(data)
-            self._wanted -= len(data)
+        piece = size.buffer_frames // RECORDED_PERIODS * self._spec.frame_octets
+        while self._wanted_octets:
+            await pcm.await_fill(min(piece, self._wanted_octets), STANDSTILL_SECONDS)
+            data = pcm.read(self._wanted_octets)
+            self._writer.write(data)
+            self._wanted_octets -= len(data)
             if pcm.stats().refused:
-                raise TransportLost("dom0 does not know this stream any more")
+                raise TransportLost("dom0 no longer knows this stream")
         self.lost_octets += pcm.stats().lost_octets
         await pcm.stop()
         await pcm.close()
 
 
-async def keep_at_it(
+async def run_with_reconnect(
     job: Player | Recorder, connect: Callable[[], AbstractAsyncContextManager[Card]]
 ) -> None:
-    """Runs the job, on as many cards as it takes. A card that is not there at first is an error;
-    one that is lost later is waited for."""
-    deadline: float | None = None
+    """Runs the job to its end, on one card after another if need be.
+
+    A card that is not there at first is an error. One that is lost later is waited for; after
+    BACK_WITHIN_SECONDS, what was wrong last is raised.
+    """
+    back_off = BackOff(RETRY_FIRST_SECONDS, RETRY_LAST_SECONDS)
     loop = asyncio.get_running_loop()
+    deadline: float | None = None
+    logged = ""
     while True:
+        connected_at = loop.time()
         try:
             async with connect() as card:
+                connected_at = loop.time()
                 await job.run(card)
             return
-        except (NoCardError, TransportLost) as error:
+        except (NoCardError, TransportLost, BackendBroken) as error:
             if isinstance(error, NoCardError) and deadline is None:
                 raise
             now = loop.time()
-            deadline = deadline or now + BACK_WITHIN_SECONDS
+            if deadline is None or now - connected_at > BACK_WITHIN_SECONDS:
+                deadline = now + BACK_WITHIN_SECONDS
+                back_off.reset()
+                logged = ""
             if now > deadline:
                 raise
-            log.warning("%s; going on as soon as it is back", error)
-            await asyncio.sleep(RETRY_SECONDS)
+            if str(error) != logged:
+                log.warning("%s; going on as soon as it is back", error)
+                logged = str(error)
+            await back_off.wait()

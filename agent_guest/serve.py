@@ -1,5 +1,5 @@
-"""`xensnd-guest serve`: joins the guest's audio server with its card, for as long as both are
-there, and again when they are back.
+"""`xensnd-guest serve`: joins the guest's audio server with the guest's card while both are there,
+and again when they are back.
 
 A stream is open only while an application uses it, so dom0 sees who plays and who records.
 """
@@ -7,13 +7,15 @@ A stream is open only while an application uses it, so dom0 sees who plays and w
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
 
+from agent_guest.audio_server import AGENT_DEVICE, APPLICATION_ID, AudioServer
 from agent_guest.card import Card, NoCardError
-from agent_guest.pcm import BufferSize, Pcm, Sound
-from agent_guest.pulse import PIPE_DEVICE, Desktop
+from agent_guest.pcm import BackendBroken, BufferSize, Pcm, SampleSpec
+from xensnd.backoff import BackOff
 from xensnd.core import AudioClient, AudioStreamConfig, ClientState, Engine
 from xensnd.errors import AccessDenied, AudioUnavailable, RemoteProtocolError, TransportLost
 from xensnd.sndif.formats import SampleFormat
@@ -24,226 +26,271 @@ from xensnd.transport.interface import Transport
 
 log = logging.getLogger("xensnd-guest")
 
-SOUND = Sound(SampleFormat.S16_LE, 48000, 2)
+SPEC = SampleSpec(SampleFormat.S16_LE, 48000, 2)
 
 BUFFER_SECONDS = 0.1
 PERIOD_SECONDS = 0.005
-# An application that ends is often followed by the next.
+# A stream stays open for this long: after one application often comes the next.
 LINGER_SECONDS = 2.0
 RETRY_FIRST_SECONDS = 0.1
 RETRY_LAST_SECONDS = 5.0
-STANDSTILL_SECONDS = 10.0
 
 
 async def serve(url: str, domain: str | None, server: str | None, latency_usec: int) -> None:
-    """`latency_usec`: what the guest's server may keep of what goes through it, and the pieces in
-    which it comes."""
+    """Serves until it is cancelled. `latency_usec`: how much sound the guest's server may hold
+    back."""
     with closing(open_transport(url, domain)) as transport, closing(Engine()) as engine:
-        await _Server(transport, engine, server, latency_usec).run()
+        await _Service(transport, engine, server, latency_usec).run()
 
 
-@dataclass(slots=True)
-class _Patience:
-    """Tries again, more and more slowly, and says each trouble once."""
+class _Trouble:
+    """Something that is tried again, less and less often. Each problem is logged once."""
 
-    seconds: float = RETRY_FIRST_SECONDS
-    said: str = ""
+    def __init__(self) -> None:
+        self._back_off = BackOff(RETRY_FIRST_SECONDS, RETRY_LAST_SECONDS)
+        self._logged = ""
 
-    async def wait(self, trouble: Exception) -> None:
-        if str(trouble) != self.said:
-            self.said = str(trouble)
-            log.warning("%s; trying again until it is back", trouble)
-        await asyncio.sleep(self.seconds)
-        self.seconds = min(self.seconds * 2, RETRY_LAST_SECONDS)
+    def log(self, problem: object) -> None:
+        if str(problem) != self._logged:
+            log.warning("%s", problem)
+        self._logged = str(problem)
 
-    def rewarded(self, what: str) -> None:
-        if self.said:
+    def next_seconds(self) -> float:
+        return self._back_off.next_seconds()
+
+    async def wait(self, problem: object) -> None:
+        """Logs the problem, and sleeps until the next try."""
+        self.log(problem)
+        await self._back_off.wait()
+
+    def is_over(self, what: str | None = None) -> None:
+        """It works again; `what` is named if its trouble was logged."""
+        if what is not None and self._logged:
             log.warning("%s is back", what)
-        self.seconds, self.said = RETRY_FIRST_SECONDS, ""
+        self._back_off.reset()
+        self._logged = ""
 
 
-class _Server:
+class _Service:
+    """Connects with the audio server and the card, and connects again what was lost."""
+
     def __init__(
-        self, transport: Transport, engine: Engine, server: str | None, latency_usec: int
+        self, transport: Transport, engine: Engine, address: str | None, latency_usec: int
     ) -> None:
         self._transport = transport
         self._engine = engine
-        self._server = server
+        self._address = address
         self._latency_usec = latency_usec
-        self._card_patience = _Patience()
-        self._desktop_patience = _Patience()
-        self._ready_said = False
+        self._card_trouble = _Trouble()
+        self._server_trouble = _Trouble()
+        self._has_said_ready = False
 
     async def run(self) -> None:
         while True:
             try:
-                with Desktop(self._server, SOUND.rate_hz) as desktop:
-                    self._desktop_patience.rewarded("the audio server")
-                    await self._join_cards(desktop)
+                with AudioServer(self._address, SPEC.rate_hz) as server:
+                    self._server_trouble.is_over("the audio server")
+                    await self._serve_cards(server)
             except AudioUnavailable as error:
-                await self._desktop_patience.wait(error)
+                await self._server_trouble.wait(_retrying(error))
 
-    async def _join_cards(self, desktop: Desktop) -> None:
+    async def _serve_cards(self, server: AudioServer) -> None:
+        """Serves one card after another, until the audio server is lost: AudioUnavailable."""
         while True:
             try:
                 async with Card(self._transport, self._engine) as card:
-                    self._card_patience.rewarded("the sound card")
+                    self._card_trouble.is_over("the sound card")
                     self._say_ready()
-                    await self._join(card, desktop)
+                    try:
+                        await self._serve(card, server)
+                    except BackendBroken as error:  # leaving a broken backend may take seconds
+                        self._card_trouble.log(_retrying(error))
+                        raise
             except (NoCardError, TransportLost, RemoteProtocolError) as error:
-                if desktop.lost.is_set():
-                    raise AudioUnavailable("the audio server has left") from None
-                await self._card_patience.wait(error)
+                if server.lost.is_set():
+                    raise AudioUnavailable("the audio server has gone") from None
+                await self._card_trouble.wait(_retrying(error))
 
     def _say_ready(self) -> None:
-        if not self._ready_said:
+        if not self._has_said_ready:
             print("xensnd-guest: ready", flush=True)
-            self._ready_said = True
+            self._has_said_ready = True
 
-    async def _join(self, card: Card, desktop: Desktop) -> None:
-        """Until the card or the server is lost."""
+    async def _serve(self, card: Card, server: AudioServer) -> None:
+        """Joins the card with the audio server until one of them is lost: TransportLost or
+        AudioUnavailable."""
         client = AudioClient(
             self._engine,
-            self._server,
-            {"application.name": "xensnd", "application.id": "xensnd.guest"},
+            self._address,
+            {"application.name": "xensnd", "application.id": APPLICATION_ID},
         )
-        pipes = [
-            Pipe(card.stream(direction), client, self._latency_usec) for direction in Direction
+        bridges = [
+            Bridge(card.stream(direction), client, self._latency_usec) for direction in Direction
         ]
+        events = [server.changed, server.device_lost, card.lost]
+        events += [event for bridge in bridges for event in bridge.events]
         try:
             while True:
-                desktop.changed.clear()
-                linger = [await pipe.follow(desktop) for pipe in pipes]
-                await _any_of(
-                    desktop.changed,
-                    card.lost,
-                    *(pipe.refused for pipe in pipes),
-                    seconds=max(linger, default=0) or None,
-                )
                 if card.lost.is_set():
-                    raise TransportLost("dom0 has left")
-                if desktop.lost.is_set() or client.state is ClientState.FAILED:
-                    raise AudioUnavailable("the audio server has left")
+                    raise card.why_lost
+                if server.lost.is_set() or client.state is ClientState.FAILED:
+                    raise AudioUnavailable("the audio server has gone")
+                if server.device_lost.is_set():
+                    server.restore_devices()
+                server.changed.clear()
+                waits = [await bridge.follow(server) for bridge in bridges]
+                await _any_of(*events, seconds=min(filter(None, waits), default=None))
         finally:
-            for pipe in pipes:
-                await pipe.abandon()
+            for bridge in bridges:
+                await bridge.abandon()
             client.close()
 
 
-class Pipe:
-    """One direction between card and audio server."""
+class Bridge:
+    """One direction between the card and the audio server."""
 
     def __init__(self, pcm: Pcm, client: AudioClient, latency_usec: int) -> None:
         self._pcm = pcm
         self._client = client
         self._latency_usec = latency_usec
-        self._latency_frames = latency_usec * SOUND.rate_hz // 1_000_000
+        self._latency_frames = latency_usec * SPEC.rate_hz // 1_000_000
         self._direction = pcm.config.direction
+        self._target_fill_octets = 0
         self._is_open = False
         self._idle_since: float | None = None
+        self._trouble = _Trouble()
+        self._attached_at = 0.0
+        self._attach_again_at: float | None = None
 
     @property
-    def refused(self) -> asyncio.Event:
-        return self._pcm.refused
+    def events(self) -> Sequence[asyncio.Event]:
+        """Those after which follow() has something to do."""
+        return self._pcm.refused, self._pcm.audio_lost
 
-    async def follow(self, desktop: Desktop) -> float:
-        """Opens and closes as applications want it. Returns seconds after which to ask again."""
-        now = asyncio.get_running_loop().time()
-        if self._is_open and self.refused.is_set():
-            await self._close()  # dom0's agent is another one, which knows nothing of our stream
-        if desktop.is_wanted(self._direction):
+    async def follow(self, server: AudioServer) -> float | None:
+        """Opens the stream while an application uses it, and mends it. Returns the seconds after
+        which to call again, or None: at the next event."""
+        if self._is_open and self._pcm.refused.is_set():
+            await self._close()  # dom0's agent is another one, which does not know our stream
+        if server.is_wanted(self._direction):
             self._idle_since = None
             if not self._is_open:
                 await self._open()
         elif self._is_open:
+            now = asyncio.get_running_loop().time()
             self._idle_since = self._idle_since or now
             rest = self._idle_since + LINGER_SECONDS - now
-            if rest > 0:
+            if rest > 0 and not self._pcm.audio_lost.is_set():
                 return rest
             await self._close()
-        return 0
+        return self._follow_audio() if self._is_open else None
 
     async def _open(self) -> None:
         pcm = self._pcm
         try:
             size, min_frames = await self._choose_size()
-            await pcm.open(SOUND, size)
+            await pcm.open(SPEC, size)
         except AccessDenied as error:
             log.warning("%s: %s", self._direction, error)
             return
         self._is_open = True
         if self._direction is Direction.PLAYBACK:
-            # What is written is heard a latency of dom0 later; less than that would starve it.
-            frames = max(min_frames * 3 // 4, min_frames // 2 + self._latency_frames)
-            target = frames * SOUND.frame_octets
-            self._attach(target)
-            await pcm.await_fill(target, STANDSTILL_SECONDS)
-            await pcm.start()
+            # dom0 wants half of its least buffer queued at its audio server. A slow server here
+            # writes in large pieces, between which that queue must last.
+            target_frames = max(min_frames // 2, min_frames // 4 + self._latency_frames)
         else:
-            # Dom0's pieces are a quarter of its least buffer; half a piece more for their jitter.
-            fill_frames = min_frames * 3 // 8
-            await pcm.start()
-            await pcm.await_fill(
-                (fill_frames + self._latency_frames) * SOUND.frame_octets, STANDSTILL_SECONDS
-            )
-            self._attach(fill_frames * SOUND.frame_octets)
-        log.info("%s opened: %s", self._direction, SOUND)
+            # dom0's pieces are a quarter of its least buffer; one and a half of them allow for
+            # jitter. The audio server reads pieces of half its latency; half of one is for them.
+            target_frames = min_frames * 3 // 8 + self._latency_frames // 4
+        self._target_fill_octets = target_frames * SPEC.frame_octets
+        await pcm.start()
+        self._attach()
+        log.info("%s opened: %s", self._direction, SPEC)
 
-    def _attach(self, target_fill_octets: int) -> None:
+    # The stream at the audio server
+
+    def _attach(self) -> None:
+        self._attached_at = asyncio.get_running_loop().time()
         self._pcm.attach_audio(
             self._client,
             AudioStreamConfig(
                 # The mirror image of dom0: what the guest plays is recorded here.
                 playback=self._direction is Direction.CAPTURE,
                 name=f"Xen {self._direction}",
-                pulse_format=SOUND.sample_format.pulse_name or "",
-                rate_hz=SOUND.rate_hz,
-                channels=SOUND.channels,
+                pulse_format=SPEC.sample_format.pulse_name or "",
+                rate_hz=SPEC.rate_hz,
+                channels=SPEC.channels,
                 latency_usec=self._latency_usec,
-                device=PIPE_DEVICE[self._direction],
+                device=AGENT_DEVICE[self._direction],
+                # Moved, it could play the microphone, or record what it plays itself.
+                is_pinned=True,
                 variable_rate=True,
                 any_source=True,  # our own sink's monitor
                 properties={"module-stream-restore.id": f"xensnd-{self._direction}"},
             ),
-            target_fill_octets,
+            self._target_fill_octets,
         )
+
+    def _follow_audio(self) -> float | None:
+        """Attaches again what the audio server has ended. Returns as follow() does."""
+        now = asyncio.get_running_loop().time()
+        if self._pcm.audio_lost.is_set():
+            if now - self._attached_at > RETRY_LAST_SECONDS:
+                self._trouble.is_over()
+            self._trouble.log(
+                f"{self._direction}: the audio server ended the stream: {self._pcm.audio_error}; "
+                "connecting it again"
+            )
+            self._pcm.detach_audio()
+            self._attach_again_at = now + self._trouble.next_seconds()
+        if self._attach_again_at is None:
+            return None
+        if self._attach_again_at > now:
+            return self._attach_again_at - now
+        self._attach_again_at = None
+        self._attach()
+        return None
 
     async def _close(self) -> None:
         self._is_open = False
-        self._idle_since = None
+        self._idle_since = self._attach_again_at = None
         stats = self._pcm.stats()
         self._pcm.detach_audio()
         log.info(
-            "%s closed: %d octets, %d lost; %d Hz followed dom0's clock, %d ms between",
+            "%s closed: %d octets, %d lost; %d Hz to follow dom0's clock, %d ms in the ring",
             self._direction,
             stats.moved_octets,
             stats.lost_octets,
             stats.rate_hz,
-            stats.fill_octets * 1000 // SOUND.frame_octets // SOUND.rate_hz,
+            stats.fill_octets * 1000 // SPEC.frame_octets // SPEC.rate_hz,
         )
         await self._pcm.stop()
         await self._pcm.close()
 
     async def _choose_size(self) -> tuple[BufferSize, int]:
-        """The buffer, and the least that dom0 takes."""
-        limit = self._pcm.config.buffer_octets // SOUND.frame_octets
-        able = await self._pcm.query(SOUND, Interval(1, limit))
+        """The buffer, and the least frames of one that dom0 takes."""
+        limit = self._pcm.config.buffer_octets // SPEC.frame_octets
+        able = await self._pcm.query(SPEC, Interval(1, limit))
         least = able.buffer_frames.minimum
-        period = max(int(PERIOD_SECONDS * SOUND.rate_hz), able.period_frames.minimum)
-        wanted = max(int(BUFFER_SECONDS * SOUND.rate_hz), least + 2 * self._latency_frames)
+        period = max(int(PERIOD_SECONDS * SPEC.rate_hz), able.period_frames.minimum)
+        wanted = max(int(BUFFER_SECONDS * SPEC.rate_hz), least + 2 * self._latency_frames)
         frames = min(wanted, able.buffer_frames.maximum)
         return BufferSize(frames - frames % period, period), least
 
     async def abandon(self) -> None:
+        """Closes the stream if its card is still there."""
         if not self._is_open:
             return
-        try:
+        with contextlib.suppress(TransportLost, RemoteProtocolError):
             await self._close()
-        except (TransportLost, RemoteProtocolError):
-            return  # the card is gone, and the stream with it
+
+
+def _retrying(error: Exception) -> str:
+    return f"{error}; trying again until it is back"
 
 
 async def _any_of(*events: asyncio.Event, seconds: float | None) -> None:
+    """Returns when one of the events is set, or after so many seconds."""
     waiting = [asyncio.ensure_future(event.wait()) for event in events]
     try:
         await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)

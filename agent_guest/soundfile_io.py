@@ -1,4 +1,4 @@
-"""Sound files: WAV through libsndfile, and raw samples on standard input and output."""
+"""Files of samples: WAV through libsndfile, and raw samples on standard input and output."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from agent_guest.pcm import Sound
+from agent_guest.pcm import SampleSpec
 from xensnd.errors import UsageError
 from xensnd.sndif.formats import SampleFormat
 
-# How libsndfile hands samples over, and takes them: 24 bits travel in the upper part of 32.
+# As libsndfile reads and writes samples: 24 bits are the upper part of 32.
 _FORMAT_OF_SUBTYPE = {
     "PCM_U8": ("int16", SampleFormat.S16_LE),
     "PCM_S8": ("int16", SampleFormat.S16_LE),
@@ -42,27 +42,27 @@ def _library() -> Any:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """Where samples come from. `read(octets)` gives up to so many whole frames, none at the end;
-    while it waits for them, everything else goes on."""
+class SampleReader:
+    """Where samples come from. `read(octets)` returns at most that many octets, in whole frames,
+    and none at the end of the file."""
 
-    sound: Sound
+    spec: SampleSpec
     read: Callable[[int], Awaitable[bytes]]
     close: Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Sink:
-    """Where samples go. `write` may raise OSError."""
+class SampleWriter:
+    """Where samples go. `write` takes whole frames, and may raise OSError or UsageError."""
 
     write: Callable[[bytes], None]
     close: Callable[[], None]
 
 
-def open_source(name: str, raw: Sound) -> Source:
-    """A WAV file, or `-`: raw samples, which are as `raw` says."""
+def open_reader(name: str, raw: SampleSpec) -> SampleReader:
+    """Opens a WAV file, or standard input for `-`, whose samples are as `raw` says."""
     if name == "-":
-        return Source(raw, _whole_frames(sys.stdin.fileno(), raw.frame_octets), lambda: None)
+        return SampleReader(raw, _whole_frames(sys.stdin.fileno(), raw.frame_octets), lambda: None)
     library = _library()
     try:
         file = library.SoundFile(name)
@@ -76,16 +76,16 @@ def open_source(name: str, raw: Sound) -> Source:
             "convert it to 16, 24 or 32 bit, or float"
         )
     dtype, sample_format = _FORMAT_OF_SUBTYPE[file.subtype]
-    sound = Sound(sample_format, file.samplerate, file.channels)
+    spec = SampleSpec(sample_format, file.samplerate, file.channels)
 
     async def read(octets: int) -> bytes:
-        return bytes(file.buffer_read(octets // sound.frame_octets, dtype=dtype))
+        return bytes(file.buffer_read(octets // spec.frame_octets, dtype=dtype))
 
-    return Source(sound, read, file.close)
+    return SampleReader(spec, read, file.close)
 
 
-def open_sink(name: str, sound: Sound) -> Sink:
-    """A WAV file, made or replaced; or `-`: raw samples."""
+def open_writer(name: str, spec: SampleSpec) -> SampleWriter:
+    """Creates or replaces a WAV file, or opens standard output for `-`."""
     if name == "-":
         output = sys.stdout.buffer
 
@@ -93,37 +93,37 @@ def open_sink(name: str, sound: Sound) -> Sink:
             try:
                 output.write(data)
                 output.flush()
-            except BrokenPipeError:  # who read it has enough
+            except BrokenPipeError:  # the reader has enough
                 raise
             except OSError as error:
                 raise UsageError(f"standard output: {error.strerror}; make room there") from None
 
-        return Sink(write_raw, lambda: None)
+        return SampleWriter(write_raw, lambda: None)
     library = _library()
-    if sound.sample_format not in _SUBTYPE_OF_FORMAT:
-        raise UsageError(f"{name}: WAV files hold no {sound.sample_format.wire_name}; use '-'")
-    dtype, subtype = _SUBTYPE_OF_FORMAT[sound.sample_format]
+    if spec.sample_format not in _SUBTYPE_OF_FORMAT:
+        raise UsageError(f"{name}: WAV files hold no {spec.sample_format.wire_name}; use '-'")
+    dtype, subtype = _SUBTYPE_OF_FORMAT[spec.sample_format]
     try:
         file = library.SoundFile(
-            name, "w", sound.rate_hz, sound.channels, subtype=subtype, format="WAV"
+            name, "w", spec.rate_hz, spec.channels, subtype=subtype, format="WAV"
         )
     except (OSError, library.LibsndfileError) as error:
         reason = _open_reason(name, os.O_WRONLY | os.O_CREAT, error)
-        raise UsageError(f"{name}: {reason}; give a place that can be written") from None
+        raise UsageError(f"{name}: {reason}; give a path that can be written") from None
 
     def write(data: bytes) -> None:
-        if sound.sample_format is SampleFormat.S24_LE:
+        if spec.sample_format is SampleFormat.S24_LE:
             data = _upper_24_bits(data)
         try:
             file.buffer_write(data, dtype=dtype)
         except (OSError, library.LibsndfileError) as error:
-            raise UsageError(f"{name}: {_reason(error)}; what came before is kept") from None
+            raise UsageError(f"{name}: {_reason(error)}; what was written before is kept") from None
 
-    return Sink(write, file.close)
+    return SampleWriter(write, file.close)
 
 
 def _upper_24_bits(data: bytes) -> bytes:
-    """S24_LE has its 24 bits in the lower part of 32, libsndfile wants them in the upper one."""
+    """Returns S24_LE samples, the lower 24 of 32 bits, as the upper 24, which libsndfile wants."""
     samples = bytearray(len(data))
     for place in range(3):
         samples[place + 1 :: 4] = data[place::4]
@@ -131,7 +131,8 @@ def _upper_24_bits(data: bytes) -> bytes:
 
 
 def _whole_frames(fd: int, frame_octets: int) -> Callable[[int], Awaitable[bytes]]:
-    """Reads what has arrived, in whole frames; a part of one at the very end is dropped."""
+    """Returns a function that reads what has arrived, in whole frames. A part of a frame at the
+    very end is dropped."""
     rest = b""
 
     async def read(octets: int) -> bytes:
@@ -156,7 +157,7 @@ async def _readable(fd: int) -> None:
     try:
         loop.add_reader(fd, readable.set)
     except PermissionError:
-        return  # a regular file makes nobody wait
+        return  # a regular file is always readable
     try:
         await readable.wait()
     finally:
@@ -164,7 +165,7 @@ async def _readable(fd: int) -> None:
 
 
 def _open_reason(name: str, flags: int, error: Exception) -> str:
-    """Of what the system refuses, libsndfile says no more than that."""
+    """Returns why a file cannot be opened. libsndfile itself does not say what the system says."""
     try:
         os.close(os.open(name, flags | os.O_CLOEXEC | os.O_NONBLOCK))
     except OSError as refused:

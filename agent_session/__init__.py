@@ -1,1 +1,5 @@
-"""The session helper: shows a person's desktop what dom0's agent asks, and who records."""
+"""The session helper: shows on a person's desktop what dom0's agent asks, and who records.
+
+`session` follows the agent and answers it, `notifications` shows notices on the desktop through
+`bus`, and `wording` is what they say.
+"""

@@ -1,4 +1,4 @@
-"""A connection with the session bus: calls, their replies, and signals, in the bus's order."""
+"""A connection with the session bus: calls, their replies and signals, in the order of the bus."""
 
 from __future__ import annotations
 
@@ -15,45 +15,52 @@ CALL_SECONDS = 10.0
 _REPLIES = (MessageType.method_return, MessageType.error)
 
 
-class BusTrouble(Exception):
-    """What the bus, or whom we called, has said."""
+class BusError(Exception):
+    """The bus, or the service that was called, reports an error."""
 
 
 class Bus:
-    """`listen` must run for calls to be answered."""
+    """Calls are answered while listen() runs."""
 
     def __init__(self, connection: DBusConnection) -> None:
         self._connection = connection
         self._replies: dict[int, Callable[[Message], None]] = {}
+        self._all_have_come = asyncio.Event()
+        self._all_have_come.set()
 
     @classmethod
     async def connect(cls) -> Bus:
-        """OSError, EOFError or BusTrouble: there is none, or it does not want us."""
+        """Returns a connection. OSError, EOFError, BusError: there is no bus, or it refuses us."""
         try:
             async with asyncio.timeout(CALL_SECONDS):
                 return cls(await open_dbus_connection("SESSION"))
-        except (KeyError, ValueError, RuntimeError) as error:  # no address; not let in
-            raise BusTrouble(f"session bus: {error}") from None
+        except (KeyError, ValueError, RuntimeError) as error:  # no address, or refused
+            raise BusError(f"session bus: {error}") from None
 
     async def close(self) -> None:
         with suppress(OSError):
             await self._connection.close()
 
     async def listen(self, on_signal: Callable[[Message], None]) -> None:
-        """Until the bus goes away: EOFError or OSError."""
+        """Delivers replies and signals until the bus has gone: EOFError or OSError."""
         while True:
             message = await self._connection.receive()
             if message.header.message_type is MessageType.signal:
                 on_signal(message)
-            elif message.header.message_type in _REPLIES:  # the bus lets through what we asked for
+            elif (
+                message.header.message_type in _REPLIES
+            ):  # the bus delivers only replies to our calls
                 replied = self._replies.pop(field(message, HeaderFields.reply_serial), None)
                 if replied is not None:
                     replied(message)
+                if not self._replies:
+                    self._all_have_come.set()
 
     async def call(
         self, message: Message, on_reply: Callable[[Message], None] = lambda _reply: None
     ) -> tuple[Any, ...]:
-        """`on_reply` is called before any signal is that came after the reply."""
+        """Returns the body of the reply. BusError: the reply is an error. `on_reply` gets the
+        reply before any later signal is delivered."""
         reply: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
 
         def replied(message: Message) -> None:
@@ -64,17 +71,23 @@ class Bus:
 
         serial = next(self._connection.outgoing_serial)
         self._replies[serial] = replied
+        self._all_have_come.clear()
         await self._connection.send(message, serial=serial)
-        async with asyncio.timeout(CALL_SECONDS):  # wait_for may lose that we are cancelled
+        async with asyncio.timeout(CALL_SECONDS):  # wait_for() may swallow a cancellation
             answer = await reply
         if answer.header.message_type is MessageType.error:
-            raise BusTrouble(str(answer.body[0]) if answer.body else "the call failed")
+            raise BusError(str(answer.body[0]) if answer.body else "the call failed")
         return tuple(answer.body)
 
+    async def await_replies(self) -> None:
+        """Returns once no call waits for its reply, also none whose caller was cancelled."""
+        await self._all_have_come.wait()
+
     async def send(self, message: Message) -> None:
-        """The reply is not waited for."""
+        """Sends a message without waiting for a reply."""
         await self._connection.send(message)
 
 
 def field(message: Message, name: HeaderFields) -> Any:
+    """Returns a field of the header, or None."""
     return message.header.fields.get(name)

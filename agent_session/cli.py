@@ -30,16 +30,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         return 2
     try:
-        from agent_session import notifications, session  # noqa: PLC0415 - only to say what is missing
+        from agent_session import notifications, session  # noqa: PLC0415  (to say what is missing)
     except ImportError as error:
         print(f"xensnd-session: {error}; install python3-jeepney", file=sys.stderr)
         return 2
-    asyncio.run(_run(session.run(socket_path(options.control), notifications.Desktop())))
+    asyncio.run(_run(session.run(socket_path(options.control), notifications.Notifications())))
     return 0
 
 
 async def _run(work: Coroutine[None, None, None]) -> None:
-    """asyncio.run() sees to what does not end by itself."""
+    """Runs until a signal ends it. What has not ended in time, asyncio.run() cancels again."""
     task, ending = asyncio.create_task(work), asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(signum, ending.set)
@@ -55,10 +55,10 @@ async def _run(work: Coroutine[None, None, None]) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="xensnd-session",
-        description="Shows on a person's desktop what dom0's agent asks, with buttons to answer, "
-        "and who records while anybody does.",
-        epilog="Runs until the session ends; the agent, the bus and the notification service may "
-        "come and go. Exit status: 0 ended by a signal, 2 wrong usage.",
+        description="Shows dom0's questions on a person's desktop, with buttons to answer them, "
+        "and which guests record.",
+        epilog="Runs until the session ends. The agent, the bus and the notification service may "
+        "be restarted meanwhile. Exit status: 0 ended by a signal, 2 wrong usage.",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {VERSION}")
     parser.add_argument(

@@ -1,12 +1,13 @@
 """Notifications on a desktop: org.freedesktop.Notifications, version 1.2 of the specification.
 
-What is wanted is kept here, and what is shown is made to follow: when it changes, when the
-notification service is another one, when the bus comes back.
+The notices that are wanted are kept here. Those that are shown follow them: when they change, when
+another notification service starts, and when the bus comes back.
 """
 
 from __future__ import annotations
 
 import asyncio
+from asyncio import FIRST_COMPLETED
 from collections.abc import Hashable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,11 +16,16 @@ from enum import IntEnum
 from jeepney import DBusAddress, MatchRule, Message, message_bus, new_method_call
 from jeepney.low_level import HeaderFields
 
-from agent_session.bus import Bus, BusTrouble, field
-from agent_session.trouble import Troubles
+from agent_session.bus import Bus, BusError, field
+from agent_session.problems import ProblemLog
 from agent_session.wording import Notice
+from xensnd.backoff import BackOff
+from xensnd.text import escaped
 
-RETRY_SECONDS = 1.0
+RETRY_FIRST_SECONDS = 0.25
+RETRY_LAST_SECONDS = 2.0
+SHOW_AGAIN_SECONDS = 1.0
+LAST_REPLIES_SECONDS = 1.0
 NAME = "org.freedesktop.Notifications"
 SERVICE = DBusAddress("/org/freedesktop/Notifications", NAME, NAME)
 
@@ -27,8 +33,8 @@ _CRITICAL = ("y", 2)  # stays until it is answered
 _NEVER_EXPIRES = 0
 
 
-class Closed(IntEnum):
-    """Why: the second value of NotificationClosed."""
+class CloseReason(IntEnum):
+    """Why a notification was closed: the second value of NotificationClosed."""
 
     EXPIRED = 1
     BY_PERSON = 2
@@ -36,22 +42,26 @@ class Closed(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class _Shown:
-    """`number` is the service's, 0 if it is closed; signals about it count from `service` alone."""
+    """A notice that `service` has shown under its own `number`, which is 0 once it was closed.
+    Signals about it count only if `service` has sent them."""
 
     notice: Notice
     number: int
     service: str
 
 
-class Desktop:
+class Notifications:
+    """The notices that are wanted, each under a key."""
+
     def __init__(self) -> None:
         self._wanted: dict[Hashable, Notice] = {}
         self._shown: dict[Hashable, _Shown] = {}
         self._changed = asyncio.Event()
-        self._troubles = Troubles()
+        self._problems = ProblemLog()
+        self._back_off = BackOff(RETRY_FIRST_SECONDS, RETRY_LAST_SECONDS)
 
     def show(self, key: Hashable, notice: Notice) -> None:
-        """Another notice of this key is replaced."""
+        """Shows the notice in place of any other with this key."""
         self._wanted[key] = notice
         self._changed.set()
 
@@ -64,32 +74,44 @@ class Desktop:
         self._changed.set()
 
     async def run(self) -> None:
-        """For ever; what is shown goes with it."""
+        """Runs until it is cancelled. All that is shown is removed then."""
         while True:
             try:
                 await self._serve(await Bus.connect())
-            except* (OSError, EOFError, BusTrouble) as group:
-                self._troubles.tell(f"notifications: {_said(group)}; waiting")
-            except* (LookupError, TypeError, ValueError):
-                self._troubles.tell(
-                    "notifications: the service does not speak as it should; waiting"
+            except (OSError, EOFError, BusError) as error:
+                self._problems.report(f"notifications: {_error_text(error)}; trying again")
+            except (LookupError, TypeError, ValueError):
+                self._problems.report(
+                    "notifications: the service breaks the protocol; trying again"
                 )
-            await asyncio.sleep(RETRY_SECONDS)
+            await self._back_off.wait()
 
     async def _serve(self, bus: Bus) -> None:
+        """Runs until the first failure, which it raises. Not with a TaskGroup: until Python 3.13,
+        one that fails while it is cancelled raises the failure alone."""
         self._shown.clear()
+        listening = asyncio.create_task(bus.listen(self._handle_signal))
+        updating = asyncio.create_task(self._update(bus))
         try:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(bus.listen(self._hear))
-                tasks.create_task(self._follow(bus))
+            done, _ = await asyncio.wait([listening, updating], return_when=FIRST_COMPLETED)
+            for task in done:
+                task.result()
         finally:
+            await _cancel(updating)
+            # What was sent to be shown may be shown before we know the number that closes it.
+            answered = asyncio.create_task(bus.await_replies())
+            await asyncio.wait(
+                [listening, answered], timeout=LAST_REPLIES_SECONDS, return_when=FIRST_COMPLETED
+            )
+            await _cancel(answered)
+            await _cancel(listening)
             with suppress(OSError):
                 for shown in self._shown.values():
                     if shown.number:
                         await bus.send(_close(shown.number))
             await bus.close()
 
-    async def _follow(self, bus: Bus) -> None:
+    async def _update(self, bus: Bus) -> None:
         signals = MatchRule(type="signal", sender=NAME, interface=NAME)
         owner = MatchRule(
             type="signal", sender=message_bus.bus_name, interface=message_bus.interface,
@@ -108,7 +130,8 @@ class Desktop:
             for key, notice in list(self._wanted.items()):
                 if key not in self._shown or self._shown[key].notice != notice:
                     await self._notify(bus, key, notice)
-            self._troubles.are_over()
+            self._problems.is_solved()
+            self._back_off.reset()
             await self._changed.wait()
 
     async def _notify(self, bus: Bus, key: Hashable, notice: Notice) -> None:
@@ -120,12 +143,12 @@ class Desktop:
 
         await bus.call(_notification(notice, before.number if before else 0), is_shown)
 
-    def _hear(self, signal: Message) -> None:
-        """Anybody on the bus can send us a signal; the bus says who has."""
+    def _handle_signal(self, signal: Message) -> None:
+        """Any program on the bus can send us a signal. The bus says who has sent it."""
         sender = field(signal, HeaderFields.sender)
         member = field(signal, HeaderFields.member)
         if sender == message_bus.bus_name and member == "NameOwnerChanged":
-            self._forget_service(signal.body[1])
+            self._drop_notices_of(signal.body[1])
             return
         for key, shown in list(self._shown.items()):
             if not shown.number or shown.service != sender or shown.number != signal.body[0]:
@@ -135,8 +158,8 @@ class Desktop:
             elif member == "NotificationClosed":
                 self._closed(key, shown, signal.body[1])
 
-    def _forget_service(self, service: str) -> None:
-        """It took with it what it has shown."""
+    def _drop_notices_of(self, service: str) -> None:
+        """A service has gone, and all its notifications with it."""
         for key, shown in list(self._shown.items()):
             if shown.service == service:
                 del self._shown[key]
@@ -144,9 +167,9 @@ class Desktop:
 
     def _closed(self, key: Hashable, shown: _Shown, reason: int) -> None:
         self._shown[key] = _Shown(shown.notice, 0, shown.service)
-        if reason == Closed.EXPIRED:  # it should not: whatever is wanted has to be seen
-            asyncio.get_running_loop().call_later(RETRY_SECONDS, self._show_again, key)
-        elif reason == Closed.BY_PERSON:
+        if reason == CloseReason.EXPIRED:  # though we asked that it never does
+            asyncio.get_running_loop().call_later(SHOW_AGAIN_SECONDS, self._show_again, key)
+        elif reason == CloseReason.BY_PERSON:
             self._answered(key, shown, None)
 
     def _show_again(self, key: Hashable) -> None:
@@ -156,7 +179,7 @@ class Desktop:
 
     def _answered(self, key: Hashable, shown: _Shown, action: str | None) -> None:
         wanted = self._wanted.get(key)
-        if wanted == shown.notice:  # else the person has answered what is not asked any more
+        if wanted == shown.notice:  # else it was replaced meanwhile
             wanted.answered(action)
 
 
@@ -184,12 +207,17 @@ def _close(number: int) -> Message:
     return new_method_call(SERVICE, "CloseNotification", "u", (number,))
 
 
-def _said(group: BaseExceptionGroup[BaseException]) -> str:
-    """What the first of them says, on one line."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
+async def _cancel(task: asyncio.Task[None]) -> None:
+    """Cancels a task, and waits until it has ended in whatever way."""
+    task.cancel()
+    await asyncio.wait([task])
+    if not task.cancelled():
+        task.exception()  # or asyncio complains that nobody has looked
+
+
+def _error_text(error: Exception) -> str:
+    """Returns what the error says, on one line."""
     if isinstance(error, TimeoutError):
         return "no answer in time"
     text = getattr(error, "strerror", None) or str(error) or "the session bus has left"
-    return "".join(each if each.isprintable() else " " for each in text)
+    return escaped(text)

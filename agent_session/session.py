@@ -1,149 +1,141 @@
-"""What the agent tells, shown to the person; what the person answers, told to the agent."""
+"""Shows the person what the agent tells, and tells the agent what the person answers."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 from agent_session import wording
-from agent_session.trouble import Troubles
+from agent_session.problems import ProblemLog
 from agent_session.wording import Notice
-from xensnd.control.client import LINE_OCTETS_MAX, VERSION
+from xensnd.backoff import BackOff
+from xensnd.control.answers import DEFAULT_MINUTES, Answer
+from xensnd.control.client import AsyncAgentClient, Message
+from xensnd.text import escaped
 
 log = logging.getLogger("xensnd-session")
 
-RETRY_SECONDS = 1.0
+RETRY_FIRST_SECONDS = 0.25
+RETRY_LAST_SECONDS = 2.0
 RECORDING = "recording"
 
-Message = Mapping[str, Any]
 
-
-class Shows(Protocol):
-    """Desktop, as far as it is needed here."""
+class NoticeDisplay(Protocol):
+    """What is needed here of Notifications."""
 
     def show(self, key: Any, notice: Notice) -> None: ...
     def withdraw(self, key: Any) -> None: ...
     def withdraw_all(self) -> None: ...
 
 
-class Refused(Exception):
-    """The agent does not let us look."""
+class WatchRefused(Exception):
+    """The agent refuses to tell us what happens."""
 
 
-class Session:
-    """A prompt is shown under its number, who records under RECORDING."""
+class AgentWatcher:
+    """Follows the agent. A prompt is shown under its number, those who record under RECORDING."""
 
-    def __init__(self, path: Path, desktop: Shows) -> None:
+    def __init__(self, path: Path, display: NoticeDisplay) -> None:
         self._path = path
-        self._desktop = desktop
-        self._troubles = Troubles()
-        self._writer: asyncio.StreamWriter | None = None
-        self._answers: list[Callable[[Message], None]] = []  # to our requests, in their order
+        self._display = display
+        self._problems = ProblemLog()
+        self._back_off = BackOff(RETRY_FIRST_SECONDS, RETRY_LAST_SECONDS)
+        self._agent: AsyncAgentClient | None = None
 
     async def run(self) -> None:
-        """For ever: the agent may come and go."""
+        """Runs until it is cancelled, over any number of agents."""
         while True:
             try:
                 await self._follow_agent()
-            except (OSError, Refused) as error:
-                self._troubles.tell(f"{self._path}: {_said(error)}; waiting for the agent")
+            except (OSError, WatchRefused) as error:
+                self._problems.report(f"{self._path}: {_error_text(error)}; waiting for the agent")
             except (LookupError, TypeError, ValueError, OverflowError, RecursionError):
-                self._troubles.tell(f"{self._path}: the agent does not speak as it should; waiting")
-            await asyncio.sleep(RETRY_SECONDS)
+                self._problems.report(f"{self._path}: the agent breaks the protocol; trying again")
+            await self._back_off.wait()
 
     async def _follow_agent(self) -> None:
-        reader, writer = await asyncio.open_unix_connection(self._path, limit=LINE_OCTETS_MAX)
-        self._writer, self._answers = writer, []
+        self._agent = agent = await AsyncAgentClient.connect(self._path)
         try:
-            self._request(self._watched, do="watch")
-            self._request(self._status, do="status")
-            while line := await reader.readline():
-                self._hear(json.loads(line))
-            raise ConnectionResetError("the agent has left")
+            agent.request("watch", self._watched)
+            agent.request("status", self._status)
+            async for event in agent.events():
+                self._handle_event(event)
         finally:
-            # What was known is not true any more, least of all who records.
-            self._desktop.withdraw_all()
-            self._writer = None
-            writer.transport.abort()
+            # Nothing of this is known any more, least of all who records.
+            self._display.withdraw_all()
+            self._agent = None
+            agent.close()
 
-    def _request(self, answered: Callable[[Message], None], **request: object) -> None:
-        if self._writer is None:
-            return
-        self._answers.append(answered)
-        self._writer.write(json.dumps({"version": VERSION, **request}).encode() + b"\n")
-
-    def _hear(self, message: Message) -> None:
-        if "ok" in message:
-            if not self._answers:
-                raise ValueError("an answer to nothing")
-            self._answers.pop(0)(message)
-            return
-        match message["event"]:
+    def _handle_event(self, event: Message) -> None:
+        match event["event"]:
             case "prompt":
-                self._ask(message["prompt"])
+                self._ask(event["prompt"])
             case "prompt-gone":
-                self._desktop.withdraw(int(message["id"]))
+                self._display.withdraw(int(event["id"]))
             case "recording":
-                self._show_recording([str(guest) for guest in message["guests"]])
+                self._show_recording([str(guest) for guest in event["guests"]])
 
     def _watched(self, answer: Message) -> None:
         if not answer["ok"]:
-            raise Refused(str(answer.get("error")))
-        self._troubles.are_over()
+            raise WatchRefused(str(answer.get("error")))
+        self._problems.is_solved()
+        self._back_off.reset()
 
     def _status(self, answer: Message) -> None:
         if not answer["ok"]:
-            raise Refused(str(answer.get("error")))
+            raise WatchRefused(str(answer.get("error")))
         for prompt in answer["prompts"]:
             self._ask(prompt)
 
     def _ask(self, prompt: Message) -> None:
-        number = int(prompt["id"])
+        number, guest = int(prompt["id"]), str(prompt["guest"])
+        direction = str(prompt["direction"])
         notice = wording.question(
-            str(prompt["guest"]),
+            guest,
             int(prompt["domid"]),
-            str(prompt["direction"]),
+            direction,
             float(prompt["seconds"]),
-            partial(self._answer, number),
+            partial(self._answer, number, guest, direction),
         )
-        self._desktop.show(number, notice)
+        self._display.show(number, notice)
 
-    def _answer(self, number: int, action: str | None) -> None:
-        """Closed without an answer is no; so is an action that we did not offer."""
-        answer = action if action in dict(wording.ANSWERS) else "no"
-        seconds = {"seconds": wording.FOR_SECONDS} if answer == "for" else {}
-        self._desktop.withdraw(number)
-        told = partial(self._answered, number)
-        self._request(told, do="answer", id=number, answer=answer, **seconds)
+    def _answer(self, number: int, guest: str, direction: str, action: str | None) -> None:
+        """A notification that is closed without an answer means no, as does an unknown action. The
+        agent is told what the person saw, and refuses if it asks something else."""
+        answer = action if action in dict(wording.ANSWERS) else Answer.NO
+        seconds = {"seconds": DEFAULT_MINUTES * 60} if answer == Answer.FOR else {}
+        self._display.withdraw(number)
+        if self._agent is not None:
+            told = partial(self._answered, number)
+            shown = {"id": number, "guest": guest, "direction": direction}
+            self._agent.request("answer", told, **shown, answer=answer, **seconds)
 
     def _answered(self, number: int, answer: Message) -> None:
         if not answer["ok"]:
-            log.warning("prompt %d: %s", number, _said(str(answer.get("error"))))
+            log.warning("prompt %d: %s", number, _error_text(str(answer.get("error"))))
 
     def _show_recording(self, guests: list[str]) -> None:
         if guests:
-            self._desktop.show(RECORDING, wording.recording(guests))
+            self._display.show(RECORDING, wording.recording(guests))
         else:
-            self._desktop.withdraw(RECORDING)
+            self._display.withdraw(RECORDING)
 
 
-def _said(problem: object) -> str:
-    """On one line."""
+def _error_text(problem: object) -> str:
+    """Returns what the error says, on one line."""
     text = str(problem) or type(problem).__name__
     if isinstance(problem, OSError) and problem.strerror:
         text = problem.strerror
-    return "".join(each if each.isprintable() else " " for each in text)
+    return escaped(text)
 
 
-async def run(path: Path, desktop: Any) -> None:
-    """Until it is cancelled."""
+async def run(path: Path, display: Any) -> None:
+    """Follows the agent at `path` until it is cancelled."""
     with suppress(asyncio.CancelledError):
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(desktop.run())
-            tasks.create_task(Session(path, desktop).run())
+            tasks.create_task(display.run())
+            tasks.create_task(AgentWatcher(path, display).run())

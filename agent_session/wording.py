@@ -1,4 +1,4 @@
-"""What notifications say. A guest's name is text from elsewhere, and goes into bodies alone."""
+"""The text of notifications. A guest's name comes from elsewhere, so it stands only in bodies."""
 
 from __future__ import annotations
 
@@ -6,23 +6,25 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from html import escape
 
+from xensnd.control.answers import DEFAULT_MINUTES, Answer
+from xensnd.text import escaped
+
 NAME_CHARACTERS_MAX = 64
 _QUOTES = str.maketrans(dict.fromkeys('“”„‟"', "'"))
-FOR_SECONDS = 30 * 60
 
 # A desktop that shows three actions shows the first three.
 ANSWERS = (
-    ("once", "Allow once"),
-    ("for", "Allow for 30 minutes"),
-    ("no", "No"),
-    ("always", "Always allow"),
-    ("never", "Never allow"),
+    (Answer.ONCE, "Allow once"),
+    (Answer.FOR, f"Allow for {DEFAULT_MINUTES} minutes"),
+    (Answer.NO, "No"),
+    (Answer.ALWAYS, "Always allow"),
+    (Answer.NEVER, "Never allow"),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """One notification. `answered` gets the action's key; None: closed by the person."""
+    """One notification. `answered` gets the key of the action, or None if the person closed it."""
 
     summary: str
     body: str
@@ -54,8 +56,9 @@ def recording(guests: Sequence[str]) -> Notice:
 
 
 def _named(guest: str) -> str:
-    """In quotes, so that it cannot go on as our own words; markup and all unseen escaped."""
-    text = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in guest)
+    """Returns the name in quotes, so that it cannot pass for our own words. Markup and what cannot
+    be printed are escaped."""
+    text = escaped(guest)
     if len(text) > NAME_CHARACTERS_MAX:
         text = text[:NAME_CHARACTERS_MAX] + "…"
     return escape(f"“{text.translate(_QUOTES)}”")

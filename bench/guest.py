@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 from agent_guest.card import Card
-from agent_guest.pcm import BufferSize, Pcm, Sound
+from agent_guest.pcm import BufferSize, Pcm, SampleSpec
 from xensnd.core import Engine
 from xensnd.sndif.formats import SampleFormat
 from xensnd.sndif.store_fields import Direction
 from xensnd.transport.factory import open_transport
 
-SOUND = Sound(SampleFormat.S16_LE, 48000, 2)
+SOUND = SampleSpec(SampleFormat.S16_LE, 48000, 2)
 FRAME = SOUND.frame_octets
 PERIOD_FRAMES = 480
 SECONDS = 10.0

@@ -23,7 +23,7 @@ import yaml
 from policy import engine
 from policy.engine import decide, next_change
 from policy.language.loader import load
-from policy.model import Direction, Guest, Policy
+from policy.model import Direction, GuestIdentity, Policy
 
 RULES, GUESTS, FILES = 1000, 200, 10
 ROUNDS = 15
@@ -51,10 +51,10 @@ def write_policy(directory: Path) -> None:
         path.chmod(0o644)
 
 
-def guests() -> list[Guest]:
+def guests() -> list[GuestIdentity]:
     prefixes = ("guest-", "work-", "dvm-4-", "call-3", "other-")
     return [
-        Guest(
+        GuestIdentity(
             f"{prefixes[number % 5]}{number * 4}",
             str(UUID(int=5000 + number)),
             f"label-{number}",
@@ -71,7 +71,7 @@ def plain_load(directory: Path, loader: Any) -> list[dict[str, Any]]:
     return rules
 
 
-def plain_match(pattern: str, guest: Guest) -> bool:
+def plain_match(pattern: str, guest: GuestIdentity) -> bool:
     kind, _, value = pattern.rpartition(":")
     if kind == "uuid":
         return guest.uuid == value
@@ -82,7 +82,7 @@ def plain_match(pattern: str, guest: Guest) -> bool:
     return fnmatchcase(guest.name, value)
 
 
-def plain_decide(rules: Sequence[dict[str, Any]], guest: Guest, direction: str) -> str:
+def plain_decide(rules: Sequence[dict[str, Any]], guest: GuestIdentity, direction: str) -> str:
     for each in rules:
         if plain_match(each["guest"], guest) and direction in each:
             return str(each[direction])
@@ -100,7 +100,12 @@ def median_ms(work: Callable[[], object], before: Callable[[], object] = lambda:
 
 
 def forget() -> None:
-    for cached in (engine._decision, engine._index, engine._instants, engine._taken):
+    for cached in (
+        engine._decision,
+        engine._index,
+        engine._change_times,
+        engine._streams_with_grants,
+    ):
         cached.cache_clear()
 
 

@@ -1,6 +1,7 @@
-"""What a policy says of a guest. Pure: no I/O; the same question at the same time, one answer.
+"""The decision for one guest and direction. Pure: the same question and time, the same answer.
 
-`now` is aware of its time zone. Where none is given, it is now.
+`now` must have a time zone; without it, it is the current time. Decisions and indices are cached,
+since a policy never changes: files that change become a new policy.
 """
 
 from __future__ import annotations
@@ -13,7 +14,14 @@ from enum import StrEnum
 from fnmatch import fnmatchcase
 from functools import lru_cache
 
-from policy.matching import Guest, Kind, kind_of, literal_end, literal_start, speaks_of
+from policy.matching import (
+    GuestIdentity,
+    Kind,
+    applies_to,
+    literal_end,
+    literal_start,
+    split_kind,
+)
 from policy.model import Decision, Direction, Policy, Rule, Verb
 
 _BEFORE_ALL = datetime.min.replace(tzinfo=UTC)
@@ -21,148 +29,149 @@ _BEFORE_ALL = datetime.min.replace(tzinfo=UTC)
 
 def decide(
     policy: Policy,
-    guest: Guest | str,
+    guest: GuestIdentity | str,
     direction: Direction,
     now: datetime | None = None,
     stream: str | None = None,
 ) -> Decision:
-    """The first rule that holds now, matches the guest and speaks of the direction; none: denied.
+    """The first active rule that matches the guest and names the direction decides; else deny.
 
-    Of a guest given by its name, nothing else is known. A rule that goes by what is not known of
-    the guest might match: it denies, unless it would allow; then it is passed over. `stream` is
-    the stream that is asked for: a grant that one stream has taken is for that one alone.
+    A guest given as a string is known by its name only. Where it is not known whether a rule
+    matches, the rule denies, unless its verb is allow: then it is skipped. `stream` is the stream
+    that asks: a grant that a stream has taken counts for that stream only.
     """
-    guest = Guest(guest) if isinstance(guest, str) else guest
-    if stream is not None and stream not in _taken(policy):
+    guest = GuestIdentity(guest) if isinstance(guest, str) else guest
+    if stream is not None and stream not in _streams_with_grants(policy):
         stream = None
-    return _decision(policy, guest, direction, _epoch(policy, now), stream)
+    return _decision(policy, guest, direction, _interval(policy, now), stream)
 
 
 def gives_device(
-    policy: Policy, guest: Guest | str, now: datetime | None = None
+    policy: Policy, guest: GuestIdentity | str, now: datetime | None = None
 ) -> frozenset[Direction]:
-    """Which directions the guest's card should have; none: no card.
+    """The directions that the guest's card has; empty: the guest has no card.
 
-    Both, as soon as one is allowed: a card cannot grow while it is in use, and a denied direction
-    ticks in silence so that it can go live the moment it is allowed.
+    The card has both as soon as one is not denied: a card cannot change while it is in use, and a
+    denied direction runs in silence, so that it can go live as soon as it is allowed.
     """
     verbs = (decide(policy, guest, direction, now).verb for direction in Direction)
     return frozenset(Direction) if any(verb is not Verb.DENY for verb in verbs) else frozenset()
 
 
 def next_change(policy: Policy, now: datetime) -> datetime | None:
-    """The first instant after now at which a rule begins or ends to hold; None: nothing will."""
-    instants = _instants(policy)
-    at = bisect_right(instants, now)
-    return instants[at] if at < len(instants) else None
+    """The first time after now at which a rule becomes active or ends; None: there is none."""
+    times = _change_times(policy)
+    index = bisect_right(times, now)
+    return times[index] if index < len(times) else None
 
 
-class Part(StrEnum):
-    """What part a rule that matches the guest, or might, has in the decision."""
+class Role(StrEnum):
+    """What a rule that matches the guest, or might match it, does in the decision."""
 
-    SILENT = "passed over: it does not speak of the direction"
-    OVER = "passed over: its time is over"
-    NOT_YET = "passed over: its time has not come"
-    TAKEN = "passed over: one stream has taken it"
-    UNKNOWN = "passed over: it allows, and whether it matches is not known"
-    DENIES = "denies: whether it matches is not known, and it does not allow"
-    DECIDES = "decides: the first that matches and speaks of the direction"
-    TOO_LATE = "not asked: a rule above decides"
+    NO_VERB = "skipped: it does not name this direction"
+    ENDED = "skipped: it has ended"
+    NOT_YET = "skipped: it is not active yet"
+    TAKEN = "skipped: one stream uses it"
+    UNKNOWN_ALLOW = "skipped: it allows, and it is not known whether it matches"
+    UNKNOWN_DENY = "denies: it does not allow, and it is not known whether it matches"
+    DECIDES = "decides: the first rule that matches and names this direction"
+    TOO_LATE = "not checked: a rule above decides"
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
+    """A decision, and the role of each rule that matches or might match, in order."""
+
     decision: Decision
-    parts: tuple[tuple[Rule, Part], ...]  # every rule that matches or might, in order
+    roles: tuple[tuple[Rule, Role], ...]
 
 
 def explain(
-    policy: Policy, guest: Guest | str, direction: Direction, now: datetime | None = None
+    policy: Policy, guest: GuestIdentity | str, direction: Direction, now: datetime | None = None
 ) -> Explanation:
-    guest = Guest(guest) if isinstance(guest, str) else guest
+    guest = GuestIdentity(guest) if isinstance(guest, str) else guest
     now = now or datetime.now(UTC)
-    decision = decide(policy, guest, direction, now)
-    parts: list[tuple[Rule, Part]] = []
-    decided = False
+    roles: list[tuple[Rule, Role]] = []
+    is_decided = False
     for rule in policy.rules:
-        known = speaks_of(rule.guest, guest)
-        if known is not False:
-            part = Part.TOO_LATE if decided else _part(rule, known, direction, now)
-            decided = decided or part in (Part.DECIDES, Part.DENIES)
-            parts.append((rule, part))
-    return Explanation(decision, tuple(parts))
+        matches = applies_to(rule.guest, guest)
+        if matches is not False:
+            role = Role.TOO_LATE if is_decided else _role(rule, matches, direction, now)
+            is_decided = is_decided or role in (Role.DECIDES, Role.UNKNOWN_DENY)
+            roles.append((rule, role))
+    return Explanation(decide(policy, guest, direction, now), tuple(roles))
 
 
-def _part(rule: Rule, known: bool | None, direction: Direction, now: datetime) -> Part:
+def _role(rule: Rule, matches: bool | None, direction: Direction, now: datetime) -> Role:
     verb = rule.verb(direction)
     if verb is None:
-        return Part.SILENT
-    if not rule.holds_at(now):
-        return Part.OVER if rule.is_over(now) else Part.NOT_YET
+        return Role.NO_VERB
+    if not rule.is_active_at(now):
+        return Role.ENDED if rule.has_ended_at(now) else Role.NOT_YET
     if rule.taken_by is not None:
-        return Part.TAKEN
-    if known is None:
-        return Part.UNKNOWN if verb is Verb.ALLOW else Part.DENIES
-    return Part.DECIDES
+        return Role.TAKEN
+    if matches is None:
+        return Role.UNKNOWN_ALLOW if verb is Verb.ALLOW else Role.UNKNOWN_DENY
+    return Role.DECIDES
 
 
-_Place = tuple[int, Rule]  # the rule's place in the order
-_Ends = tuple[str, str]  # what a name must start and end with
+_Numbered = tuple[int, Rule]  # a rule and its number in the order
+_Ends = tuple[str, str]  # how a name must start and end
 
 
 @dataclass(frozen=True, slots=True)
 class _Index:
-    """The rules that hold and speak of one direction: looked up, but for globs of the same ends."""
+    """The active rules that name one direction, to be looked up instead of walked."""
 
-    exact: dict[tuple[Kind, str], _Place]  # the first rule of each name, uuid, tag, label
-    not_allowing: dict[Kind, _Place]  # the first of each kind, for what is not known
-    globs: dict[_Ends, list[_Place]]
-    lengths: tuple[tuple[int, int], ...]  # of these ends
+    exact: dict[tuple[Kind, str], _Numbered]  # the first rule of each name, uuid, tag and label
+    not_allowing: dict[Kind, _Numbered]  # the first of each kind, for what is not known
+    globs: dict[_Ends, list[_Numbered]]
+    lengths: tuple[tuple[int, int], ...]  # of the ends of the globs
 
 
 @lru_cache(maxsize=16)
-def _index(policy: Policy, direction: Direction, epoch: int, stream: str | None) -> _Index:
-    now = _instants(policy)[epoch - 1] if epoch else _BEFORE_ALL
-    exact: dict[tuple[Kind, str], _Place] = {}
-    not_allowing: dict[Kind, _Place] = {}
-    globs: dict[_Ends, list[_Place]] = {}
-    for place in enumerate(policy.rules):
-        rule = place[1]
+def _index(policy: Policy, direction: Direction, interval: int, stream: str | None) -> _Index:
+    now = _change_times(policy)[interval - 1] if interval else _BEFORE_ALL
+    exact: dict[tuple[Kind, str], _Numbered] = {}
+    not_allowing: dict[Kind, _Numbered] = {}
+    globs: dict[_Ends, list[_Numbered]] = {}
+    for number, rule in enumerate(policy.rules):
         verb = rule.verb(direction)
-        if verb is None or not rule.holds_at(now) or rule.taken_by not in (None, stream):
+        if verb is None or not rule.is_active_at(now) or rule.taken_by not in (None, stream):
             continue
-        kind, value = kind_of(rule.guest)
+        kind, value = split_kind(rule.guest)
         if kind is Kind.GLOB:
-            globs.setdefault((literal_start(value), literal_end(value)), []).append(place)
+            ends = literal_start(value), literal_end(value)
+            globs.setdefault(ends, []).append((number, rule))
             continue
-        exact.setdefault((kind, value), place)
+        exact.setdefault((kind, value), (number, rule))
         if verb is not Verb.ALLOW:
-            not_allowing.setdefault(kind, place)
+            not_allowing.setdefault(kind, (number, rule))
     lengths = {(len(start), len(end)) for start, end in globs}
     return _Index(exact, not_allowing, globs, tuple(sorted(lengths)))
 
 
-@lru_cache(maxsize=4096)  # a few hundred guests, two directions, the policies of a while
+@lru_cache(maxsize=4096)  # a few hundred guests, two directions, the last few policies
 def _decision(
-    policy: Policy, guest: Guest, direction: Direction, epoch: int, stream: str | None
+    policy: Policy, guest: GuestIdentity, direction: Direction, interval: int, stream: str | None
 ) -> Decision:
     if not guest.name or not guest.name.isprintable():
         return Decision(Verb.DENY, None, "the guest has no printable name")
-    index = _index(policy, direction, epoch, stream)
-    places = (place for place in _places(index, guest) if place is not None)
-    _, rule = min(places, key=lambda place: place[0], default=(0, None))
+    index = _index(policy, direction, interval, stream)
+    candidates = (each for each in _candidates(index, guest) if each is not None)
+    _, rule = min(candidates, key=lambda each: each[0], default=(0, None))
     verb = None if rule is None else rule.verb(direction)
     if rule is None or verb is None:
-        return Decision(Verb.DENY, None, f"no rule that matches speaks of {direction}")
-    if speaks_of(rule.guest, guest) is None:
-        kind = kind_of(rule.guest)[0]
-        message = f"the guest's {kind} is not known, and a rule that might match speaks of it"
-        return Decision(Verb.DENY, rule, f"{message}: {rule.text}")
-    return Decision(verb, rule, f"first rule that matches and speaks of {direction}: {rule.text}")
+        return Decision(Verb.DENY, None, f"no rule matches and names {direction}")
+    if applies_to(rule.guest, guest) is None:
+        kind = split_kind(rule.guest)[0]
+        reason = f"the guest's {kind} is not known, so this rule might match: {rule.text}"
+        return Decision(Verb.DENY, rule, reason)
+    return Decision(verb, rule, f"first rule that matches and names {direction}: {rule.text}")
 
 
-def _places(index: _Index, guest: Guest) -> Iterator[_Place | None]:
-    """The first rule of each kind that could decide."""
+def _candidates(index: _Index, guest: GuestIdentity) -> Iterator[_Numbered | None]:
+    """For each kind of pattern, the first rule that could decide."""
     yield index.exact.get((Kind.NAME, guest.name))
     if guest.uuid:
         yield index.exact.get((Kind.UUID, guest.uuid.lower()))
@@ -179,25 +188,25 @@ def _places(index: _Index, guest: Guest) -> Iterator[_Place | None]:
         yield index.not_allowing.get(Kind.TAG)
     name = guest.name
     for start, end in index.lengths:
-        for place in index.globs.get((name[:start], name[len(name) - end :]), ()):
-            if fnmatchcase(name, place[1].guest):
-                yield place
+        for number, rule in index.globs.get((name[:start], name[len(name) - end :]), ()):
+            if fnmatchcase(name, rule.guest):
+                yield number, rule
                 break
 
 
 @lru_cache(maxsize=16)
-def _instants(policy: Policy) -> tuple[datetime, ...]:
-    """Each instant at which a rule begins or ends to hold. Between two, nothing changes."""
+def _change_times(policy: Policy) -> tuple[datetime, ...]:
+    """The times at which a rule becomes active or ends. Between two of them nothing changes."""
     times = (time for rule in policy.rules for time in (rule.starts, rule.ends))
     return tuple(sorted({time for time in times if time is not None}))
 
 
-def _epoch(policy: Policy, now: datetime | None) -> int:
-    """How many of the instants have passed."""
-    instants = _instants(policy)
-    return bisect_right(instants, now or datetime.now(UTC)) if instants else 0
+def _interval(policy: Policy, now: datetime | None) -> int:
+    """How many of the change times have passed."""
+    times = _change_times(policy)
+    return bisect_right(times, now or datetime.now(UTC)) if times else 0
 
 
 @lru_cache(maxsize=16)
-def _taken(policy: Policy) -> frozenset[str]:
+def _streams_with_grants(policy: Policy) -> frozenset[str]:
     return frozenset(rule.taken_by for rule in policy.rules if rule.taken_by is not None)

@@ -1,4 +1,4 @@
-"""The guest of a rule: a name, a glob, uuid:, tag: or label:. Its check, and whom it speaks of."""
+"""The pattern of a rule (a name, glob, uuid:, tag: or label:), and which guests it matches."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _WORD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
 class Kind(StrEnum):
-    """What a rule's guest goes by. The last three are written with the kind before a colon."""
+    """What a pattern compares. The last three are written as a prefix with a colon."""
 
     NAME = "name"
     GLOB = "glob"
@@ -34,70 +34,72 @@ _PREFIXES = (Kind.UUID, Kind.TAG, Kind.LABEL)
 
 
 @dataclass(frozen=True, slots=True)
-class Guest:
-    """Who a guest is. None is "not known", which is something else than having none."""
+class GuestIdentity:
+    """What is known about a guest. None means "not known", which is not the same as "has none"."""
 
     name: str
     uuid: str | None = None
-    label: str | None = None  # a colour; "": it has none
+    label: str | None = None  # a colour; "": the guest has none
     tags: frozenset[str] | None = None
 
 
-def kind_of(guest: str) -> tuple[Kind, str]:
-    """A rule's guest as its kind and what stands behind the kind's colon, if it has one."""
-    prefixed = _PREFIXED.fullmatch(guest)
+def split_kind(pattern: str) -> tuple[Kind, str]:
+    """The pattern's kind, and its value without the prefix."""
+    prefixed = _PREFIXED.fullmatch(pattern)
     if prefixed and prefixed[1] in _PREFIXES:
         return Kind(prefixed[1]), prefixed[2]
-    return (Kind.GLOB if is_glob(guest) else Kind.NAME), guest
+    return (Kind.GLOB if is_glob(pattern) else Kind.NAME), pattern
 
 
-def complaint(guest: str) -> str | None:
-    """What is wrong with this as a rule's guest; None if nothing is."""
-    if not guest:
+def find_mistake(pattern: str) -> str | None:
+    """What is wrong with this pattern, to follow it in a message; None if it is valid."""
+    if not pattern:
         return "is empty"
-    if len(guest) > MAX_CHARACTERS:
-        return f"has {len(guest)} characters, at most {MAX_CHARACTERS} are allowed"
-    if not guest.isprintable():
+    if len(pattern) > MAX_CHARACTERS:
+        return f"has {len(pattern)} characters, at most {MAX_CHARACTERS} are allowed"
+    if not pattern.isprintable():
         return "has a character that cannot be printed"
-    if guest != guest.strip():
+    if pattern != pattern.strip():
         return "starts or ends with a space"
-    if prefixed := _PREFIXED.fullmatch(guest):
-        return _prefix_complaint(prefixed[1], prefixed[2])
+    if prefixed := _PREFIXED.fullmatch(pattern):
+        return _find_prefix_mistake(prefixed[1], prefixed[2])
     return None
 
 
-def word_complaint(word: str) -> str | None:
-    """What is wrong with this as a tag or label; None if nothing is."""
+def find_word_mistake(word: str) -> str | None:
+    """What is wrong with this as a tag or label; None if it is valid."""
     if len(word) > MAX_CHARACTERS:
         return f"has {len(word)} characters, at most {MAX_CHARACTERS} are allowed"
     if not _WORD.fullmatch(word):
-        return "is not of letters, digits, '_', '-' and '.'"
+        return "may only have letters, digits, '_', '-' and '.'"
     return None
 
 
-def _prefix_complaint(prefix: str, value: str) -> str | None:
+def _find_prefix_mistake(prefix: str, value: str) -> str | None:
     if prefix not in _PREFIXES:
         close = get_close_matches(prefix.lower(), _PREFIXES, n=1)
-        mend = f"did you mean {close[0]}:?" if close else "write [:] for a colon in a name"
-        return f"starts with {prefix}:, which is not uuid:, tag: or label:; {mend}"
+        hint = f"did you mean {close[0]}:?" if close else "write [:] for a colon in a name"
+        return f"starts with {prefix}:, which is not uuid:, tag: or label:; {hint}"
     if prefix == Kind.UUID:
-        return None if _UUID.fullmatch(value) else "is not uuid: and 8-4-4-4-12 digits of 0-9, a-f"
-    wrong = word_complaint(value)
-    return wrong and f"{wrong} after {prefix}:"
+        if _UUID.fullmatch(value):
+            return None
+        return "is not uuid: and 8-4-4-4-12 hexadecimal digits in lower case"
+    mistake = find_word_mistake(value)
+    return mistake and f"{mistake} after {prefix}:"
 
 
-def is_glob(guest: str) -> bool:
-    return _GLOB_CHARACTER.search(guest) is not None
+def is_glob(pattern: str) -> bool:
+    return _GLOB_CHARACTER.search(pattern) is not None
 
 
 def matches(pattern: str, name: str) -> bool:
-    """Does this name or glob match the guest of this name?"""
+    """Whether this name or glob matches the guest with this name."""
     return fnmatchcase(name, pattern)
 
 
-def speaks_of(pattern: str, guest: Guest) -> bool | None:
-    """Does a rule for this pattern speak of this guest? None: what it goes by is not known."""
-    kind, value = kind_of(pattern)
+def applies_to(pattern: str, guest: GuestIdentity) -> bool | None:
+    """Whether the pattern matches the guest; None if what it compares is not known."""
+    kind, value = split_kind(pattern)
     match kind:
         case Kind.UUID:
             return guest.uuid.lower() == value if guest.uuid else None
@@ -111,10 +113,10 @@ def speaks_of(pattern: str, guest: Guest) -> bool | None:
 
 
 def covers(outer: str, inner: str) -> bool:
-    """Does outer match whatever inner, a name or a glob, can match?
+    """Whether outer matches all names that inner, a name or a glob, matches.
 
-    For a glob it is tried with two samples, each star once as nothing and once as two characters
-    that nobody can write in a pattern: good for what people write.
+    A glob is tried with two sample names: each star once as nothing, and once as two characters
+    that no pattern can contain. That is exact for the patterns that people write.
     """
     if outer == inner or not is_glob(inner):
         return outer == inner or matches(outer, inner)
@@ -122,7 +124,7 @@ def covers(outer: str, inner: str) -> bool:
 
 
 def may_overlap(one: str, other: str) -> bool:
-    """Could a guest match both names or globs? Never wrong when it says no."""
+    """Whether one name could match both names or globs. False is always right; True is a guess."""
     if not is_glob(one):
         return covers(other, one)
     if not is_glob(other):
@@ -131,20 +133,20 @@ def may_overlap(one: str, other: str) -> bool:
     return first.startswith(second) or second.startswith(first)
 
 
-def quoted(guest: str) -> str:
-    """The guest as YAML text, quoted where any YAML reader could take it for something else."""
-    if _SAFE_UNQUOTED.fullmatch(guest) and guest.lower() not in _YAML_WORDS:
-        return guest
-    return "'" + guest.replace("'", "''") + "'"
+def quote(pattern: str) -> str:
+    """The pattern as YAML text, quoted where a YAML reader could take it for something else."""
+    if _SAFE_UNQUOTED.fullmatch(pattern) and pattern.lower() not in _YAML_WORDS:
+        return pattern
+    return "'" + pattern.replace("'", "''") + "'"
 
 
 def literal_start(glob: str) -> str:
-    """What a name must start with to match the glob."""
+    """The text with which every name that the glob matches starts."""
     return _GLOB_CHARACTER.split(glob, maxsplit=1)[0]
 
 
 def literal_end(glob: str) -> str:
-    """What a name must end with to match the glob."""
+    """The text with which every name that the glob matches ends."""
     return _GLOB_END.split(glob)[-1]
 
 

@@ -1,7 +1,7 @@
-"""What a rule may say besides a verb: its limits. Each is one field, one key, one pair of words.
+"""The limits that a rule may set besides its verbs, as one table.
 
-This table is all there is of an option: the loader reads by it, rules are shown by it, and the
-schema is made from it.
+The loader reads limits by this table, messages and files are written by it, and the JSON schema is
+made from it. A new limit is a field of Options and a Key.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from xensnd.sndif.formats import PLAYABLE, SampleFormat
 
 
 class OnDeny(StrEnum):
-    """What a stream meets that is denied."""
+    """What happens to a denied stream."""
 
-    SILENCE = "silence"  # it opens, and ticks in silence until it is allowed
+    SILENCE = "silence"  # it opens, and runs in silence until it is allowed
     REFUSE = "refuse"  # it cannot be opened
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """The limits of one rule, in each direction that it speaks of. None: none of policy's."""
+    """The limits of one rule, for each direction that it names. None: policy sets no limit."""
 
     max_volume_percent: int | None = None
     on_deny: OnDeny = OnDeny.SILENCE
@@ -34,11 +34,11 @@ class Options:
     rates_hz: tuple[int, ...] | None = None
     max_streams: int | None = None  # open at once, of this guest in this direction
     max_buffer_octets: int | None = None  # of one stream, in the guest's memory
-    latency_usec: int | None = None  # what dom0 may keep queued of a stream
+    latency_usec: int | None = None  # of one stream, queued in dom0
 
     @property
-    def said(self) -> dict[str, str]:
-        """Key and value of each that differs from the default, as a file has them."""
+    def fields(self) -> dict[str, str]:
+        """Key and value, as in a file, of each limit that differs from the default."""
         return {
             key.name: key.write(value)
             for key in KEYS
@@ -51,24 +51,26 @@ NO_OPTIONS = Options()
 
 @dataclass(frozen=True, slots=True)
 class Key:
+    """One limit: its key in a file, its field of Options, and how it is read and written."""
+
     name: str  # in a file
     field: str  # of Options
-    read: Callable[[str], Any]  # text to value; of a list, one item
-    write: Callable[[Any], str]
-    schema: Mapping[str, Any]  # JSON Schema; of a list, of one item
-    about: str
+    read: Callable[[str], Any]  # from text to the value; of one item, if it is a list
+    write: Callable[[Any], str]  # the whole value, also if it is a list
+    schema: Mapping[str, Any]  # JSON Schema; of one item, if it is a list
+    description: str
     is_list: bool = False
 
 
 def _read_on_deny(text: str) -> OnDeny:
     if text not in tuple(OnDeny):
-        raise values.NotAValue("is not one of silence, refuse", "write silence or refuse")
+        raise values.InvalidValue("is not silence or refuse", "write silence or refuse")
     return OnDeny(text)
 
 
 def _read_monitor(text: str) -> bool:
     if text != "allow":
-        raise values.NotAValue("is not allow", "write allow, or leave it out")
+        raise values.InvalidValue("is not allow", "write allow, or leave it out")
     return True
 
 
@@ -95,7 +97,7 @@ KEYS = (
         _read_on_deny,
         str,
         {"enum": [str(each) for each in OnDeny]},
-        "What a denied stream meets: silence on a running clock (default), or refusal.",
+        "What happens to a denied stream: it runs in silence (default), or it cannot be opened.",
     ),
     Key(
         "device",
@@ -104,7 +106,7 @@ KEYS = (
         str,
         {
             "type": "string",
-            "pattern": r"^[A-Za-z_][A-Za-z0-9_.:-]{0,127}$",
+            "pattern": rf"^{values.DEVICE_PATTERN}$",
         },
         "The one sink (playback) or source (capture) of the audio server that the guest may use.",
     ),
@@ -130,16 +132,16 @@ KEYS = (
         "rates_hz",
         values.read_rate,
         _write_list(str),
-        {"type": "integer", "minimum": 1_000, "maximum": 768_000},
+        {"type": "integer", "minimum": values.RATE_HZ_MIN, "maximum": values.RATE_HZ_MAX},
         "The rates that the guest may open, in frames a second.",
         is_list=True,
     ),
     Key(
         "max-streams",
         "max_streams",
-        values.read_count,
+        values.read_stream_count,
         str,
-        {"type": "integer", "minimum": 1, "maximum": 64},
+        {"type": "integer", "minimum": 1, "maximum": values.STREAMS_MAX},
         "How many streams the guest may have open at once, in this direction.",
     ),
     Key(
@@ -149,9 +151,9 @@ KEYS = (
         values.write_octets,
         {
             "type": ["string", "integer"],
-            "pattern": "^[1-9][0-9]{0,8}(KiB|MiB)?$",
-            "minimum": 1 << 10,
-            "maximum": 16 << 20,
+            "pattern": f"^{values.OCTETS_PATTERN}$",
+            "minimum": values.BUFFER_OCTETS_MIN,
+            "maximum": values.BUFFER_OCTETS_MAX,
             "examples": ["256KiB"],
         },
         "The largest buffer of a stream, in octets.",
@@ -161,7 +163,11 @@ KEYS = (
         "latency_usec",
         values.read_milliseconds,
         values.write_milliseconds,
-        {"type": "string", "pattern": "^[0-9]{1,4}([.][0-9]{1,3})?ms$", "examples": ["20ms"]},
-        "How much of a stream dom0 may keep queued.",
+        {
+            "type": "string",
+            "pattern": f"^{values.MILLISECONDS_PATTERN}$",
+            "examples": ["20ms"],
+        },
+        "How much sound of one stream dom0 may keep queued.",
     ),
 )

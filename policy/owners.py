@@ -1,6 +1,6 @@
-"""To whom policy belongs: to root, or to the agent where it runs as a user of its own.
+"""Which users may own policy files: root, ourselves, and the agent's own user.
 
-The agent writes down what people answer for good, and uses grants up; root edits the same files.
+The agent writes permanent answers and removes used grants; root edits the same files.
 """
 
 from __future__ import annotations
@@ -13,15 +13,18 @@ AGENT_USER = "xensnd"
 
 
 def is_trusted(uid: int) -> bool:
-    """Whoever may write policy decides who records: root, ourselves, and the agent, which does so
-    whatever policy says."""
+    """Whether this user may own policy files. Whoever can write them decides who records.
+
+    The agent opens the microphone itself, so trusting it here gives it nothing new.
+    """
     return uid in (0, os.geteuid()) or uid == _agent_uid()
 
 
 def give_to_owner_of(directory: Path, fd: int) -> None:
-    """What root makes in the agent's directory is the agent's: it must lock it and replace it.
+    """If we are root, give the open file to the directory's owner.
 
-    By descriptor, since the agent might put something else in its place meanwhile.
+    The agent must be able to lock and replace what root creates in its directory. The file is
+    named by descriptor, so the agent cannot put another file in its place meanwhile.
     """
     if os.geteuid() == 0:
         owner = directory.stat()

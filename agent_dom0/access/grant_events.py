@@ -6,21 +6,21 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 
 from agent_dom0.events import Event, EventKind, Priority
-from policy.language.loader import GRANTS_FILE
 from policy.model import Policy, Rule
-from policy.text.values import write_moment
+from policy.paths import GRANTS_FILE
+from policy.text.values import write_datetime
 
 
-class GrantTrail:
-    """Compares the grants that hold with those that held when it looked last."""
+class GrantEvents:
+    """Compares the grants that hold with those that held at the last call."""
 
     def __init__(self) -> None:
-        self._known: dict[str, Rule] | None = None  # None: not looked yet; what is there is old
+        self._known: dict[str, Rule] | None = None  # None: not called yet; what is there is old
 
     def follow(self, policy: Policy, now: datetime, ended: Collection[str]) -> Sequence[Event]:
         """`ended`: streams that are no more, so that what they had taken is used up."""
         before = self._known
-        holding = [rule for rule in policy.rules if _is_grant(rule) and not rule.is_over(now)]
+        holding = [rule for rule in policy.rules if _is_grant(rule) and not rule.has_ended_at(now)]
         self._known = {_key(rule): rule for rule in holding}
         if before is None:
             return []
@@ -34,18 +34,18 @@ class GrantTrail:
 
 
 def _is_grant(rule: Rule) -> bool:
-    return rule.file.name == GRANTS_FILE and not rule.is_for_good
+    return rule.file.name == GRANTS_FILE and not rule.is_permanent
 
 
 def _key(rule: Rule) -> str:
     """The same grant, also when a stream has taken it since."""
-    said = rule.said
-    said.pop("taken-by", None)
-    return repr(said)
+    fields = rule.fields
+    fields.pop("taken-by", None)
+    return repr(fields)
 
 
 def _gone(rule: Rule, now: datetime, ended: Collection[str]) -> Event:
-    if rule.is_over(now):
+    if rule.has_ended_at(now):
         return _event(EventKind.GRANT_EXPIRED, rule, "its time is over")
     if rule.taken_by in ended:
         return _event(EventKind.GRANT_EXPIRED, rule, "used up by one stream")
@@ -55,5 +55,5 @@ def _gone(rule: Rule, now: datetime, ended: Collection[str]) -> Event:
 def _event(kind: EventKind, rule: Rule, what: str) -> Event:
     fields: dict[str, str | int] = {"XENSND_GUEST": rule.guest, "XENSND_GRANT": rule.text}
     if rule.ends is not None:
-        fields["XENSND_UNTIL"] = write_moment(rule.ends)
+        fields["XENSND_UNTIL"] = write_datetime(rule.ends)
     return Event(kind, f"grant {{{rule.text}}}: {what}", Priority.NOTICE, fields)

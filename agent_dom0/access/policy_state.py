@@ -3,64 +3,53 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from agent_dom0.access.grant_events import GrantTrail
-from agent_dom0.audit import Audit
+from agent_dom0.access.grant_events import GrantEvents
+from agent_dom0.access.reconsider import DecisionQueue, Reason
+from agent_dom0.audit import AuditTrail
 from agent_dom0.events import Event, EventKind, Priority
-from agent_dom0.guest import Guest as RunningGuest
+from agent_dom0.guest import RunningGuest
 from policy.edit import editor, grants
 from policy.engine import decide, gives_device, next_change
-from policy.language import identities as tags
+from policy.language import identities
 from policy.language.loader import load
-from policy.model import Decision, Direction, Guest, Policy, Verb
+from policy.model import Decision, Direction, GuestIdentity, Policy, Verb
+from policy.paths import PolicyPaths
 from xensnd.errors import PolicyError
 
 log = logging.getLogger("xensnd-dom0")
 
 
-@dataclass(frozen=True, slots=True)
-class Sources:
-    """Where policy is read from: see docs/policy.md."""
-
-    directories: Sequence[Path]
-    runtime: Path | None = None  # the directory of temporary grants; None: there are none
-
-    @property
-    def tags_file(self) -> Path:
-        return self.directories[0].parent / tags.TAGS_FILE
-
-    @property
-    def all_directories(self) -> tuple[Path, ...]:
-        return (*self.directories, *(() if self.runtime is None else (self.runtime,)))
-
-
-class Permission:
+class PolicyState:
     """Answers from the policy files as they were at the last load(), and from the clock.
 
     A bad policy denies all capture until it is good again; playback stays on the last good one.
-    A lost audit trail denies capture too.
+    A lost audit trail denies capture too. `withheld` says why a guest may not record, whatever
+    policy says: the platform's word.
     """
 
     def __init__(
         self,
-        sources: Sources,
-        audit: Audit,
+        sources: PolicyPaths,
+        trail: AuditTrail,
+        queue: DecisionQueue,
+        withheld: Callable[[RunningGuest], str | None] = lambda _guest: None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.sources = sources
-        self._audit = audit
+        self._trail = trail
+        self._queue = queue
+        self._withheld = withheld
         self._now = now
         self._policy = Policy(rules=(), files=())
-        self._identities: tags.Identities = tags.NAMES_ALONE
+        self._identities: identities.Identities = identities.NAMES_ALONE
         self._problem: PolicyError | None = None
-        self._trail = GrantTrail()
+        self._grants = GrantEvents()
         self._ended: set[str] = set()  # streams whose grants are not, or may not be, released
-        # Why a guest may not record, whatever policy says: the platform's word.
-        self.withheld: Callable[[RunningGuest], str | None] = lambda _guest: None
 
     @property
     def problem(self) -> str | None:
@@ -71,12 +60,23 @@ class Permission:
         return len(self._policy.rules)
 
     def load(self) -> None:
+        """Reads the files again. Every stream is decided anew if they say something else now."""
+        before = self._what_holds
+        self._read_files()
+        if self._what_holds != before:
+            self._queue.reconsider(Reason.POLICY)
+
+    @property
+    def _what_holds(self) -> tuple[object, ...]:
+        return self.problem, self._policy.rules, self._identities
+
+    def _read_files(self) -> None:
         try:
-            self._identities = tags.load(self.sources.tags_file)
+            self._identities = identities.load(self.sources.tags_file)
             self._policy = load(self.sources.directories, runtime=self.sources.runtime)
         except PolicyError as problem:
             self._problem = problem
-            self._audit.record(
+            self._trail.append(
                 Event(
                     EventKind.POLICY_REJECTED,
                     f"{problem}; capture is denied, playback stays as it was",
@@ -86,7 +86,7 @@ class Permission:
             )
             return
         self._problem = None
-        self._audit.record(
+        self._trail.append(
             Event(
                 EventKind.POLICY_LOADED,
                 f"policy of {self.rules} rules from {len(self._policy.files)} files",
@@ -98,8 +98,8 @@ class Permission:
 
     def follow_time(self) -> None:
         """Tells the audit trail which grants have begun and ended."""
-        for event in self._trail.follow(self._policy, self._now(), self._ended):
-            self._audit.record(event)
+        for event in self._grants.follow(self._policy, self._now(), self._ended):
+            self._trail.append(event)
 
     def next_change(self) -> timedelta | None:
         """How long until a rule begins or ends to hold; None: no time will come that changes it."""
@@ -113,9 +113,11 @@ class Permission:
         if direction is Direction.CAPTURE:
             if self._problem is not None:
                 return Decision(Verb.DENY, None, f"bad policy: {self._problem}")
-            if self._audit.is_lost:
+            if self._trail.is_lost:
                 return Decision(Verb.DENY, None, "the audit trail cannot be written")
-            if (withheld := self.withheld(guest)) is not None:
+            if guest.shares_name:
+                return Decision(Verb.DENY, None, f"another guest named {guest.name} runs")
+            if (withheld := self._withheld(guest)) is not None:
                 return Decision(Verb.DENY, None, withheld)
         if stream in self._ended:
             stream = None  # of an earlier stream in the same place: that grant is used up
@@ -128,7 +130,7 @@ class Permission:
     def gives_device(self, guest: RunningGuest) -> bool:
         return bool(gives_device(self._policy, self._known(guest), self._now()))
 
-    def _known(self, guest: RunningGuest) -> Guest:
+    def _known(self, guest: RunningGuest) -> GuestIdentity:
         """What is not known stays None: a rule that goes by it then gives nothing."""
         known = self._identities.guest(guest.name, guest.uuid or None)
         return known if known.label is not None else replace(known, label=guest.label or None)
@@ -183,20 +185,13 @@ class Permission:
         self, guest: str, direction: Direction, seconds: float, verb: Verb = Verb.ALLOW
     ) -> None:
         """AccessDenied or UsageError: nothing was changed."""
-        now = self._now()
-        setting = editor.Setting(
-            self.sources.directories, self.sources.runtime, self._identities, now
-        )
-        ends = now + timedelta(seconds=seconds)
-        editor.grant(setting, guest, direction, verb, ends)
+        context = self._edit_context()
+        ends = context.now + timedelta(seconds=seconds)
+        editor.grant(context, guest, direction, verb, ends)
 
     def write_rule(self, guest: str, direction: Direction, verb: Verb) -> None:
         """AccessDenied or UsageError: nothing was changed."""
-        editor.set_verb(
-            self.sources.directories,
-            guest,
-            direction,
-            verb,
-            runtime=self.sources.runtime,
-            identities=self._identities,
-        )
+        editor.set_verb(self._edit_context(), guest, direction, verb)
+
+    def _edit_context(self) -> editor.EditContext:
+        return editor.EditContext(self.sources, self._identities, self._now())

@@ -12,13 +12,16 @@ import logging
 from collections.abc import Callable
 from typing import Protocol
 
-from agent_dom0.audio.guest_volume import Shared
+from agent_dom0.audio.guest_volume import KnobRecord
 from agent_dom0.audio.mixer import Mixer
-from agent_dom0.events import Event, EventKind, Priority, guest_event
-from agent_dom0.guest import Guest
+from agent_dom0.audit import AuditTrail
+from agent_dom0.events import EventKind, Priority, guest_event
+from agent_dom0.guest import RunningGuest
+from xensnd.backoff import BackOff
 from xensnd.core import AudioClient, AudioStreamConfig, ClientState, Engine
 from xensnd.errors import AudioUnavailable
 from xensnd.sndif.packets import Open
+from xensnd.sndif.store_fields import Direction
 
 log = logging.getLogger("xensnd-dom0")
 
@@ -35,7 +38,7 @@ class Voice(Protocol):
 
     def attach(self, client: AudioClient) -> None: ...
     def detach(self) -> None: ...
-    def look(self) -> None:
+    def poll(self) -> None:
         """Something happened in the engine."""
 
     @property
@@ -47,29 +50,43 @@ class Voice(Protocol):
 
 
 class GuestClient:
-    """Connects the voices that join with the audio server, for as long as they stay."""
+    """Connects the voices that join with the audio server, for as long as they stay.
+
+    `record` keeps what a person has set for the guest.
+    """
 
     def __init__(
         self,
         engine: Engine,
         mixer: Mixer,
-        guest: Guest,
-        record: Callable[[Event], bool],
-        shared: Shared,
+        guest: RunningGuest,
+        trail: AuditTrail,
+        record: KnobRecord,
     ) -> None:
         self.mixer = mixer
         self.guest = guest
         self._engine = engine
+        self._trail = trail
         self._record = record
-        self.shared = shared
+        self.knobs = record.load()
         self._voices: list[Voice] = []
         self._failed: list[Voice] = []  # of these, though the client is well: tried again
         self._client: AudioClient | None = None
         self._retry: asyncio.TimerHandle | None = None
         self._linger: asyncio.TimerHandle | None = None
-        self._retry_seconds = RETRY_FIRST_SECONDS
+        self._back_off = BackOff(RETRY_FIRST_SECONDS, RETRY_LAST_SECONDS)
         self._tried = 0.0  # when, in the loop's time
         self._lost = False
+
+    def set_percent(self, direction: Direction, percent: int) -> None:
+        """What a person has set. The loudness of its streams is to be told that it was turned."""
+        self.knobs[direction].percent = percent
+        self._record.save(self.knobs)
+
+    def set_muted(self, direction: Direction, is_muted: bool) -> None:
+        """What a person has set. The loudness of its streams is to be told that it was turned."""
+        self.knobs[direction].is_muted = is_muted
+        self._record.save(self.knobs)
 
     def client_properties(self) -> dict[str, str]:
         icon = f"appvm-{self.guest.label}" if self.guest.label else "computer"
@@ -106,7 +123,7 @@ class GuestClient:
             loop = asyncio.get_running_loop()
             self._linger = loop.call_later(LINGER_SECONDS, self._disconnect)
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """Something happened in the engine."""
         if self._client is None:
             return
@@ -118,13 +135,23 @@ class GuestClient:
             if error:
                 self._lose_stream(voice, error)
             else:
-                voice.look()
+                voice.poll()
         if self._voices and all(voice.audio_is_ready for voice in self._voices):
             self._find()
 
-    def close(self) -> None:
+    def rename(self, guest: RunningGuest) -> None:
+        """The server is told by a new client; its streams are new ones there."""
+        self.guest = guest
+        self._disconnect()
+        if self._voices:
+            self._connect()
+
+    def close(self, *, forget: bool = False) -> None:
+        """`forget`: also what a person has set. Otherwise the next agent finds it."""
         self._voices.clear()
         self._disconnect()
+        if forget:
+            self._record.remove()
 
     def _connect(self) -> None:
         self._retry = None
@@ -133,7 +160,7 @@ class GuestClient:
         for voice in self._voices:
             self._attach(voice, self._client)
         # libpulse may have failed at once, before anyone could be told.
-        asyncio.get_running_loop().call_soon(self.look)
+        asyncio.get_running_loop().call_soon(self.poll)
 
     def _reattach(self) -> None:
         self._retry = None
@@ -181,8 +208,7 @@ class GuestClient:
 
     def _try_later(self, again: Callable[[], None]) -> None:
         loop = asyncio.get_running_loop()
-        self._retry = loop.call_later(self._retry_seconds, again)
-        self._retry_seconds = min(self._retry_seconds * 2, RETRY_LAST_SECONDS)
+        self._retry = loop.call_later(self._back_off.next_seconds(), again)
 
     def _hasten(self) -> None:
         """Sound that begins now is a reason to try sooner, though not more often than at first."""
@@ -204,17 +230,17 @@ class GuestClient:
         )
 
     def _find(self) -> None:
-        self._retry_seconds = RETRY_FIRST_SECONDS
+        self._back_off.reset()
         if self._lost:
             self._lost = False
             self._say(EventKind.SERVER_FOUND, "the audio server is back", Priority.NOTICE)
 
     def _say(self, kind: EventKind, text: str, priority: Priority) -> None:
-        self._record(guest_event(kind, self.guest.name, self.guest.domid, text, priority))
+        self._trail.append(guest_event(kind, self.guest.name, self.guest.domid, text, priority))
 
 
 def stream_config(
-    guest: Guest,
+    guest: RunningGuest,
     request: Open,
     device: str | None,
     *,

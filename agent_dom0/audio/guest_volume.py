@@ -1,4 +1,4 @@
-"""What a person has set for a guest, and how many streams it has: kept while the guest runs.
+"""What a person has set for a guest: kept while the guest runs.
 
 What was set is kept for the next agent as well, in a small file a guest in the runtime directory.
 Only the agent writes it; still it is checked before it is used.
@@ -9,14 +9,12 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
-from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agent_dom0.cards.throttle import Throttle
+from xensnd.files import replace_file
 from xensnd.sndif.store_fields import Direction
 
 log = logging.getLogger("xensnd-dom0")
@@ -55,11 +53,11 @@ class KnobRecord:
 
     def save(self, knobs: Mapping[Direction, Knobs]) -> None:
         said = {name.value: [each.percent, each.is_muted] for name, each in knobs.items()}
-        new = self._path.with_suffix(".new")
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            new.write_text(json.dumps({"owner": self._owner, **said}))
-            os.replace(new, self._path)
+            octets = json.dumps({"owner": self._owner, **said}).encode()
+            # The directory is memory: it need not outlive a crash of the machine.
+            replace_file(self._path, octets, is_synced=False)
         except OSError as error:
             log.warning("%s: %s; it holds until the agent ends", self._path, error.strerror)
 
@@ -84,12 +82,3 @@ def _read(said: Any) -> Knobs:
     if percent is not None and (type(percent) is not int or not 0 <= percent <= 100):
         raise ValueError(percent)
     return Knobs(percent, is_muted)
-
-
-@dataclass(slots=True)
-class Shared:
-    """Between all streams of one guest."""
-
-    knobs: dict[Direction, Knobs] = field(default_factory=untouched)
-    open_streams: Counter[Direction] = field(default_factory=Counter)
-    throttle: Throttle = field(default_factory=Throttle)

@@ -40,7 +40,7 @@ _Key = tuple[Direction, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Device:
+class AudioDevice:
     """A sink or a source of the audio server."""
 
     index: int
@@ -55,7 +55,7 @@ class Seen:
 
     volume: tuple[float, ...]  # each channel's, 1 for 100 %; empty: it has none
     is_muted: bool
-    device: Device | None = None  # which it plays into, or records; None while it is moved
+    device: AudioDevice | None = None  # which it plays into, or records; None while it is moved
 
 
 class MixerStream:
@@ -334,7 +334,7 @@ class _Access:
     def info(self) -> Any:
         return getattr(self._pulse, f"{self._kind}_info")(self._index)
 
-    def device(self, info: Any) -> Device | None:
+    def device(self, info: Any) -> AudioDevice | None:
         if self._kind == "sink_input":
             return _sink(self._pulse, info.sink)
         return _source(self._pulse, info.source)
@@ -353,18 +353,18 @@ def _capped(volume: tuple[float, ...], cap: float | None) -> tuple[float, ...]:
     return tuple(cap if each > cap + _ROUNDING else each for each in volume)
 
 
-def _sink(pulse: Any, index: int) -> Device | None:
+def _sink(pulse: Any, index: int) -> AudioDevice | None:
     if index == _NO_INDEX:
         return None
     info = pulse.sink_info(index)
-    return Device(index, info.name, info.description or info.name, is_monitor=False)
+    return AudioDevice(index, info.name, info.description or info.name, is_monitor=False)
 
 
-def _source(pulse: Any, index: int) -> Device | None:
+def _source(pulse: Any, index: int) -> AudioDevice | None:
     if index == _NO_INDEX:
         return None
     info = pulse.source_info(index)
-    return Device(index, info.name, info.description or info.name, _is_monitor(info))
+    return AudioDevice(index, info.name, info.description or info.name, _is_monitor(info))
 
 
 def _is_monitor(info: Any) -> bool:

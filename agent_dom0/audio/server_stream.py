@@ -12,8 +12,7 @@ import math
 from typing import Protocol
 
 from agent_dom0.audio.guest_client import GuestClient, stream_config
-from agent_dom0.audio.guest_volume import Knobs
-from agent_dom0.audio.mixer import Device, MixerStream, Seen
+from agent_dom0.audio.mixer import AudioDevice, MixerStream, Seen
 from agent_dom0.audio.stream_volume import Loudness
 from agent_dom0.events import EventKind, Priority
 from policy.model import NO_OPTIONS, Options
@@ -24,13 +23,19 @@ from xensnd.sndif.store_fields import Direction
 ANEW_SECONDS = 0.1
 
 
-class Say(Protocol):
-    """Writes an event of this stream to the audit trail."""
+class Audit(Protocol):
+    """StreamAudit, as far as it is needed here."""
 
-    def __call__(self, kind: EventKind, text: str, priority: Priority, **fields: str) -> None: ...
+    def tell(
+        self,
+        kind: EventKind,
+        text: str,
+        priority: Priority = Priority.INFO,
+        **fields: str | int,
+    ) -> bool: ...
 
 
-def why_refused(source: Device, options: Options) -> str | None:
+def why_refused(source: AudioDevice, options: Options) -> str | None:
     """Why nothing of this source may reach the guest; None: it may."""
     if options.device is not None and source.name != options.device:
         return f"is not {options.device}, which the rule wants"
@@ -48,14 +53,14 @@ class ServerStream:
         client: GuestClient,
         direction: Direction,
         request: Open,
-        say: Say,
+        audit: Audit,
     ) -> None:
-        self.device: Device | None = None  # where it plays, or what it records; None: not known
+        self.device: AudioDevice | None = None  # that it plays into, or records
         self._core = core
         self._client = client
         self._direction = direction
         self._request = request
-        self._say = say
+        self._audit = audit
         self._options = NO_OPTIONS
         self._latency_usec = 0
         self._stream: MixerStream | None = None
@@ -64,7 +69,7 @@ class ServerStream:
         self._next_device: str | None = None  # for the next connection alone
         self._anew_at = -math.inf  # when, in the loop's time
         self._said: tuple[str, str | None] | None = None  # source, and why not
-        knobs: Knobs = client.shared.knobs[direction]
+        knobs = client.knobs[direction]
         self.loudness = Loudness(request.channels, knobs, core.peek, core.poke)
 
     # What the stream asks of it
@@ -116,7 +121,7 @@ class ServerStream:
         self._core.detach_audio()
         self._forget()
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """Something happened in the engine: the stream is ready, or was moved."""
         index = self._core.audio_index
         if index is None:
@@ -152,13 +157,13 @@ class ServerStream:
         if self._direction is Direction.CAPTURE and seen.device is not None:
             self._judge(seen.device)
 
-    def _judge(self, source: Device) -> None:
+    def _judge(self, source: AudioDevice) -> None:
         why_not = why_refused(source, self._options)
         if why_not is not None:
             self._is_admitted = False
             self._tell(source, why_not)
             return
-        # What the core does not record now, or not any more, it will tell of: see look().
+        # What the core does not record now, or not any more, it will tell of: see poll().
         match self._core.admit_source(source.index, source.name):
             case Admission.ADMITTED:
                 self._is_admitted = True
@@ -166,7 +171,7 @@ class ServerStream:
             case Admission.MIXED:
                 self._connect_anew(source)
 
-    def _connect_anew(self, source: Device) -> None:
+    def _connect_anew(self, source: AudioDevice) -> None:
         """To the source that the stream is on now. A server that moves each new one as well is
         not asked more often than this."""
         loop = asyncio.get_running_loop()
@@ -178,14 +183,14 @@ class ServerStream:
         self._next_device = source.name
         self._client.join(self)
 
-    def _tell(self, source: Device, why_not: str | None) -> None:
+    def _tell(self, source: AudioDevice, why_not: str | None) -> None:
         if self._said == (source.name, why_not):
             return
         self._said = (source.name, why_not)
         if why_not is None:
             kind, priority = EventKind.SOURCE_ADMITTED, Priority.NOTICE
-            text = f"capture records {source.name}"
+            text = f"records {source.name}"
         else:
             kind, priority = EventKind.SOURCE_REFUSED, Priority.WARNING
-            text = f"capture gets silence: {source.name} {why_not}"
-        self._say(kind, text, priority, XENSND_SOURCE=source.name)
+            text = f"gets silence: {source.name} {why_not}"
+        self._audit.tell(kind, text, priority, XENSND_SOURCE=source.name)

@@ -17,7 +17,8 @@ from pathlib import Path
 sys.path.insert(0, os.getcwd())
 
 from tests.support.local_machine import LocalMachine
-from tests.support.pulse_server import Ears, PulseServer, Urgency, difference, noise, urgent
+from tests.support.pulse_server import Ears, PulseServer, difference, noise
+from tests.support.urgency import Urgency, urgent
 
 DEFAULT_POLICY = Path("/etc/xensnd/policy.d/90-default.yaml")
 LATENCY = "--latency=250"  # a machine that is shared lets processes wait for so long

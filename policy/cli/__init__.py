@@ -1,1 +1,1 @@
-"""The command line: xensnd-policy."""
+"""The command xensnd-policy: its options, its commands, and what they print."""

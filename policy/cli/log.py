@@ -1,11 +1,10 @@
-"""xensnd-policy log: the audit trail, from the journal or from a file of JSON lines."""
+"""The command log: shows the audit trail, from the journal or from a file of JSON lines."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import os
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -15,10 +14,11 @@ from typing import Any
 from uuid import UUID
 
 from policy.cli import terminal
+from policy.cli.program import GOOD, print_error
 from policy.cli.terminal import RED, YELLOW, painted
 from policy.text import values
-from policy.text.places import shown
 from xensnd.errors import UsageError
+from xensnd.text import escaped, quoted
 
 IDENTIFIER = "xensnd-dom0"
 WARNING, ERROR = 4, 3  # syslog(3)
@@ -28,19 +28,21 @@ Record = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class Filter:
+    """Which records to show."""
+
     since: datetime | None
     guest: str | None
 
-    def has(self, record: Record) -> bool:
+    def accepts(self, record: Record) -> bool:
         if self.guest is not None and record.get("XENSND_GUEST") != self.guest:
             return False
-        moment = moment_of(record)
-        return self.since is None or (moment is not None and moment >= self.since)
+        when = time_of(record)
+        return self.since is None or (when is not None and when >= self.since)
 
 
 def show_log(options: argparse.Namespace) -> int:
-    wanted = Wanted(_since(options.since), options.guest)
+    wanted = Filter(_since(options.since), options.guest)
     reading = (
         _from_file(options.file, options.follow)
         if options.file
@@ -50,31 +52,32 @@ def show_log(options: argparse.Namespace) -> int:
     is_empty = True
     try:
         for record in reading:
-            if wanted.has(record):
+            if wanted.accepts(record):
                 is_empty = False
                 print(written(record), flush=options.follow)
     except KeyboardInterrupt:
         if not options.follow:
             raise
     if is_empty and not options.file and os.geteuid() != 0:
-        note = "no event that you may see; others need root, or the group systemd-journal"
-        print(f"xensnd-policy: {note}", file=sys.stderr)
-    return 0
+        print_error(
+            "no event that you may see; to see others, be root or in the group systemd-journal"
+        )
+    return GOOD
 
 
 def line(record: Record) -> str:
-    """When, and what; the text names the guest, the verdict and the rule."""
-    moment = moment_of(record)
-    when = f"{moment.astimezone():%Y-%m-%d %H:%M:%S}" if moment else "(no time)          "
-    text = f"{when} {terminal.safe(record.get('MESSAGE', ''))}{_stranger(record)}"
+    """The record's time and text. The text names the guest, the decision and the rule."""
+    when = time_of(record)
+    time_text = f"{when.astimezone():%Y-%m-%d %H:%M:%S}" if when else "(no time)          "
+    text = f"{time_text} {escaped(record.get('MESSAGE', ''))}{_unexpected_writer(record)}"
     priority = str(record.get("PRIORITY", ""))
     colour = {str(ERROR): RED, str(WARNING): YELLOW}.get(priority, "")
     return painted(text, colour, terminal.has_colours())
 
 
 def json_line(record: Record) -> str:
-    """The same names whatever the record comes from."""
-    moment = moment_of(record)
+    """The record as JSON, with the same field names whether from the journal or a file."""
+    when = time_of(record)
     fields = {
         name: _plain(value)
         for name, value in record.items()
@@ -83,23 +86,23 @@ def json_line(record: Record) -> str:
     for trusted in ("_UID", "_PID"):
         if trusted in record:
             fields[trusted] = _plain(record[trusted])
-    return json.dumps({"TIME": moment.isoformat() if moment else None, **fields})
+    return json.dumps({"TIME": when.isoformat() if when else None, **fields})
 
 
-def moment_of(record: Record) -> datetime | None:
-    """When it happened; what was written late, after the trail was lost, tells so itself."""
+def time_of(record: Record) -> datetime | None:
+    """When the event happened. A record that was written late carries that time in a field."""
     found = record.get("__REALTIME_TIMESTAMP")
     if isinstance(found, datetime) and "XENSND_TIME" not in record:
         return found.astimezone(UTC)
     try:
-        moment = datetime.fromisoformat(str(record.get("XENSND_TIME", record.get("TIME"))))
+        when = datetime.fromisoformat(str(record.get("XENSND_TIME", record.get("TIME"))))
     except ValueError:
         return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return when if when.tzinfo else when.replace(tzinfo=UTC)
 
 
-def _stranger(record: Record) -> str:
-    """Anybody on the machine can write to the journal in our name, but not as another user."""
+def _unexpected_writer(record: Record) -> str:
+    """A note if another user wrote the record: any program can use our name in the journal."""
     uid = record.get("_UID")
     return "" if uid is None or int(uid) in {0, os.geteuid()} else f" [written by uid {uid}]"
 
@@ -111,22 +114,22 @@ def _plain(value: object) -> object:
 
 
 def _since(text: str | None) -> datetime | None:
-    """`30m` ago, `18:00` today, or a date and time."""
+    """The time for --since: `30m` ago, `18:00` today, or a date and time."""
     if text is None:
         return None
     now = datetime.now(UTC)
     try:
         return now - values.read_duration(text)
-    except values.NotAValue:
+    except values.InvalidValue:
         pass
     try:
         if values.is_time_of_day(text):
             today = now.astimezone().date().isoformat()
-            return values.read_moment(f"{today}T{text}")
-        return values.read_moment(text)
-    except values.NotAValue:
+            return values.read_datetime(f"{today}T{text}")
+        return values.read_datetime(text)
+    except values.InvalidValue:
         raise UsageError(
-            f"--since {shown(text)} is no time (write such as 30m, 18:00 or 2026-11-20T18:00)"
+            f"--since {quoted(text)} is not a time (write such as 30m, 18:00 or 2026-11-20T18:00)"
         ) from None
 
 
@@ -161,14 +164,16 @@ def _parsed(path: Path, octets: bytes) -> Iterator[Record]:
     if isinstance(record, dict):
         yield record
     else:
-        print(f"xensnd-policy: {path}: passed over a line that is no event", file=sys.stderr)
+        print_error(f"{path}: skipped a line that is not an event")
 
 
-def _from_journal(wanted: Wanted, is_followed: bool, directory: Path | None) -> Iterator[Record]:
+def _from_journal(wanted: Filter, is_followed: bool, directory: Path | None) -> Iterator[Record]:
     try:
-        from systemd import journal  # noqa: PLC0415 - nothing else needs it
+        from systemd import journal  # noqa: PLC0415 - only this command needs it
     except ImportError:
-        raise UsageError("log wants python3-systemd; or give --file AUDIT") from None
+        raise UsageError(
+            "log needs python3-systemd to read the journal; install it, or give --file AUDIT"
+        ) from None
     with journal.Reader(path=str(directory)) if directory else journal.Reader() as reader:
         reader.add_match(SYSLOG_IDENTIFIER=IDENTIFIER)
         if wanted.guest is not None:
@@ -177,7 +182,7 @@ def _from_journal(wanted: Wanted, is_followed: bool, directory: Path | None) -> 
             reader.seek_realtime(wanted.since)
         while True:
             for record in reader:
-                if "MESSAGE_ID" in record:  # else what the agent said on standard error
+                if "MESSAGE_ID" in record:  # others are what the agent wrote to standard error
                     yield record
             if not is_followed:
                 return

@@ -1,4 +1,4 @@
-"""xensnd-policy prompt: what guests wait to be allowed, and a person's answers to it."""
+"""The command prompt: shows what guests ask for, and sends a person's answers to the agent."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import termios
 from collections.abc import Mapping
 from typing import Any
 
-from policy.cli import terminal
 from policy.cli.status import agent_of
 from policy.cli.view import question
 from policy.text import values
-from policy.text.places import shown
+from xensnd.control.answers import DEFAULT_MINUTES, GIVEN, Answer
 from xensnd.control.client import AgentClient
 from xensnd.errors import UsageError
+from xensnd.text import escaped, quoted
 
-ANSWERS = ("once", "for", "always", "no", "never")
-DEFAULT_LENGTH = "30m"
-HINT = f"once, for {DEFAULT_LENGTH} (or another time), always, no, never"
+DEFAULT_LENGTH = f"{DEFAULT_MINUTES}m"
+_LENGTHS = {Answer.FOR: f" {DEFAULT_LENGTH} (or another time)"}
+HINT = ", ".join(f"{answer}{_LENGTHS.get(answer, '')}" for answer in GIVEN)
 POLL_SECONDS = 0.1
 
 
@@ -28,7 +28,9 @@ def prompt(options: argparse.Namespace) -> int:
         if options.list:
             _list(agent)
         elif options.id is not None:
-            _answer(agent, options.id, [options.answer or "", *options.length])
+            words = [options.answer or "", *options.length]
+            arguments = read_answer(words)
+            _answer(agent, _find(agent, options.id), arguments)
         elif sys.stdin.isatty() and sys.stdout.isatty():
             _Conversation(agent).hold()
         else:
@@ -43,32 +45,40 @@ def _list(agent: AgentClient) -> None:
         print(question(each))
 
 
-def _answer(agent: AgentClient, number: object, words: list[str]) -> str:
-    arguments = read_answer(words)
-    agent.ask("answer", id=number, **arguments)
+def _find(agent: AgentClient, number: int) -> Mapping[str, Any]:
+    """The question of this number, which no other question has had."""
+    for each in agent.ask("status").get("prompts", []):
+        if each.get("id") == number:
+            return dict(each)
+    raise UsageError(f"question {number} is not open: answered already, or too late")
+
+
+def _answer(agent: AgentClient, asked: Mapping[str, Any], arguments: Mapping[str, object]) -> None:
+    """Says which guest and direction were shown, too: the agent compares them."""
+    shown_as = {name: asked.get(name) for name in ("id", "guest", "direction")}
+    agent.ask("answer", **shown_as, **arguments)
     said = " ".join(str(value) for value in arguments.values())
-    print(f"prompt {number}: {said}{' s' if 'seconds' in arguments else ''}")
-    return said
+    print(f"prompt {asked.get('id')}: {said}{' s' if 'seconds' in arguments else ''}")
 
 
 def read_answer(words: list[str]) -> dict[str, object]:
     """`once`, `for 30m`, `for 90` (seconds), ... as the agent wants it."""
     answer = words[0] if words else ""
-    if answer not in ANSWERS:
-        raise UsageError(f"answer {shown(answer)} is not one of {HINT}")
+    if answer not in GIVEN:
+        raise UsageError(f"answer {quoted(answer)} is not one of {HINT}")
     length = [word for word in words[1:] if word]
-    if answer != "for":
+    if answer != Answer.FOR:
         if length:
             raise UsageError(f"answer {answer} takes no time; say: for {length[0]}")
         return {"answer": answer}
-    return {"answer": "for", "seconds": _seconds(" ".join(length) or DEFAULT_LENGTH)}
+    return {"answer": answer, "seconds": _seconds(" ".join(length) or DEFAULT_LENGTH)}
 
 
 def _seconds(text: str) -> float:
     try:
         return values.read_duration(text + "s" if text.isdecimal() else text).total_seconds()
-    except values.NotAValue as problem:
-        raise UsageError(f"time {shown(text)} {problem} ({problem.hint})") from None
+    except values.InvalidValue as problem:
+        raise UsageError(f"time {quoted(text)} {problem} ({problem.hint})") from None
 
 
 class _Conversation:
@@ -113,7 +123,7 @@ class _Conversation:
         elif event.get("event") == "prompt-gone":
             number = event.get("id")
             if self._waiting.pop(number, None) is not None and self._asked == number:
-                print(f"\nprompt {number}: gone ({terminal.safe(event.get('why'))})")
+                print(f"\nprompt {number}: gone ({escaped(event.get('why'))})")
                 self._asked = None
 
     def _add(self, prompt: object) -> None:
@@ -128,9 +138,9 @@ class _Conversation:
         if self._asked is None:
             return True
         try:
-            _answer(self._agent, self._asked, line.split())
+            _answer(self._agent, self._waiting[self._asked], read_answer(line.split()))
         except UsageError as problem:
-            print(terminal.safe(problem))
+            print(escaped(problem))
             if self._asked in self._waiting:
                 self._invite()
             return True

@@ -1,57 +1,53 @@
-"""What each command of xensnd-policy does. Each takes its options and gives the exit status."""
+"""The commands that read and change policy files: allow-capture to ask-playback, list, explain,
+check, diff and schema. Each takes the parsed options and returns the exit status."""
 
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
-from policy.cli import status as live
-from policy.cli.compare import changes, effect, names_in
+from policy.cli import status
+from policy.cli.compare import changes, conditions, names_in
+from policy.cli.program import BAD_POLICY, GOOD, fail
 from policy.cli.terminal import GREEN, RED, YELLOW, has_colours, painted
-from policy.edit.editor import Setting, grant, set_verb
-from policy.engine import Part, explain
-from policy.language import identities as tags
+from policy.edit.editor import EditContext, grant, set_verb
+from policy.engine import Role, explain
+from policy.language import identities
 from policy.language.loader import load, problems
-from policy.matching import Guest, complaint, kind_of
-from policy.model import Decision, Direction, Rule, Verb
+from policy.matching import GuestIdentity, find_mistake, split_kind
+from policy.model import Decision, Direction, Rule, Verb, join_fields
+from policy.paths import TAGS_FILE, PolicyPaths
 from policy.text import values
-from policy.text.places import shown, shown_path
 from xensnd.errors import PolicyError, UsageError
+from xensnd.text import escaped, quoted
 
-PROGRAM = "xensnd-policy"
-GOOD, BAD_POLICY, REFUSED, NO_AGENT = 0, 1, 2, 3
-ONCE_WITHIN = timedelta(days=1)  # a grant that nobody uses does not wait for ever
+ONCE_WITHIN = timedelta(days=1)  # a grant with --once that nobody uses ends after this
 
 _COLOURS: Mapping[str, str] = {Verb.ALLOW: GREEN, Verb.DENY: RED, Verb.ASK: YELLOW}
 
 
 def edit(options: argparse.Namespace) -> int:
-    setting, direction, verb = _setting(options), options.direction, options.verb
-    ends = _ends(options, setting.now)
+    context = _edit_context(options)
+    ends = _end_of(options, context.now)
     if ends is None:
-        done = set_verb(
-            setting.directories, options.guest, direction, verb,
-            runtime=setting.runtime, identities=setting.identities, now=setting.now,
-        )  # fmt: skip
+        done = set_verb(context, options.guest, options.direction, options.verb)
     else:
-        done = grant(setting, options.guest, direction, verb, ends, options.once)
-    print(_said(options.guest, done.rule, direction))
+        done = grant(context, options.guest, options.direction, options.verb, ends, options.once)
+    print(_result(options.guest, done.rule, options.direction))
     for rule in done.exceptions:
-        print(f"  except {_said(rule.guest, rule, direction)}")
+        print(f"  except {_result(rule.guest, rule, options.direction)}")
     for rule in done.revoked:
-        print(f"  grant taken away: {rule.text}")
+        print(f"  grant revoked: {rule.text}")
     return GOOD
 
 
 def show_list(options: argparse.Namespace) -> int:
-    rules = load(options.policy, runtime=options.runtime).rules
+    rules = load(options.paths.directories, runtime=options.paths.runtime).rules
     now = datetime.now(UTC)
-    rows = [("GUEST", *(each.upper() for each in Direction), "ALSO", "RULE")]
+    rows = [("GUEST", *(each.upper() for each in Direction), "CONDITIONS", "RULE")]
     rows += [_row(rule, now) for rule in rules]
     if not any(row[3] for row in rows[1:]):
         rows = [(*row[:3], row[4]) for row in rows]
@@ -63,7 +59,8 @@ def show_list(options: argparse.Namespace) -> int:
 
 
 def check(options: argparse.Namespace) -> int:
-    found = [*problems(options.policy, runtime=options.runtime)]
+    paths: PolicyPaths = options.paths
+    found = [*problems(paths.directories, runtime=paths.runtime)]
     try:
         _identities(options)
     except PolicyError as problem:
@@ -72,79 +69,71 @@ def check(options: argparse.Namespace) -> int:
         fail(BAD_POLICY, problem_text)
     if found:
         return BAD_POLICY
-    policy = load(options.policy, runtime=options.runtime)
+    policy = load(paths.directories, runtime=paths.runtime)
     print(f"good: {_count(policy.rules, 'rule')} in {_count(policy.files, 'file')}")
     for file in policy.files:
-        print(f"  {shown_path(file)}")
+        print(f"  {escaped(file)}")
     return GOOD
 
 
 def show_explanation(options: argparse.Namespace) -> int:
     guest = _guest(options)
-    policy = load(options.policy, runtime=options.runtime)
+    policy = load(options.paths.directories, runtime=options.paths.runtime)
     others = 0
     for direction in [Direction(options.direction)] if options.direction else list(Direction):
         explanation = explain(policy, guest, direction)
         decision = explanation.decision
-        verb = _painted(decision.verb)
-        print(f"{guest.name}: {direction} {verb} ({decision.source})")
-        for rule, part in explanation.parts:
+        print(f"{guest.name}: {direction} {_painted(decision.verb)} ({decision.source})")
+        for rule, role in explanation.roles:
             print(f"  {rule.source}: {rule.text}")
-            print(f"    {part}")
-            if part in (Part.DENIES, Part.UNKNOWN):
-                print(f"    its {kind_of(rule.guest)[0]} can be given: {_how_to_give(rule)}")
+            print(f"    {role}")
+            if role in (Role.UNKNOWN_DENY, Role.UNKNOWN_ALLOW):
+                print(f"    give the guest's {split_kind(rule.guest)[0]} with {_how_to_give(rule)}")
         if decision.rule is None:
             print(f"  {decision.reason}, so it is denied")
-        others = len(policy.rules) - len(explanation.parts)
+        others = len(policy.rules) - len(explanation.roles)
     print(f"{_count(range(others), 'other rule')} for other guests")
     return GOOD
 
 
 def show_diff(options: argparse.Namespace) -> int:
-    setting = _setting(options)
-    before = setting.load({})
-    after = load([options.candidate], runtime=options.runtime)
-    if running := [] if options.guest else _running(options, setting):
-        guests, note = running, ", those that run; others with --guest"
+    context = _edit_context(options)
+    before = context.load({})
+    after = load([options.candidate], runtime=options.paths.runtime)
+    if running := [] if options.guest else _running_guests(options, context):
+        guests, note = running, " (those that run; name others with --guest)"
     else:
         names = options.guest or dict.fromkeys([*names_in(before), *names_in(after)])
-        guests = [setting.identities.guest(_checked_name(name)) for name in names]
-        note = "" if options.guest else ", those that rules name; others with --guest"
-    found = changes(before, after, guests, setting.now)
+        guests = [context.identities.guest(_checked_name(name)) for name in names]
+        note = "" if options.guest else " (those that rules name; name others with --guest)"
+    found = changes(before, after, guests, context.now)
     for each in found:
-        print(
-            f"{each.guest.name}: {each.direction} {_effect(each.before)} -> {_effect(each.after)}"
-        )
+        old, new = _decision(each.before), _decision(each.after)
+        print(f"{each.guest.name}: {each.direction} {old} -> {new}")
     print(f"{_count(found, 'change')} for {_count(guests, 'guest')}{note}")
     return GOOD
 
 
 def show_schema(options: argparse.Namespace) -> int:  # noqa: ARG001 - as all commands
-    from policy.language import schema  # noqa: PLC0415 - nothing else needs json
+    from policy.language import schema  # noqa: PLC0415 - no other command needs json
 
     print(schema.text(), end="")
     return GOOD
 
 
-def fail(status: int, message: object) -> int:
-    print(f"{PROGRAM}: {message}", file=sys.stderr)
-    return status
+def _edit_context(options: argparse.Namespace) -> EditContext:
+    return EditContext(options.paths, _identities(options))
 
 
-def _setting(options: argparse.Namespace) -> Setting:
-    return Setting(options.policy, options.runtime, _identities(options))
-
-
-def _identities(options: argparse.Namespace) -> tags.Identities:
+def _identities(options: argparse.Namespace) -> identities.Identities:
     if options.tags is not None:
-        return tags.load(options.tags, may_be_missing=False)
-    beside: Path = options.policy[0].absolute().parent
-    return tags.load(beside / tags.TAGS_FILE)
+        return identities.load(options.tags, may_be_missing=False)
+    return identities.load(options.paths.tags_file)
 
 
-def _guest(options: argparse.Namespace) -> Guest:
-    if options.uuid is not None and (wrong := complaint(f"uuid:{options.uuid}")):
-        raise UsageError(f"--uuid {shown(options.uuid)} {wrong}")
+def _guest(options: argparse.Namespace) -> GuestIdentity:
+    if options.uuid is not None and (mistake := find_mistake(f"uuid:{options.uuid}")):
+        raise UsageError(f"--uuid {quoted(options.uuid)} {mistake}")
     guest = _identities(options).guest(_checked_name(options.guest), options.uuid)
     if options.label is not None:
         guest = replace(guest, label=options.label)
@@ -153,67 +142,69 @@ def _guest(options: argparse.Namespace) -> Guest:
     return guest
 
 
-def _running(options: argparse.Namespace, setting: Setting) -> list[Guest]:
-    """What the agent knows of its guests is what it decides by."""
+def _running_guests(options: argparse.Namespace, context: EditContext) -> list[GuestIdentity]:
+    """The guests as the running agent knows them, since it decides with what it knows."""
     if not options.has_agent:
         return []
     guests = []
-    for each in live.running_guests(options):
-        guest = setting.identities.guest(_checked_name(str(each.get("name"))), each.get("uuid"))
+    for each in status.running_guests(options):
+        guest = context.identities.guest(_checked_name(str(each.get("name"))), each.get("uuid"))
         guests.append(replace(guest, label=each["label"]) if each.get("label") else guest)
     return guests
 
 
 def _checked_name(name: str) -> str:
     if not name or not name.isprintable():
-        raise UsageError(f"guest {shown(name)} {complaint(name)}")
+        raise UsageError(f"guest {quoted(name)} {find_mistake(name)}")
     return name
 
 
-def _ends(options: argparse.Namespace, now: datetime) -> datetime | None:
-    """When the verb is to end; None: never."""
+def _end_of(options: argparse.Namespace, now: datetime) -> datetime | None:
+    """When the change ends; None: never."""
     try:
         if options.length is not None:
             written, name = options.length, "--for"
-            return values.after(now, values.read_duration(written))
+            return values.add_duration(now, values.read_duration(written))
         if options.until is not None:
             written, name = options.until, "--until"
-            return values.read_moment(written, start=now)
-    except values.NotAValue as problem:
-        raise UsageError(f"{name} {shown(written)} {problem} ({problem.hint})") from None
+            return values.read_datetime(written, start=now)
+    except values.InvalidValue as problem:
+        raise UsageError(f"{name} {quoted(written)} {problem} ({problem.hint})") from None
     return now + ONCE_WITHIN if options.once else None
 
 
-def _said(guest: str, rule: Rule, direction: Direction) -> str:
-    """What holds, and what goes with it; from when is plain: from now."""
-    conditions = {key: value for key, value in rule.conditions.items() if key != "from"}
-    also = "".join(f", {key}: {value}" for key, value in conditions.items())
+def _result(guest: str, rule: Rule, direction: Direction) -> str:
+    """The verb with its limits and its end; it starts now."""
+    also = {key: value for key, value in rule.conditions.items() if key != "from"}
     verb = rule.verb(direction)
-    return f"{guest}: {direction} {_painted(verb) if verb else '-'}{also} ({rule.source})"
+    shown_verb = _painted(verb) if verb else "-"
+    return f"{guest}: {direction} {_joined(shown_verb, join_fields(also))} ({rule.source})"
 
 
-def _effect(decision: Decision) -> str:
-    also = effect(decision).removeprefix(decision.verb)
-    return f"{_painted(decision.verb)}{also} ({decision.source})"
+def _decision(decision: Decision) -> str:
+    return f"{_joined(_painted(decision.verb), conditions(decision))} ({decision.source})"
 
 
 def _row(rule: Rule, now: datetime) -> tuple[str, ...]:
-    also = ", ".join(f"{key}: {value}" for key, value in rule.conditions.items())
-    state = " (over)" if rule.is_over(now) else "" if rule.holds_at(now) else " (not yet)"
+    state = " (ended)" if rule.has_ended_at(now) else ""
+    state = state or ("" if rule.is_active_at(now) else " (not active yet)")
     verbs = (rule.verb(direction) or "-" for direction in Direction)
-    return (rule.guest, *verbs, also + state, rule.source)
+    return (rule.guest, *verbs, join_fields(rule.conditions) + state, rule.source)
 
 
 def _how_to_give(rule: Rule) -> str:
-    kind, value = kind_of(rule.guest)
+    kind, value = split_kind(rule.guest)
     example = {"uuid": "--uuid UUID", "label": f"--label {value}", "tag": f"--tag {value}"}[kind]
-    return example if kind == "uuid" else f"{example}, or in {tags.TAGS_FILE}"
+    return example if kind == "uuid" else f"{example}, or in {TAGS_FILE}"
 
 
-def _painted(verb: str, width: int = 0) -> str:
-    """A verb, or a word in its place, in at least this many columns."""
-    text = painted(verb, _COLOURS.get(verb, ""), has_colours())
-    return text + " " * (width - len(verb))
+def _joined(*texts: str) -> str:
+    return ", ".join(text for text in texts if text)
+
+
+def _painted(text: str, width: int = 0) -> str:
+    """A verb in its colour, other text without one, in at least this many columns."""
+    return painted(text, _COLOURS.get(text, ""), has_colours()) + " " * (width - len(text))
 
 
 def _count(things: Sequence[Any], name: str) -> str:

@@ -1,4 +1,5 @@
-"""The commands that speak with the running agent. See docs/control.md."""
+"""The commands status, mute, unmute and volume, which ask the running agent. See
+docs/control.md."""
 
 from __future__ import annotations
 
@@ -10,13 +11,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from policy.cli import terminal
-from policy.cli import view as status_view
-from policy.text.places import shown
+from policy.cli import terminal, view
+from policy.cli.program import GOOD
 from xensnd.control.client import AgentClient, NoAgentError, socket_path
 from xensnd.errors import UsageError
+from xensnd.text import escaped, quoted
 
-GOOD = 0
 REDRAW_SECONDS = 0.2
 
 
@@ -35,13 +35,13 @@ def show_status(options: argparse.Namespace) -> int:
         print(json.dumps({key: value for key, value in status.items() if key != "ok"}, indent=2))
         return GOOD
     is_table = sys.stdout.isatty()
-    for line in status_view.table(status, look()) if is_table else status_view.plain(status):
+    for line in view.table(status, display()) if is_table else view.plain(status):
         print(line)
     return GOOD
 
 
 def _show_names(options: argparse.Namespace) -> int:
-    """For completion, which a person waits for: nothing is said if there is nobody to ask."""
+    """For shell completion: quick, and silent if no agent answers."""
     try:
         with AgentClient(socket_path(options.control), seconds=0.5) as agent:
             names = guest_names(agent.ask("status"))
@@ -62,7 +62,7 @@ def _watch(options: argparse.Namespace) -> int:
         raise UsageError("status --watch needs a terminal; for programs there is status --json")
     path = socket_path(options.control)
     with agent_of(options):
-        pass  # what is wrong at first is said, and ends it; later it is waited for
+        pass  # an agent that cannot be reached at first is an error; later it is waited for
     try:
         with terminal.screen() as screen:
             while True:
@@ -72,33 +72,33 @@ def _watch(options: argparse.Namespace) -> int:
 
 
 def _watch_agent(path: Path, screen: terminal.Screen) -> None:
-    """Until there is none."""
+    """Draws the status until the agent is gone; then says so."""
     try:
         with AgentClient(path) as agent:
             while True:
-                _draw(screen, status_view.table(agent.ask("status"), look()))
+                _draw(screen, view.table(agent.ask("status"), display()))
                 time.sleep(REDRAW_SECONDS)
     except (NoAgentError, UsageError) as problem:
-        # What was known is not true any more, least of all who records.
+        # The last status is no longer true, least of all who records, so it is cleared.
         columns, _ = terminal.size()
-        said = (terminal.safe(problem), "waiting for the agent")
-        _draw(screen, [terminal.fitted(each, columns).rstrip() for each in said])
+        lines = (escaped(problem), "waiting for the agent")
+        _draw(screen, [terminal.fitted(each, columns).rstrip() for each in lines])
         time.sleep(REDRAW_SECONDS)
 
 
 def _draw(screen: terminal.Screen, lines: list[str]) -> None:
-    """The last line, who records, stays in sight however many guests there are."""
+    """Draws the lines. If there are too many, the last one, who records, stays visible."""
     _, height = terminal.size()
     if len(lines) > height:
         hidden = len(lines) - height + 1
-        lines = [*lines[: max(height - 2, 0)], f"({hidden} more)", lines[-1]][-height:]
+        lines = [*lines[: max(height - 2, 0)], f"({hidden} more lines)", lines[-1]][-height:]
     screen.draw(lines)
 
 
-def look() -> status_view.Look:
+def display() -> view.Display:
     columns, _ = terminal.size()
     encoding = (getattr(sys.stdout, "encoding", None) or "ascii").lower().replace("-", "")
-    return status_view.Look(columns, terminal.has_colours(), encoding == "utf8")
+    return view.Display(columns, terminal.has_colours(), encoding == "utf8")
 
 
 def mute(options: argparse.Namespace) -> int:
@@ -119,7 +119,8 @@ def _change(options: argparse.Namespace, operation: str, done: str, **arguments:
         answer = agent.ask(operation, guest=options.guest, direction=options.direction, **arguments)
     changed = answer.get("changed", 0)
     streams = f"{changed} stream{'' if changed == 1 else 's'}"
-    print(f"{terminal.safe(options.guest)}: {options.direction} {done} ({streams} now, and later)")
+    what = f"{escaped(options.guest)}: {options.direction} {done}"
+    print(f"{what} ({streams} now, and later ones)")
     return GOOD
 
 
@@ -129,12 +130,12 @@ def _percent(text: str) -> float:
     except ValueError:
         percent = -1.0
     if not 0 <= percent <= 100 or not text[:1].isdigit():
-        raise UsageError(f"volume {shown(text)} is not 0% to 100% (write such as 60%)")
+        raise UsageError(f"volume {quoted(text)} is not 0% to 100% (write such as 60%)")
     return percent
 
 
 def running_guests(options: argparse.Namespace) -> list[Mapping[str, Any]]:
-    """None, if no agent runs, or it does not speak with us."""
+    """Empty if no agent runs, or if it does not answer us."""
     try:
         with agent_of(options) as agent:
             return list(agent.ask("status").get("guests", []))

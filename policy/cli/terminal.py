@@ -1,4 +1,4 @@
-"""What a terminal needs of text: its width, colours if wanted, nothing that could command it."""
+"""Text for a terminal: its width, its colours, and control characters made harmless."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ENDING = (signal.SIGTERM, signal.SIGHUP)
 
 
 def has_colours(stream: TextIO | None = None) -> bool:
-    """A person sees them, on a terminal that can, and has not said NO_COLOR."""
+    """Whether the stream is a terminal with colours, and NO_COLOR is not set."""
     plain = os.environ.get("NO_COLOR") or os.environ.get("TERM", "dumb") == "dumb"
     return not plain and (stream or sys.stdout).isatty()
 
@@ -29,18 +29,13 @@ def painted(text: str, colour: str, is_painted: bool = True) -> str:
     return f"\033[{colour}m{text}\033[0m" if is_painted and colour and text else text
 
 
-def safe(text: object) -> str:
-    """Text from elsewhere as one line that a terminal only shows: all else is escaped."""
-    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in str(text))
-
-
 def columns_of(text: str) -> int:
-    """How wide a terminal shows it."""
+    """The width of the text on a terminal."""
     return sum(0 if combining(each) else 1 + (east_asian_width(each) in "WF") for each in text)
 
 
 def fitted(text: str, columns: int, ellipsis: str = "…") -> str:
-    """Exactly so wide: cut, with a sign that it was, or filled up."""
+    """The text in exactly this width: cut and marked with an ellipsis, or padded."""
     if columns_of(text) > columns:
         while columns_of(text) > max(columns - columns_of(ellipsis), 0):
             text = text[:-1]
@@ -49,19 +44,19 @@ def fitted(text: str, columns: int, ellipsis: str = "…") -> str:
 
 
 def size() -> tuple[int, int]:
-    """Columns and lines."""
+    """The terminal's columns and lines."""
     found = shutil.get_terminal_size()
     return found.columns, found.lines
 
 
 class Screen:
-    """The whole terminal, drawn in place."""
+    """The whole terminal, redrawn in place."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
     def draw(self, lines: Sequence[str]) -> None:
-        """In one write, so that nothing flickers."""
+        """Draws the lines in one write, so that nothing flickers."""
         text = "\n".join(f"{line}{_CLEAR_LINE}" for line in lines)
         self._stream.write(f"{_HOME}{text}{_CLEAR_REST}")
         self._stream.flush()
@@ -69,7 +64,7 @@ class Screen:
 
 @contextmanager
 def screen() -> Iterator[Screen]:
-    """Given back as it was, also when the program is told to end."""
+    """The terminal's alternate screen. The old one is restored at the end, also on a signal."""
 
     def end(signum: int, _frame: object) -> None:
         raise SystemExit(128 + signum)

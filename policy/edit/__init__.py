@@ -1,1 +1,1 @@
-"""Changes to policy files that keep all other text as it is."""
+"""Changes to policy files and grants. All other text in a file stays as it is."""

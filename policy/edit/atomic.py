@@ -1,4 +1,4 @@
-"""Replacing a file so that a reader sees the old one or the new one, and one writer at a time."""
+"""Replacing a file in one step, by one writer at a time: readers see the old file or the new."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from policy.owners import give_to_owner_of
 from xensnd.errors import UsageError
+from xensnd.files import replace_file
 
 LOCK_SECONDS = 10.0  # an edit takes some milliseconds
 _NEW_FILE_MODE = 0o644
@@ -19,7 +21,7 @@ _NEW_FILE_MODE = 0o644
 
 @contextmanager
 def locked(path: Path, patience_seconds: float | None = None) -> Iterator[None]:
-    """Held, nobody else edits this file. The lock is a hidden file that others cannot open."""
+    """Holds the lock on edits of this file: a hidden file beside it, which others cannot open."""
     lock = path.with_name(f".{path.name}.lock")
     fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
@@ -33,19 +35,7 @@ def locked(path: Path, patience_seconds: float | None = None) -> Iterator[None]:
 def replace(path: Path, octets: bytes) -> None:
     """Write the file anew, its mode kept, and its owner if we are root. Hold its lock. OSError:
     nothing changed."""
-    temporary = path.with_name(f".{path.name}.new")
-    temporary.unlink(missing_ok=True)  # of an edit that was killed
-    try:
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with open(fd, "wb") as file:
-            _own_like(path, fd)
-            file.write(octets)
-            file.flush()
-            os.fsync(fd)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    replace_file(path, octets, prepare=partial(_own_like, path))
     _sync_directory(path.parent)
 
 
@@ -57,7 +47,7 @@ def _lock(fd: int, path: Path, patience_seconds: float) -> None:
             return
         except BlockingIOError:
             if time.monotonic() > deadline:
-                message = f"{path}: somebody else has been editing it for {patience_seconds:.0f} s"
+                message = f"{path}: locked by another program for {patience_seconds:.0f} s"
                 raise UsageError(f"{message}; try again") from None
             time.sleep(0.02)
 

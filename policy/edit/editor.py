@@ -1,8 +1,8 @@
-"""One change to the user's file: only what was asked, all else octet for octet, and it must hold.
+"""Edits: one change to the user's file, or one temporary grant.
 
-A change is made to the text, loaded as if it were written, compared with what was meant, and only
-then written. So no edit makes a policy bad, and none is written that another rule overrides. A
-change for a time goes into the grants instead, by the same steps.
+A change is made to the text in memory, loaded as if it were written, and compared with what was
+meant; only then is it written. So an edit never makes the policy bad, and an edit that another rule
+would override is refused. Nothing else in the file changes.
 """
 
 from __future__ import annotations
@@ -13,175 +13,182 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from policy.edit import atomic, grants
-from policy.edit import rewrite as splice
-from policy.edit.conflicts import Reach, Standing, Subject, Wish, limits_of, standing
+from policy.edit import atomic, grants, rewrite
+from policy.edit.conflicts import (
+    EditRequest,
+    Outcome,
+    Overlap,
+    Subject,
+    outcome_of,
+    permanent_limits,
+)
 from policy.language import files
 from policy.language.identities import NAMES_ALONE, Identities
-from policy.language.loader import GRANTS_FILE, load
-from policy.matching import complaint, quoted
+from policy.language.loader import load
+from policy.matching import find_mistake, quote
 from policy.model import Direction, Options, Policy, Rule, Verb
-from policy.text.places import shown, shown_path
+from policy.paths import GRANTS_FILE, USER_FILE, PolicyPaths
 from xensnd.errors import PolicyError, UsageError
-
-USER_FILE = "30-user.yaml"
+from xensnd.text import escaped, quoted
 
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """What holds after an edit."""
+    """The result of an edit."""
 
-    rule: Rule  # decides for all that the guest, a name or a glob, matches
-    exceptions: tuple[Rule, ...]  # but these are asked first, and say otherwise
-    revoked: tuple[Rule, ...]  # the grants that it took away
+    rule: Rule  # now decides for every guest that the pattern matches
+    exceptions: tuple[Rule, ...]  # but these come before it, with another verb
+    revoked: tuple[Rule, ...]  # the grants that the edit removed
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
-    """Where policy is, and what time it is."""
+class EditContext:
+    """Where policy is, what is known of guests, and what time it is."""
 
-    directories: Sequence[Path]
-    runtime: Path | None = None  # the directory of temporary grants
+    paths: PolicyPaths
     identities: Identities = NAMES_ALONE
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     def load(self, instead: Mapping[Path, bytes]) -> Policy:
-        return load(self.directories, instead, runtime=self.runtime)
+        return load(self.paths.directories, instead, runtime=self.paths.runtime)
 
 
-def set_verb(
-    directories: Sequence[Path],
-    guest: str,
-    direction: Direction,
-    verb: Verb,
-    *,
-    runtime: Path | None = None,
-    identities: Identities = NAMES_ALONE,
-    now: datetime | None = None,
-) -> Edit:
-    """Make `guest` get this verb for good: no older grant holds against it.
+def set_verb(context: EditContext, guest: str, direction: Direction, verb: Verb) -> Edit:
+    """Give the guest this verb permanently. Grants that oppose it are removed.
 
-    PolicyError: the policy is bad already. UsageError: refused.
+    Raises PolicyError if the policy is bad already, UsageError if the edit is refused.
     """
-    setting = Setting(directories, runtime, identities, now or datetime.now(UTC))
-    wish = Wish(_subject(guest, identities), direction, verb)
-    path = _writable(setting) / USER_FILE
+    request = EditRequest(_subject(guest, context.identities), direction, verb)
+    path = _writable_directory(context) / USER_FILE
+    runtime = context.paths.runtime
     try:
-        with atomic.locked(path), grants.locked(runtime) as there_are_grants:
-            return _edit(
-                setting if there_are_grants else replace(setting, runtime=None), path, wish
-            )
+        with atomic.locked(path), grants.locked(runtime) as has_grants:
+            if not has_grants:
+                context = replace(context, paths=replace(context.paths, runtime=None))
+            return _edit(context, path, request)
     except OSError as error:
-        raise UsageError(f"{shown_path(path)}: {error.strerror}; nothing was changed") from None
+        raise UsageError(f"{escaped(path)}: {error.strerror}; nothing was changed") from None
 
 
 def grant(
-    setting: Setting,
+    context: EditContext,
     guest: str,
     direction: Direction,
     verb: Verb,
     ends: datetime,
     once: bool = False,
 ) -> Edit:
-    """Make `guest` get this verb until a time, or until one stream has used it up.
+    """Give the guest this verb until a time, or until one stream has used it.
 
-    PolicyError: the policy is bad already. UsageError: refused.
+    Raises PolicyError if the policy is bad already, UsageError if the edit is refused.
     """
-    wish = Wish(_subject(guest, setting.identities), direction, verb, for_good=False)
-    if setting.runtime is None:
+    request = EditRequest(_subject(guest, context.identities), direction, verb, permanent=False)
+    runtime = context.paths.runtime
+    if runtime is None:
         raise UsageError("no directory for temporary grants; name one with --runtime")
-    if ends <= setting.now:
+    if ends <= context.now:
         raise UsageError("that time has passed; nothing was changed")
-    path = setting.runtime / GRANTS_FILE
+    path = runtime / GRANTS_FILE
     try:
-        if not files.is_there(setting.runtime):
-            _grant(setting, path, wish, ends, once, write=False)  # refuses before it is made
-            grants.make_directory(setting.runtime)
-        with grants.locked(setting.runtime):
-            return _grant(setting, path, wish, ends, once)
+        if not files.exists(runtime):
+            _grant(context, path, request, ends, once, write=False)  # may refuse: make nothing yet
+            grants.make_directory(runtime)
+        with grants.locked(runtime):
+            return _grant(context, path, request, ends, once)
     except OSError as error:
-        raise UsageError(f"{shown_path(path)}: {error.strerror}; nothing was changed") from None
+        raise UsageError(f"{escaped(path)}: {error.strerror}; nothing was changed") from None
 
 
 def _subject(guest: str, identities: Identities) -> Subject:
-    if wrong := complaint(guest):
-        raise UsageError(f"guest {shown(guest)} {wrong}")
+    if mistake := find_mistake(guest):
+        raise UsageError(f"guest {quoted(guest)} {mistake}")
     return Subject.of(guest, identities)
 
 
-_Said = dict[str, str]  # what a rule says, wherever it stands
+_Fields = dict[str, str]  # key and value of a rule, as Rule.fields
 
 
 @dataclass(frozen=True, slots=True)
 class _Change:
     text: str
-    said: list[_Said]  # by each rule of the new text, if the change is the one meant
+    expected: list[_Fields]  # of each rule of the new text, if it is what was meant
 
 
 def _grant(
-    setting: Setting, path: Path, wish: Wish, ends: datetime, once: bool, write: bool = True
+    context: EditContext,
+    path: Path,
+    request: EditRequest,
+    ends: datetime,
+    once: bool,
+    write: bool = True,
 ) -> Edit:
-    before = setting.load({})
-    limits = limits_of(before, wish.subject, wish.direction)
-    old = grants.read(setting.runtime)
-    kept = grants.revised(old, wish, setting.now, setting.identities)
-    new = replace(grants.new(wish, path.parent, limits, setting.now, ends), once=once)
-    octets = grants.written([new, *kept])
-    after = _checked(setting, {path: octets}, path, [rule.said for rule in (new, *kept)])
-    outcome = standing(after, wish, setting.now)
+    before = context.load({})
+    limits = permanent_limits(before, request.subject, request.direction)
+    old = grants.read(context.paths.runtime)
+    kept = grants.without_replaced(old, request, context.now, context.identities)
+    new = replace(grants.new_grant(request, path.parent, limits, context.now, ends), once=once)
+    octets = grants.to_octets([new, *kept])
+    after = _load_checked(context, {path: octets}, path, [rule.fields for rule in (new, *kept)])
+    outcome = outcome_of(after, request, context.now)
     if outcome.rule is None:
-        raise _overridden(outcome, wish, GRANTS_FILE)
+        raise _overridden(outcome, request, GRANTS_FILE)
     if write:
         atomic.replace(path, octets)
-    return Edit(outcome.rule, outcome.exceptions, _revoked(old, [*kept, new], setting.now))
+    return Edit(outcome.rule, outcome.exceptions, _revoked(old, [*kept, new], context.now))
 
 
-def _edit(setting: Setting, path: Path, wish: Wish) -> Edit:
-    """The first change after which the wish holds is written. Called with the locks held."""
+def _edit(context: EditContext, path: Path, request: EditRequest) -> Edit:
+    """Writes the first change that takes effect. The locks must be held."""
     if path.is_symlink():
-        message = f"{shown_path(path)}: a link; edit what it points to by hand"
-        raise UsageError(f"{message}, or put a file in its place")
+        message = f"{escaped(path)}: a link; edit the file it points to by hand"
+        raise UsageError(f"{message}, or replace the link with a file")
     octets = files.read(path) if path.exists() else None
-    before = setting.load({} if octets is None else {path: octets})
-    limits = limits_of(before, wish.subject, wish.direction)
-    old, kept = _grants_after(setting, wish, limits)
+    before = context.load({} if octets is None else {path: octets})
+    limits = permanent_limits(before, request.subject, request.direction)
+    old, kept = _grants_after(context, request, limits)
     instead: dict[Path, bytes] = {}
-    if setting.runtime is not None and [rule.said for rule in old] != [rule.said for rule in kept]:
-        instead = {setting.runtime / GRANTS_FILE: grants.written(kept)}
-    text = None if octets is None else files.decoded(octets, path)
-    outcome = Standing(None, None, ())
-    for change in _changes(text, before, path, wish, limits, setting.now):
+    runtime = context.paths.runtime
+    if runtime is not None and [rule.fields for rule in old] != [rule.fields for rule in kept]:
+        instead = {runtime / GRANTS_FILE: grants.to_octets(kept)}
+    text = None if octets is None else files.decode(octets, path)
+    outcome = Outcome(None, None, ())
+    for change in _possible_changes(text, before, path, request, limits, context.now):
         new_octets = change.text.encode()
-        after = _checked(setting, instead | {path: new_octets}, path, change.said)
-        outcome = standing(after, wish, setting.now)
-        if _fulfilled(outcome, wish, path) and outcome.rule is not None:
+        after = _load_checked(context, instead | {path: new_octets}, path, change.expected)
+        outcome = outcome_of(after, request, context.now)
+        if _is_fulfilled(outcome, request, path) and outcome.rule is not None:
             _write(instead, path, new_octets, octets)
-            revoked = _revoked(old, kept, setting.now)
+            revoked = _revoked(old, kept, context.now)
             return Edit(outcome.rule, outcome.exceptions, revoked)
-    raise _overridden(outcome, wish, USER_FILE)
+    raise _overridden(outcome, request, USER_FILE)
 
 
 def _grants_after(
-    setting: Setting, wish: Wish, limits: Options
+    context: EditContext, request: EditRequest, limits: Options
 ) -> tuple[Sequence[Rule], list[Rule]]:
-    """The grants before and after. One that is also about others stays, below its opposite."""
-    old = grants.read(setting.runtime)
-    kept = grants.revised(old, wish, setting.now, setting.identities)
-    against = grants.opposing(kept, wish)
-    if against and setting.runtime is not None:
-        ends = max(rule.ends or setting.now for rule in against)
-        kept.insert(0, grants.new(wish, setting.runtime, limits, setting.now, ends))
+    """The grants before and after the edit.
+
+    An opposing grant that is also about other guests stays. A new grant above it, with the same
+    end, gives the requested verb.
+    """
+    runtime = context.paths.runtime
+    old = grants.read(runtime)
+    kept = grants.without_replaced(old, request, context.now, context.identities)
+    against = grants.opposing(kept, request)
+    if against and runtime is not None:
+        ends = max(rule.ends or context.now for rule in against)
+        kept.insert(0, grants.new_grant(request, runtime, limits, context.now, ends))
     return old, kept
 
 
-def _fulfilled(outcome: Standing, wish: Wish, path: Path) -> bool:
-    """For one guest, no rule of the user's own that might be about it stands in the way."""
-    in_the_way = wish.subject.is_one and any(rule.file == path for rule in outcome.exceptions)
-    return outcome.rule is not None and not in_the_way
+def _is_fulfilled(outcome: Outcome, request: EditRequest, path: Path) -> bool:
+    """The request takes effect. For one guest, the user's own file must make no exception."""
+    is_blocked = request.subject.is_one and any(rule.file == path for rule in outcome.exceptions)
+    return outcome.rule is not None and not is_blocked
 
 
 def _write(instead: Mapping[Path, bytes], path: Path, new: bytes, old: bytes | None) -> None:
-    """Grants first: should the second fail, less is granted, not more."""
+    """Writes the grants first: if the second write fails, less is granted, not more."""
     for grants_path, octets in instead.items():
         atomic.replace(grants_path, octets)
     if new == old:
@@ -191,100 +198,113 @@ def _write(instead: Mapping[Path, bytes], path: Path, new: bytes, old: bytes | N
     except OSError as error:
         if not instead:
             raise
-        message = f"{shown_path(path)}: {error.strerror}; only the grants were taken away"
+        message = f"{escaped(path)}: {error.strerror}; only grants were revoked"
         raise UsageError(message) from None
 
 
 def _revoked(old: Sequence[Rule], new: Sequence[Rule], now: datetime) -> tuple[Rule, ...]:
-    left = [rule.said for rule in new]
-    return tuple(rule for rule in old if not rule.is_over(now) and rule.said not in left)
+    left = [rule.fields for rule in new]
+    return tuple(rule for rule in old if not rule.has_ended_at(now) and rule.fields not in left)
 
 
-def _changes(
-    text: str | None, before: Policy, path: Path, wish: Wish, limits: Options, now: datetime
+def _possible_changes(
+    text: str | None,
+    before: Policy,
+    path: Path,
+    request: EditRequest,
+    limits: Options,
+    now: datetime,
 ) -> Iterator[_Change]:
-    """The changes to try: at the guest's own rule or below all, then above what overrides it."""
-    new_rule = _said_by_new_rule(wish, limits)
+    """The changes to try, in order.
+
+    First the guest's own rule is changed, or a rule is added at the end. Then a rule is added above
+    the first rule that would override it.
+    """
+    new_rule = _fields_of_new_rule(request, limits)
     if text is None:
-        yield _Change(splice.new_file(new_rule), [new_rule])
+        yield _Change(rewrite.new_file(new_rule), [new_rule])
         return
-    document = splice.Document.of(text, path)
+    document = rewrite.Document.of(text, path)
     rules = [rule for rule in before.rules if rule.file == path]
-    own = _own_rule(rules, wish, limits)
+    own = _own_rule(rules, request, limits)
     if own is None:
-        yield _added(document, rules, len(rules), new_rule)
+        yield _insertion(document, rules, len(rules), new_rule)
     else:
-        said = [rule.said for rule in rules]
-        said[own][wish.direction] = wish.verb
-        yield _Change(document.with_verb(own, wish.direction, wish.verb), said)
+        expected = [rule.fields for rule in rules]
+        expected[own][request.direction] = request.verb
+        yield _Change(document.with_verb(own, request.direction, request.verb), expected)
     for index, rule in enumerate(rules):
-        if _is_in_the_way(rule, wish, now):
-            yield _added(document, rules, index, new_rule)
+        if _overrides(rule, request, now):
+            yield _insertion(document, rules, index, new_rule)
             return
 
 
-def _own_rule(rules: Sequence[Rule], wish: Wish, limits: Options) -> int | None:
-    """The index of the rule for exactly this guest; one that speaks of the direction, if any.
+def _own_rule(rules: Sequence[Rule], request: EditRequest, limits: Options) -> int | None:
+    """The index of the permanent rule with exactly this pattern; None if none can be changed.
 
-    One that is silent about it must carry the limits that hold already: it lends its own.
+    A rule that names the direction is preferred. Another one would apply its limits to the new
+    verb, so it must have the limits that apply already.
     """
     own = [
         index
         for index, rule in enumerate(rules)
-        if rule.guest == wish.subject.guest and rule.is_for_good
+        if rule.guest == request.subject.guest and rule.is_permanent
     ]
-    speaking = [index for index in own if rules[index].verb(wish.direction) is not None]
-    silent = [index for index in own if rules[index].options == limits and limits.device is None]
-    return next(iter(speaking + silent), None)
+    naming = [index for index in own if rules[index].verb(request.direction) is not None]
+    same_limits = [
+        index for index in own if rules[index].options == limits and limits.device is None
+    ]
+    return next(iter(naming + same_limits), None)
 
 
-def _is_in_the_way(rule: Rule, wish: Wish, now: datetime) -> bool:
-    if rule.is_over(now) or rule.verb(wish.direction) in (None, wish.verb):
+def _overrides(rule: Rule, request: EditRequest, now: datetime) -> bool:
+    """Whether the rule would override a new rule below it. For one guest, "perhaps" counts."""
+    if rule.has_ended_at(now) or rule.verb(request.direction) in (None, request.verb):
         return False
-    reach = wish.subject.reached_by(rule.guest)
-    return reach is Reach.ALL or (reach is Reach.SOME and wish.subject.is_one)
+    overlap = request.subject.overlap_with(rule.guest)
+    return overlap is Overlap.ALL or (overlap is Overlap.SOME and request.subject.is_one)
 
 
-def _added(
-    document: splice.Document, rules: Sequence[Rule], index: int, new_rule: _Said
+def _insertion(
+    document: rewrite.Document, rules: Sequence[Rule], index: int, new_rule: _Fields
 ) -> _Change:
-    said = [rule.said for rule in rules]
-    said.insert(index, new_rule)
-    return _Change(document.with_rule(index, new_rule), said)
+    expected = [rule.fields for rule in rules]
+    expected.insert(index, new_rule)
+    return _Change(document.with_rule(index, new_rule), expected)
 
 
-def _said_by_new_rule(wish: Wish, limits: Options) -> _Said:
-    return {"guest": quoted(wish.subject.guest), wish.direction: wish.verb} | limits.said
+def _fields_of_new_rule(request: EditRequest, limits: Options) -> _Fields:
+    return {"guest": quote(request.subject.guest), request.direction: request.verb} | limits.fields
 
 
-def _checked(
-    setting: Setting, instead: Mapping[Path, bytes], path: Path, said: list[_Said]
+def _load_checked(
+    context: EditContext, instead: Mapping[Path, bytes], path: Path, expected: list[_Fields]
 ) -> Policy:
-    """The policy as it would be. Refused if it would be bad, or other than was meant."""
+    """The policy after the edit. Raises UsageError if it would be bad, or not what was meant."""
     by_hand = "edit it by hand"
     try:
-        after = setting.load(instead)
+        after = context.load(instead)
     except PolicyError as problem:
         raise UsageError(f"the edit would make the policy bad ({problem}); {by_hand}") from None
-    if [rule.said for rule in after.rules if rule.file == path] != said:
-        message = f"{shown_path(path)}: its layout does not bear the edit"
+    if [rule.fields for rule in after.rules if rule.file == path] != expected:
+        message = f"{escaped(path)}: this file's layout cannot be edited automatically"
         raise UsageError(f"{message}; {by_hand}")
     return after
 
 
-def _overridden(outcome: Standing, wish: Wish, file: str) -> UsageError:
+def _overridden(outcome: Outcome, request: EditRequest, file: str) -> UsageError:
     rule = outcome.overriding or next(iter(outcome.exceptions))
     return UsageError(
-        f"{shown(wish.subject.guest)} would not get {wish.direction} {wish.verb}: {rule.source} is "
-        f"asked before {file} and says {{{rule.text}}}; change that rule by hand"
+        f"{quoted(request.subject.guest)} would not get {request.direction} {request.verb}: "
+        f"{rule.source} comes before {file} and says {{{rule.text}}}; change that rule by hand"
     )
 
 
-def _writable(setting: Setting) -> Path:
-    """The first directory that we may write."""
-    for directory in setting.directories:
+def _writable_directory(context: EditContext) -> Path:
+    """The first policy directory that we may write to."""
+    for directory in context.paths.directories:
         if os.access(directory, os.W_OK | os.X_OK):
             return directory
-    setting.load({})  # says what is missing or bad, if that is why
-    names = ", ".join(map(shown_path, setting.directories))
+    context.load({})  # raises PolicyError if a directory is missing or bad
+    names = ", ".join(map(escaped, context.paths.directories))
     raise UsageError(f"{names}: no permission to write; run this as root")

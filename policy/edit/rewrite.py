@@ -1,6 +1,7 @@
-"""Changes to a policy file's text at the places of its nodes; every other character stays.
+"""Changes to the text of a policy file at the locations of its nodes. Other characters stay.
 
-Each function returns a new text and promises no more: whoever calls parses it again.
+Each function returns a new text. It may not be what was meant, in a layout that is rare; so the
+caller must parse it again.
 """
 
 from __future__ import annotations
@@ -10,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from policy.model import Direction, Verb
+from policy.text.locations import Location
 from policy.text.nodes import ListNode, MapNode, Node, TextNode, parse
-from policy.text.places import Place
 
 NEW_FILE = """\
-# The rules of this machine's owner. For each guest and direction the first rule that matches and
-# speaks of the direction decides. xensnd-policy edits this file, and so may you: it keeps your
-# comments and layout. 'xensnd-policy explain GUEST' says which rule decides.
+# The rules of this machine's owner. For each guest and direction, the first rule that matches the
+# guest and names the direction decides. xensnd-policy edits this file and keeps your comments and
+# layout, so you may edit it by hand too. 'xensnd-policy explain GUEST' shows which rule decides.
 version: 1
 rules:
 """
@@ -24,7 +25,7 @@ rules:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A good policy file, open for one change."""
+    """The text of a valid policy file, and the nodes to change."""
 
     text: str
     rules_key: Node
@@ -32,16 +33,17 @@ class Document:
 
     @classmethod
     def of(cls, text: str, file: Path) -> Document:
+        """Raises ValueError if the text is not a valid policy."""
         root = parse(text, file)
         for key, value in root.pairs if isinstance(root, MapNode) else ():
             if isinstance(key, TextNode) and key.text == "rules" and isinstance(value, ListNode):
                 return cls(text, key, value)
-        raise ValueError(f"{file} was to be a good policy")
+        raise ValueError(f"{file} is not a valid policy")
 
     def with_verb(self, index: int, direction: Direction, verb: Verb) -> str:
-        """The rule at this index says verb of the direction: changed in place, or added."""
+        """The text with this verb for the direction in the rule at the index."""
         rule = self.rules.items[index]
-        assert isinstance(rule, MapNode)  # noqa: S101 - the loader has seen to it
+        assert isinstance(rule, MapNode)  # noqa: S101 - the loader has checked it
         for key, value in rule.pairs:
             if isinstance(key, TextNode) and key.text == direction:
                 if isinstance(value, TextNode) and value.text == verb:
@@ -50,29 +52,29 @@ class Document:
         last = rule.pairs[-1][1].end
         if rule.flow:
             return self._insert(last, f", {direction}: {verb}")
-        return self._insert_lines(last, [self._indent(rule.start) + f"{direction}: {verb}"])
+        return self._insert_lines(last, [self._indent_of(rule.start) + f"{direction}: {verb}"])
 
-    def with_rule(self, index: int, said: Mapping[str, str]) -> str:
-        """A new rule before the one at this index; after all, if the index is their number."""
+    def with_rule(self, index: int, fields: Mapping[str, str]) -> str:
+        """The text with a new rule before the one at the index, or after the last."""
         items = self.rules.items
         if not self.rules.flow:
-            # right after what is above, so that a comment stays with the rule below it
+            # directly below the rule above, so that a comment stays with the rule that follows it
             above = items[index - 1].end if index else self.rules_key.end
-            lines = _block_rule(self._indent(self.rules.start), said)
+            lines = _block_rule(self._indent_of(self.rules.start), fields)
             return self._insert_lines(above, lines)
-        rule = f"{{{', '.join(_pairs(said))}}}"
+        rule = f"{{{', '.join(_pairs(fields))}}}"
         if not items:
             return self._insert(self.rules.start, rule, skip=len("["))
         if index == len(items):
             return self._insert(items[-1].end, f", {rule}")
         return self._insert(items[index].start, f"{rule}, ")
 
-    def _insert(self, at: Place, addition: str, skip: int = 0) -> str:
+    def _insert(self, at: Location, addition: str, skip: int = 0) -> str:
         offset = at.offset + skip
         return self.text[:offset] + addition + self.text[offset:]
 
-    def _insert_lines(self, after: Place, lines: list[str]) -> str:
-        """New lines below the line of a place, ending as the file's first line does."""
+    def _insert_lines(self, after: Location, lines: list[str]) -> str:
+        """New lines below the line of a location, with the line ending of the file's first line."""
         first_end = self.text.find("\n")
         newline = "\r\n" if self.text[first_end - 1 : first_end] == "\r" else "\n"
         line_end = self.text.find("\n", after.offset)
@@ -81,22 +83,22 @@ class Document:
         addition = "".join(line + newline for line in lines)
         return self.text[: line_end + 1] + addition + self.text[line_end + 1 :]
 
-    def _indent(self, place: Place) -> str:
-        """What puts a line at the column of a place: blanks as they are, a dash as a space."""
-        line_start = self.text.rfind("\n", 0, place.offset) + 1
-        before = self.text[line_start : place.offset]
+    def _indent_of(self, location: Location) -> str:
+        """The indentation that leads to a location's column: tabs stay, all else is spaces."""
+        line_start = self.text.rfind("\n", 0, location.offset) + 1
+        before = self.text[line_start : location.offset]
         return "".join(char if char.isspace() else " " for char in before)
 
 
-def new_file(said: Mapping[str, str]) -> str:
-    """The user's file as it begins, with one rule."""
-    return NEW_FILE + "".join(line + "\n" for line in _block_rule("  ", said))
+def new_file(fields: Mapping[str, str]) -> str:
+    """The text of a new user's file with one rule."""
+    return NEW_FILE + "".join(line + "\n" for line in _block_rule("  ", fields))
 
 
-def _block_rule(indent: str, said: Mapping[str, str]) -> list[str]:
-    first, *others = _pairs(said)
+def _block_rule(indent: str, fields: Mapping[str, str]) -> list[str]:
+    first, *others = _pairs(fields)
     return [f"{indent}- {first}", *(f"{indent}  {other}" for other in others)]
 
 
-def _pairs(said: Mapping[str, str]) -> list[str]:
-    return [f"{key}: {value}" for key, value in said.items()]
+def _pairs(fields: Mapping[str, str]) -> list[str]:
+    return [f"{key}: {value}" for key, value in fields.items()]

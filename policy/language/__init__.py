@@ -1,1 +1,1 @@
-"""The language of policy files: from text to rules, and the files it is read from."""
+"""From policy files on disk to rules, or to one error line that names file, line and column."""

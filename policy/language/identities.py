@@ -1,10 +1,10 @@
-"""Who a guest is: the tags and the label that the platform, or tags.yaml, gives it.
+"""The tags and the label of each guest, as the platform or the file tags.yaml gives them.
 
 version: 1
 guests:
   - guest: work          # a name, a glob or uuid:
-    label: blue          # the first entry that matches and has one
-    tags: [calls, office]  # of all entries that match
+    label: blue          # the first entry that matches and has a label sets it
+    tags: [calls, office]  # the tags of all entries that match are added up
 """
 
 from __future__ import annotations
@@ -17,28 +17,27 @@ from typing import Protocol
 
 from policy.language import fields, files
 from policy.language.fields import Reader
-from policy.matching import Guest, Kind, complaint, kind_of, speaks_of, word_complaint
+from policy.matching import GuestIdentity, Kind, applies_to, find_word_mistake, split_kind
 from policy.text import nodes, values
-from policy.text.nodes import ListNode, Node
-from policy.text.places import Place, shown
+from policy.text.nodes import Node
+from xensnd.text import quoted
 
-TAGS_FILE = "tags.yaml"  # beside the first policy directory
 MAX_ENTRIES = 10_000
 MAX_TAGS = 32  # of one entry
 
 
 class Identities(Protocol):
-    """Knows more of a guest than its name, such as a file."""
+    """A source of tags and labels, such as a file."""
 
-    def guest(self, name: str, uuid: str | None = None) -> Guest:
-        """The guest of this name; what is not known is None, and no error."""
+    def guest(self, name: str, uuid: str | None = None) -> GuestIdentity:
+        """The guest of this name. What is not known is None; that is not an error."""
 
 
 class NamesAlone:
-    """Where nobody gives tags or labels: they are not known."""
+    """No source of tags and labels: they are not known."""
 
-    def guest(self, name: str, uuid: str | None = None) -> Guest:
-        return Guest(name, uuid or None)
+    def guest(self, name: str, uuid: str | None = None) -> GuestIdentity:
+        return GuestIdentity(name, uuid or None)
 
 
 NAMES_ALONE = NamesAlone()
@@ -46,6 +45,8 @@ NAMES_ALONE = NamesAlone()
 
 @dataclass(frozen=True, slots=True)
 class Entry:
+    """One item of `guests:`."""
+
     guest: str  # a name, a glob or uuid:
     label: str | None
     tags: frozenset[str]
@@ -53,78 +54,66 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class TagsFile:
-    """What tags.yaml says. A guest that it does not name has no tags and no label."""
+    """The entries of tags.yaml. A guest that no entry matches has no tags and no label."""
 
     entries: tuple[Entry, ...]
 
-    def guest(self, name: str, uuid: str | None = None) -> Guest:
-        """Tags are not known while an entry goes by a uuid and the guest's is not known."""
-        bare = Guest(name, uuid or None)
-        known = [(entry, speaks_of(entry.guest, bare)) for entry in self.entries]
-        if any(speaks is None for _, speaks in known):
+    def guest(self, name: str, uuid: str | None = None) -> GuestIdentity:
+        """Tags and label are not known if an entry compares the UUID, and that is not known."""
+        bare = GuestIdentity(name, uuid or None)
+        matches = [(entry, applies_to(entry.guest, bare)) for entry in self.entries]
+        if any(is_match is None for _, is_match in matches):
             return bare
-        mine = [entry for entry, speaks in known if speaks]
+        mine = [entry for entry, is_match in matches if is_match]
         label = next((entry.label for entry in mine if entry.label is not None), "")
-        return Guest(name, bare.uuid, label, frozenset().union(*(entry.tags for entry in mine)))
+        tags = frozenset[str]().union(*(entry.tags for entry in mine))
+        return GuestIdentity(name, bare.uuid, label, tags)
 
 
 def load(path: Path, may_be_missing: bool = True) -> Identities:
-    """The tags file; names alone, if there is none. Raises PolicyError, and nothing else."""
-    if may_be_missing and not files.is_there(path):
+    """The tags file, or NAMES_ALONE if there is none. Raises only PolicyError."""
+    if may_be_missing and not files.exists(path):
         return NAMES_ALONE
     return parse(files.read_trusted(path), path)
 
 
 def parse(octets: bytes, file: Path) -> TagsFile:
-    root = nodes.parse(files.decoded(octets, file), file)
-    if root is None:
-        hint = "write 'version: 1' and 'guests: []', or remove it"
-        raise Place(file, 1, 1, 0).error("the file has no tags in it", hint)
-    top = fields.fields("a tags file", root, {"version": fields.version, "guests": _entries})
-    for key, example in (("version", "version: 1"), ("guests", "guests: []")):
-        if key not in top:
-            raise root.start.error(f"{key} is missing", f"write '{example}'")
-    return TagsFile(top["guests"])
+    """The entries in a tags file's octets. Raises only PolicyError."""
+    root = nodes.parse(files.decode(octets, file), file)
+    return TagsFile(fields.read_document("tags", root, file, "guests", _read_entries))
 
 
-def _entries(key: str, node: Node) -> tuple[Entry, ...]:
-    if not isinstance(node, ListNode):
-        message = f"{key} must be a list, got {fields.kind(node)}"
-        raise node.start.error(message, "start each with '- ', or write 'guests: []' for none")
-    if len(node.items) > MAX_ENTRIES:
-        place = node.items[MAX_ENTRIES].start
-        raise place.error(f"more than {MAX_ENTRIES} guests in one file", "use globs")
-    return tuple(_entry(item) for item in node.items)
+def _read_entries(key: str, node: Node) -> tuple[Entry, ...]:
+    return fields.read_items(key, node, _read_entry, MAX_ENTRIES)
 
 
-def _entry(node: Node) -> Entry:
-    said = fields.fields("an entry", node, _READERS)
-    if "guest" not in said:
+def _read_entry(node: Node) -> Entry:
+    found = fields.read_mapping("an entry", node, _READERS)
+    if "guest" not in found:
         raise node.start.error("guest is missing", "write guest: NAME")
-    if len(said) == 1:
-        raise node.start.error("the entry says nothing", "add label: COLOUR or tags: [TAG]")
-    return Entry(said["guest"], said.get("label"), frozenset(said.get("tags", ())))
+    if len(found) == 1:
+        raise node.start.error("the entry has no label and no tags", "add label: or tags:")
+    return Entry(found["guest"], found.get("label"), frozenset(found.get("tags", ())))
 
 
-def _guest(key: str, node: Node) -> str:
-    hint = "a name, a glob in quotes such as 'work-*', or uuid:"
-    guest = fields.text(key, node, hint)
-    wrong = complaint(guest)
-    if kind_of(guest)[0] in (Kind.TAG, Kind.LABEL):
-        wrong = "goes by what this file is to say"
-    if wrong:
-        raise node.start.error(f"{key} {shown(guest)} {wrong}", hint)
-    return guest
+def _read_pattern(key: str, node: Node) -> str:
+    hint = "write a name, a glob in quotes such as 'work-*', or uuid:"
+    pattern = fields.read_pattern(key, node, hint)
+    kind = split_kind(pattern)[0]
+    if kind in (Kind.TAG, Kind.LABEL):
+        message = f"{key} {quoted(pattern)} starts with {kind}:, which this file itself defines"
+        raise node.start.error(message, hint)
+    return pattern
 
 
 def _read_word(text: str) -> str:
-    if wrong := word_complaint(text):
-        raise values.NotAValue(wrong, "write a word")
+    if mistake := find_word_mistake(text):
+        raise values.InvalidValue(mistake, "write one word")
     return text
 
 
 _READERS: Mapping[str, Reader] = {
-    "guest": _guest,
-    "label": partial(fields.value, read=_read_word),
-    "tags": partial(fields.items, read=_read_word, most=MAX_TAGS),
+    "guest": _read_pattern,
+    "label": partial(fields.read_value, read=_read_word),
+    "tags": partial(fields.read_values, read=_read_word, most=MAX_TAGS),
 }

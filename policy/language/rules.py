@@ -1,4 +1,4 @@
-"""The language: from the tree of one file to its rules, or the first mistake and its place."""
+"""The language of policy files: from the YAML tree of one file to its rules."""
 
 from __future__ import annotations
 
@@ -10,170 +10,151 @@ from typing import Any
 
 from policy.language import fields
 from policy.language.fields import Reader
-from policy.matching import complaint
 from policy.model import Direction, Options, Rule, Verb
 from policy.options import KEYS, Key
 from policy.text import values
-from policy.text.nodes import ListNode, Node, TextNode
-from policy.text.places import Place, shown
+from policy.text.nodes import Node
+from xensnd.text import quoted
 
 MAX_RULES = 10_000  # in one file
 MAX_ITEMS = 32  # in one list
 
 _VERBS = tuple(str(verb) for verb in Verb)
-_OR = "allow, deny or ask"
+_VERBS_IN_WORDS = "allow, deny or ask"
 _YES = frozenset(("yes", "true", "on", "y"))
 _NO = frozenset(("no", "false", "off", "n"))
 
 
-def rules_of(root: Node | None, file: Path, are_grants: bool = False) -> tuple[Rule, ...]:
-    """The rules of one file's tree. Raises PolicyError for the first thing it must not have."""
-    if root is None:
-        message = "the file has no policy in it"
-        raise Place(file, 1, 1, 0).error(
-            message, "write 'version: 1' and 'rules: []', or remove it"
-        )
-    read_rules: Reader = partial(_rules, are_grants=are_grants)
-    readers = {"version": fields.version, "rules": read_rules}
-    top = fields.fields("a policy file", root, readers)
-    if "version" not in top:
-        raise root.start.error("version is missing", f"start with 'version: {fields.VERSION}'")
-    if "rules" not in top:
-        raise root.start.error("rules is missing", "write 'rules: []' for none")
-    rules: tuple[Rule, ...] = top["rules"]
+def read_rules(root: Node | None, file: Path, are_grants: bool = False) -> tuple[Rule, ...]:
+    """The rules of one file. Raises PolicyError for the first mistake."""
+
+    def read_list(key: str, node: Node) -> tuple[Rule, ...]:
+        return fields.read_items(key, node, partial(_read_rule, are_grants=are_grants), MAX_RULES)
+
+    rules: tuple[Rule, ...] = fields.read_document("policy", root, file, "rules", read_list)
     return rules
 
 
-def _rules(key: str, node: Node, are_grants: bool) -> tuple[Rule, ...]:
-    if isinstance(node, TextNode) and not node.text:
-        raise node.start.error(f"{key} is empty", "write 'rules: []' for none")
-    if not isinstance(node, ListNode):
-        raise node.start.error(
-            f"{key} must be a list, got {fields.kind(node)}", "start each with '- '"
-        )
-    if len(node.items) > MAX_RULES:
-        place = node.items[MAX_RULES].start
-        raise place.error(f"more than {MAX_RULES} rules in one file", "use globs")
-    return tuple(_rule(item, are_grants) for item in node.items)
-
-
-def _rule(node: Node, are_grants: bool) -> Rule:
-    said = fields.fields("a rule", node, RULE_READERS)
-    if "guest" not in said:
+def _read_rule(node: Node, are_grants: bool) -> Rule:
+    found = fields.read_mapping("a rule", node, RULE_READERS)
+    if "guest" not in found:
         raise node.start.error("guest is missing", "write guest: NAME, or guest: '*' for all")
-    if not said.keys() & set(Direction):
-        raise node.start.error("the rule says nothing", f"add playback or capture: {_OR}")
-    if "device" in said and said.keys() >= set(Direction):
-        message = "device is a sink or a source, and the rule speaks of playback and capture"
-        raise fields.node_of(node, "device").start.error(message, "make it two rules")
-    _check_monitor(node, said)
-    starts, ends = _times(node, said)
-    if are_grants and ends is None:
-        raise node.start.error("a grant needs an end", "add until, or remove the grant")
-    if "once" in said and not are_grants:
-        message = "once is for grants, which are used up"
-        hint = "remove it, and see xensnd-policy allow-capture GUEST --once"
-        raise fields.node_of(node, "once").start.error(message, hint)
-    if "taken-by" in said and not said.get("once"):
-        raise fields.node_of(node, "taken-by").start.error("taken-by goes with once: true")
-    place = node.start
+    if not found.keys() & set(Direction):
+        hint = f"add playback: or capture: with {_VERBS_IN_WORDS}"
+        raise node.start.error("the rule names no direction", hint)
+    if "device" in found and found.keys() >= set(Direction):
+        message = "device is a sink or a source, but the rule names both playback and capture"
+        raise fields.node_of(node, "device").start.error(message, "write two rules")
+    _check_monitor(node, found)
+    starts, ends = _read_times(node, found)
+    _check_grant(node, found, are_grants, ends)
     return Rule(
-        guest=said["guest"],
-        playback=said.get("playback"),
-        capture=said.get("capture"),
-        file=place.file,
-        line=place.line,
-        column=place.column,
-        options=Options(**{key.field: said[key.name] for key in KEYS if key.name in said}),
+        guest=found["guest"],
+        playback=found.get("playback"),
+        capture=found.get("capture"),
+        file=node.start.file,
+        line=node.start.line,
+        column=node.start.column,
+        options=Options(**{key.field: found[key.name] for key in KEYS if key.name in found}),
         starts=starts,
         ends=ends,
-        once=said.get("once", False),
-        taken_by=said.get("taken-by"),
+        once=found.get("once", False),
+        taken_by=found.get("taken-by"),
     )
 
 
-def _check_monitor(node: Node, said: Mapping[str, Any]) -> None:
+def _check_grant(
+    node: Node, found: Mapping[str, Any], are_grants: bool, ends: datetime | None
+) -> None:
+    if are_grants and ends is None:
+        raise node.start.error("a grant needs an end", "add until:, or remove the grant")
+    if "once" in found and not are_grants:
+        message = "once is allowed in temporary grants only"
+        hint = "remove it, and use xensnd-policy allow-capture GUEST --once"
+        raise fields.node_of(node, "once").start.error(message, hint)
+    if "taken-by" in found and not found.get("once"):
+        message = "taken-by is allowed with once: true only"
+        raise fields.node_of(node, "taken-by").start.error(message, "remove it")
+
+
+def _read_times(node: Node, found: Mapping[str, Any]) -> tuple[datetime | None, datetime | None]:
+    """When the rule becomes active and when it ends: from, and until or for."""
+    starts: datetime | None = found.get("from")
+    ends: datetime | None = None
+    if "until" in found:
+        until = fields.node_of(node, "until")
+        read = partial(values.read_datetime, start=starts)
+        ends = fields.read_value("until", until, read)
+        if starts is not None and ends <= starts:
+            message = f"until: {fields.describe(until)} is not after from"
+            raise until.start.error(message, "write a later time")
+    if "for" in found:
+        duration = fields.node_of(node, "for")
+        if "until" in found:
+            raise duration.start.error("until and for both set the end", "remove one")
+        if starts is None:
+            hint = "add from:, or write until: instead, or use xensnd-policy with --for"
+            raise duration.start.error("for needs from: as its start", hint)
+        try:
+            ends = values.add_duration(starts, found["for"])
+        except values.InvalidValue as problem:
+            raise duration.start.error(f"for: {problem}", problem.hint) from None
+    return starts, ends
+
+
+def _check_monitor(node: Node, found: Mapping[str, Any]) -> None:
     """A monitor gives what others play: it is allowed by name and by word, and only to record."""
-    is_monitor = str(said.get("device", "")).endswith(".monitor")
-    if "monitor" in said:
+    is_monitor = str(found.get("device", "")).endswith(".monitor")
+    if "monitor" in found:
         if not is_monitor:
-            message = "monitor: allow goes with a device that is a monitor"
+            message = "monitor: allow is for a device that is a monitor"
             hint = "add device: NAME.monitor, or remove it"
             raise fields.node_of(node, "monitor").start.error(message, hint)
-        if Direction.PLAYBACK in said:
-            message = "a monitor is a source, and the rule speaks of playback"
-            raise fields.node_of(node, "monitor").start.error(message, "make it two rules")
+        if Direction.PLAYBACK in found:
+            message = "a monitor is a source, but the rule names playback"
+            raise fields.node_of(node, "monitor").start.error(message, "write two rules")
     elif is_monitor:
-        text = shown(said["device"])
+        text = quoted(found["device"])
         raise fields.node_of(node, "device").start.error(
             f"device: {text} is a monitor, which would let the guest hear what other guests play",
             "name a microphone; 'pactl list short sources' shows them",
         )
 
 
-def _times(node: Node, said: Mapping[str, Any]) -> tuple[datetime | None, datetime | None]:
-    """When the rule begins to hold and when it ends, as from, until and for say."""
-    starts: datetime | None = said.get("from")
-    ends: datetime | None = None
-    if "until" in said:
-        until = fields.node_of(node, "until")
-        ends = fields.value("until", until, partial(values.read_moment, start=starts))
-        if starts is not None and ends <= starts:
-            raise until.start.error(f"until: {fields.kind(until)} is not after from")
-    if "for" in said:
-        length = fields.node_of(node, "for")
-        if "until" in said:
-            raise length.start.error("until and for both say when it ends", "remove one")
-        if starts is None:
-            hint = "write until, or add from:, or use xensnd-policy with --for"
-            raise length.start.error("for needs a from: to count from", hint)
-        try:
-            ends = values.after(starts, said["for"])
-        except values.NotAValue as problem:
-            raise length.start.error(f"for: {problem}", problem.hint) from None
-    return starts, ends
-
-
-def _guest(key: str, node: Node) -> str:
-    hint = "a name, or a glob in quotes such as 'work-*'"
-    guest = fields.text(key, node, hint)
-    if wrong := complaint(guest):
-        raise node.start.error(f"{key} {shown(guest)} {wrong}", hint)
-    return guest
-
-
-def _verb(key: str, node: Node) -> Verb:
-    hint = f"write {_OR}"
-    text = fields.text(key, node, hint)
+def _read_verb(key: str, node: Node) -> Verb:
+    hint = f"write {_VERBS_IN_WORDS}"
+    text = fields.read_text(key, node, hint)
     if text in _VERBS:
         return Verb(text)
     lower = text.lower()
     hint = fields.did_you_mean(text, _VERBS) or hint
     if lower in _YES | _NO:
         hint = f"write {Verb.ALLOW if lower in _YES else Verb.DENY}"
-    raise node.start.error(f"{key}: {shown(text)} is not one of {', '.join(_VERBS)}", hint)
+    raise node.start.error(f"{key}: {quoted(text)} is not {_VERBS_IN_WORDS}", hint)
 
 
-def _option(key: Key) -> Reader:
+def _option_reader(key: Key) -> Reader:
     if key.is_list:
-        return partial(fields.items, read=key.read, most=MAX_ITEMS)
-    return partial(fields.value, read=key.read)
+        return partial(fields.read_values, read=key.read, most=MAX_ITEMS)
+    return partial(fields.read_value, read=key.read)
 
 
-def _read_true(text: str) -> bool:
+def _read_boolean(text: str) -> bool:
     if text not in ("true", "false"):
-        raise values.NotAValue("is not true or false", "write true")
+        raise values.InvalidValue("is not true or false", "write true")
     return text == "true"
 
 
 RULE_READERS: Mapping[str, Reader] = {
-    "guest": _guest,
-    **dict.fromkeys(map(str, Direction), _verb),
-    **{key.name: _option(key) for key in KEYS},
-    "from": partial(fields.value, read=values.read_moment),
-    "until": partial(fields.text, hint="write such as 2026-11-20T18:00"),
-    "for": partial(fields.value, read=values.read_duration),
-    "once": partial(fields.value, read=_read_true),
-    "taken-by": partial(fields.value, read=values.read_stream),
+    "guest": partial(
+        fields.read_pattern, hint="write a name, or a glob in quotes such as 'work-*'"
+    ),
+    **dict.fromkeys(map(str, Direction), _read_verb),
+    **{key.name: _option_reader(key) for key in KEYS},
+    "from": partial(fields.read_value, read=values.read_datetime),
+    "until": partial(fields.read_text, hint="write such as 2026-11-20T18:00"),
+    "for": partial(fields.read_value, read=values.read_duration),
+    "once": partial(fields.read_value, read=_read_boolean),
+    "taken-by": partial(fields.read_value, read=values.read_stream),
 }
-"""Each key that a rule may have, in the order in which a message lists them."""
+"""The keys that a rule may have, in the order in which messages list them."""

@@ -1,8 +1,8 @@
-"""The language as a JSON schema, for editors that complete and check while one types.
+"""The language as a JSON schema, for text editors that complete and check while one types.
 
-It is made from the same table as the loader; the loader is stricter, and has the last word:
-`xensnd-policy check`. The copy in docs is written by
-`python -m policy.language.schema > docs/policy.schema.json`.
+It is made from the same tables as the loader. The loader is stricter: `xensnd-policy check` decides
+what is valid. Write the copy in docs with `python -m policy.language.schema >
+docs/policy.schema.json`.
 """
 
 from __future__ import annotations
@@ -16,24 +16,23 @@ from policy.language.rules import MAX_ITEMS, MAX_RULES
 from policy.matching import MAX_CHARACTERS
 from policy.model import Direction, Verb
 from policy.options import KEYS, Key
+from policy.text.values import DATETIME_PATTERN, DURATION_PATTERN, STREAM_PATTERN, TIME_PATTERN
 
 _Schema = Mapping[str, Any]
 
-_VERB = {
-    Direction.PLAYBACK: "Sound that comes out of the guest.",
-    Direction.CAPTURE: "The microphone, into the guest.",
+_DIRECTION_DESCRIPTIONS = {
+    Direction.PLAYBACK: "Whether the guest may play sound.",
+    Direction.CAPTURE: "Whether the guest may record from the microphone.",
 }
-_MOMENT = r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9]{2})?(Z|[+-][0-9]{2}:[0-9]{2})?"
-_TIME = "([01][0-9]|2[0-3]):[0-5][0-9]"
-_DURATION = "(?=.)([0-9]{1,3}d)?([0-9]{1,4}h)?([0-9]{1,5}m)?([0-9]{1,6}s)?"
 
 
 def schema() -> dict[str, Any]:
+    """The schema of one policy file."""
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "xensnd policy",
-        "description": "Which guest may play, which may record. The first rule that matches a "
-        "guest and speaks of the direction decides; where none does, it is denied.",
+        "description": "Which guest may play and which may record. The first rule that matches a "
+        "guest and names the direction decides. Where no rule does, the answer is deny.",
         "type": "object",
         "additionalProperties": False,
         "required": ["version", "rules"],
@@ -45,6 +44,7 @@ def schema() -> dict[str, Any]:
 
 
 def text() -> str:
+    """The schema as JSON text."""
     return json.dumps(schema(), indent=2) + "\n"
 
 
@@ -77,33 +77,33 @@ def _rule() -> _Schema:
                 "examples": ["work", "work-*", "tag:calls", "label:red"],
             },
             **{
-                str(direction): {"description": about, "enum": [str(verb) for verb in Verb]}
-                for direction, about in _VERB.items()
+                str(direction): {"description": description, "enum": [str(verb) for verb in Verb]}
+                for direction, description in _DIRECTION_DESCRIPTIONS.items()
             },
             **{key.name: _option(key) for key in KEYS},
-            "from": _text("The rule holds from this date and time on.", _MOMENT),
+            "from": _text("The rule applies from this date and time on.", DATETIME_PATTERN),
             "until": _text(
-                "The rule holds until this date and time; with from, also HH:MM, the next after "
-                "it.",
-                f"({_MOMENT}|{_TIME})",
+                "The rule applies until this date and time. With from, HH:MM is allowed too: the "
+                "next such time after from.",
+                f"({DATETIME_PATTERN}|{TIME_PATTERN})",
             ),
-            "for": _text("How long after from the rule holds, such as 1h30m.", _DURATION),
+            "for": _text(
+                "How long the rule applies after from, such as 1h30m.", f"(?=.){DURATION_PATTERN}"
+            ),
             "once": {
-                "description": "For one stream. Of grants alone, which xensnd-policy writes.",
+                "description": "For one stream. Only in grants, which xensnd-policy writes.",
                 "type": "boolean",
             },
-            "taken-by": _text(
-                "The stream that has taken a once grant.", "[A-Za-z0-9][A-Za-z0-9_./-]{0,62}"
-            ),
+            "taken-by": _text("The stream that uses a once grant. Only in grants.", STREAM_PATTERN),
         },
     }
 
 
 def _option(key: Key) -> _Schema:
     if not key.is_list:
-        return {"description": key.about, **key.schema}
+        return {"description": key.description, **key.schema}
     return {
-        "description": key.about,
+        "description": key.description,
         "type": "array",
         "minItems": 1,
         "maxItems": MAX_ITEMS,
@@ -112,8 +112,8 @@ def _option(key: Key) -> _Schema:
     }
 
 
-def _text(about: str, pattern: str) -> _Schema:
-    return {"description": about, "type": "string", "pattern": f"^{pattern}$"}
+def _text(description: str, pattern: str) -> _Schema:
+    return {"description": description, "type": "string", "pattern": f"^{pattern}$"}
 
 
 if __name__ == "__main__":

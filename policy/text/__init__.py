@@ -1,1 +1,1 @@
-"""YAML text, its places, and values as people write them."""
+"""YAML text with the location of each node, and the values that people write. No I/O."""

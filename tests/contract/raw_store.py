@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from tests.contract.real_xenstored import GuestRing
 from tests.support.local_machine import LocalMachine
+from tests.support.real_xenstored import GuestRing
 from xensnd.localxen.store.wire import Op, Packet
 
 WAIT_SECONDS = 5

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.peer import Peer, has_event, read_memory, write_memory
 from tests.support.local_machine import LocalMachine
+from tests.support.peer import Peer, has_event, read_memory, write_memory
 from xensnd.errors import RemoteProtocolError, TransportLost, UsageError
-from xensnd.transport.interface import PAGE_OCTETS
+from xensnd.sndif.layout import PAGE_OCTETS
 from xensnd.transport.local import LocalTransport
 
 
@@ -233,7 +233,7 @@ def test_destroyed_domain_loses_its_hypervisor_and_its_offers(
         work.share_pages(0, 1)
     with pytest.raises(RemoteProtocolError, match=rf"dom{domid} \(gone\)"):
         dom0.map_pages(domid, refs, writable=True)
-    with pytest.raises(UsageError, match=r"no domain 'work'; there are: none yet .*create NAME"):
+    with pytest.raises(UsageError, match=r"no domain 'work'; known are: none yet .*create NAME"):
         machine.transport("work")
 
 

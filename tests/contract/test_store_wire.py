@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.contract.raw_store import RawClient, RawStore, Step
-from tests.contract.real_xenstored import is_that_of_the_standin, xenstored
 from tests.contract.wire_sequences import DOMAIN0, GUEST, HOME, OTHER, SECOND, SEQUENCES, of
 from tests.support.local_machine import LocalMachine
+from tests.support.real_xenstored import is_that_of_the_standin, xenstored
 from xensnd.localxen.store.wire import Op
 
 

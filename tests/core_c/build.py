@@ -22,7 +22,8 @@ STRICT = [
     f"-I{CORE}",
     f"-I{HERE}",
 ]
-SANITIZED = ["-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+SANITIZED = ["-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+OPTIMISED = "-O1"
 
 # What each test_*.c and fuzz_*.c is about, and what else it is linked with.
 SOURCES: dict[str, Sequence[str]] = {
@@ -31,12 +32,28 @@ SOURCES: dict[str, Sequence[str]] = {
     "test_event_page": ["event_page.c"],
     "test_page_directory": ["page_directory.c"],
     "test_pcm": ["pcm.c"],
-    "test_backend": ["backend.c", "channel.c", "event_page.c", "pcm.c", "ring.c"],
+    "test_rate_loop": ["rate_loop.c"],
+    "test_backend": [
+        "backend.c",
+        "backend_audio.c",
+        "backend_clock.c",
+        "backend_requests.c",
+        "budget.c",
+        "channel.c",
+        "event_page.c",
+        "gate.c",
+        "pcm.c",
+        "ring.c",
+    ],
     "fuzz_ring": ["event_page.c", "page_directory.c", "ring.c"],
     "fuzz_pcm": ["pcm.c"],
 }
 _MORE = {
-    "test_backend": [str(HERE / "fake_engine.c"), "-Wl,--wrap=xn_backend_ring_answer"],
+    "test_rate_loop": ["-lm"],
+    "test_backend": [
+        str(HERE / "fake_engine.c"),
+        "-Wl,--wrap=xn_backend_ring_answer,--wrap=xn_pcm_capture",
+    ],
 }
 
 
@@ -52,17 +69,18 @@ def run_compiler(compiler: str, *arguments: str | Path) -> None:
         raise CompileError(done.stderr)
 
 
-def build_tests(module: str, directory: Path) -> Path:
+def build_tests(module: str, directory: Path, optimised: str = OPTIMISED) -> Path:
     """A program of the tests in `module`.c: its one argument is the sentence to run."""
-    program = directory / module
+    program = directory / f"{module}{optimised}"
     sources = [HERE / f"{module}.c", HERE / "check.c", *_core(module)]
-    run_compiler("gcc", *STRICT, *SANITIZED, *sources, *_MORE.get(module, []), "-o", program)
+    flags = [*STRICT, *SANITIZED, optimised, "-pthread"]
+    run_compiler("gcc", *flags, *sources, *_MORE.get(module, []), "-o", program)
     return program
 
 
 def build_fuzzer(module: str, directory: Path) -> Path:
     program = directory / module
-    sanitized = [*SANITIZED, "-fsanitize=fuzzer"]
+    sanitized = [*SANITIZED, OPTIMISED, "-fsanitize=fuzzer"]
     run_compiler("clang", *STRICT, *sanitized, HERE / f"{module}.c", *_core(module), "-o", program)
     return program
 

@@ -63,7 +63,13 @@ void xn_engine_schedule(struct xn_engine *engine, struct xn_task *task, int64_t 
     task->due_usec = due_usec;
 }
 
-void xn_engine_lock(struct xn_engine *engine) { (void)engine; }
+unsigned fake_locked;
+
+void xn_engine_lock(struct xn_engine *engine) {
+    (void)engine;
+    fake_locked++;
+}
+
 void xn_engine_unlock(struct xn_engine *engine) { (void)engine; }
 void xn_engine_count_wakeup(struct xn_engine *engine) { (void)engine; }
 
@@ -137,25 +143,42 @@ struct xn_channel fake_channel_end(struct fake_channel *channel) {
 
 int64_t fake_latency_usec;
 bool fake_server_failed;
+uint32_t fake_server_wants_again;
 
 struct xn_audio {
-    struct xn_audio_end end;
+    struct xn_audio_owner owner;
     bool exists, running;
+    uint32_t wanted, given;
+    uint8_t *memory; /* of the server's, for what is written next: fenced, as the real one is not */
+    const void *recorded;
+    uint32_t recorded_octets;
 };
 
 static struct xn_audio audio;
+static uintptr_t first_stack, deepest_stack;
+
+static void note_stack(void) {
+    uintptr_t here = (uintptr_t)__builtin_frame_address(0);
+    if (!first_stack) first_stack = deepest_stack = here;
+    if (here < deepest_stack) deepest_stack = here;
+}
+
+uintptr_t fake_deepest_stack(void) { return first_stack - deepest_stack; }
 
 struct xn_audio *xn_audio_new(struct xn_client *client, const struct xn_audio_config *config,
-                              const struct xn_audio_end *end, const char **error) {
+                              const struct xn_audio_owner *owner, const char **error) {
     (void)client, (void)config, (void)error;
-    audio = (struct xn_audio){.end = *end, .exists = true};
+    audio = (struct xn_audio){.owner = *owner, .exists = true, .wanted = fake_server_wants_again};
     return &audio;
 }
 
 void xn_audio_free(struct xn_audio *freed, bool drain) {
     (void)drain;
+    CHECK(!freed->memory);
     freed->exists = false;
 }
+
+bool xn_audio_is_ready(const struct xn_audio *asked) { return asked->exists && !fake_server_failed; }
 
 bool xn_audio_has_failed(const struct xn_audio *asked) {
     (void)asked;
@@ -167,13 +190,42 @@ const char *xn_audio_error(const struct xn_audio *asked) {
     return "it failed";
 }
 
-/* This server wants no more than it asked for. */
-void xn_audio_pump(struct xn_audio *pumped) { (void)pumped; }
+uint32_t xn_audio_writable(const struct xn_audio *asked) {
+    note_stack();
+    return fake_server_failed ? 0 : asked->wanted;
+}
+
+void *xn_audio_begin_write(struct xn_audio *written, uint32_t *octets) {
+    CHECK(!written->memory && *octets > 0 && *octets <= written->wanted);
+    note_stack();
+    written->memory = malloc(*octets);
+    return written->memory;
+}
+
+bool xn_audio_commit(struct xn_audio *written, const void *from, uint32_t octets) {
+    CHECK(from == written->memory && octets <= written->wanted);
+    free(written->memory);
+    written->memory = NULL;
+    written->given += octets;
+    written->wanted -= octets;
+    if (written->wanted == 0) written->wanted = fake_server_wants_again;
+    return true;
+}
+
+bool xn_audio_peek(struct xn_audio *recorder, const void **from, uint32_t *octets) {
+    *from = recorder->recorded;
+    *octets = recorder->recorded_octets;
+    return recorder->recorded_octets > 0;
+}
+
+void xn_audio_drop(struct xn_audio *recorder) { recorder->recorded_octets = 0; }
+
 void xn_audio_start(struct xn_audio *started) { started->running = true; }
 
 void xn_audio_stop(struct xn_audio *stopped, bool drain) {
     (void)drain;
     stopped->running = false;
+    stopped->wanted = fake_server_wants_again; /* it forgets what it asked for */
 }
 
 bool xn_audio_latency_usec(struct xn_audio *asked, int64_t *latency_usec) {
@@ -196,21 +248,17 @@ bool fake_is_attached(void) { return audio.exists; }
 
 uint32_t fake_server_asks(uint32_t octets) {
     CHECK(audio.exists && audio.running);
-    uint32_t given = 0;
-    while (given < octets) {
-        uint8_t *to = malloc(octets - given); /* fenced, as the server's memory is not */
-        uint32_t some = audio.end.supply(audio.end.owner, to, octets - given);
-        free(to);
-        if (some == 0) break;
-        given += some;
-    }
-    audio.end.settled(audio.end.owner, given == octets);
-    return given;
+    uint32_t before = audio.given;
+    audio.wanted += octets;
+    audio.owner.on_event(audio.owner.owner, XN_AUDIO_WANTS);
+    return audio.given - before;
 }
 
 void fake_server_records(const void *from, uint32_t octets) {
     CHECK(audio.exists && audio.running);
-    audio.end.consume(audio.end.owner, from, octets);
+    audio.recorded = from;
+    audio.recorded_octets = octets;
+    audio.owner.on_event(audio.owner.owner, XN_AUDIO_RECORDED);
 }
 
 /* --------------------------------------------------------------------------------------------- */
@@ -222,6 +270,8 @@ struct xn_engine *fake_engine_new(void) {
     fake_jitter_usec = 0;
     fake_latency_usec = -1;
     fake_server_failed = false;
+    fake_server_wants_again = 0;
+    first_stack = 0;
     late = false;
     tasks = NULL;
     memset(&polled_event, 0, sizeof polled_event);

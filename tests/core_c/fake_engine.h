@@ -15,6 +15,7 @@ struct xn_engine *fake_engine_new(void);
 
 extern int64_t fake_now_usec;
 extern unsigned fake_python_wakeups;
+extern unsigned fake_locked; /* how often the engine's lock was taken */
 
 /* How late each run of a task is: 0, 1, 0, 1, ... times this. */
 extern int64_t fake_jitter_usec;
@@ -41,8 +42,14 @@ extern int64_t fake_latency_usec;
 extern bool fake_server_failed;
 bool fake_is_attached(void);
 
-/* It asks for so much, and hands over in one run what it is given. Returns octets. */
+/* It asks for so much, and takes what it is given. Returns octets. */
 uint32_t fake_server_asks(uint32_t octets);
 void fake_server_records(const void *from, uint32_t octets);
+
+/* It wants so much more whenever it was given all that it wanted: a server that never has enough. */
+extern uint32_t fake_server_wants_again;
+
+/* How far the stack had grown, at most, when the server was asked or given something. */
+uintptr_t fake_deepest_stack(void);
 
 #endif

@@ -1,8 +1,11 @@
 /* The backend's side of a stream, with its clock, its frontend and its audio server in our hands. */
 #include "backend.h"
 
+#include <pthread.h>
+#include <sched.h>
 #include <string.h>
 
+#include "backend_parts.h"
 #include "check.h"
 #include "event_page.h"
 #include "fake_engine.h"
@@ -31,7 +34,7 @@ static void attend(bool playback, struct xn_pcm *pcm) {
     struct xn_channel requests_end = fake_channel_end(&requests);
     struct xn_channel events_end = fake_channel_end(&events);
     backend = xn_backend_new(engine, playback, ring_page, event_page, &requests_end, &events_end,
-                             pcm);
+                             pcm, NULL);
 }
 
 /* The first process on new pages. */
@@ -175,6 +178,8 @@ TEST(control_request_waits_for_python_and_all_behind_it) {
     xn_backend_free(backend);
 }
 
+enum { AT_ONCE = 256 }; /* requests in one pass */
+
 /* With --wrap=xn_backend_ring_answer: a frontend on a CPU of its own that asks again at once. */
 static unsigned refills;
 void __real_xn_backend_ring_answer(struct xn_backend_ring *, const struct xn_packet *);
@@ -188,17 +193,80 @@ void __wrap_xn_backend_ring_answer(struct xn_backend_ring *ring, const struct xn
     request(XN_OP_WRITE, 0, 4, false);
 }
 
-TEST(frontend_faster_than_the_backend_is_served_64_requests_a_millisecond_to_its_end) {
+TEST(frontend_faster_than_the_backend_is_served_256_requests_a_millisecond_to_its_end) {
     connect(true), open();
-    refills = 500;
+    refills = 2000;
     request(XN_OP_WRITE, 0, 4, true);
-    CHECK_EQUAL(stats().requests, 64);
+    CHECK_EQUAL(stats().requests, AT_ONCE);
     for (unsigned msec = 1; msec <= 7; msec++) {
-        CHECK(stats().requests <= 64 * msec);
+        CHECK(stats().requests <= AT_ONCE * msec);
         fake_pass_usec(MSEC);
     }
-    CHECK_EQUAL(stats().requests, 501);
+    CHECK_EQUAL(stats().requests, 2001);
     CHECK_EQUAL(answer(), 0);
+    xn_backend_free(backend);
+}
+
+/* ---- a ring that never empties, and a server that never has enough -------------------------- */
+
+TEST(pass_ends_after_256_requests_though_the_ring_never_empties_and_the_server_wants_more) {
+    connect(true), open();
+    fake_server_wants_again = 4096;
+    attach();
+    xn_backend_start(backend);
+    refills = 100000;
+    request(XN_OP_WRITE, 0, 4, true);
+    CHECK_EQUAL(stats().requests, AT_ONCE);
+    CHECK(fake_deepest_stack() < 4096);
+    refills = 0;
+    xn_backend_free(backend);
+}
+
+TEST(server_that_asks_makes_one_pass_of_256_requests_though_the_ring_never_empties) {
+    connect(true), open();
+    attach();
+    xn_backend_start(backend);
+    refills = 100000;
+    request(XN_OP_WRITE, 0, 4, false);
+    CHECK(fake_server_asks(4096) > 0);
+    CHECK_EQUAL(stats().requests, AT_ONCE);
+    CHECK(fake_deepest_stack() < 4096);
+    refills = 0;
+    xn_backend_free(backend);
+}
+
+static bool filler_ends;
+
+/* A vCPU that does nothing but write one frame after another, and keeps the ring full. */
+static void *fill_ring(void *unused) {
+    (void)unused;
+    struct xn_packet packet;
+    for (uint32_t offset = 0; !__atomic_load_n(&filler_ends, __ATOMIC_RELAXED);) {
+        while (xn_frontend_ring_take(&frontend, &packet) == 1) continue;
+        xn_wire_transfer_request(&packet, (struct xn_transfer){1, XN_OP_WRITE, offset, FRAME});
+        if (xn_frontend_ring_request(&frontend, &packet) >= 0) offset = (offset + FRAME) % BUFFER;
+    }
+    return NULL;
+}
+
+TEST(ring_kept_full_by_another_cpu_gets_256_requests_a_pass_and_no_more_stack) {
+    pthread_t filler;
+    connect(true), open();
+    fake_server_wants_again = 4096;
+    attach();
+    xn_backend_start(backend);
+    uint64_t before = stats().requests;
+    CHECK_EQUAL(pthread_create(&filler, NULL, fill_ring, NULL), 0);
+    for (unsigned full = 0; full < 100;) { /* passes that found more than they served */
+        fake_pass_usec(MSEC);
+        uint64_t served = stats().requests - before;
+        CHECK(served <= AT_ONCE);
+        full += served == AT_ONCE;
+        before += served;
+    }
+    CHECK(fake_deepest_stack() < 4096);
+    __atomic_store_n(&filler_ends, true, __ATOMIC_RELAXED);
+    CHECK_EQUAL(pthread_join(filler, NULL), 0);
     xn_backend_free(backend);
 }
 
@@ -215,9 +283,15 @@ TEST(ring_index_violation_is_reported_and_the_channel_left_alone) {
     xn_backend_free(backend);
 }
 
-/* ---- storms --------------------------------------------------------------------------------- */
+/* ---- what a guest may make us do ------------------------------------------------------------- */
 
-/* As many notifications as are looked at, in each of so many milliseconds. */
+static struct xn_budget_stats spent(void) {
+    struct xn_budget_stats now;
+    xn_budget_stats(&backend->own_budget, &now);
+    return now;
+}
+
+/* As many notifications as are looked at, up to 200 in each of so many milliseconds. */
 static void storm(unsigned msec) {
     for (unsigned i = 0; i < msec; i++) {
         for (unsigned n = 0; n < 200 && fake_is_polled(); n++) fake_arrive();
@@ -225,28 +299,72 @@ static void storm(unsigned msec) {
     }
 }
 
-TEST(storm_is_muted_to_a_hundred_notifications_in_ten_milliseconds) {
+/* A frontend on a CPU of its own, whose ring is never empty, for so many milliseconds. */
+static void keep_full_for(unsigned msec) {
+    refills = UINT32_MAX;
+    request(XN_OP_WRITE, 0, 4, true);
+    fake_pass_usec(msec * MSEC);
+    refills = 0;
+}
+
+TEST(guest_that_rings_without_end_takes_a_twentieth_of_the_engine_and_a_burst) {
     connect(true);
-    storm(100);
-    CHECK(requests.cleared <= 11 * 101);
+    storm(2000);
+    CHECK(requests.cleared <= 2 * 10000 + 5000 + 10);
+    CHECK(spent().engine_usec <= 2 * 50000 + 25000 + 100);
+    CHECK_EQUAL(spent().notifications, requests.cleared);
     CHECK_EQUAL(xn_backend_violation(backend), XN_NO_VIOLATION);
     xn_backend_free(backend);
 }
 
-TEST(storm_without_end_is_a_violation) {
+TEST(guest_that_rings_without_end_is_paused_within_a_second_and_python_told) {
     connect(true);
-    storm(3000);
-    CHECK_EQUAL(xn_backend_violation(backend), XN_VIOLATION_STORM);
-    CHECK(!fake_is_polled());
-    CHECK_EQUAL(fake_python_wakeups, 1);
+    storm(1000);
+    CHECK(spent().pauses > 0);
+    CHECK_EQUAL(fake_python_wakeups, spent().pauses);
     xn_backend_free(backend);
 }
 
-TEST(storm_that_ends_is_forgiven) {
+TEST(guest_that_keeps_its_ring_full_is_paused_within_a_second) {
+    connect(true), open();
+    keep_full_for(1000);
+    CHECK(spent().pauses > 0);
+    CHECK(spent().requests <= 100000 + 50000 + AT_ONCE);
+    xn_backend_free(backend);
+}
+
+TEST(pauses_double_as_long_as_it_goes_on_and_then_it_is_a_violation) {
+    connect(true);
+    uint64_t expected_usec = 10 * MSEC, before_usec = 0;
+    for (unsigned pauses = 1; pauses <= 9; pauses++) {
+        while (spent().pauses < pauses) storm(1);
+        CHECK_EQUAL(spent().paused_usec - before_usec, expected_usec);
+        before_usec += expected_usec;
+        expected_usec *= 2;
+    }
+    CHECK_EQUAL(xn_backend_violation(backend), XN_NO_VIOLATION);
+    storm(4000);
+    CHECK_EQUAL(xn_backend_violation(backend), XN_VIOLATION_STORM);
+    CHECK_EQUAL(spent().pauses, 9);
+    CHECK(!fake_is_polled());
+    CHECK_EQUAL(fake_next_due_usec(), XN_NEVER);
+    xn_backend_free(backend);
+}
+
+TEST(ring_kept_full_without_end_is_a_violation) {
+    connect(true), open();
+    keep_full_for(10000);
+    CHECK_EQUAL(xn_backend_violation(backend), XN_VIOLATION_STORM);
+    xn_backend_free(backend);
+}
+
+TEST(guest_that_was_quiet_for_a_second_begins_with_the_shortest_pause_again) {
     connect(true);
     for (unsigned i = 0; i < 10; i++) {
-        storm(1500);
-        fake_pass_usec(30 * MSEC);
+        uint64_t before_usec = spent().paused_usec;
+        storm(60);
+        CHECK_EQUAL(spent().paused_usec - before_usec, (10 + 20 + 40) * MSEC);
+        fake_pass_usec(1100 * MSEC);
         fake_arrive();
     }
     CHECK_EQUAL(xn_backend_violation(backend), XN_NO_VIOLATION);
@@ -254,26 +372,80 @@ TEST(storm_that_ends_is_forgiven) {
     xn_backend_free(backend);
 }
 
-TEST(violation_of_a_muted_frontend_stays_muted) {
-    connect(true);
-    for (unsigned i = 0; i < 100; i++) fake_arrive();
-    CHECK(fake_is_polled());
-    xn_store_index(&ring_page->req_prod, 33);
-    fake_arrive();
-    CHECK_EQUAL(xn_backend_violation(backend), XN_VIOLATION_RING_INDEX);
-    fake_pass_usec(100 * MSEC);
-    CHECK(!fake_is_polled());
-    xn_backend_free(backend);
-}
-
-TEST(requests_of_a_muted_frontend_are_served_at_the_end_of_the_window) {
+TEST(requests_of_a_paused_guest_are_served_when_the_pause_ends) {
     connect(true), open();
     while (fake_is_polled()) fake_arrive();
     request(XN_OP_WRITE, 0, 4, true);
     CHECK_EQUAL(answer(), NO_ANSWER);
     fake_pass_usec(10 * MSEC);
     CHECK_EQUAL(answer(), 0);
+    CHECK(fake_is_polled());
     xn_backend_free(backend);
+}
+
+TEST(what_a_paused_guest_has_written_plays_on) {
+    connect(true), open(), attach();
+    write_all(0, BUFFER);
+    xn_backend_start(backend);
+    while (fake_is_polled()) fake_arrive();
+    CHECK_EQUAL(fake_server_asks(BUFFER), BUFFER);
+    xn_backend_free(backend);
+}
+
+TEST(violation_of_a_paused_guest_stays_unheard) {
+    connect(true);
+    xn_store_index(&ring_page->req_prod, 33);
+    fake_arrive();
+    CHECK_EQUAL(xn_backend_violation(backend), XN_VIOLATION_RING_INDEX);
+    for (unsigned i = 0; i < 100; i++) fake_arrive();
+    fake_pass_usec(100 * MSEC);
+    CHECK(!fake_is_polled());
+    CHECK_EQUAL(requests.cleared, 1);
+    xn_backend_free(backend);
+}
+
+TEST(sixty_four_refused_transfers_are_a_violation) {
+    connect(true), open();
+    for (unsigned i = 1; i < 64; i++) CHECK_EQUAL(transfer(XN_OP_WRITE, BUFFER, 4), -22);
+    CHECK_EQUAL(xn_backend_violation(backend), XN_NO_VIOLATION);
+    open(); /* which is no new beginning */
+    CHECK_EQUAL(transfer(XN_OP_WRITE, BUFFER, 4), -22);
+    CHECK_EQUAL(xn_backend_violation(backend), XN_VIOLATION_REFUSED);
+    request(XN_OP_WRITE, 0, 4, true);
+    CHECK_EQUAL(answer(), NO_ANSWER);
+    CHECK_EQUAL(spent().refused, 64);
+    xn_backend_free(backend);
+}
+
+/* A guest that minds the rules, in pieces of so many frames, for ten seconds. */
+static void play_in_pieces(uint32_t frames, bool each_notified) {
+    connect(true), open_with(BUFFER, 64 * FRAME), attach();
+    xn_backend_start(backend);
+    fake_latency_usec = 0;
+    uint64_t written = 0;
+    for (unsigned step = 1; step <= 10 * 750; step++) {
+        while (written < (uint64_t)step * 64 * FRAME + BUFFER / 2) {
+            request(XN_OP_WRITE, (uint32_t)(written % BUFFER), frames * FRAME, each_notified);
+            written += frames * FRAME;
+            if (each_notified) CHECK_EQUAL(answer(), 0);
+            if (!each_notified && written % (16 * FRAME) == 0) {
+                fake_arrive();
+                while (answer() == 0) continue;
+            }
+        }
+        fake_pass_usec(1333);
+        fake_server_asks(64 * FRAME);
+        hear();
+    }
+    CHECK_EQUAL(spent().pauses, 0);
+    CHECK(stats().position_octets > 9 * 1000 * OCTETS_A_MSEC);
+    xn_backend_free(backend);
+}
+
+TEST(stream_of_the_smallest_period_never_meets_its_budget_however_it_writes) {
+    play_in_pieces(64, true);
+    play_in_pieces(8, true);
+    play_in_pieces(1, false);
 }
 
 /* ---- the clock ------------------------------------------------------------------------------ */
@@ -368,7 +540,7 @@ TEST(what_a_full_event_page_could_not_be_told_is_forgotten_at_close) {
     xn_backend_close_pcm(backend);
     CHECK_EQUAL(fake_next_due_usec(), XN_NEVER);
     event_page->in_cons = event_page->in_prod;
-    while (fake_is_polled()) fake_arrive(); /* a storm, whose end is a tick */
+    while (fake_is_polled()) fake_arrive(); /* a pause, whose end is a tick */
     fake_pass_usec(100 * MSEC);
     CHECK_EQUAL(hear(), 0);
     xn_backend_free(backend);
@@ -482,9 +654,10 @@ TEST(server_that_asks_with_no_stream_open_is_given_nothing) {
 TEST(recorded_data_lies_in_the_buffer_and_is_told) {
     connect(false), open(), attach();
     xn_backend_start(backend);
-    static uint8_t sound[PERIOD];
-    memset(sound, 0x55, sizeof sound);
-    fake_server_records(sound, sizeof sound);
+    xn_backend_open_gate(backend, INT64_MAX);
+    static uint8_t recorded[PERIOD];
+    memset(recorded, 0x55, sizeof recorded);
+    fake_server_records(recorded, sizeof recorded);
     CHECK_EQUAL(hear(), PERIOD);
     CHECK_EQUAL(buffer[0], 0x55);
     CHECK_EQUAL(buffer[PERIOD - 1], 0x55);
@@ -516,6 +689,120 @@ TEST(nothing_is_recorded_before_start) {
     uint64_t before = stats().position_octets;
     fake_pass_usec(1000 * MSEC);
     CHECK_EQUAL(stats().position_octets, before);
+    xn_backend_free(backend);
+}
+
+/* ---- the microphone's gate --------------------------------------------------------------------- */
+
+static uint8_t sound[BUFFER];
+
+/* A recording that runs; everything the server records is 0x55. */
+static void record(void) {
+    memset(sound, 0x55, sizeof sound);
+    connect(false), open(), attach();
+    xn_backend_start(backend);
+}
+
+/* How many octets of the microphone are in the guest's buffer. */
+static unsigned crossed(void) {
+    unsigned count = 0;
+    for (unsigned i = 0; i < BUFFER; i++) count += buffer[i] == 0x55;
+    return count;
+}
+
+TEST(nothing_crosses_a_gate_that_was_not_opened_and_the_clock_goes_on) {
+    record();
+    fake_server_records(sound, PERIOD);
+    CHECK_EQUAL(hear(), PERIOD);
+    CHECK_EQUAL(crossed(), 0);
+    CHECK_EQUAL(stats().discarded_octets, PERIOD);
+    xn_backend_free(backend);
+}
+
+TEST(closed_gate_is_silence_over_what_was_there) {
+    record();
+    xn_backend_open_gate(backend, INT64_MAX);
+    fake_server_records(sound, BUFFER);
+    hear();
+    CHECK_EQUAL(crossed(), BUFFER);
+    xn_backend_close_gate(backend);
+    fake_server_records(sound, BUFFER);
+    CHECK_EQUAL(hear(), 2 * BUFFER);
+    CHECK_EQUAL(crossed(), 0);
+    CHECK_EQUAL(stats().octets, BUFFER);
+    xn_backend_free(backend);
+}
+
+TEST(gate_closes_at_its_deadline_with_nobody_there) {
+    record();
+    xn_backend_open_gate(backend, fake_now_usec + 50 * MSEC);
+    fake_pass_usec(50 * MSEC - 1);
+    fake_server_records(sound, PERIOD);
+    CHECK_EQUAL(crossed(), PERIOD);
+    fake_pass_usec(1);
+    fake_server_records(sound, PERIOD);
+    CHECK_EQUAL(crossed(), PERIOD);
+    xn_backend_free(backend);
+}
+
+TEST(pcm_begins_and_ends_with_its_gate_closed) {
+    record();
+    xn_backend_open_gate(backend, INT64_MAX);
+    xn_backend_close_pcm(backend);
+    open(), attach();
+    xn_backend_start(backend);
+    fake_server_records(sound, PERIOD);
+    CHECK_EQUAL(crossed(), 0);
+    xn_backend_open_gate(backend, INT64_MAX);
+    open(); /* again, without CLOSE */
+    xn_backend_start(backend);
+    fake_server_records(sound, PERIOD);
+    CHECK_EQUAL(crossed(), 0);
+    xn_backend_free(backend);
+}
+
+TEST(gate_is_opened_and_closed_without_the_engines_lock) {
+    record();
+    unsigned before = fake_locked;
+    xn_backend_open_gate(backend, INT64_MAX);
+    xn_backend_close_gate(backend);
+    CHECK_EQUAL(fake_locked, before);
+    xn_backend_free(backend);
+}
+
+/* With --wrap=xn_pcm_capture: another thread closes the gate while a part is being copied. */
+static bool closes_meanwhile, was_closed;
+static pthread_t closer;
+uint32_t __real_xn_pcm_capture(struct xn_pcm *, const void *, uint32_t, int64_t);
+uint32_t __wrap_xn_pcm_capture(struct xn_pcm *, const void *, uint32_t, int64_t);
+
+static void *close_gate(void *unused) {
+    (void)unused;
+    xn_backend_close_gate(backend);
+    __atomic_store_n(&was_closed, true, __ATOMIC_SEQ_CST);
+    return NULL;
+}
+
+uint32_t __wrap_xn_pcm_capture(struct xn_pcm *pcm, const void *from, uint32_t octets,
+                               int64_t now_usec) {
+    if (closes_meanwhile && from) {
+        closes_meanwhile = false;
+        CHECK_EQUAL(pthread_create(&closer, NULL, close_gate, NULL), 0);
+        while (__atomic_load_n(&backend->gate.until_usec, __ATOMIC_SEQ_CST)) sched_yield();
+        for (unsigned i = 0; i < 1000; i++) sched_yield(); /* it could return, if it did not wait */
+        CHECK(!__atomic_load_n(&was_closed, __ATOMIC_SEQ_CST));
+    }
+    return __real_xn_pcm_capture(pcm, from, octets, now_usec);
+}
+
+TEST(closing_waits_for_the_part_that_is_being_copied_and_no_other_crosses) {
+    record();
+    xn_backend_open_gate(backend, INT64_MAX);
+    closes_meanwhile = true;
+    fake_server_records(sound, BUFFER);
+    CHECK_EQUAL(pthread_join(closer, NULL), 0);
+    CHECK_EQUAL(crossed(), XN_GATE_OCTETS);
+    CHECK_EQUAL(hear(), BUFFER);
     xn_backend_free(backend);
 }
 
@@ -567,7 +854,7 @@ TEST(clock_of_a_pcm_that_was_not_adopted_stands_still) {
     xn_backend_free(backend);
     attend(false, &kept);
     xn_backend_begin(backend, true);
-    while (fake_is_polled()) fake_arrive(); /* a storm, whose end is a tick */
+    while (fake_is_polled()) fake_arrive(); /* a pause, whose end is a tick */
     fake_pass_usec(100 * MSEC);
     CHECK_EQUAL(kept.position, position);
     xn_backend_free(backend);

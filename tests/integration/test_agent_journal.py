@@ -69,7 +69,7 @@ def test_decision_is_found_in_the_journal_by_its_message_id(
         assert recording.ended() == Ended(0)
     (record,) = eventually(lambda: journald.records(EventKind.DECISION, domid=work.domid))
     reason = (
-        "first rule that matches and speaks of capture: guest: '*', playback: allow, capture: allow"
+        "first rule that matches and names capture: guest: '*', playback: allow, capture: allow"
     )
     expected = {
         "MESSAGE": f"work: capture allow ({dom0.policy_file}:3: {reason})",
@@ -170,8 +170,9 @@ def test_capture_goes_live_again_with_the_next_journald(
         journald.kill()
         dom0.hang_up_until(LOST)
         arrived = len(recording.heard)
-        recording.listen_until(lambda heard: len(heard) > arrived + SECOND)
-        assert not recording.heard[arrived + SECOND // 2 :].strip(b"\0")
+        heard = recording.listen_until(lambda heard: len(heard) > arrived + SECOND)
+        assert len(heard) > arrived + SECOND
+        assert not heard[arrived + SECOND // 2 :].strip(b"\0")
         journald.start()
         assert eventually(lambda: journald.records(EventKind.AUDIT_RESUMED))
         silent = len(recording.heard)

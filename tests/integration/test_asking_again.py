@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from agent_guest.card import Card
-from agent_guest.pcm import BufferSize, Sound
+from agent_guest.pcm import BufferSize, SampleSpec
 from tests.integration.test_grants_restart import ASK
 from tests.support.agents import PATIENT, Dom0
 from tests.support.local_machine import LocalMachine
@@ -18,7 +18,7 @@ from xensnd.core import Engine
 from xensnd.sndif.formats import SampleFormat
 from xensnd.sndif.store_fields import Direction
 
-SOUND = Sound(SampleFormat.S16_LE, 48000, 2)
+SOUND = SampleSpec(SampleFormat.S16_LE, 48000, 2)
 
 
 @pytest.mark.usefixtures("work")

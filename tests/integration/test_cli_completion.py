@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from policy.cli import main as cli
+from policy.cli.main import main, parser
 from tests.support.fake_agent import FakeAgent, guest, status
 
 ROOT = Path(__file__).parents[2]
 COMPLETIONS = ROOT / "completions"
-COMMANDS = re.findall(r"^    ([a-z-]+)(?:  |$)", cli.parser().format_help(), re.MULTILINE)
+COMMANDS = re.findall(r"^    ([a-z-]+)(?:  |$)", parser().format_help(), re.MULTILINE)
 
 
 @pytest.fixture
@@ -116,7 +116,7 @@ def test_every_command_and_option_is_known(file: str, capsys: pytest.CaptureFixt
     for command in COMMANDS:
         assert re.search(rf"(?<![\w-]){command}(?![\w-])", text)
         with pytest.raises(SystemExit):
-            cli.main([command, "--help"])
+            main([command, "--help"])
         for option in re.findall(r"^  (--[a-z]+)", capsys.readouterr().out, re.MULTILINE):
             assert option in text or option == "--names"
 

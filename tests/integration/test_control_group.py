@@ -196,8 +196,8 @@ def test_agent_that_is_not_root_serves_its_user_and_root_and_no_others(
 @pytest.mark.parametrize(
     ("mode", "owner", "problem"),
     [
-        (0o777, 0, "mode 0777, so others could change it (mend with: chmod go-w "),
-        (0o775, 0, "mode 0775, so others could change it (mend with: chmod go-w "),
+        (0o777, 0, "mode 0777, so others could change it (fix with: chmod go-w "),
+        (0o775, 0, "mode 0775, so others could change it (fix with: chmod go-w "),
         (0o755, NOBODY.pw_uid, "owned by uid 65534, not by root, so others could change it"),
     ],
 )

@@ -140,7 +140,7 @@ def test_volume_holds_against_the_guest_and_for_its_next_stream(
         assert eventually(lambda: abs(now().volume.value_flat - 0.6) < 0.01)
         assert dom0.ask("volume", guest="work", percent=100)["changed"] == 1
         assert eventually(lambda: abs(now().volume.value_flat - 1) < 0.01)
-    told = dom0.await_event("volume_set", guest="work", count=2)
+    told = dom0.await_event("volume_set", domid=work.domid, count=2)
     assert told["MESSAGE"] == "work: playback volume 100%"
 
 

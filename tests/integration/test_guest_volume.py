@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import pytest
 
 from agent_guest.card import Card
-from agent_guest.pcm import BufferSize, Pcm, Sound
+from agent_guest.pcm import BufferSize, Pcm, SampleSpec
 from tests.support.agents import Guest
 from tests.support.local_machine import LocalMachine
 from tests.support.pipewire_server import PipeWireServer
@@ -22,7 +22,7 @@ from xensnd.sndif.formats import SampleFormat
 from xensnd.sndif.store_fields import Direction
 from xensnd.transport.factory import open_transport
 
-SOUND = Sound(SampleFormat.S16_LE, 48000, 2)
+SOUND = SampleSpec(SampleFormat.S16_LE, 48000, 2)
 T = TypeVar("T")
 
 

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,35 +15,11 @@ from jeepney import Message, message_bus, new_signal
 from jeepney.io.blocking import Proxy, open_dbus_connection
 from jeepney.low_level import HeaderFields
 
-from tests.support.desktop import CLOSED_BY_EXPIRY, OBJECT, Notifications, SessionBus
+from tests.support.desktop import CLOSED_BY_EXPIRY, OBJECT, Notifications, SessionBus, SessionHelper
 from tests.support.fake_agent import FakeAgent, guest, prompt, status
 from tests.support.raw_frontend import eventually
 
 ROOT = Path(__file__).parents[2]
-
-
-class Helper:
-    """xensnd-session, a process."""
-
-    def __init__(self, directory: Path, address: str, control: Path) -> None:
-        self._log = directory / "session.log"
-        with self._log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "agent_session.cli", "--control", str(control)],
-                cwd=ROOT,
-                stderr=log,
-                env={**os.environ, "DBUS_SESSION_BUS_ADDRESS": address},
-            )
-
-    @property
-    def log(self) -> list[str]:
-        return self._log.read_text().splitlines()
-
-    def end(self) -> int:
-        with self.process:
-            self.process.terminate()
-            self.process.wait(10)
-        return self.process.returncode
 
 
 @pytest.fixture
@@ -64,17 +41,18 @@ def agent(tmp_path: Path) -> Iterator[FakeAgent]:
 
 
 @pytest.fixture
-def helper(tmp_path: Path, bus: SessionBus, agent: FakeAgent) -> Iterator[Helper]:
-    helper = Helper(tmp_path, bus.address, agent.path)
+def helper(tmp_path: Path, bus: SessionBus, agent: FakeAgent) -> Iterator[SessionHelper]:
+    helper = SessionHelper(tmp_path, bus.address, agent.path)
+    helper.start()
     agent.await_watchers()
     agent.await_request("status")
     yield helper
-    assert helper.end() == 0
-    assert not [line for line in helper.log if not line.startswith("xensnd-session: ")]
+    assert helper.stop() == 0
+    assert not [line for line in helper.log_lines if not line.startswith("xensnd-session: ")]
 
 
 def test_question_is_shown_with_its_answers_and_stays(
-    agent: FakeAgent, desktop: Notifications, helper: Helper
+    agent: FakeAgent, desktop: Notifications, helper: SessionHelper
 ) -> None:
     agent.ask(3, "work")
     shown = desktop.await_one("work")
@@ -85,7 +63,7 @@ def test_question_is_shown_with_its_answers_and_stays(
     )
     assert shown.actions[::2] == ("once", "for", "no", "always", "never")
     assert (shown.expires_ms, shown.hints["urgency"]) == (0, 2)
-    assert helper.log == []
+    assert helper.log_lines == []
 
 
 @pytest.mark.parametrize("action", ["once", "for", "always", "no", "never"])
@@ -93,7 +71,8 @@ def test_question_is_shown_with_its_answers_and_stays(
 def test_click_answers(agent: FakeAgent, desktop: Notifications, action: str) -> None:
     agent.ask(3, "work")
     desktop.click(desktop.await_one("work"), action)
-    answer = {"version": 1, "do": "answer", "id": 3, "answer": action}
+    asked = {"id": 3, "guest": "work", "direction": "capture"}
+    answer = {"version": 1, "do": "answer", **asked, "answer": action}
     assert agent.await_request("answer") == answer | ({"seconds": 1800} if action == "for" else {})
 
 
@@ -124,9 +103,26 @@ def test_question_from_before_is_shown(
     tmp_path: Path, bus: SessionBus, agent: FakeAgent, desktop: Notifications
 ) -> None:
     agent.status = status(prompts=(prompt(3, "work", "playback"),))
-    helper = Helper(tmp_path, bus.address, agent.path)
+    helper = SessionHelper(tmp_path, bus.address, agent.path)
+    helper.start()
     assert desktop.await_one("work").summary == "Allow a guest to play sound?"
-    assert helper.end() == 0
+    assert helper.stop() == 0
+    desktop.await_none()
+
+
+def test_question_of_which_the_number_comes_after_the_end_is_withdrawn(
+    agent: FakeAgent, desktop: Notifications, helper: SessionHelper
+) -> None:
+    process = helper.process
+    assert process is not None
+
+    def end_first() -> None:
+        process.terminate()
+        time.sleep(0.2)  # until it has taken notice
+
+    desktop.before_reply = end_first
+    agent.ask(3, "work")
+    assert process.wait(10) == 0
     desktop.await_none()
 
 
@@ -191,10 +187,10 @@ def test_recording_under_way_is_shown_at_once(
     tmp_path: Path, bus: SessionBus, agent: FakeAgent, desktop: Notifications
 ) -> None:
     agent.status = status(guest("work", records=True))
-    helper = Helper(tmp_path, bus.address, agent.path)
+    helper = SessionHelper(tmp_path, bus.address, agent.path)
+    helper.start()
     desktop.await_one("work")
-    helper.process.send_signal(signal.SIGINT)
-    assert helper.process.wait(10) == 0
+    assert helper.end(signal.SIGINT) == 0
     desktop.await_none()
 
 
@@ -216,20 +212,20 @@ def test_recording_that_the_person_closed_comes_back_when_it_changes(
 
 
 def test_service_that_says_nonsense_is_told_once(
-    agent: FakeAgent, desktop: Notifications, helper: Helper
+    agent: FakeAgent, desktop: Notifications, helper: SessionHelper
 ) -> None:
     agent.ask(3, "work")
     first = desktop.await_one("work")
     desktop.say("ActionInvoked", "", ())
     desktop.await_shown(lambda shown: shown and shown[-1].number != first.number)
-    assert helper.log == [
-        "xensnd-session: notifications: the service does not speak as it should; waiting"
+    assert helper.log_lines == [
+        "xensnd-session: notifications: the service breaks the protocol; trying again"
     ]
     assert not [each for each in agent.requests if each["do"] == "answer"]
 
 
 def test_agent_that_leaves_takes_everything_with_it(
-    agent: FakeAgent, desktop: Notifications, helper: Helper
+    agent: FakeAgent, desktop: Notifications, helper: SessionHelper
 ) -> None:
     agent.tell("recording", guests=["work"])
     agent.ask(3, "work")
@@ -241,7 +237,7 @@ def test_agent_that_leaves_takes_everything_with_it(
     desktop.await_one("web")
     agent.ask(1, "mail")
     desktop.await_shown(lambda shown: len(shown) == 2)
-    assert [line.split(": ", 2)[2] for line in helper.log] in (
+    assert [line.split(": ", 2)[2] for line in helper.log_lines] in (
         ["the agent has left; waiting for the agent"],
         [
             "the agent has left; waiting for the agent",
@@ -251,7 +247,7 @@ def test_agent_that_leaves_takes_everything_with_it(
 
 
 def test_bus_that_comes_back_shows_what_is_still_wanted(
-    bus: SessionBus, agent: FakeAgent, desktop: Notifications, helper: Helper
+    bus: SessionBus, agent: FakeAgent, desktop: Notifications, helper: SessionHelper
 ) -> None:
     agent.tell("recording", guests=["work"])
     agent.ask(3, "work")
@@ -267,39 +263,42 @@ def test_bus_that_comes_back_shows_what_is_still_wanted(
     assert "web" in question.body
     desktop.click(question, "once")
     assert agent.await_request("answer")["id"] == 4
-    assert all(": notifications: " in line for line in helper.log)
-    assert 1 <= len(helper.log) <= 4
+    assert all(": notifications: " in line for line in helper.log_lines)
+    assert 1 <= len(helper.log_lines) <= 4
 
 
 def test_notification_service_that_is_another_shows_it_all_again(
-    agent: FakeAgent, desktop: Notifications, helper: Helper
+    agent: FakeAgent, desktop: Notifications, helper: SessionHelper
 ) -> None:
     agent.ask(3, "work")
     desktop.await_one("work")
     desktop.stop()
-    assert eventually(lambda: helper.log)
+    assert eventually(lambda: helper.log_lines)
     desktop.start()
     desktop.click(desktop.await_one("work"), "always")
     assert agent.await_request("answer")["answer"] == "always"
 
 
 def test_service_that_refuses_is_told_once_and_asked_again(
-    agent: FakeAgent, desktop: Notifications, helper: Helper
+    agent: FakeAgent, desktop: Notifications, helper: SessionHelper
 ) -> None:
     desktop.refuses = "not\nnow"
     agent.ask(3, "work")
-    assert eventually(lambda: helper.log) == ["xensnd-session: notifications: not now; waiting"]
+    assert eventually(lambda: helper.log_lines) == [
+        "xensnd-session: notifications: not\\nnow; trying again"
+    ]
     desktop.refuses = None
     desktop.await_one("work")
-    assert len(helper.log) == 1
+    assert len(helper.log_lines) == 1
 
 
 def test_agent_that_refuses_is_told_once(tmp_path: Path, bus: SessionBus, agent: FakeAgent) -> None:
     agent.refusals["watch"] = "only root may do this"
-    helper = Helper(tmp_path, bus.address, agent.path)
+    helper = SessionHelper(tmp_path, bus.address, agent.path)
+    helper.start()
     agent.await_request("watch", 2)
-    assert helper.end() == 0
-    assert helper.log == [
+    assert helper.stop() == 0
+    assert helper.log_lines == [
         f"xensnd-session: {agent.path}: only root may do this; waiting for the agent"
     ]
 

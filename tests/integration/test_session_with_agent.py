@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.agents import Dom0, Guest, Running
-from tests.support.desktop import Notification, Notifications, SessionBus
+from tests.integration.test_asking import goes_live
+from tests.support.agents import Dom0, Guest
+from tests.support.desktop import Notification, Notifications, SessionBus, SessionHelper
 from tests.support.pulse_server import PulseServer, noise
 from tests.support.raw_frontend import eventually
 from tests.support.terminal import OnTerminal
@@ -25,15 +24,10 @@ POLICY = 'version: 1\nrules:\n  - guest: "*"\n    playback: allow\n    capture: 
 def desktop(tmp_path: Path, dom0: Dom0) -> Iterator[Notifications]:
     """With xensnd-session in its session."""
     with SessionBus(tmp_path) as bus, Notifications(bus.address) as desktop:
-        helper = subprocess.Popen(
-            [sys.executable, "-m", "agent_session.cli", "--control", str(dom0.control)],
-            cwd=ROOT,
-            env={**os.environ, "DBUS_SESSION_BUS_ADDRESS": bus.address},
-        )
-        with helper:
-            yield desktop
-            helper.terminate()
-        assert helper.returncode == 0
+        helper = SessionHelper(tmp_path, bus.address, dom0.control)
+        helper.start()
+        yield desktop
+        assert helper.stop() == 0
 
 
 @pytest.fixture(autouse=True)
@@ -54,11 +48,6 @@ def await_question(desktop: Notifications, guest: Guest) -> Notification:
 
     (question,) = asked(desktop.await_shown(asked))
     return question
-
-
-def goes_live(recording: Running) -> bool:
-    arrived = len(recording.heard)
-    return bool(recording.listen_until(lambda heard: heard[arrived:].strip(b"\0"), 5))
 
 
 def test_click_lets_a_guest_record_and_shows_that_it_does(

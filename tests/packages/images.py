@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tests.packages.roots import inside
-from tests.xen.cache import Cache, output, run
+from tests.support.cache import Cache, output, run
 
 CONTROL = Path(__file__).parents[2] / "debian" / "control"
 BUILT_ON = "bookworm"

@@ -1,4 +1,4 @@
-"""The index decides as a plain walk does; a rule's text reads as itself; grants obey the last."""
+"""The index decides as a plain walk does; the text of a rule is that rule; the last edit wins."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from policy.edit import grants
-from policy.edit.editor import Setting, grant, set_verb
+from policy.edit.editor import EditContext, grant, set_verb
 from policy.engine import decide, explain, next_change
-from policy.language.loader import GRANTS_FILE, load, parse
-from policy.matching import Guest, covers, matches, speaks_of
+from policy.language.loader import load, parse
+from policy.matching import GuestIdentity, applies_to, covers, matches
 from policy.model import Direction, OnDeny, Options, Policy, Rule, Verb
+from policy.paths import GRANTS_FILE, PolicyPaths
 from xensnd.sndif.formats import PLAYABLE
 
 FILE = Path("30-user.yaml")
@@ -32,7 +33,7 @@ verbs = st.sampled_from(Verb)
 hours = st.none() | st.integers(-3, 3).map(lambda number: NOON + number * HOUR)
 streams = st.sampled_from([None, None, "1", "2"])
 guests = st.builds(
-    Guest,
+    GuestIdentity,
     names,
     st.sampled_from([None, UUID, "ffffffff-0000-4000-8000-0123456789ab"]),
     st.sampled_from([None, "", "red", "blue"]),
@@ -46,10 +47,12 @@ rules = st.builds(
 )  # fmt: skip
 
 
-def walk(rules: Sequence[Rule], guest: Guest, now: datetime, stream: str | None) -> Rule | None:
+def walk(
+    rules: Sequence[Rule], guest: GuestIdentity, now: datetime, stream: str | None
+) -> Rule | None:
     for rule in rules:
-        known = speaks_of(rule.guest, guest)
-        if known is False or not rule.holds_at(now) or rule.taken_by not in (None, stream):
+        known = applies_to(rule.guest, guest)
+        if known is False or not rule.is_active_at(now) or rule.taken_by not in (None, stream):
             continue
         if known is True or rule.capture is not Verb.ALLOW:
             return rule
@@ -59,21 +62,23 @@ def walk(rules: Sequence[Rule], guest: Guest, now: datetime, stream: str | None)
 @settings(max_examples=400, deadline=None)
 @given(st.lists(rules, max_size=8), guests, st.integers(-4, 4), streams)
 def test_indexed_decision_is_the_first_match_of_a_plain_walk(
-    said: list[Rule], guest: Guest, hour: int, stream: str | None
+    listed: list[Rule], guest: GuestIdentity, hour: int, stream: str | None
 ) -> None:
-    policy, now = Policy(tuple(said), ()), NOON + hour * HOUR
+    policy, now = Policy(tuple(listed), ()), NOON + hour * HOUR
     decision = decide(policy, guest, Direction.CAPTURE, now, stream)
-    expected = walk(said, guest, now, stream)
+    expected = walk(listed, guest, now, stream)
     assert decision.rule is expected
     if expected is not None:
-        unknown = speaks_of(expected.guest, guest) is None
+        unknown = applies_to(expected.guest, guest) is None
         assert decision.verb is (Verb.DENY if unknown else expected.capture)
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(rules, max_size=6), guests, st.integers(-4, 4))
-def test_nothing_changes_before_the_next_change(said: list[Rule], guest: Guest, hour: int) -> None:
-    policy, now = Policy(tuple(said), ()), NOON + hour * HOUR
+def test_nothing_changes_before_the_next_change(
+    listed: list[Rule], guest: GuestIdentity, hour: int
+) -> None:
+    policy, now = Policy(tuple(listed), ()), NOON + hour * HOUR
     following = next_change(policy, now)
     until = following or now + 1000 * HOUR
     decision = decide(policy, guest, Direction.CAPTURE, now)
@@ -83,9 +88,11 @@ def test_nothing_changes_before_the_next_change(said: list[Rule], guest: Guest, 
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(rules, max_size=6), guests, st.integers(-4, 4))
-def test_explanation_names_the_rule_that_decides(said: list[Rule], guest: Guest, hour: int) -> None:
-    explanation = explain(Policy(tuple(said), ()), guest, Direction.CAPTURE, NOON + hour * HOUR)
-    deciding = [rule for rule, part in explanation.parts if part.startswith(("decides", "denies"))]
+def test_explanation_names_the_rule_that_decides(
+    listed: list[Rule], guest: GuestIdentity, hour: int
+) -> None:
+    explanation = explain(Policy(tuple(listed), ()), guest, Direction.CAPTURE, NOON + hour * HOUR)
+    deciding = [rule for rule, role in explanation.roles if role.startswith(("decides", "denies"))]
     assert deciding == ([explanation.decision.rule] if explanation.decision.rule else [])
 
 
@@ -115,44 +122,44 @@ def test_text_of_any_rule_reads_as_the_rule(
     rule = Rule(guest, None, verb, FILE, 4, 6, limits, starts, ends, stream is not None, stream)
     octets = f"version: 1\nrules:\n  # below\n  - {{{rule.text}}}\n".encode()
     (read,) = parse(octets, FILE, are_grants=True)
-    assert (read.said, read.options, read.starts, read.ends) == (
-        rule.said, limits, starts, ends
+    assert (read.fields, read.options, read.starts, read.ends) == (
+        rule.fields, limits, starts, ends
     )  # fmt: skip
-    assert parse(grants.written([rule, rule]), FILE, are_grants=True)[1].said == rule.said
+    assert parse(grants.to_octets([rule, rule]), FILE, are_grants=True)[1].fields == rule.fields
 
 
 NAMES = ["work", "work-1", "mail"]
-wishes = st.tuples(
+requests = st.tuples(
     st.sampled_from([*NAMES, "*", "work*", "*-1", "tag:x"]),
     verbs,
-    st.none() | st.integers(1, 5),  # hours; None: for good
-    st.integers(0, 2),  # hours since the wish before
+    st.none() | st.integers(1, 5),  # hours; None: permanent
+    st.integers(0, 2),  # hours since the last request
 )
 
 
 @settings(max_examples=80, deadline=None)
-@given(st.lists(wishes, min_size=1, max_size=5))
-def test_last_wish_holds_whatever_was_granted_before(
-    said: list[tuple[str, Verb, int | None, int]],
+@given(st.lists(requests, min_size=1, max_size=5))
+def test_last_request_applies_whatever_was_granted_before(
+    made: list[tuple[str, Verb, int | None, int]],
 ) -> None:
     with tempfile.TemporaryDirectory() as name:
         directory, runtime, now = Path(name) / "policy.d", Path(name) / "run", NOON
         directory.mkdir(mode=0o755)
-        for guest, verb, length, since in said:
+        for guest, verb, length, since in made:
             now += since * HOUR
+            context = EditContext(PolicyPaths([directory], runtime), now=now)
             if length is None:
-                edit = set_verb(
-                    [directory], guest, Direction.CAPTURE, verb, runtime=runtime, now=now
-                )
+                edit = set_verb(context, guest, Direction.CAPTURE, verb)
             else:
-                setting = Setting([directory], runtime, now=now)
-                edit = grant(setting, guest, Direction.CAPTURE, verb, now + length * HOUR)
+                edit = grant(context, guest, Direction.CAPTURE, verb, now + length * HOUR)
             policy = load([directory], runtime=runtime)
             excepted = [rule.guest for rule in edit.exceptions]
-            # an exception to a set stands in a file an exception to a set stands; never in a grant
+            # an exception to a set is a rule in a file, never a grant
             assert not any(rule.file.name == GRANTS_FILE for rule in edit.exceptions)
-            for one in (Guest(each, UUID, "", frozenset({"x"})) for each in NAMES):
-                about = speaks_of(guest, one) and not any(speaks_of(each, one) for each in excepted)
+            for one in (GuestIdentity(each, UUID, "", frozenset({"x"})) for each in NAMES):
+                about = applies_to(guest, one) and not any(
+                    applies_to(each, one) for each in excepted
+                )
                 assert not about or decide(policy, one, Direction.CAPTURE, now).verb is verb
 
 

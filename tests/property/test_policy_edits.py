@@ -12,12 +12,13 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from policy.edit.conflicts import Reach, Subject
-from policy.edit.editor import USER_FILE, set_verb
+from policy.edit.conflicts import Overlap, Subject
+from policy.edit.editor import EditContext, set_verb
 from policy.engine import decide
 from policy.language.loader import load, parse
-from policy.matching import quoted, speaks_of
-from policy.model import Decision, Direction, Guest, Policy, Verb
+from policy.matching import applies_to, quote
+from policy.model import Decision, Direction, GuestIdentity, Policy, Verb
+from policy.paths import USER_FILE, PolicyPaths
 
 NAMES = ["work", "work-1", "mail", "no", "it's", "1: b", "\U0001f3a4"]
 GLOBS = ["*", "work*", "work-?", "[!w]*", "*l"]
@@ -31,7 +32,7 @@ CONDITIONS = {
 }
 LATER = [datetime(2999, 6, 1, tzinfo=UTC), datetime(3000, 6, 1, tzinfo=UTC)]
 KNOWN = [
-    Guest(name, uuid, label, tags)
+    GuestIdentity(name, uuid, label, tags)
     for name in [*NAMES, "other", "mol"]
     for uuid, label, tags in (
         ("ffffffff-0000-4000-8000-0123456789ab", "", frozenset[str]()),
@@ -55,7 +56,7 @@ class Layout:
 
 @st.composite
 def written_scalar(draw: st.DrawFn, text: str) -> str:
-    plain = quoted(text)
+    plain = quote(text)
     if plain == text and draw(st.booleans()):
         return draw(st.sampled_from([f"'{text}'", f'"{text}"']))
     return plain
@@ -101,7 +102,7 @@ def policies(draw: st.DrawFn) -> str:
     return text.replace("\n", layout.newline)
 
 
-def decisions(policy: Policy) -> dict[tuple[Guest, Direction], Decision]:
+def decisions(policy: Policy) -> dict[tuple[GuestIdentity, Direction], Decision]:
     return {
         (guest, direction): decide(policy, guest, direction)
         for guest in KNOWN
@@ -136,23 +137,23 @@ def test_edit_changes_only_what_was_asked(
         path.write_bytes(text.encode())
         path.chmod(0o644)
         before = load([directory])
-        edit = set_verb([directory], guest, direction, verb)
+        edit = set_verb(EditContext(PolicyPaths([directory])), guest, direction, verb)
         after = load([directory])
         new = path.read_bytes().decode()
         assert not [left for left in directory.iterdir() if left.name.endswith(".new")]
 
     assert edit.rule.verb(direction) is verb
-    assert Subject.of(guest).reached_by(edit.rule.guest) is Reach.ALL
+    assert Subject.of(guest).overlap_with(edit.rule.guest) is Overlap.ALL
     assert is_one_change(text, new, verb)
     assert len(after.rules) - len(before.rules) in (0, 1)
 
     otherwise = [rule.guest for rule in edit.exceptions]
     for (one, asked), was in decisions(before).items():
         now = decide(after, one, asked)
-        if asked is not direction or not speaks_of(guest, one):
+        if asked is not direction or not applies_to(guest, one):
             assert now.verb is was.verb
             assert now.options == was.options
-        elif not any(speaks_of(exception, one) for exception in otherwise):
+        elif not any(applies_to(exception, one) for exception in otherwise):
             assert now.verb is verb
             for later in LATER:
                 assert decide(after, one, asked, later).verb is verb
@@ -167,8 +168,8 @@ def test_edit_made_twice_is_made_once(
         path = Path(name) / USER_FILE
         path.write_bytes(text.encode())
         path.chmod(0o644)
-        set_verb([Path(name)], guest, direction, verb)
+        set_verb(EditContext(PolicyPaths([Path(name)])), guest, direction, verb)
         once = path.read_bytes()
-        set_verb([Path(name)], guest, direction, verb)
+        set_verb(EditContext(PolicyPaths([Path(name)])), guest, direction, verb)
         assert path.read_bytes() == once
         assert parse(once, path)

@@ -11,10 +11,9 @@ import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from policy.language import identities as tags
-from policy.language import rules
+from policy.language import identities, rules
 from policy.language.loader import load, parse, problems
-from policy.matching import complaint, quoted
+from policy.matching import find_mistake, quote
 from policy.model import Rule
 from policy.text import nodes
 from xensnd.errors import PolicyError
@@ -92,9 +91,9 @@ def test_any_directory_is_a_policy_or_one_line(files: dict[str, bytes]) -> None:
 @settings(deadline=None)
 @given(st.text(min_size=1, max_size=63))
 def test_any_guest_is_quoted_so_that_it_reads_as_itself(guest: str) -> None:
-    if complaint(guest) is None:
-        assert yaml.safe_load(quoted(guest)) == guest
-        text = f"version: 1\nrules: [{{guest: {quoted(guest)}, capture: allow}}]\n"
+    if find_mistake(guest) is None:
+        assert yaml.safe_load(quote(guest)) == guest
+        text = f"version: 1\nrules: [{{guest: {quote(guest)}, capture: allow}}]\n"
         assert parse(text.encode(), FILE)[0].guest == guest
 
 
@@ -103,7 +102,7 @@ def test_any_guest_is_quoted_so_that_it_reads_as_itself(guest: str) -> None:
 def test_any_tags_file_is_one_or_is_refused(text: str | bytes) -> None:
     octets = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
     with suppress(PolicyError):
-        tags.parse(octets, FILE)
+        identities.parse(octets, FILE)
 
 
 VALUE = st.one_of(

@@ -15,45 +15,43 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from agent_guest.card import Card
-from agent_guest.pcm import Sound
+from agent_guest.pcm import SampleSpec
 from agent_guest.play_record import Player, Recorder
-from agent_guest.soundfile_io import Sink, Source
+from agent_guest.soundfile_io import SampleReader, SampleWriter
 from tests.support.audit_table import assert_documented
+from tests.support.daemon import READY_SECONDS, Daemon
 from tests.support.local_machine import LocalMachine
 from tests.support.pulse_server import (
     Ears,
     Listener,
     PulseServer,
-    Urgency,
     difference,
     feed,
-    may_be_urgent,
     noise,
     on_right,
     right_of,
-    urgent,
     write_wav,
 )
 from tests.support.raw_frontend import eventually
+from tests.support.urgency import Urgency, may_be_urgent, urgent
 from xensnd.control.client import AgentClient
 from xensnd.core import Engine
 from xensnd.sndif.formats import SampleFormat
 from xensnd.transport.interface import Transport
 
 BIN = Path(sys.executable).parent
-READY_SECONDS = 20
 SECOND_OCTETS = 48000 * 4
 # Without real-time scheduling a shared machine leaves processes waiting for far longer than the
 # 20 ms that are the default. A guest's buffer is twice as long, so it too may be late by that time.
-PATIENT = "--latency=60" if may_be_urgent() else "--latency=250"
+QUEUED_MSEC = 60 if may_be_urgent() else 250
+PATIENT = f"--latency={QUEUED_MSEC}"
 ALLOW_PLAYBACK = 'version: 1\nrules:\n  - guest: "*"\n    playback: allow\n    capture: deny\n'
 
 
-class Dom0:
+class Dom0(Daemon):
     """xensnd-dom0 with a policy directory and an audit file of its own."""
 
     def __init__(
@@ -68,6 +66,7 @@ class Dom0:
         prefix: Sequence[str] = (),  # a command that runs what follows it, such as nsenter
         command: Sequence[str] = (str(BIN / "xensnd-dom0"),),
     ) -> None:
+        super().__init__("xensnd-dom0", directory / "dom0.log", Urgency.SOUNDING)
         directory.mkdir(parents=True, exist_ok=True)
         self.policy_directory = directory / "policy.d"
         self.policy_directory.mkdir(mode=0o755, exist_ok=True)
@@ -76,7 +75,6 @@ class Dom0:
         self.runtime_directory = directory / "grants"
         self.control = Path(transport.removeprefix("local:")) / "dom0" / "control"
         self.audit_file = directory / "audit.jsonl"
-        self.log_file = directory / "dom0.log"
         self.options = [
             f"--transport={transport}",
             f"--policy={self.policy_directory}",
@@ -86,42 +84,13 @@ class Dom0:
             *options,
         ]
         self._command = [*prefix, *command]
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self.process is not None:
-            self.stop()
 
     def start(self) -> None:
-        with self.log_file.open("ab") as log:
-            command = [*self._command, *self.options]
-            self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log)
-            urgent(self.process, Urgency.SOUNDING)
-        assert self.process.stdout is not None
-        readable, _, _ = select.select([self.process.stdout], [], [], READY_SECONDS)
-        line = self.process.stdout.readline() if readable else b"(nothing)"
-        if line != b"xensnd-dom0: ready\n":
-            self.process.kill()
-            self.process.wait()
-            raise RuntimeError(f"xensnd-dom0 said {line!r}; its log: {self.log}")
-
-    def stop(self) -> int:
-        return self.end(signal.SIGTERM)
+        self.launch_until_line([*self._command, *self.options], b"xensnd-dom0: ready")
 
     def kill(self) -> None:
         """The supervisor, which takes its agent along: until that too has ended."""
-        assert self.process is not None
-        pid = self.process.pid
-        agents = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        agents = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
         ends = [os.pidfd_open(int(agent)) for agent in agents]
         self.end(signal.SIGKILL)
         for end in ends:
@@ -129,8 +98,7 @@ class Dom0:
             os.close(end)
 
     def hang_up(self) -> None:
-        assert self.process is not None
-        self.process.send_signal(signal.SIGHUP)
+        self.signal(signal.SIGHUP)
 
     def hang_up_until(self, text: str) -> None:
         """Each time, the policy is loaded and that is audited; until its log says this."""
@@ -139,19 +107,12 @@ class Dom0:
             self.hang_up()
             return text in self.log
 
-        assert eventually(has_said), self._end_of_log
+        assert eventually(has_said), self.end_of_log
 
     def end(self, signum: int) -> int:
-        process, self.process = self.process, None
-        assert process is not None
-        with process:
-            process.send_signal(signum)
+        status = super().end(signum)
         assert_documented(self.events())
-        return process.returncode
-
-    @property
-    def log(self) -> str:
-        return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
+        return status
 
     def write_policy(self, text: str) -> None:
         """As an editor does: another file in its place, at once."""
@@ -185,9 +146,8 @@ class Dom0:
 
     def use(self, policy: str) -> None:
         """Until the agent has read it."""
-        loaded = len(self.events("policy_loaded"))
-        self.write_policy(policy)
-        self.await_event("policy_loaded", count=loaded + 1)
+        with self.one_more("policy_loaded"):
+            self.write_policy(policy)
 
     # The audit trail
 
@@ -211,12 +171,15 @@ class Dom0:
         found = eventually(
             lambda: len(events := self.events(kind, **fields)) >= count and events, seconds
         )
-        assert found, f"no {count} x {kind} {fields} at the end of:\n{self._end_of_log}"
+        assert found, f"no {count} x {kind} {fields} at the end of:\n{self.end_of_log}"
         return found[-1]
 
-    @property
-    def _end_of_log(self) -> str:
-        return "\n".join(self.log.splitlines()[-30:])
+    @contextmanager
+    def one_more(self, kind: str, *, seconds: float = 10, **fields: object) -> Iterator[None]:
+        """What the block does is to bring one more of these events: waits for it."""
+        before = len(self.events(kind, **fields))
+        yield
+        self.await_event(kind, count=before + 1, seconds=seconds, **fields)
 
 
 def run(command: str, *arguments: str, seconds: float = 30) -> subprocess.CompletedProcess[str]:
@@ -254,12 +217,7 @@ class Running(Listener):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.process.kill()
         self.stop()
         if self._feeder:
@@ -356,7 +314,7 @@ def neighbour_of(pulse: PulseServer, guest: Guest) -> Iterator[Neighbour]:
 
 def play_and_record(transport: Transport, played: bytes, frames: int = 0) -> bytes:
     """Both at once, as the guest of this transport, in this process. What was recorded."""
-    sound = Sound(SampleFormat.S16_LE, 48000, 2)
+    sound = SampleSpec(SampleFormat.S16_LE, 48000, 2)
     rest, recorded = bytearray(played), bytearray()
 
     async def read(octets: int) -> bytes:
@@ -366,9 +324,9 @@ def play_and_record(transport: Transport, played: bytes, frames: int = 0) -> byt
 
     async def both(engine: Engine) -> None:
         async with Card(transport, engine) as card, asyncio.TaskGroup() as tasks:
-            tasks.create_task(Player(Source(sound, read, lambda: None)).run(card))
+            tasks.create_task(Player(SampleReader(sound, read, lambda: None)).run(card))
             if frames:
-                sink = Sink(recorded.extend, lambda: None)
+                sink = SampleWriter(recorded.extend, lambda: None)
                 tasks.create_task(Recorder(sink, sound, frames).run(card))
 
     with closing(Engine()) as engine:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import subprocess
+import os
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from jeepney import DBusAddress, Message, message_bus, new_error, new_method_return, new_signal
 from jeepney.io.blocking import DBusConnection, Proxy, open_dbus_connection
 from jeepney.low_level import HeaderFields, MessageType
 
+from tests.support.daemon import Daemon, Startable
+
+ROOT = Path(__file__).parents[2]
 NAME = "org.freedesktop.Notifications"
 OBJECT = DBusAddress("/org/freedesktop/Notifications", NAME, NAME)
 CLOSED_BY_EXPIRY, CLOSED_BY_PERSON, CLOSED_BY_CALL = 1, 2, 3
@@ -35,37 +38,32 @@ CONFIGURATION = """
 """
 
 
-class SessionBus:
+class SessionBus(Daemon):
     """A dbus-daemon that starts no services, and comes back at the same address."""
 
     def __init__(self, directory: Path) -> None:
+        super().__init__("dbus-daemon")
         self.address = f"unix:path={directory}/bus"
         self._configuration = directory / "session.conf"
         self._configuration.write_text(CONFIGURATION.format(address=self.address).lstrip())
 
-    def __enter__(self) -> Self:
-        self.start()
-        return self
+    def start(self) -> None:
+        self.launch_until_notified(
+            ["dbus-daemon", f"--config-file={self._configuration}", "--nofork"]
+        )
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.stop()
+
+class SessionHelper(Daemon):
+    """xensnd-session."""
+
+    def __init__(self, directory: Path, address: str, control: Path) -> None:
+        super().__init__("xensnd-session", directory / "session.log")
+        self._command = [sys.executable, "-m", "agent_session.cli", "--control", str(control)]
+        self._environment = {**os.environ, "DBUS_SESSION_BUS_ADDRESS": address}
 
     def start(self) -> None:
-        self._process = subprocess.Popen(
-            ["dbus-daemon", f"--config-file={self._configuration}", "--nofork", "--print-address"],
-            stdout=subprocess.PIPE,
-        )
-        assert self._process.stdout is not None
-        assert self._process.stdout.readline()  # it listens
-
-    def stop(self) -> None:
-        with self._process:
-            self._process.kill()
+        """It notifies nobody: what it shows tells that it is there."""
+        self.launch(self._command, environment=self._environment, cwd=ROOT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,27 +77,16 @@ class Notification:
     expires_ms: int
 
 
-class Notifications:
+class Notifications(Startable):
     """The service. `shown` is what a person sees now."""
 
     def __init__(self, address: str) -> None:
         self.shown: dict[int, Notification] = {}
         self.refuses: str | None = None
+        self.before_reply: Callable[[], None] = lambda: None  # once a notification is shown
         self._address = address
         self._numbers = count(1)
         self._changed = threading.Condition()
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.stop()
 
     def start(self) -> None:
         self._connection = open_dbus_connection(bus=self._address)
@@ -175,6 +162,7 @@ class Notifications:
             self.shown[number] = Notification(
                 number, replaces, summary, body, tuple(actions), plain, expires
             )
+            self.before_reply()
             connection.send(new_method_return(message, "u", (number,)))
         elif member == "CloseNotification":
             (number,) = message.body

@@ -8,8 +8,9 @@ import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
+
+from tests.support.daemon import Startable
 
 Message = Mapping[str, Any]
 
@@ -69,7 +70,7 @@ def status(*guests: Message, prompts: tuple[Message, ...] = (), **fields: object
     }
 
 
-class FakeAgent:
+class FakeAgent(Startable):
     """Says what it was given to say, and keeps what it was asked."""
 
     def __init__(self, path: Path) -> None:
@@ -80,18 +81,6 @@ class FakeAgent:
         self._heard = threading.Condition()
         self._watchers: list[socket.socket] = []
         self._clients: list[socket.socket] = []
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.stop()
 
     def start(self) -> None:
         self._listening = socket.socket(socket.AF_UNIX)

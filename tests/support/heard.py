@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from array import array
+from bisect import bisect
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import pairwise
-from os.path import commonprefix
 
 RATE_HZ = 48000
 TONE_HZ = 480
 LOUD = 8000
+FRAME_OCTETS = 4
+SEED_OCTETS = 64
 
 
 def tone(seconds: float) -> bytes:
@@ -53,18 +56,73 @@ def missing_msec(played: bytes, heard: bytes) -> list[int]:
     return [10 * at // piece for at in starts if played[at : at + piece] not in heard]
 
 
-def stretches(heard: bytes, sound: bytes) -> list[tuple[int, int]]:
-    """The parts of this noise, each (from, to) in it, that `heard` is made of and of nothing
-    else: one if nothing is missing."""
-    found = []
-    at = 0
-    while at < len(heard):
-        start = sound.find(heard[at : at + 64])
-        assert start >= 0, (
-            f"octet {at} of {len(heard)} is none of it: {heard[at : at + 16].hex(' ')}"
-        )
-        rest = sound[start : start + len(heard) - at]
-        octets = len(commonprefix([heard[at:], rest]))  # noqa: RUF071  (these are no paths)
-        found.append((start, start + octets))
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """A part of a sound that was heard without a break. In frames."""
+
+    at: int  # of what was heard
+    start: int  # of the sound
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Where a sound broke off and went on. In frames."""
+
+    at: int  # of what was heard, where it broke off
+    silent: int  # that were heard in between
+    missing: int  # of the sound, that were not heard; below 0: so many were heard again
+
+    def __str__(self) -> str:
+        lost = f"{abs(self.missing)} frames {'lost' if self.missing >= 0 else 'heard again'}"
+        return f"at frame {self.at}: {self.silent} frames of silence, {lost}"
+
+
+def stretches(heard: bytes, sound: bytes) -> list[Stretch]:
+    """What `heard` is made of: parts of this stereo S16 noise, silence, and nothing else."""
+    found: list[Stretch] = []
+    at = end = 0
+    while rest := heard[at:].lstrip(b"\0"):
+        at = len(heard) - len(rest)
+        known = rest[:SEED_OCTETS].split(b"\0")[0]
+        # Further on if it is there: so short a part as silence may leave is elsewhere as well.
+        start = max(sound.find(known, end), sound.find(known))
+        assert start >= 0, f"octet {at} is none of it: {known[:16].hex(' ')}; before: {found}"
+        octets = _same_octets(memoryview(rest), memoryview(sound)[start:])
+        # By chance the next part may begin as this one would go on.
+        octets -= octets % FRAME_OCTETS
+        assert octets, f"octet {at} begins a part of a frame; before: {found}"
+        assert (at % FRAME_OCTETS, start % FRAME_OCTETS) == (0, 0), f"no whole frames: {found}"
+        end = start + octets
+        found.append(Stretch(at // FRAME_OCTETS, start // FRAME_OCTETS, end // FRAME_OCTETS))
         at += octets
+    return found
+
+
+def _same_octets(one: memoryview, other: memoryview) -> int:
+    """How many they have in common from the beginning on."""
+    lengths = range(1, min(len(one), len(other)) + 1)
+    return bisect(lengths, False, key=lambda octets: one[:octets] != other[:octets])
+
+
+def gaps(heard: bytes, sound: bytes) -> list[Gap]:
+    """Between the first and the last frame that was heard of this stereo S16 noise. Those of a
+    test that fails are shown, and those of all with -rP."""
+    found = []
+    for before, after in pairwise(stretches(heard, sound)):
+        at = before.at + before.end - before.start
+        found.append(Gap(at, silent=after.at - at, missing=after.start - before.end))
+    print("gaps:", "; ".join(map(str, found)) or "none")
+    return found
+
+
+def gaps_of_whole(heard: bytes, played: bytes, *, queued_msec: int) -> list[Gap]:
+    """Of noise that was heard from its first frame to its last, in order and each at least once.
+    AssertionError if it was not, or if more was heard again than may have been queued: what is
+    not known to be heard when something dies is played again."""
+    known = stretches(heard, played)
+    assert known, "nothing was heard"
+    assert (known[0].start, known[-1].end) == (0, len(played) // FRAME_OCTETS), known
+    found = gaps(heard, played)
+    assert all(-queued_msec * RATE_HZ // 1000 <= each.missing <= 0 for each in found)
     return found

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import pytest
 from systemd import journal
 
 from agent_dom0.events import EventKind
-from tests.support.raw_frontend import eventually
+from tests.support.daemon import Daemon
 
 JOURNALD = Path("/lib/systemd/systemd-journald")
 CATALOG = Path(__file__).parents[2] / "packaging/systemd/xensnd.catalog"
@@ -40,8 +38,12 @@ needs_journald = pytest.mark.skipif(
 )
 
 
-class Journald:
-    """`enter` runs a command where this journald is the machine's."""
+class Journald(Daemon):
+    """`enter` runs a command where this journald is the machine's. It is not started with its
+    block, but by `start()`."""
+
+    def __init__(self) -> None:
+        super().__init__("systemd-journald")
 
     def __enter__(self) -> Self:
         self._namespace = subprocess.Popen(
@@ -52,15 +54,9 @@ class Journald:
         assert self._namespace.stdout is not None
         assert self._namespace.stdout.readline() == b"ready\n"
         self._root = Path(f"/proc/{self._namespace.pid}/root")
-        self._process: subprocess.Popen[bytes] | None = None
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.kill()
         self._namespace.communicate()
 
@@ -69,11 +65,7 @@ class Journald:
         return ["nsenter", f"--target={self._namespace.pid}", "--mount"]
 
     def start(self) -> None:
-        self._process = subprocess.Popen([*self.enter, JOURNALD], stderr=subprocess.DEVNULL)
-        hello = [*self.enter, "systemd-cat", "true"]
-        assert eventually(
-            lambda: subprocess.run(hello, capture_output=True, check=False).returncode == 0
-        )
+        self.launch_until_notified([*self.enter, str(JOURNALD)])
 
     def install_catalog(self) -> None:
         """As a package does: no other is there."""
@@ -89,20 +81,6 @@ class Journald:
             check=True,
         )
         return ended.stdout
-
-    def freeze(self) -> None:
-        assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        assert self._process is not None
-        self._process.send_signal(signal.SIGCONT)
-
-    def kill(self) -> None:
-        process, self._process = self._process, None
-        if process is not None:
-            with process:
-                process.kill()
 
     def records(self, kind: EventKind, **fields: object) -> list[dict[str, Any]]:
         """As `journalctl MESSAGE_ID=... XENSND_...` finds them."""

@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import select
-import signal
-import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 from typing import Literal, Self, TypeVar
 
-from tests.contract.real_xenstored import RealXenstored
+from tests.support.daemon import Daemon
+from tests.support.real_xenstored import RealXenstored
 from xensnd.localxen import toolstack
 from xensnd.transport.local import LocalTransport
 from xensnd.transport.xenstore import XenStore
-
-READY_SECONDS = 20
 
 StoreKind = Literal["standin", "xenstored"]
 Closable = TypeVar("Closable", LocalTransport, XenStore)
 
 
-class LocalMachine:
+class LocalMachine(Daemon):
     """`with LocalMachine(tmp_path) as machine: machine.create("work"); machine.transport("work")`
 
     `store` is the stand-in's own, or "xenstored": Debian's real one. What `transport()` and
@@ -32,11 +25,11 @@ class LocalMachine:
     """
 
     def __init__(self, directory: Path, store: StoreKind = "standin") -> None:
+        super().__init__("xensnd-localxen")
         self.directory = directory
         self.url = f"local:{directory}"
         self._store = store
         self._stack = contextlib.ExitStack()
-        self._process: subprocess.Popen[bytes] | None = None
         self.xenstored: RealXenstored | None = None
 
     def __enter__(self) -> Self:
@@ -49,12 +42,7 @@ class LocalMachine:
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
         self._stack.close()
 
@@ -88,21 +76,7 @@ class LocalMachine:
         command = [sys.executable, "-m", "xensnd.localxen.cli", str(self.directory), "serve"]
         if self.xenstored:
             command += ["--store", str(self.xenstored.socket)]
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE)
-        assert self._process.stdout
-        readable, _, _ = select.select([self._process.stdout], [], [], READY_SECONDS)
-        line = self._process.stdout.readline() if readable else b"(nothing)"
-        if line != b"ready\n":
-            self.kill()
-            raise RuntimeError(f"xensnd-localxen said {line!r} in place of ready")
-
-    def stop(self) -> int:
-        """As systemd would: SIGTERM. Its exit status."""
-        return self._end(subprocess.Popen.terminate)
-
-    def kill(self) -> None:
-        """As a crash: hypervisor and stand-in store are gone at once."""
-        self._end(subprocess.Popen.kill)
+        self.launch_until_line(command, b"ready")
 
     def kill_store(self) -> None:
         """The store alone if it is a real xenstored; with the stand-in, all goes."""
@@ -112,26 +86,10 @@ class LocalMachine:
             self.kill()
 
     def freeze_store(self) -> None:
-        """It keeps its connections and answers no more, until `thaw_store()` or the end."""
-        os.kill(self._store_pid, signal.SIGSTOP)
+        (self.xenstored or self).freeze()
 
     def thaw_store(self) -> None:
-        os.kill(self._store_pid, signal.SIGCONT)
-
-    @property
-    def _store_pid(self) -> int:
-        process = self.xenstored.process if self.xenstored else self._process
-        assert process
-        return process.pid
-
-    def _end(self, end: Callable[[subprocess.Popen[bytes]], None]) -> int:
-        process, self._process = self._process, None
-        if not process:
-            return 0
-        with process:
-            end(process)
-            process.send_signal(signal.SIGCONT)
-        return process.returncode
+        (self.xenstored or self).thaw()
 
     def _kept(self, thing: Closable) -> Closable:
         self._stack.callback(thing.close)

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import pulsectl
 
-START_SECONDS = 20
+from tests.support.daemon import Daemon, Startable
 
 
-class PipeWireServer:
+class PipeWireServer(Startable):
     """`with PipeWireServer(directory) as pipewire:`; `address` is as in PULSE_SERVER."""
 
     def __init__(self, directory: Path) -> None:
@@ -35,28 +32,19 @@ class PipeWireServer:
             "PULSE_SERVER": self.address,
         }
 
-    def __enter__(self) -> Self:
+    def start(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
         bus = self.environment["DBUS_SESSION_BUS_ADDRESS"]
         try:
             self._run("dbus-daemon", "--session", f"--address={bus}", "--nofork", "--nopidfile")
-            self._await((self.directory / "bus").exists)
-            self._run("pipewire")
-            self._await((self.directory / "pipewire-0").exists)
-            self._run("wireplumber")
-            self._run("pipewire-pulse")
-            self._await(self._answers)
+            self._run("pipewire", is_ready=(self.directory / "pipewire-0").exists)
+            self._run("wireplumber", is_ready=lambda: True)
+            self._run("pipewire-pulse", is_ready=self._answers)
         except BaseException:
-            self._stack.close()
+            self.stop()
             raise
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def stop(self) -> None:
         self._stack.close()
 
     @contextmanager
@@ -64,11 +52,9 @@ class PipeWireServer:
         with pulsectl.Pulse("test", server=self.address) as mixer:
             yield mixer
 
-    def _run(self, *command: str) -> None:
-        with (self.directory / "log").open("ab") as log:
-            process = subprocess.Popen(command, env=self.environment, stdout=log, stderr=log)
-        self._stack.callback(process.wait)
-        self._stack.callback(process.terminate)
+    def _run(self, *command: str, is_ready: Callable[[], bool] | None = None) -> None:
+        daemon = _Part(command, self.environment, self.directory / "log", is_ready)
+        self._stack.enter_context(daemon)
 
     def _answers(self) -> bool:
         try:
@@ -77,10 +63,24 @@ class PipeWireServer:
         except pulsectl.PulseError:
             return False
 
-    def _await(self, condition: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + START_SECONDS
-        while not condition():
-            if time.monotonic() > deadline:
-                log = (self.directory / "log").read_text(errors="replace")
-                raise RuntimeError(f"PipeWire does not start:\n{log}")
-            time.sleep(0.02)
+
+class _Part(Daemon):
+    """`is_ready` None: it notifies that it is."""
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        log_file: Path,
+        is_ready: Callable[[], bool] | None,
+    ) -> None:
+        super().__init__(command[0], log_file)
+        self._command = command
+        self._environment = environment
+        self._is_ready = is_ready
+
+    def start(self) -> None:
+        if self._is_ready is None:
+            self.launch_until_notified(self._command, self._environment)
+        else:
+            self.launch_until(self._command, self._is_ready, environment=self._environment)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import struct
 import subprocess
 import threading
@@ -11,15 +10,15 @@ import time
 from array import array
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from enum import IntEnum
 from pathlib import Path
 from random import Random
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import pulsectl
 
-START_SECONDS = 20
+from tests.support.daemon import Daemon
+from tests.support.urgency import Urgency, urgent
+
 LOOK_SECONDS = 0.03
 SINK = "speakers"
 SOURCE = "line_in"
@@ -33,7 +32,7 @@ def faketime() -> str:
     )
 
 
-class PulseServer:
+class PulseServer(Daemon):
     """`with PulseServer(directory) as pulse:`; may be stopped, killed and started again inside.
 
     `norewinds`: an idle null sink renders two seconds ahead, and new streams would wait for that.
@@ -52,6 +51,7 @@ class PulseServer:
         speed: float = 1,
         has_source: bool = True,
     ) -> None:
+        super().__init__("pulseaudio", directory / "log")
         self.directory = directory
         # Not the command `faketime`, which would stay between us and the server.
         self._clock = {} if speed == 1 else {"LD_PRELOAD": faketime(), "FAKETIME": f"+0 x{speed}"}
@@ -68,20 +68,6 @@ class PulseServer:
             f"--format={sample_format}",
             f"--channels={channels}",
         )
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def __enter__(self) -> Self:
-        self.directory.mkdir(parents=True, exist_ok=True)
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.stop()
 
     @property
     def environment(self) -> dict[str, str]:
@@ -97,51 +83,16 @@ class PulseServer:
         }
 
     def start(self) -> None:
+        self.directory.mkdir(parents=True, exist_ok=True)
         (self.directory / "native").unlink(missing_ok=True)
         command = ["pulseaudio", "-n", "--daemonize=no", "--exit-idle-time=-1"]
-        command += ["--use-pid-file=no", f"--log-target=file:{self.directory}/log"]
+        command += ["--use-pid-file=no"]
         command += [f"--load={module}" for module in self._modules]
-        self._process = subprocess.Popen(
-            command,
-            env={**self.environment, **self._clock},
-            stderr=subprocess.DEVNULL,
-            stdin=subprocess.DEVNULL,
+        self.launch_until_notified(
+            command, {**self.environment, **self._clock}, stdin=subprocess.DEVNULL
         )
-        deadline = time.monotonic() + START_SECONDS
-        while time.monotonic() < deadline:
-            try:
-                with self.mixer() as mixer:
-                    if any(sink.name == SINK for sink in mixer.sink_list()):
-                        # Not before: when it starts it makes itself less so.
-                        urgent(self._process, Urgency.SERVER)
-                        return
-            except pulsectl.PulseError:
-                pass
-            time.sleep(0.02)
-        log = (self.directory / "log").read_text(errors="replace")
-        self.stop()
-        raise RuntimeError(f"pulseaudio does not start:\n{log}")
-
-    def stop(self) -> None:
-        self._end(signal.SIGTERM)
-
-    def kill(self) -> None:
-        self._end(signal.SIGKILL)
-
-    def _end(self, signum: int) -> None:
-        process, self._process = self._process, None
-        if process is not None:
-            with process:
-                process.send_signal(signum)
-                process.send_signal(signal.SIGCONT)
-
-    def freeze(self) -> None:
-        assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        assert self._process is not None
-        self._process.send_signal(signal.SIGCONT)
+        assert self.process is not None
+        urgent(self.process, Urgency.SERVER)  # not before: when it starts it makes itself less so
 
     @contextmanager
     def mixer(self) -> Iterator[Any]:
@@ -231,31 +182,6 @@ class PulseServer:
             yield ears
         finally:
             ears.stop()
-
-
-def may_be_urgent() -> bool:
-    try:
-        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
-    except PermissionError:
-        return False
-    os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
-    return True
-
-
-class Urgency(IntEnum):
-    """What starts must not hold up what sounds, and that not what everything sounds through."""
-
-    GUEST = 1
-    SOUNDING = 2
-    SERVER = 3
-
-
-def urgent(process: subprocess.Popen[bytes], urgency: Urgency) -> subprocess.Popen[bytes]:
-    """The process and its children come before all others, where we may say so. A machine that is
-    shared leaves others waiting for up to 250 ms, which is longer than buffers last."""
-    with suppress(PermissionError, ProcessLookupError):
-        os.sched_setscheduler(process.pid, os.SCHED_RR, os.sched_param(urgency))
-    return process
 
 
 class Listener:

@@ -11,9 +11,8 @@ import struct
 import threading
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
+from tests.support.daemon import Startable
 from tests.support.raw_frontend import eventually
 
 READ, WRITE, RM, WATCH = 0, 1, 4, 5
@@ -21,25 +20,13 @@ OK, NO_ENTRY, ERROR, VALUE, CHANGED = 7, 8, 9, 10, 13
 HEADER = struct.Struct("=B64s3xI")
 
 
-class QubesDbDaemon:
+class QubesDbDaemon(Startable):
     def __init__(self, path: Path) -> None:
         self.path = path
         self._entries: dict[str, str] = {}
         self._lock = threading.RLock()
         self._clients: dict[socket.socket, list[str]] = {}  # and what each watches
         self.is_read_only = False
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.stop()
 
     def start(self) -> None:
         self.path.unlink(missing_ok=True)

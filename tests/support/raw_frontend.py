@@ -10,10 +10,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from xensnd.sndif.formats import SampleFormat
-from xensnd.sndif.layout import (
+from tests.support.shared_pages import (
     DIRECTORY_REFS_OFFSET,
-    PAGE_OCTETS,
     REQ_EVENT_OFFSET,
     REQ_PROD_OFFSET,
     RING_HEADER_OCTETS,
@@ -21,6 +19,8 @@ from xensnd.sndif.layout import (
     RSP_EVENT_OFFSET,
     RSP_PROD_OFFSET,
 )
+from xensnd.sndif.formats import SampleFormat
+from xensnd.sndif.layout import PAGE_OCTETS
 from xensnd.sndif.packets import (
     PACKET_OCTETS,
     Open,

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import pytest
 
-from policy.cli import log as trail
+from policy.cli import log
 from policy.cli.main import main
 
 NOW = datetime.now(UTC)
@@ -46,13 +46,13 @@ def test_event_is_a_line_with_its_time(audit: Path, capsys: pytest.CaptureFixtur
     assert lines[1] == f"{NOW.astimezone():%Y-%m-%d %H:%M:%S} work: capture allow"
 
 
-def test_guest_is_chosen(audit: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_log_of_one_guest(audit: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (line,) = said(capsys, "--file", str(audit), "--guest", "web")
     assert line.endswith("web: capture deny")
 
 
 @pytest.mark.parametrize("since", ["30m", (NOW - timedelta(hours=1)).isoformat(timespec="minutes")])
-def test_time_is_chosen(audit: Path, capsys: pytest.CaptureFixture[str], since: str) -> None:
+def test_log_since_a_time(audit: Path, capsys: pytest.CaptureFixture[str], since: str) -> None:
     lines = said(capsys, "--file", str(audit), "--guest", "work", "--since", since)
     assert [line[20:] for line in lines] == ["work: capture allow"]
 
@@ -74,7 +74,7 @@ def test_json_has_all_fields(audit: Path, capsys: pytest.CaptureFixture[str]) ->
     }
 
 
-def test_line_that_is_no_event_is_passed_over(
+def test_line_that_is_not_an_event_is_skipped(
     audit: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with audit.open("ab") as file:
@@ -83,7 +83,7 @@ def test_line_that_is_no_event_is_passed_over(
     assert main(["log", "--file", str(audit)]) == 0
     out, err = capsys.readouterr()
     assert len(out.splitlines()) == 5
-    assert err == f"xensnd-policy: {audit}: passed over a line that is no event\n" * 3
+    assert err == f"xensnd-policy: {audit}: skipped a line that is not an event\n" * 3
 
 
 def test_message_cannot_command_the_terminal(
@@ -98,7 +98,7 @@ def test_message_cannot_command_the_terminal(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--since", "soon"], "--since 'soon' is no time (write such as 30m, 18:00 or "
+        (["--since", "soon"], "--since 'soon' is not a time (write such as 30m, 18:00 or "
                               "2026-11-20T18:00)"),
         (["--file", "/none"], "--file /none: No such file or directory"),
     ],
@@ -113,16 +113,16 @@ def test_wrong_usage_is_one_line(
 def test_record_of_another_user_is_marked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     record: Mapping[str, object] = {"MESSAGE": "x", "__REALTIME_TIMESTAMP": NOW}
-    assert trail.line({**record, "_UID": 1001}).endswith(" x [written by uid 1001]")
+    assert log.line({**record, "_UID": 1001}).endswith(" x [written by uid 1001]")
     for uid in (0, 1000):
-        assert trail.line({**record, "_UID": uid}).endswith(" x")
+        assert log.line({**record, "_UID": uid}).endswith(" x")
 
 
 def test_journals_record_has_the_same_names() -> None:
     identity = UUID("69e775577ac44bb18fe65e1a7d85d90b")
     record = {"MESSAGE": "x", "MESSAGE_ID": identity, "PRIORITY": 5, "_UID": 0, "_EXE": "/x",
               "__REALTIME_TIMESTAMP": NOW, "XENSND_GUEST": "work"}  # fmt: skip
-    assert json.loads(trail.json_line(record)) == {
+    assert json.loads(log.json_line(record)) == {
         "TIME": NOW.isoformat(),
         "MESSAGE": "x",
         "MESSAGE_ID": identity.hex,
@@ -135,4 +135,4 @@ def test_journals_record_has_the_same_names() -> None:
 def test_event_that_was_written_late_has_the_time_when_it_happened() -> None:
     then = NOW - timedelta(minutes=10)
     for written in ({"TIME": NOW.isoformat()}, {"__REALTIME_TIMESTAMP": NOW}):
-        assert trail.moment_of({**written, "XENSND_TIME": then.isoformat()}) == then
+        assert log.time_of({**written, "XENSND_TIME": then.isoformat()}) == then

@@ -1,4 +1,4 @@
-"""What status looks like: text by text, at several widths."""
+"""The status as text, at several widths."""
 # ruff: noqa: E501 - as wide as terminals
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from policy.cli.terminal import columns_of, fitted, safe
-from policy.cli.view import Look, meter, plain, table
+from policy.cli.terminal import columns_of, fitted
+from policy.cli.view import Display, meter, plain, table
 from tests.support.fake_agent import guest, prompt, status, stream
 
 PLAYS = stream(
@@ -28,8 +28,8 @@ BUSY = status(
 )
 
 
-def shown(columns: int, what: Any = BUSY, **look: bool) -> list[str]:
-    return table(what, Look(columns, **look))
+def shown(columns: int, what: Any = BUSY, **display: bool) -> list[str]:
+    return table(what, Display(columns, **display))
 
 
 PLAIN = """\
@@ -97,7 +97,7 @@ def test_table_at_80_columns_leaves_out_what_matters_least() -> None:
     assert shown(80) == MIDDLE.splitlines()
 
 
-def test_table_at_40_columns_still_tells_who_records() -> None:
+def test_table_at_40_columns_still_shows_who_records() -> None:
     assert shown(40) == NARROW.splitlines()
 
 
@@ -135,17 +135,30 @@ def test_colours_change_no_character_of_the_table() -> None:
     assert bare == shown(80)
 
 
-def test_capture_that_ticks_in_silence_is_not_shown_as_recording() -> None:
+def test_capture_in_silence_is_not_shown_as_recording() -> None:
     silent = status(guest("work", stream(is_heard=False, level=0.9)))
     lines = shown(80, silent)
     assert not any("REC" in line or "█" in line for line in lines)
     assert lines[-1] == "nobody records"
 
 
-def test_bad_policy_is_told_first() -> None:
+def test_bad_policy_is_shown_first() -> None:
     bad = status(policy={"directories": [], "rules": 0, "problem": "a.yaml:1:1: no"})
     assert shown(80, bad)[1] == "POLICY IS BAD, nobody records: a.yaml:1:1: no"
     assert "policy: bad: a.yaml:1:1: no, " in list(plain(bad))
+
+
+def test_guests_of_one_name_are_told_before_the_table() -> None:
+    twins = status(
+        guest("work", domid=7, shares_name=True), guest("work", domid=8, shares_name=True)
+    )
+    assert shown(80, twins)[1] == "TWO GUESTS ARE NAMED work: neither may record"
+    lines = [line for line in plain(twins) if line.startswith("work: domid")]
+    assert [line.endswith("silent, not the only guest of this name") for line in lines] == [
+        True,
+        True,
+    ]
+    assert not any("NAMED" in line for line in shown(80))
 
 
 def test_name_of_a_guest_cannot_command_the_terminal() -> None:
@@ -178,7 +191,7 @@ def test_answer_of_another_version_is_shown_as_far_as_it_goes() -> None:
     ],
 )
 def test_meter_counts_in_decibels(level: float, text: str) -> None:
-    assert meter(level, Look()) == text
+    assert meter(level, Display()) == text
 
 
 def test_wide_characters_are_cut_by_columns() -> None:
@@ -186,7 +199,3 @@ def test_wide_characters_are_cut_by_columns() -> None:
     assert fitted("漢字", 2) == "… "
     assert fitted("ab", 4) == "ab  "
     assert fitted("abc", 0) == ""
-
-
-def test_safe_text_is_one_line() -> None:
-    assert safe("a\tb\x07é漢") == "a\\tb\\x07é漢"

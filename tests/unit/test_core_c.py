@@ -13,6 +13,7 @@ import pytest
 from tests.core_c.build import (
     CORE,
     HERE,
+    OPTIMISED,
     SOURCES,
     STRICT,
     CompileError,
@@ -28,27 +29,41 @@ FUZZ_SECONDS = 3  # each, at once on two cores
 COMPILERS = ["gcc", *filter(shutil.which, ["clang"])]  # clang is a development extra
 
 
-@pytest.fixture(scope="session")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    directory = tmp_path_factory.mktemp("core_c")
-    built: dict[str, Path] = {}
+Build = Callable[[str, str], Path]
 
-    def build(module: str) -> Path:
-        if module not in built:
-            built[module] = build_tests(module, directory)
-        return built[module]
+
+@pytest.fixture(scope="session")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Build:
+    directory = tmp_path_factory.mktemp("core_c")
+    built: dict[tuple[str, str], Path] = {}
+
+    def build(module: str, optimised: str) -> Path:
+        key = module, optimised
+        if key not in built:
+            built[key] = build_tests(module, directory, optimised)
+        return built[key]
 
     return build
 
 
 @pytest.mark.parametrize(
-    ("module", "sentence"),
-    [(module, sentence) for module in TESTS for sentence in sentences(module)],
+    ("module", "sentence", "optimised"),
+    [
+        (module, sentence, optimised)
+        for module in TESTS
+        # A compiler that optimises may make a loop of what recurses.
+        for optimised in ([OPTIMISED, "-O0"] if module == "test_backend" else [OPTIMISED])
+        for sentence in sentences(module)
+    ],
     ids=lambda text: text.removeprefix("test_"),
 )
-def test_core(program: Callable[[str], Path], module: str, sentence: str) -> None:
+def test_core(program: Build, module: str, sentence: str, optimised: str) -> None:
     done = subprocess.run(
-        [program(module), sentence], capture_output=True, text=True, timeout=30, check=False
+        [program(module, optimised), sentence],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
 

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from agent_dom0.access.policy_state import Permission, Sources
-from agent_dom0.audit import Audit
+from agent_dom0.access.policy_state import PolicyState
+from agent_dom0.audit import AuditTrail
 from policy.cli.main import main
 from policy.model import Direction, Verb
-from tests.unit.test_dom0_permission import WORK, Trail
+from policy.paths import PolicyPaths
+from tests.unit.test_dom0_policy_state import WORK, Queue, Trail
 
 GOOD = "version: 1\nrules:\n  - guest: work\n    playback: allow\n    capture: allow\n"
 BOMB = "a: &a [x]\n" + "".join(f"{name}: &{name} [*a, *a, *a, *a]\n" for name in "bcdefgh")
@@ -66,7 +67,7 @@ ABUSES: dict[str, tuple[Callable[[Path], object], str]] = {
     "nothing": (holds(""), "the file has no policy in it"),
     "another user's": (is_another_users, "owned by uid 1000, not by root"),
     "writable by all": (is_writable_by_all, "mode 0666, so others could change it"),
-    "dangling link": (lambda path: path.symlink_to("gone"), "a link to nothing"),
+    "dangling link": (lambda path: path.symlink_to("gone"), "a broken link"),
     "link to itself": (lambda path: path.symlink_to(path.name), "Too many levels of symbolic"),
     "directory": (lambda path: path.mkdir(), "not a regular file"),
     "fifo": (lambda path: os.mkfifo(path, 0o644), "not a regular file"),
@@ -109,7 +110,7 @@ def test_abuse_is_refused_in_one_line_by_all_that_read_policy(
     assert (directory / "30-user.yaml").read_text() == GOOD
 
     trail = Trail()
-    permission = Permission(Sources([directory]), Audit(trail))
+    permission = PolicyState(PolicyPaths([directory]), AuditTrail(trail), Queue())
     permission.load()
     (event,) = trail.events
     assert f"xensnd-policy: {event.fields['XENSND_PROBLEM']}\n" == said.err

@@ -82,7 +82,7 @@ def in_an_hour() -> str:
     return moment.replace(second=0, microsecond=0).isoformat(timespec="minutes")
 
 
-def test_grant_says_until_when_it_holds(tool: Tool) -> None:
+def test_grant_shows_when_it_ends(tool: Tool) -> None:
     until = in_an_hour()
     assert tool.granting("allow-capture", "work", f"--until={until}") == Run(
         0, f"work: capture allow, until: {until} ({tool.grants_file}:5)\n", ""
@@ -91,7 +91,7 @@ def test_grant_says_until_when_it_holds(tool: Tool) -> None:
     assert not tool.user_file.exists()
 
 
-def test_grant_for_a_length_of_time_ends_that_much_later(tool: Tool) -> None:
+def test_grant_for_a_length_of_time_ends_after_it(tool: Tool) -> None:
     before = datetime.now(UTC).replace(microsecond=0)
     assert tool.granting("ask-playback", "work", "--for", "1h30m").status == 0
     (rule,) = grants.read(tool.runtime)
@@ -109,7 +109,7 @@ def test_grant_until_a_time_of_day_ends_when_clocks_next_show_it(tool: Tool) -> 
     assert timedelta(0) < rule.ends - datetime.now(UTC) < timedelta(hours=25)
 
 
-def test_once_is_within_a_day_if_no_end_is_given(tool: Tool) -> None:
+def test_once_ends_within_a_day_if_no_end_is_given(tool: Tool) -> None:
     assert ", once: true (" in tool.granting("allow-capture", "work", "--once").out
     (rule,) = grants.read(tool.runtime)
     assert (rule.once, rule.taken_by) == (True, None)
@@ -122,12 +122,12 @@ def test_once_is_within_a_day_if_no_end_is_given(tool: Tool) -> None:
     assert rule.ends - datetime.now(UTC) < timedelta(minutes=11)
 
 
-def test_denying_for_good_takes_the_grant_away_and_says_so(tool: Tool) -> None:
+def test_permanent_denial_revokes_the_grant_and_says_so(tool: Tool) -> None:
     until = in_an_hour()
     tool.granting("allow-capture", "work", f"--until={until}")
     (rule,) = grants.read(tool.runtime)
     assert tool.granting("deny-capture", "work").out == (
-        f"work: capture deny ({tool.user_file}:6)\n  grant taken away: {rule.text}\n"
+        f"work: capture deny ({tool.user_file}:6)\n  grant revoked: {rule.text}\n"
     )
     assert grants.read(tool.runtime) == ()
 
@@ -135,23 +135,23 @@ def test_denying_for_good_takes_the_grant_away_and_says_so(tool: Tool) -> None:
 @pytest.mark.parametrize(
     ("times", "message"),
     [
-        (["--for", "30"], "--for '30' is no length of time (write such as 30m, 2h or 1h30m; d, h, "
-         "m and s are known, in this order)"),
+        (["--for", "30"], "--for '30' is not a length of time (write such as 30m, 2h or 1h30m; the "
+         "units are d, h, m and s, in this order)"),
         (["--until", "2001-01-01T00:00"], "that time has passed; nothing was changed"),
-        (["--until", "25:00"], "--until '25:00' is no date and time (write such as "
-         "2026-11-20T18:00; Z or +01:00 may follow, else it is local time)"),
+        (["--until", "25:00"], "--until '25:00' is not a date and time (write such as "
+         "2026-11-20T18:00; without Z or +01:00 at the end it is local time)"),
         (["--for", "1h", "--until", "18:00"],
          "argument --until: not allowed with argument --for (see xensnd-policy --help)"),
     ],
 )  # fmt: skip
-def test_time_that_is_wrong_is_refused(tool: Tool, times: list[str], message: str) -> None:
+def test_wrong_time_is_refused(tool: Tool, times: list[str], message: str) -> None:
     assert tool.granting("allow-capture", "work", *times) == Run(
         2, "", f"xensnd-policy: {message}\n"
     )
     assert not tool.runtime.exists()
 
 
-def test_grant_needs_a_runtime_directory_where_policy_is_not_the_machines_own(tool: Tool) -> None:
+def test_grant_needs_a_runtime_directory_if_the_policy_is_not_the_machines_own(tool: Tool) -> None:
     assert tool("allow-capture", "work", "--for", "5m") == Run(
         2,
         "",
@@ -162,7 +162,7 @@ def test_grant_needs_a_runtime_directory_where_policy_is_not_the_machines_own(to
 # What holds
 
 
-def test_list_shows_the_rules_in_the_order_they_are_asked(tool: Tool) -> None:
+def test_list_shows_the_rules_in_the_order_in_which_they_are_checked(tool: Tool) -> None:
     tool.put(HEAD + "- {guest: work, capture: allow}\n")
     where = tool.directory
     assert tool("list") == Run(
@@ -174,36 +174,36 @@ def test_list_shows_the_rules_in_the_order_they_are_asked(tool: Tool) -> None:
     )
 
 
-def test_explain_says_which_rule_decides_and_why_no_other(tool: Tool) -> None:
+def test_explain_shows_which_rule_decides_and_why_others_do_not(tool: Tool) -> None:
     user = tool.put(HEAD + "- {guest: work, capture: allow}\n- {guest: x, capture: deny}\n")
     default = tool.directory / "90-default.yaml"
     assert tool("explain", "work").out == (
         f"work: playback allow ({default}:14)\n"
         f"  {user}:3: guest: work, capture: allow\n"
-        "    passed over: it does not speak of the direction\n"
+        "    skipped: it does not name this direction\n"
         f"  {default}:14: guest: '*', playback: allow, capture: deny\n"
-        "    decides: the first that matches and speaks of the direction\n"
+        "    decides: the first rule that matches and names this direction\n"
         f"work: capture allow ({user}:3)\n"
         f"  {user}:3: guest: work, capture: allow\n"
-        "    decides: the first that matches and speaks of the direction\n"
+        "    decides: the first rule that matches and names this direction\n"
         f"  {default}:14: guest: '*', playback: allow, capture: deny\n"
-        "    not asked: a rule above decides\n"
+        "    not checked: a rule above decides\n"
         "1 other rule for other guests\n"
     )
 
 
-def test_explain_says_when_no_rule_decides(tool: Tool) -> None:
+def test_explain_says_that_no_rule_decides(tool: Tool) -> None:
     (tool.directory / "90-default.yaml").unlink()
     assert tool("explain", "work").out == (
         "work: playback deny (no rule)\n"
-        "  no rule that matches speaks of playback, so it is denied\n"
+        "  no rule matches and names playback, so it is denied\n"
         "work: capture deny (no rule)\n"
-        "  no rule that matches speaks of capture, so it is denied\n"
+        "  no rule matches and names capture, so it is denied\n"
         "0 other rules for other guests\n"
     )
 
 
-def test_check_of_a_good_policy_names_its_files(tool: Tool) -> None:
+def test_check_of_a_good_policy_shows_its_files(tool: Tool) -> None:
     assert tool("check") == Run(
         0, f"good: 1 rule in 1 file\n  {tool.directory}/90-default.yaml\n", ""
     )
@@ -216,20 +216,20 @@ def test_check_has_one_line_for_each_bad_file(tool: Tool) -> None:
         1,
         "",
         f"xensnd-policy: {one}:3:14: unknown key 'captur' (did you mean 'capture'?)\n"
-        f"xensnd-policy: {two}:3:23: capture: 'yes' is not one of allow, deny, ask (write allow)\n",
+        f"xensnd-policy: {two}:3:23: capture: 'yes' is not allow, deny or ask (write allow)\n",
     )
 
 
-def test_list_shows_what_goes_with_the_verbs(tool: Tool) -> None:
+def test_list_shows_limits_and_times(tool: Tool) -> None:
     path = tool.put(
         HEAD + "- {guest: work, capture: ask, max-volume: 80%}\n"
         "- {guest: x, capture: allow, until: 2001-01-01T00:00Z}\n"
     )
     assert tool("list").out == (
-        "GUEST  PLAYBACK  CAPTURE  ALSO                                  RULE\n"
-        f"work   -         ask      max-volume: 80%                       {path}:3\n"
-        f"x      -         allow    until: 2001-01-01T00:00+00:00 (over)  {path}:4\n"
-        f"*      allow     deny                                           {tool.directory}"
+        "GUEST  PLAYBACK  CAPTURE  CONDITIONS                             RULE\n"
+        f"work   -         ask      max-volume: 80%                        {path}:3\n"
+        f"x      -         allow    until: 2001-01-01T00:00+00:00 (ended)  {path}:4\n"
+        f"*      allow     deny                                            {tool.directory}"
         "/90-default.yaml:14\n"
     )
 
@@ -239,24 +239,24 @@ def test_explain_of_one_direction(tool: Tool) -> None:
     assert tool("explain", "work", "--direction", "capture").out == (
         f"work: capture deny ({default}:14)\n"
         f"  {default}:14: guest: '*', playback: allow, capture: deny\n"
-        "    decides: the first that matches and speaks of the direction\n"
+        "    decides: the first rule that matches and names this direction\n"
         "0 other rules for other guests\n"
     )
 
 
-def test_explain_says_what_is_not_known_and_takes_it(tool: Tool) -> None:
+def test_explain_says_what_is_not_known_and_takes_it_as_an_option(tool: Tool) -> None:
     path = tool.put(HEAD + "- {guest: tag:calls, playback: deny}\n")
     said = tool("explain", "work", "--direction", "playback").out
     assert said.startswith(
         f"work: playback deny ({path}:3)\n"
         f"  {path}:3: guest: tag:calls, playback: deny\n"
-        "    denies: whether it matches is not known, and it does not allow\n"
-        "    its tag can be given: --tag calls, or in tags.yaml\n"
+        "    denies: it does not allow, and it is not known whether it matches\n"
+        "    give the guest's tag with --tag calls, or in tags.yaml\n"
     )
     assert "work: playback allow" in tool("explain", "work", "--tag", "").out
     assert "work: playback deny" in tool("explain", "work", "--tag", "calls").out
     assert tool("explain", "work", "--uuid", "1").err == (
-        "xensnd-policy: --uuid '1' is not uuid: and 8-4-4-4-12 digits of 0-9, a-f\n"
+        "xensnd-policy: --uuid '1' is not uuid: and 8-4-4-4-12 hexadecimal digits in lower case\n"
     )
 
 
@@ -270,7 +270,7 @@ def test_tags_beside_the_policy_directory_are_read(tool: Tool) -> None:
         1,
         "",
         f"xensnd-policy: {tool.directory.parent}/tags.yaml:2:9: guests must be a list, got 'mail' "
-        "(start each with '- ', or write 'guests: []' for none)\n",
+        "(start each item with '- ', or write 'guests: []' for none)\n",
     )
 
 
@@ -291,7 +291,7 @@ def test_diff_shows_what_another_directory_would_change(tool: Tool, tmp_path: Pa
     assert tool("diff", where) == Run(
         0,
         f"work: capture allow ({user}:3) -> allow, max-streams: 1 ({new}:3)\n"
-        "1 change for 2 guests, those that rules name; others with --guest\n",
+        "1 change for 2 guests (those that rules name; name others with --guest)\n",
         "",
     )
     assert tool("diff", where, "--guest", "home").out == "0 changes for 1 guest\n"
@@ -303,7 +303,7 @@ def test_schema_is_printed(tool: Tool) -> None:
 
 
 @pytest.mark.parametrize("command", [*COMMANDS, "list", "check", "explain", "diff", "schema"])
-def test_help_of_every_command_says_how_it_ends(tool: Tool, command: str) -> None:
+def test_help_of_every_command_explains_the_exit_status(tool: Tool, command: str) -> None:
     help_text = tool(command, "--help").out
     assert "exit status: 0 done or good, 1 the policy is bad, 2 wrong usage" in help_text
     if command in COMMANDS:

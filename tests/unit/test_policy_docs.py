@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from policy.cli import main as cli
-from policy.language import identities as tags
+from policy.cli.main import parser
+from policy.language import identities
 from policy.language.loader import parse
 from policy.language.rules import RULE_READERS
 from xensnd.errors import PolicyError
@@ -22,13 +22,13 @@ FENCED = re.findall(r"```yaml\n(.*?)```", POLICY, re.DOTALL)
 INDENTED = [
     textwrap.dedent(block) for block in re.findall(r"((?:^    .*\n)+)", LANGUAGE_PAGE, re.MULTILINE)
 ]
-COMMANDS = re.findall(r"^    ([a-z-]+)(?:  |$)", cli.parser().format_help(), re.MULTILINE)
+COMMANDS = re.findall(r"^    ([a-z-]+)(?:  |$)", parser().format_help(), re.MULTILINE)
 
 
 @pytest.mark.parametrize("example", [*FENCED, *INDENTED])
 def test_example_is_good(example: str) -> None:
     is_tags = "guests:" in example
-    read = tags.parse if is_tags else parse
+    read = identities.parse if is_tags else parse
     assert read(example.encode(), Path("tags.yaml" if is_tags else "30-user.yaml"))
 
 
@@ -49,19 +49,19 @@ def test_every_command_is_documented() -> None:
     ("lines", "message"),
     [
         ("  capture: allow\n  captur: allow", "unknown key 'captur' (did you mean 'capture'?)"),
-        ("  capture: yes", "capture: 'yes' is not one of allow, deny, ask (write allow)"),
+        ("  capture: yes", "capture: 'yes' is not allow, deny or ask (write allow)"),
         ("  max-streams: 1",
-         "the rule says nothing (add playback or capture: allow, deny or ask)"),
+         "the rule names no direction (add playback: or capture: with allow, deny or ask)"),
         ("  capture: ask\n  max-volume: 80",
-         "max-volume: '80' is not 1% to 100% (write such as 80%; for none, deny playback)"),
-        ("  capture: ask\n  playback: ask\n  device: a", "device is a sink or a source, and the "
-         "rule speaks of playback and capture (make it two rules)"),
-        ("  capture: ask\n  until: 18:00", "until: '18:00' is a time without a date (of which day? "
-         "Write such as 2026-11-20T18:00, or add from:)"),
-        ("  capture: ask\n  for: 30m", "for needs a from: to count from (write until, or add "
-         "from:, or use xensnd-policy with --for)"),
-        ("  capture: ask\n  once: true", "once is for grants, which are used up (remove it, and "
-         "see xensnd-policy allow-capture GUEST --once)"),
+         "max-volume: '80' is not 1% to 100% (write such as 80%; for no sound, deny playback)"),
+        ("  capture: ask\n  playback: ask\n  device: a", "device is a sink or a source, but the "
+         "rule names both playback and capture (write two rules)"),
+        ("  capture: ask\n  until: 18:00", "until: '18:00' is a time without a date (write a "
+         "date too, such as 2026-11-20T18:00, or add from:)"),
+        ("  capture: ask\n  for: 30m", "for needs from: as its start (add from:, or "
+         "write until: instead, or use xensnd-policy with --for)"),
+        ("  capture: ask\n  once: true", "once is allowed in temporary grants only (remove "
+         "it, and use xensnd-policy allow-capture GUEST --once)"),
     ],
 )  # fmt: skip
 def test_message_is_documented_as_it_is(lines: str, message: str) -> None:

@@ -1,4 +1,4 @@
-"""What a policy says of a guest: the first rule that matches and speaks of the direction."""
+"""Decisions: the first rule that matches the guest and names the direction."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from policy.engine import Part, decide, explain, gives_device
+from policy.engine import Role, decide, explain, gives_device
 from policy.language.loader import parse
-from policy.matching import complaint, covers, may_overlap, quoted
+from policy.matching import covers, find_mistake, may_overlap, quote
 from policy.model import Direction, Policy, Verb
 
 PLAYBACK, CAPTURE = Direction.PLAYBACK, Direction.CAPTURE
@@ -33,22 +33,22 @@ MIXED = policy(
 )
 
 
-def test_no_rule_is_denied() -> None:
+def test_guest_without_a_rule_is_denied() -> None:
     decision = decide(policy(), "work", CAPTURE)
     assert (decision.verb, decision.rule, decision.source) == (Verb.DENY, None, "no rule")
-    assert decision.reason == "no rule that matches speaks of capture"
+    assert decision.reason == "no rule matches and names capture"
 
 
-def test_first_rule_that_speaks_of_the_direction_decides() -> None:
+def test_first_rule_that_names_the_direction_decides() -> None:
     decision = decide(MIXED, "work", CAPTURE)
     assert decision.verb is Verb.DENY
     assert decision.source == "/etc/xensnd/policy.d/30-user.yaml:4"
     assert decision.reason == (
-        "first rule that matches and speaks of capture: guest: 'work*', capture: deny"
+        "first rule that matches and names capture: guest: 'work*', capture: deny"
     )
 
 
-def test_rule_silent_about_the_direction_is_passed_over() -> None:
+def test_rule_that_does_not_name_the_direction_is_skipped() -> None:
     assert decide(MIXED, "other", CAPTURE).source == "no rule"
     assert decide(MIXED, "other", PLAYBACK).verb is Verb.DENY
 
@@ -92,14 +92,14 @@ def test_guest_that_may_neither_play_nor_record_has_no_card() -> None:
     assert gives_device(policy(), "work") == set()
 
 
-def test_explanation_says_of_each_matching_rule_why_it_does_not_decide() -> None:
+def test_explanation_says_why_each_other_matching_rule_does_not_decide() -> None:
     explanation = explain(MIXED, "work", CAPTURE)
     assert explanation.decision == decide(MIXED, "work", CAPTURE)
-    assert [(rule.line, part) for rule, part in explanation.parts] == [
-        (3, Part.SILENT),
-        (4, Part.DECIDES),
-        (5, Part.TOO_LATE),
-        (6, Part.TOO_LATE),
+    assert [(rule.line, part) for rule, part in explanation.roles] == [
+        (3, Role.NO_VERB),
+        (4, Role.DECIDES),
+        (5, Role.TOO_LATE),
+        (6, Role.TOO_LATE),
     ]
 
 
@@ -147,9 +147,9 @@ def test_globs_may_overlap_unless_they_start_differently() -> None:
     ],
 )
 def test_guest_is_quoted_where_yaml_needs_it(guest: str, text: str) -> None:
-    assert complaint(guest) is None
-    assert quoted(guest) == text
-    assert yaml.safe_load(quoted(guest)) == guest
+    assert find_mistake(guest) is None
+    assert quote(guest) == text
+    assert yaml.safe_load(quote(guest)) == guest
 
 
 def test_decision_among_a_thousand_rules_takes_less_than_fifty_microseconds() -> None:

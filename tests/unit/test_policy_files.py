@@ -1,4 +1,4 @@
-"""Which files are policy, in which order, and which are refused before a line of them is read."""
+"""Which files are policy files, in which order, and which are refused before they are parsed."""
 
 from __future__ import annotations
 
@@ -85,14 +85,14 @@ def test_name_that_looks_like_policy_but_has_no_place_is_refused(
 ) -> None:
     put(directory / name)
     assert refused(directory) == (
-        f"{directory / name}: its name is not NN-name.yaml, so its place is not known "
-        "(rename it, such as 50-name.yaml, or end its name in .off)"
+        f"{directory / name}: its name is not NN-name.yaml, so it has no place in the order "
+        "(rename it, such as 50-name.yaml, or append .off to disable it)"
     )
 
 
 def test_name_that_would_break_the_line_is_escaped(directory: Path) -> None:
     put(directory / "10-a\n.yaml")
-    assert refused(directory).startswith(f"'{directory}/10-a\\n.yaml': its name is not")
+    assert refused(directory).startswith(f"{directory}/10-a\\n.yaml: its name is not")
 
 
 def test_missing_directory_is_refused_even_beside_another(tmp_path: Path, directory: Path) -> None:
@@ -135,10 +135,10 @@ def test_link_to_a_policy_file_is_followed(tmp_path: Path, directory: Path) -> N
     assert load([directory]).rules[0].file == directory / "10-a.yaml"
 
 
-def test_dangling_link_is_refused(directory: Path) -> None:
+def test_broken_link_is_refused(directory: Path) -> None:
     (directory / "10-a.yaml").symlink_to("nothing")
     assert refused(directory) == (
-        f"{directory}/10-a.yaml: a link to nothing, or just removed (remove the link)"
+        f"{directory}/10-a.yaml: a broken link, or just removed (remove the link, or try again)"
     )
 
 
@@ -153,14 +153,14 @@ def test_link_to_itself_is_refused(directory: Path) -> None:
 def test_file_that_others_may_write_is_refused(directory: Path, mode: int) -> None:
     path = put(directory / "10-a.yaml", mode=mode)
     assert refused(directory) == (
-        f"{path}: mode {mode:04o}, so others could change it (mend with: chmod go-w {path})"
+        f"{path}: mode {mode:04o}, so others could change it (fix with: chmod go-w {path})"
     )
 
 
 def test_directory_that_others_may_write_is_refused(directory: Path) -> None:
     directory.chmod(0o775)
     assert refused(directory) == (
-        f"{directory}: mode 0775, so others could change it (mend with: chmod go-w {directory})"
+        f"{directory}: mode 0775, so others could change it (fix with: chmod go-w {directory})"
     )
 
 
@@ -170,7 +170,7 @@ def test_file_of_another_user_is_refused(directory: Path) -> None:
     os.chown(path, 1000, 1000)
     assert refused(directory) == (
         f"{path}: owned by uid 1000, not by root, so others could change it "
-        f"(mend with: chown root {path})"
+        f"(fix with: chown root {path})"
     )
 
 
@@ -197,20 +197,22 @@ def test_largest_file_of_the_deepest_nesting_is_refused(directory: Path) -> None
     assert refused(directory) == f"{path}:1:9: nested deeper than 8 levels"
 
 
-def test_runtime_directory_is_held_to_the_same(tmp_path: Path, directory: Path) -> None:
+def test_runtime_directory_is_checked_in_the_same_way(tmp_path: Path, directory: Path) -> None:
     runtime = made(tmp_path / "run")
     put(runtime / "50-a.yaml", "b")
     assert [rule.guest for rule in load([directory], runtime=runtime).rules] == ["b"]
     runtime.chmod(0o777)
-    message = f"{runtime}: mode 0777, so others could change it (mend with: chmod go-w {runtime})"
+    message = f"{runtime}: mode 0777, so others could change it (fix with: chmod go-w {runtime})"
     assert problems([directory], runtime=runtime) == (message,)
     runtime.chmod(0o755)
     (runtime / "00-grants.yaml").symlink_to("nothing")
-    message = f"{runtime}/00-grants.yaml: a link to nothing, or just removed (remove the link)"
+    message = (
+        f"{runtime}/00-grants.yaml: a broken link, or just removed (remove the link, or try again)"
+    )
     assert problems([directory], runtime=runtime) == (message,)
 
 
-def test_runtime_directory_that_is_a_link_to_nothing_is_refused(
+def test_runtime_directory_that_is_a_broken_link_is_refused(
     tmp_path: Path, directory: Path
 ) -> None:
     (tmp_path / "run").symlink_to("nothing")

@@ -1,4 +1,4 @@
-"""Rules that go by uuid, tag or label: whom they match, and what holds where that is not known."""
+"""Rules for a UUID, tag or label: which guests they match, and what happens if it is not known."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from policy.engine import Part, decide, explain, gives_device
+from policy.engine import Role, decide, explain, gives_device
 from policy.language.loader import parse
-from policy.matching import Guest, complaint, speaks_of
+from policy.matching import GuestIdentity, applies_to, find_mistake
 from policy.model import Direction, Policy, Verb
 
 CAPTURE = Direction.CAPTURE
 FILE = Path("30-user.yaml")
 UUID = "0a1b2c3d-0000-4000-8000-0123456789ab"
 OTHER = "ffffffff-0000-4000-8000-0123456789ab"
-WORK = Guest("work", UUID, "blue", frozenset({"calls", "office"}))
-PLAIN = Guest("plain", OTHER, "", frozenset())
+WORK = GuestIdentity("work", UUID, "blue", frozenset({"calls", "office"}))
+PLAIN = GuestIdentity("plain", OTHER, "", frozenset())
 
 
 def policy(*rules: str) -> Policy:
@@ -28,14 +28,14 @@ def policy(*rules: str) -> Policy:
 @pytest.mark.parametrize(
     "pattern", ["work", "w*", f"uuid:{UUID}", "tag:calls", "tag:office", "label:blue"]
 )
-def test_guest_is_matched_by_whatever_it_goes_by(pattern: str) -> None:
+def test_guest_is_matched_by_each_kind_of_pattern(pattern: str) -> None:
     one = policy(f"guest: '{pattern}', capture: allow")
     assert decide(one, WORK, CAPTURE).verb is Verb.ALLOW
     assert decide(one, PLAIN, CAPTURE).verb is Verb.DENY
-    assert (speaks_of(pattern, WORK), speaks_of(pattern, PLAIN)) == (True, False)
+    assert (applies_to(pattern, WORK), applies_to(pattern, PLAIN)) == (True, False)
 
 
-def test_first_rule_decides_whatever_it_goes_by() -> None:
+def test_first_rule_decides_whatever_its_kind() -> None:
     rules = policy(
         "guest: tag:other, capture: deny",
         "guest: label:blue, capture: ask",
@@ -47,73 +47,73 @@ def test_first_rule_decides_whatever_it_goes_by() -> None:
 
 def test_uuid_of_a_guest_may_be_in_capitals() -> None:
     one = policy(f"guest: uuid:{UUID}, capture: allow")
-    assert decide(one, Guest("work", UUID.upper()), CAPTURE).verb is Verb.ALLOW
+    assert decide(one, GuestIdentity("work", UUID.upper()), CAPTURE).verb is Verb.ALLOW
 
 
-def test_guest_that_is_called_like_a_tag_has_not_got_it() -> None:
+def test_guest_that_is_named_like_a_tag_does_not_have_it() -> None:
     one = policy("guest: tag:calls, capture: allow", "guest: '*', capture: deny")
-    assert decide(one, Guest("tag:calls", UUID, "", frozenset()), CAPTURE).verb is Verb.DENY
+    assert decide(one, GuestIdentity("tag:calls", UUID, "", frozenset()), CAPTURE).verb is Verb.DENY
 
 
 @pytest.mark.parametrize("pattern", [f"uuid:{UUID}", "tag:calls", "label:blue"])
 @pytest.mark.parametrize("verb", ["deny", "ask"])
-def test_rule_that_might_match_denies_where_that_is_not_known(pattern: str, verb: str) -> None:
+def test_rule_that_might_match_denies(pattern: str, verb: str) -> None:
     rules = policy(f"guest: {pattern}, capture: {verb}", "guest: '*', capture: allow")
     decision = decide(rules, "work", CAPTURE)
     kind = pattern.partition(":")[0]
     assert (decision.verb, decision.source) == (Verb.DENY, "30-user.yaml:3")
     assert decision.reason == (
-        f"the guest's {kind} is not known, and a rule that might match speaks of it: "
+        f"the guest's {kind} is not known, so this rule might match: "
         f"guest: {pattern}, capture: {verb}"
     )
 
 
 @pytest.mark.parametrize("pattern", [f"uuid:{UUID}", "tag:calls", "label:blue"])
-def test_rule_that_might_match_does_not_allow_where_that_is_not_known(pattern: str) -> None:
+def test_rule_that_might_match_does_not_allow(pattern: str) -> None:
     rules = policy(f"guest: {pattern}, capture: allow", "guest: '*', capture: deny")
     assert decide(rules, "work", CAPTURE).source == "30-user.yaml:4"
 
 
-def test_rule_above_one_that_might_match_decides_as_ever() -> None:
+def test_rule_above_one_that_might_match_still_decides() -> None:
     rules = policy("guest: work, capture: allow", "guest: tag:calls, capture: deny")
     assert decide(rules, "work", CAPTURE).verb is Verb.ALLOW
 
 
-def test_empty_uuid_is_one_that_is_not_known() -> None:
+def test_empty_uuid_means_not_known() -> None:
     rules = policy(f"guest: uuid:{UUID}, capture: deny", "guest: '*', capture: allow")
-    assert decide(rules, Guest("work", ""), CAPTURE).verb is Verb.DENY
+    assert decide(rules, GuestIdentity("work", ""), CAPTURE).verb is Verb.DENY
 
 
-def test_explanation_tells_what_is_not_known() -> None:
+def test_explanation_shows_what_is_not_known() -> None:
     rules = policy(
         "guest: label:blue, capture: allow",
         "guest: tag:calls, capture: ask",
         "guest: '*', capture: allow",
     )
-    parts = explain(rules, "work", CAPTURE).parts
+    parts = explain(rules, "work", CAPTURE).roles
     assert [(rule.line, part) for rule, part in parts] == [
-        (3, Part.UNKNOWN),
-        (4, Part.DENIES),
-        (5, Part.TOO_LATE),
+        (3, Role.UNKNOWN_ALLOW),
+        (4, Role.UNKNOWN_DENY),
+        (5, Role.TOO_LATE),
     ]
-    assert explain(rules, WORK, CAPTURE).parts[0][1] is Part.DECIDES
+    assert explain(rules, WORK, CAPTURE).roles[0][1] is Role.DECIDES
 
 
 def test_asking_gives_a_device() -> None:
     assert gives_device(policy("guest: work, capture: ask"), WORK) == set(Direction)
 
 
-def test_decision_carries_the_limits_of_the_rule_that_decides_and_of_no_other() -> None:
+def test_decision_has_the_limits_of_the_rule_that_decides_only() -> None:
     rules = policy(
         "guest: work, playback: allow, max-streams: 1",
         "guest: '*', playback: allow, capture: deny, max-volume: 50%, on-deny: refuse",
     )
-    assert decide(rules, WORK, Direction.PLAYBACK).options.said == {"max-streams": "1"}
-    assert decide(rules, WORK, CAPTURE).options.said == {
+    assert decide(rules, WORK, Direction.PLAYBACK).options.fields == {"max-streams": "1"}
+    assert decide(rules, WORK, CAPTURE).options.fields == {
         "max-volume": "50%",
         "on-deny": "refuse",
     }
-    assert decide(policy("guest: x, capture: deny"), WORK, CAPTURE).options.said == {}
+    assert decide(policy("guest: x, capture: deny"), WORK, CAPTURE).options.fields == {}
 
 
 @pytest.mark.parametrize(
@@ -123,17 +123,17 @@ def test_decision_carries_the_limits_of_the_rule_that_decides_and_of_no_other() 
         ("Tag:x", "starts with Tag:, which is not uuid:, tag: or label:; did you mean tag:?"),
         ("hue:red",
          "starts with hue:, which is not uuid:, tag: or label:; write [:] for a colon in a name"),
-        ("tag:", "is not of letters, digits, '_', '-' and '.' after tag:"),
-        ("tag:work-*", "is not of letters, digits, '_', '-' and '.' after tag:"),
-        ("label: red", "is not of letters, digits, '_', '-' and '.' after label:"),
-        ("uuid:1234", "is not uuid: and 8-4-4-4-12 digits of 0-9, a-f"),
-        (f"uuid:{UUID.upper()}", "is not uuid: and 8-4-4-4-12 digits of 0-9, a-f"),
+        ("tag:", "may only have letters, digits, '_', '-' and '.' after tag:"),
+        ("tag:work-*", "may only have letters, digits, '_', '-' and '.' after tag:"),
+        ("label: red", "may only have letters, digits, '_', '-' and '.' after label:"),
+        ("uuid:1234", "is not uuid: and 8-4-4-4-12 hexadecimal digits in lower case"),
+        (f"uuid:{UUID.upper()}", "is not uuid: and 8-4-4-4-12 hexadecimal digits in lower case"),
     ],
 )  # fmt: skip
-def test_kind_that_is_not_known_or_holds_no_value_is_refused(guest: str, wrong: str) -> None:
-    assert complaint(guest) == wrong
+def test_unknown_kind_or_invalid_value_is_refused(guest: str, wrong: str) -> None:
+    assert find_mistake(guest) == wrong
 
 
-def test_name_with_a_colon_is_reached_by_a_glob() -> None:
-    assert complaint("a[:]b") is None
+def test_name_with_a_colon_is_matched_by_a_glob() -> None:
+    assert find_mistake("a[:]b") is None
     assert decide(policy("guest: 'a[:]b', capture: allow"), "a:b", CAPTURE).verb is Verb.ALLOW

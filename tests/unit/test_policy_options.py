@@ -1,4 +1,4 @@
-"""What a rule may say besides a verb: each option's values, and the exact words for a wrong one."""
+"""The options of a rule: the values of each, and the exact message for a wrong one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from xensnd.errors import PolicyError
 from xensnd.sndif.formats import SampleFormat
 
 FILE = Path("30-user.yaml")
-PCM = "u8, s16_le, s16_be, s24_le, s24_be, s32_le, s32_be, float_le, float_be, mu_law, a_law"
+PCM = (
+    "known formats: u8, s16_le, s16_be, s24_le, s24_be, s32_le, s32_be, float_le, float_be, "
+    "mu_law, a_law"
+)
 
 
 def rule(*lines: str) -> Rule:
@@ -55,11 +58,12 @@ def test_option_is_read_from_its_text(line: str, options: Options) -> None:
     assert rule(line).options == options
 
 
-VOLUME = "(write such as 80%; for none, deny playback)"
+VOLUME = "(write such as 80%; for no sound, deny playback)"
+COUNT = "(write a number; for no streams, deny)"
 OCTETS = "(write such as 65536 or 64KiB)"
 NOT_A_NAME = (
-    "is no name of a sink or source (write its name, not its number; "
-    "'pactl list short sinks' and 'sources' show them)"
+    "is not the name of a sink or source (write a name, not a number; "
+    "'pactl list short sinks' and 'sources' show the names)"
 )
 
 BAD = {
@@ -71,15 +75,13 @@ BAD = {
     "max-volume: \u0668%": f"5:15: max-volume: '\u0668%' is not 1% to 100% {VOLUME}",
     "max-volume:": f"5:14: max-volume is empty {VOLUME}",
     "max-volume: [80%]": f"5:15: max-volume must be one word or name, got a list {VOLUME}",
-    "on-deny: mute": (
-        "5:12: on-deny: 'mute' is not one of silence, refuse (write silence or refuse)"
-    ),
+    "on-deny: mute": ("5:12: on-deny: 'mute' is not silence or refuse (write silence or refuse)"),
     "device: alsa_output.usb.monitor": (
         "5:11: device: 'alsa_output.usb.monitor' is a monitor, which would let the guest hear what "
         "other guests play (name a microphone; 'pactl list short sources' shows them)"
     ),
     "monitor: allow": (
-        "5:12: monitor: allow goes with a device that is a monitor "
+        "5:12: monitor: allow is for a device that is a monitor "
         "(add device: NAME.monitor, or remove it)"
     ),
     "monitor: deny": "5:12: monitor: 'deny' is not allow (write allow, or leave it out)",
@@ -88,10 +90,10 @@ BAD = {
     "device: 0x3": f"5:11: device: '0x3' {NOT_A_NAME}",
     "device: a b": f"5:11: device: 'a b' {NOT_A_NAME}",
     "formats: s16_le": "5:12: formats must be a list, got 's16_le' (write [one, another])",
-    "formats: []": "5:12: formats is empty (name one, or leave the key out)",
-    "formats: [s16]": f"5:13: formats: 's16' is no format that can be played (known: {PCM})",
-    "formats: [gsm]": f"5:13: formats: 'gsm' is no format that can be played (known: {PCM})",
-    "formats: [u8, u8]": "5:17: formats: 'u8' stands twice (remove one)",
+    "formats: []": "5:12: formats is empty (write at least one value, or remove the key)",
+    "formats: [s16]": f"5:13: formats: 's16' is not a format that can be played ({PCM})",
+    "formats: [gsm]": f"5:13: formats: 'gsm' is not a format that can be played ({PCM})",
+    "formats: [u8, u8]": "5:17: formats: 'u8' appears twice (remove one)",
     "rates: [48k]": (
         "5:11: rates: '48k' is not 1000 to 768000 (write frames a second, such as 48000)"
     ),
@@ -101,47 +103,51 @@ BAD = {
     "rates: [800000]": (
         "5:11: rates: '800000' is not 1000 to 768000 (write frames a second, such as 48000)"
     ),
-    f"rates: [{', '.join(map(str, range(8000, 8033)))}]": "5:203: rates has more than 32 items",
-    "max-streams: 0": "5:16: max-streams: '0' is not 1 to 64 (write a number; for none, deny)",
-    "max-streams: 65": "5:16: max-streams: '65' is not 1 to 64 (write a number; for none, deny)",
-    "max-streams: 0o7": "5:16: max-streams: '0o7' is not 1 to 64 (write a number; for none, deny)",
-    "max-buffer: 256kB": f"5:15: max-buffer: '256kB' is no number of octets {OCTETS}",
-    "max-buffer: 256 KiB": f"5:15: max-buffer: '256 KiB' is no number of octets {OCTETS}",
-    "max-buffer: 1e6": f"5:15: max-buffer: '1e6' is no number of octets {OCTETS}",
+    f"rates: [{', '.join(map(str, range(8000, 8033)))}]": (
+        "5:203: rates has more than 32 values (remove some)"
+    ),
+    "max-streams: 0": f"5:16: max-streams: '0' is not 1 to 64 {COUNT}",
+    "max-streams: 65": f"5:16: max-streams: '65' is not 1 to 64 {COUNT}",
+    "max-streams: 0o7": f"5:16: max-streams: '0o7' is not 1 to 64 {COUNT}",
+    "max-buffer: 256kB": f"5:15: max-buffer: '256kB' is not a number of octets {OCTETS}",
+    "max-buffer: 256 KiB": f"5:15: max-buffer: '256 KiB' is not a number of octets {OCTETS}",
+    "max-buffer: 1e6": f"5:15: max-buffer: '1e6' is not a number of octets {OCTETS}",
     "max-buffer: 512": f"5:15: max-buffer: '512' is not 1KiB to 16MiB {OCTETS}",
     "max-buffer: 999999999MiB": f"5:15: max-buffer: '999999999MiB' is not 1KiB to 16MiB {OCTETS}",
-    "latency: 20": "5:12: latency: '20' is no time in milliseconds (write such as 20ms)",
-    "latency: 20us": "5:12: latency: '20us' is no time in milliseconds (write such as 20ms)",
+    "latency: 20": "5:12: latency: '20' is not a time in milliseconds (write such as 20ms)",
+    "latency: 20us": "5:12: latency: '20us' is not a time in milliseconds (write such as 20ms)",
     "latency: 0.5ms": "5:12: latency: '0.5ms' is not 1ms to 2000ms (write such as 20ms)",
     "latency: 2001ms": "5:12: latency: '2001ms' is not 1ms to 2000ms (write such as 20ms)",
     "max_volume: 80%": "5:3: unknown key 'max_volume' (did you mean 'max-volume'?)",
     "once: true": (
-        "5:9: once is for grants, which are used up "
-        "(remove it, and see xensnd-policy allow-capture GUEST --once)"
+        "5:9: once is allowed in temporary grants only "
+        "(remove it, and use xensnd-policy allow-capture GUEST --once)"
     ),
     "once: yes": "5:9: once: 'yes' is not true or false (write true)",
-    "taken-by: 7/0": "5:13: taken-by goes with once: true",
+    "taken-by: 7/0": "5:13: taken-by is allowed with once: true only (remove it)",
 }
 
 
 @pytest.mark.parametrize(("line", "message"), BAD.items())
-def test_option_that_is_wrong_is_told(line: str, message: str) -> None:
+def test_wrong_option_is_reported(line: str, message: str) -> None:
     assert mistake(line) == message
 
 
 def test_device_is_either_a_sink_or_a_source() -> None:
     assert mistake("playback: allow", "device: speakers") == (
-        "6:11: device is a sink or a source, and the rule speaks of playback and capture "
-        "(make it two rules)"
+        "6:11: device is a sink or a source, but the rule names both playback and capture "
+        "(write two rules)"
     )
 
 
-def test_rule_of_options_alone_says_nothing() -> None:
-    with pytest.raises(PolicyError, match=r"3:3: the rule says nothing \(add playback or capture"):
+def test_rule_with_options_only_is_refused() -> None:
+    with pytest.raises(
+        PolicyError, match=r"3:3: the rule names no direction \(add playback: or capture"
+    ):
         parse(b"version: 1\nrules:\n- guest: a\n  max-streams: 1\n", FILE)
 
 
-def test_options_stand_in_the_text_of_the_rule_as_one_writes_them() -> None:
+def test_text_of_a_rule_has_its_options_as_one_writes_them() -> None:
     lines = (
         "latency: 2.500ms", "max-buffer: 1024KiB", "max-streams: 2", "rates: [ 48000,44100 ]",
         "formats: ['s16_le']", "device: mic", "on-deny: refuse", "max-volume: 80%",
@@ -164,12 +170,12 @@ def test_monitor_may_be_recorded_where_its_name_and_the_word_stand() -> None:
 
 def test_microphone_needs_no_word() -> None:
     assert mistake("device: microphone", "monitor: allow") == (
-        "6:12: monitor: allow goes with a device that is a monitor "
+        "6:12: monitor: allow is for a device that is a monitor "
         "(add device: NAME.monitor, or remove it)"
     )
 
 
 def test_rule_about_playback_speaks_of_no_monitor() -> None:
     text = "version: 1\nrules:\n- {guest: a, playback: allow, device: x.monitor, monitor: allow}\n"
-    with pytest.raises(PolicyError, match="a monitor is a source, and the rule speaks of playback"):
+    with pytest.raises(PolicyError, match="a monitor is a source, but the rule names playback"):
         parse(text.encode(), FILE)

@@ -1,4 +1,4 @@
-"""Root and the agent, as a user of its own, edit the same policy; nobody else does."""
+"""Root and the agent's own user edit the same policy; other users cannot."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ import pytest
 
 from policy import owners
 from policy.edit import grants
-from policy.edit.editor import USER_FILE, Setting, grant, set_verb
+from policy.edit.editor import EditContext, grant, set_verb
 from policy.language.loader import load
 from policy.model import Direction, Verb
+from policy.paths import USER_FILE, PolicyPaths
 from xensnd.errors import PolicyError
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user: needs root")
@@ -54,15 +55,14 @@ def being(uid: int) -> Iterator[None]:
 
 
 def set_capture(machine: Path, guest: str, verb: Verb = Verb.ALLOW) -> None:
-    set_verb(
-        [machine / "policy.d"], guest, Direction.CAPTURE, verb, runtime=machine / "run/policy.d"
-    )
+    paths = PolicyPaths([machine / "policy.d"], machine / "run/policy.d")
+    set_verb(EditContext(paths), guest, Direction.CAPTURE, verb)
 
 
 def give_capture(machine: Path, guest: str, *, once: bool = False) -> None:
-    setting = Setting([machine / "policy.d"], machine / "run/policy.d", now=NOW)
+    context = EditContext(PolicyPaths([machine / "policy.d"], machine / "run/policy.d"), now=NOW)
     ends = NOW + timedelta(hours=1)
-    grant(setting, guest, Direction.CAPTURE, Verb.ALLOW, ends, once)
+    grant(context, guest, Direction.CAPTURE, Verb.ALLOW, ends, once)
 
 
 def guests(machine: Path) -> list[str]:
@@ -70,9 +70,7 @@ def guests(machine: Path) -> list[str]:
     return sorted(rule.guest for rule in rules)
 
 
-def test_rule_of_roots_is_joined_by_one_of_the_agents(
-    machine: Path, agent_user: pwd.struct_passwd
-) -> None:
+def test_agent_adds_a_rule_to_a_file_of_root(machine: Path, agent_user: pwd.struct_passwd) -> None:
     set_capture(machine, "work")
     with being(agent_user.pw_uid):
         set_capture(machine, "personal")
@@ -81,7 +79,7 @@ def test_rule_of_roots_is_joined_by_one_of_the_agents(
     assert guests(machine) == ["personal", "vault", "work"]
 
 
-def test_rule_of_the_agents_is_joined_by_one_of_roots(
+def test_root_adds_a_rule_to_a_file_of_the_agent(
     machine: Path, agent_user: pwd.struct_passwd
 ) -> None:
     with being(agent_user.pw_uid):
@@ -114,7 +112,7 @@ def test_grant_that_root_gave_is_taken_by_the_agent(
     assert guests(machine) == ["personal", "work"]
 
 
-def test_directory_that_root_makes_is_given_to_nobody_if_it_was_changed_for_a_link(
+def test_directory_that_root_makes_is_not_given_away_if_a_link_replaced_it(
     machine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By an agent that is no longer ours, between the making and the giving."""

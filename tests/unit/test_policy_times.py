@@ -1,4 +1,4 @@
-"""Rules that begin and end: how times are written, when a rule holds, when a decision changes."""
+"""Rules with times: how times are written, when a rule is active, when a decision changes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from policy.engine import Part, decide, explain, gives_device, next_change
+from policy.engine import Role, decide, explain, gives_device, next_change
 from policy.language.loader import parse
 from policy.model import Direction, Policy, Rule, Verb
 from xensnd.errors import PolicyError
@@ -67,53 +67,53 @@ def test_end_is_read_from_its_text(times: str, ends: str) -> None:
     assert rule(times).ends == datetime.fromisoformat(ends)
 
 
-def test_time_of_day_that_clocks_leap_over_is_within_an_hour_of_it() -> None:
+def test_time_of_day_that_clocks_skip_is_moved_by_at_most_an_hour() -> None:
     """From two to three, that night."""
     ends = rule("from: 2026-03-28T12:00, until: 02:30").ends
     assert ends is not None
     assert abs(ends - datetime.fromisoformat("2026-03-29T01:00Z")) <= 30 * MINUTE
 
 
-MOMENT = "(write such as 2026-11-20T18:00; Z or +01:00 may follow, else it is local time)"
-LENGTH = "(write such as 30m, 2h or 1h30m; d, h, m and s are known, in this order)"
+MOMENT = "(write such as 2026-11-20T18:00; without Z or +01:00 at the end it is local time)"
+LENGTH = "(write such as 30m, 2h or 1h30m; the units are d, h, m and s, in this order)"
 WRONG = {
     "until: 18:00": "37: until: '18:00' is a time without a date "
-    "(of which day? Write such as 2026-11-20T18:00, or add from:)",
-    "until: 750": f"37: until: '750' is no date and time {MOMENT}",
-    "until: 6pm": f"37: until: '6pm' is no date and time {MOMENT}",
-    "until: 2026-11-20": f"37: until: '2026-11-20' is no date and time {MOMENT}",
-    "until: 2026-W47-5T18:00": f"37: until: '2026-W47-5T18:00' is no date and time {MOMENT}",
+    "(write a date too, such as 2026-11-20T18:00, or add from:)",
+    "until: 750": f"37: until: '750' is not a date and time {MOMENT}",
+    "until: 6pm": f"37: until: '6pm' is not a date and time {MOMENT}",
+    "until: 2026-11-20": f"37: until: '2026-11-20' is not a date and time {MOMENT}",
+    "until: 2026-W47-5T18:00": f"37: until: '2026-W47-5T18:00' is not a date and time {MOMENT}",
     "until: 2026-02-30T18:00": (
-        f"37: until: '2026-02-30T18:00' is a date and time that there is not {MOMENT}"
+        f"37: until: '2026-02-30T18:00' is a date and time that does not exist {MOMENT}"
     ),
     "until: 0001-01-01T00:00+10:00": (
-        f"37: until: '0001-01-01T00:00+10:00' is a date and time that there is not {MOMENT}"
+        f"37: until: '0001-01-01T00:00+10:00' is a date and time that does not exist {MOMENT}"
     ),
     "until: 2026-11-20T24:00": (
-        f"37: until: '2026-11-20T24:00' is a date and time that there is not {MOMENT}"
+        f"37: until: '2026-11-20T24:00' is a date and time that does not exist {MOMENT}"
     ),
-    "for: 30m": "35: for needs a from: to count from "
-    "(write until, or add from:, or use xensnd-policy with --for)",
-    "for: 30": f"35: for: '30' is no length of time {LENGTH}",
-    "for: 30m1h": f"35: for: '30m1h' is no length of time {LENGTH}",
+    "for: 30m": "35: for needs from: as its start "
+    "(add from:, or write until: instead, or use xensnd-policy with --for)",
+    "for: 30": f"35: for: '30' is not a length of time {LENGTH}",
+    "for: 30m1h": f"35: for: '30m1h' is not a length of time {LENGTH}",
     "for: 0m": f"35: for: '0m' is not 1s to 365d {LENGTH}",
     "for: 366d": f"35: for: '366d' is not 1s to 365d {LENGTH}",
     "from: 9999-12-31T00:00Z, for: 30d": (
-        "60: for: ends later than any calendar (write an earlier from:)"
+        "60: for: ends after the last date that exists (write an earlier from:)"
     ),
     "from: 2026-11-20T18:00, for: 30m, until: 19:00": (
-        "59: until and for both say when it ends (remove one)"
+        "59: until and for both set the end (remove one)"
     ),
     "from: 2026-11-20T18:00, until: 2026-11-20T18:00": (
-        "61: until: '2026-11-20T18:00' is not after from"
+        "61: until: '2026-11-20T18:00' is not after from (write a later time)"
     ),
     "from: 18:00": "36: from: '18:00' is a time without a date "
-    "(of which day? Write such as 2026-11-20T18:00, or add from:)",
+    "(write a date too, such as 2026-11-20T18:00, or add from:)",
 }
 
 
 @pytest.mark.parametrize(("times", "message"), WRONG.items())
-def test_time_that_is_wrong_is_told(times: str, message: str) -> None:
+def test_wrong_time_is_reported(times: str, message: str) -> None:
     assert mistake(times) == message
 
 
@@ -139,7 +139,7 @@ TIMED = policy(
         (NOON + 30 * MINUTE, Verb.DENY),
     ],
 )
-def test_rule_holds_from_its_start_to_just_before_its_end(now: datetime, verb: Verb) -> None:
+def test_rule_is_active_from_its_start_to_just_before_its_end(now: datetime, verb: Verb) -> None:
     assert decide(TIMED, "a", CAPTURE, now).verb is verb
 
 
@@ -156,19 +156,19 @@ def test_policy_without_times_never_changes() -> None:
     assert next_change(policy("guest: a, capture: allow"), NOON) is None
 
 
-def test_now_is_now_where_none_is_given() -> None:
+def test_current_time_is_used_if_none_is_given() -> None:
     later = (datetime.now(UTC) + 60 * MINUTE).isoformat(timespec="seconds")
     earlier = (datetime.now(UTC) - 60 * MINUTE).isoformat(timespec="seconds")
     assert decide(policy(f"guest: a, capture: allow, until: {later}"), "a", CAPTURE).verb == "allow"
     assert decide(policy(f"guest: a, capture: allow, until: {earlier}"), "a", CAPTURE).rule is None
 
 
-def test_card_comes_and_goes_with_the_time() -> None:
+def test_card_appears_and_disappears_with_time() -> None:
     assert gives_device(TIMED, "a", NOON) == set(Direction)
     assert gives_device(TIMED, "a", NOON + 30 * MINUTE) == set()
 
 
-def test_explanation_tells_of_a_rule_whose_time_is_over_or_has_not_come() -> None:
-    for now, part in ((NOON - MINUTE, Part.NOT_YET), (NOON + 30 * MINUTE, Part.OVER)):
-        parts = explain(TIMED, "a", CAPTURE, now).parts
-        assert [(rule.line, part) for rule, part in parts] == [(3, part), (5, Part.DECIDES)]
+def test_explanation_shows_rules_that_have_ended_or_are_not_active_yet() -> None:
+    for now, part in ((NOON - MINUTE, Role.NOT_YET), (NOON + 30 * MINUTE, Role.ENDED)):
+        parts = explain(TIMED, "a", CAPTURE, now).roles
+        assert [(rule.line, part) for rule, part in parts] == [(3, part), (5, Role.DECIDES)]

@@ -10,7 +10,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 from policy.engine import decide
-from policy.language import identities as tags
+from policy.language import identities
 from policy.language.loader import parse
 from policy.model import Direction, Policy, Verb
 
@@ -42,7 +42,7 @@ def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_labels_and_tags_of_qubes_are_known_to_policy(written: Path) -> None:
-    known = tags.parse(written.read_bytes(), written)
+    known = identities.parse(written.read_bytes(), written)
     assert written.stat().st_mode & 0o777 == 0o644
     assert [entry.guest for entry in known.entries] == ["1e3", "work"]
     assert known.guest("1e3").label == "red"
@@ -65,5 +65,5 @@ def test_rules_to_begin_with_decide(
 ) -> None:
     files = (QUBES / "80-qubes.yaml", QUBES.parent / "policy/defaults/90-default.yaml")
     policy = Policy(tuple(rule for file in files for rule in parse(file.read_bytes(), file)), files)
-    known = tags.parse(written.read_bytes(), written)
+    known = identities.parse(written.read_bytes(), written)
     assert decide(policy, known.guest(guest), direction).verb is verb

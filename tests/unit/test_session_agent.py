@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from agent_session import session
-from agent_session.session import RECORDING, Session
+from agent_session.session import RECORDING, AgentWatcher
 from agent_session.wording import Notice
 from tests.support.fake_agent import prompt, status
 
@@ -76,7 +76,7 @@ def run(path: Path, says: bytes, is_to_leave: bool) -> Shown:
     async def main() -> Shown:
         shown, agent = Shown(), Agent(says)
         server = await asyncio.start_unix_server(agent.serve, path)
-        task = asyncio.create_task(Session(path, shown).run())
+        task = asyncio.create_task(AgentWatcher(path, shown).run())
         if is_to_leave:
             agent.may_leave.set()
         async with asyncio.timeout(10):
@@ -94,7 +94,7 @@ def run(path: Path, says: bytes, is_to_leave: bool) -> Shown:
 
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session, "RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(session, "RETRY_FIRST_SECONDS", 0.01)
 
 
 @pytest.mark.parametrize("nonsense", NONSENSE)
@@ -102,7 +102,7 @@ def test_agent_that_says_nonsense_is_left_and_tried_again(
     tmp_path: Path, nonsense: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     run(tmp_path / "control", nonsense, is_to_leave=False)
-    assert caplog.messages[0].endswith(": the agent does not speak as it should; waiting")
+    assert caplog.messages[0].endswith(": the agent breaks the protocol; trying again")
 
 
 def test_nothing_is_shown_without_an_agent(tmp_path: Path) -> None:

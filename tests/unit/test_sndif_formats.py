@@ -12,6 +12,7 @@ from xensnd.sndif.formats import (
     parse_format,
     require_playable,
 )
+from xensnd.sndif.packets import Open
 
 
 @pytest.mark.parametrize("sample_format", SampleFormat)
@@ -114,6 +115,16 @@ def test_sample_takes_as_many_octets_as_in_alsa(
     sample_format: SampleFormat, octets: int | None
 ) -> None:
     assert sample_format.sample_octets == octets
+
+
+def test_frame_has_a_sample_of_each_channel() -> None:
+    assert SampleFormat.S24_LE.frame_octets(2) == 8
+    assert SampleFormat.U8.frame_octets(6) == 6
+    assert Open(48000, SampleFormat.S16_LE, 2, 4096, 1024, 8).frame_octets == 4
+
+
+def test_samples_without_octets_of_their_own_still_make_frames() -> None:
+    assert SampleFormat.MPEG.frame_octets(2) == 2
 
 
 @pytest.mark.parametrize(

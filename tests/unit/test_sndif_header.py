@@ -9,6 +9,7 @@ from shutil import which
 
 import pytest
 
+from tests.support import shared_pages as pages
 from xensnd.sndif import layout, packets, params, store_fields
 from xensnd.sndif.formats import SampleFormat
 from xensnd.sndif.packets import Operation, Status, Trigger
@@ -67,7 +68,7 @@ LAYOUT = {
     "sizeof(struct xensnd_rw_req)": 8,
     "sizeof(struct xensnd_trigger_req)": 1,
     "sizeof(struct xensnd_cur_pos_evt)": 8,
-    "sizeof(struct xensnd_event_page)": layout.EVENT_HEADER_OCTETS,
+    "sizeof(struct xensnd_event_page)": pages.EVENT_HEADER_OCTETS,
     "offsetof(struct xensnd_req, operation)": 2,
     "offsetof(struct xensnd_req, op)": 8,
     "offsetof(struct xensnd_req, op.open.pcm_rate)": 8,
@@ -93,23 +94,23 @@ LAYOUT = {
     "offsetof(struct xensnd_resp, resp.hw_param)": 8,
     "offsetof(struct xensnd_evt, type)": 2,
     "offsetof(struct xensnd_evt, op.cur_pos.position)": 8,
-    "offsetof(struct xensnd_event_page, in_cons)": layout.IN_CONS_OFFSET,
-    "offsetof(struct xensnd_event_page, in_prod)": layout.IN_PROD_OFFSET,
+    "offsetof(struct xensnd_event_page, in_cons)": pages.IN_CONS_OFFSET,
+    "offsetof(struct xensnd_event_page, in_prod)": pages.IN_PROD_OFFSET,
     "XENSND_EVENT_PAGE_SIZE": layout.PAGE_OCTETS,
-    "XENSND_IN_RING_OFFS": layout.EVENT_HEADER_OCTETS,
-    "XENSND_IN_RING_LEN": layout.EVENT_SLOTS,
-    "offsetof(struct xensnd_page_directory, gref_dir_next_page)": layout.DIRECTORY_NEXT_OFFSET,
-    "offsetof(struct xensnd_page_directory, gref)": layout.DIRECTORY_REFS_OFFSET,
+    "XENSND_IN_RING_OFFS": pages.EVENT_HEADER_OCTETS,
+    "XENSND_IN_RING_LEN": pages.EVENT_SLOTS,
+    "offsetof(struct xensnd_page_directory, gref_dir_next_page)": pages.DIRECTORY_NEXT_OFFSET,
+    "offsetof(struct xensnd_page_directory, gref)": pages.DIRECTORY_REFS_OFFSET,
     "(4096 - offsetof(struct xensnd_page_directory, gref)) / sizeof(grant_ref_t)": (
         layout.DIRECTORY_REFS
     ),
-    "offsetof(struct xen_sndif_sring, req_prod)": layout.REQ_PROD_OFFSET,
-    "offsetof(struct xen_sndif_sring, req_event)": layout.REQ_EVENT_OFFSET,
-    "offsetof(struct xen_sndif_sring, rsp_prod)": layout.RSP_PROD_OFFSET,
-    "offsetof(struct xen_sndif_sring, rsp_event)": layout.RSP_EVENT_OFFSET,
-    "offsetof(struct xen_sndif_sring, ring)": layout.RING_HEADER_OCTETS,
+    "offsetof(struct xen_sndif_sring, req_prod)": pages.REQ_PROD_OFFSET,
+    "offsetof(struct xen_sndif_sring, req_event)": pages.REQ_EVENT_OFFSET,
+    "offsetof(struct xen_sndif_sring, rsp_prod)": pages.RSP_PROD_OFFSET,
+    "offsetof(struct xen_sndif_sring, rsp_event)": pages.RSP_EVENT_OFFSET,
+    "offsetof(struct xen_sndif_sring, ring)": pages.RING_HEADER_OCTETS,
     "sizeof(union xen_sndif_sring_entry)": packets.PACKET_OCTETS,
-    "__CONST_RING_SIZE(xen_sndif, 4096)": layout.RING_SLOTS,
+    "__CONST_RING_SIZE(xen_sndif, 4096)": pages.RING_SLOTS,
 }
 
 

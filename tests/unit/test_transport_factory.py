@@ -18,12 +18,12 @@ from xensnd.transport import open_transport
             "transport '/run/xensnd': known are local:DIR, xen:; did you mean local:/run/xensnd?",
         ),
         ("tcp:host", "transport 'tcp:host': known are local:DIR, xen:"),
-        ("local:", "transport 'local:': wants a directory, as in local:/run/xensnd"),
+        ("local:", "transport 'local:': a directory is missing, as in local:/run/xensnd"),
         (
             "xen:",
-            "/dev/xen/evtchn: not there; is this a Xen domain? Without Xen, use local:DIR",
+            "/dev/xen/evtchn does not exist; is this a Xen domain? Without Xen, use local:DIR",
         ),
-        ("xen:dom0", "transport 'xen:': takes neither an address nor a domain"),
+        ("xen:dom0", "transport 'xen:': accepts neither an address nor a domain"),
     ],
 )
 def test_url_that_opens_nothing_says_what_would(url: str, message: str) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from xensnd.transport.interface import PAGE_OCTETS
+from xensnd.sndif.layout import PAGE_OCTETS
 from xensnd.transport.local.memory import Mapping, Page, create_pages
 
 

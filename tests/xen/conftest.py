@@ -16,6 +16,7 @@ from tests.xen.guest import load_driver
 from tests.xen.images import build_images
 from tests.xen.lab import Lab, XenGuest
 from tests.xen.remote import Machine
+from tests.xen.traces import gives_all_back, no_complaints
 
 CASE_SECONDS = 600  # the images are built within the first case's
 TAIL_LINES = 40
@@ -44,11 +45,18 @@ def pulse(dom0: Machine) -> Iterator[Pulse]:
         yield pulse
 
 
+@pytest.fixture(scope="module", autouse=True)
+def nothing_is_left(dom0: Machine) -> Iterator[None]:
+    """When a module's cases are over and its guests have gone."""
+    with no_complaints(dom0):
+        yield
+
+
 @pytest.fixture(scope="module")
 def agent(request: pytest.FixtureRequest, dom0: Machine, pulse: Pulse) -> Iterator[Agent]:
     """With the policy that the module names as POLICY, or: all may play, nobody may record."""
     policy = getattr(request.module, "POLICY", ALLOW_PLAYBACK)
-    with Agent(dom0, pulse, PATIENT, policy=policy) as agent:
+    with Agent(dom0, pulse, PATIENT, policy=policy) as agent, gives_all_back(agent):
         request.config.stash[_agent] = agent
         yield agent
         assert "Traceback" not in agent.log

@@ -15,12 +15,14 @@ from tests.xen.remote import Machine, Process
 
 ALLOW_PLAYBACK = 'version: 1\nrules:\n  - guest: "*"\n    playback: allow\n    capture: deny\n'
 ALLOW_BOTH = ALLOW_PLAYBACK.replace("deny", "allow")
+MODULE = "agent_dom0.cli"  # as the command line of its processes has it
 READY_SECONDS = 30
 EVENT_SECONDS = 30
 
 # Emulated, and beside other work on two processors, dom0 leaves a process waiting for longer than
 # the 20 ms that are the default.
-PATIENT = "--latency=400"
+QUEUED_MSEC = 400
+PATIENT = f"--latency={QUEUED_MSEC}"
 
 
 class Pulse:
@@ -199,11 +201,31 @@ class Agent:
         return process.ended().status
 
     @property
+    def worker(self) -> str:
+        """The process below its supervisor, that does the work."""
+        return self._dom0.do("pgrep", "-n", "-f", MODULE).strip()
+
+    def in_proc(self, command: str, name: str) -> str:
+        """What a command says of this in /proc for its processes, supervisor and worker."""
+        pids = self._dom0.do("pgrep", "-f", MODULE).split()
+        return self._dom0.do(*command.split(), *(f"/proc/{pid}/{name}" for pid in pids))
+
+    @property
+    def devices(self) -> str:
+        """The guests' numbers that have a backend directory here."""
+        return self._dom0.run("xenstore-list", "backend/vsnd").output
+
+    @property
     def log(self) -> str:
         return "\n---- started again\n".join(process.errors for process in self._processes)
 
     def write_policy(self, text: str) -> None:
         self._dom0.write_file(self._policy_file, text.encode())
+
+    def use(self, policy: str) -> None:
+        """Until the agent has read it."""
+        with self.one_more("policy_loaded"):
+            self.write_policy(policy)
 
     def events(self, kind: str | None = None, **fields: object) -> list[dict[str, Any]]:
         """What the audit trail says, of one kind (`decision`), with these XENSND_ fields."""
@@ -226,3 +248,12 @@ class Agent:
             lambda: f"no {count} x {kind} {fields} in:\n{self.log}",
         )
         return found[-1]
+
+    @contextmanager
+    def one_more(
+        self, kind: str, *, seconds: float = EVENT_SECONDS, **fields: object
+    ) -> Iterator[None]:
+        """What the block does is to bring one more of these events: waits for it."""
+        before = len(self.events(kind, **fields))
+        yield
+        self.await_event(kind, count=before + 1, seconds=seconds, **fields)

@@ -6,8 +6,8 @@ from contextlib import suppress
 from dataclasses import replace
 
 from tests.support.raw_frontend import RawFrontend, eventually
+from tests.support.shared_pages import REQ_PROD_OFFSET
 from tests.xen.peer import serve
-from xensnd.sndif.layout import REQ_PROD_OFFSET
 from xensnd.sndif.states import XenbusState
 from xensnd.transport.interface import Store
 from xensnd.transport.xen import XenTransport

@@ -10,6 +10,7 @@ from tests.xen.lab import XenGuest, wait_until
 from tests.xen.remote import Ended, Process
 
 CARD_SECONDS = 20
+SECOND = 4 * 48000
 STEREO = ("-f", "S16_LE", "-r", "48000", "-c", "2")
 
 
@@ -57,6 +58,13 @@ def arecord(guest: XenGuest, seconds: int, *options: str) -> Ended:
     """What it recorded is its `octets`."""
     with start_recording(guest, STEREO, f"-d{seconds}", *options) as recording:
         return recording.ended()
+
+
+def assert_recorded(recorded: Ended, spoken: bytes, seconds: int) -> None:
+    """As long as it was asked for, and whole: a part of what was spoken, with nothing between."""
+    assert (recorded.status, recorded.errors) == (0, "")
+    assert len(recorded.octets) == seconds * SECOND
+    assert recorded.octets in spoken, difference(recorded.octets, spoken)
 
 
 def plays_exactly(pulse: Pulse, guest: XenGuest, seed: int) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.xen.cache import Cache, cache_directory, output, pack, run
+from tests.support.cache import Cache, cache_directory, output, pack, run
 from tests.xen.roots import Roots, build_roots
 
 HERE = Path(__file__).parent / "image"

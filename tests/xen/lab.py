@@ -22,7 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from tests.xen.cache import pack
+from tests.support.cache import pack
 from tests.xen.image.labd import PORT
 from tests.xen.images import Images
 from tests.xen.remote import Machine
@@ -45,8 +45,8 @@ GUARD = ("setpriv", "--pdeathsig=TERM", "nice", "-n", "-10", "timeout", "--kill-
 DOM0_PROCESSOR = "dom0_max_vcpus=1 dom0_vcpus_pin"
 GUEST_PROCESSOR = 'cpus = "1"'
 
-# Emulated, the TSC drifts from Xen's clock; a guest's kernel would complain of that at any time.
-GUEST_LINUX = "console=hvc0 quiet panic=-1 tsc=nowatchdog"
+# Emulated, the TSC drifts from Xen's clock; a kernel would complain of that at any time.
+LINUX = "console=hvc0 quiet panic=-1 tsc=nowatchdog"
 
 # Linux 6.1 as PV dom0 dies of SMAP, as qemu 7.2 emulates it.
 CPU = "max,-smap,-xsave"
@@ -127,14 +127,13 @@ class Lab:
     def _command(self, guest_ramdisk: Path) -> Sequence[str]:
         memory = f"dom0_mem={DOM0_MEMORY_MIB}M,max:{DOM0_MEMORY_MIB}M"
         xen = f"console=com1 com1=115200,8n1 {memory} {DOM0_PROCESSOR} loglvl=warning"
-        linux = "console=hvc0 quiet panic=-1"
         return [
             "qemu-system-x86_64",
             *("-accel", "tcg,thread=multi", "-cpu", CPU, "-machine", "q35"),
             *("-m", str(MEMORY_MIB), "-smp", "2", "-nodefaults", "-no-reboot"),
             *("-display", "none", "-serial", f"file:{self.directory}/serial.log"),
             *("-kernel", str(self._images.xen), "-append", f"{xen} guest_loglvl=warning"),
-            *("-initrd", f"{self._images.kernel} {linux},{self._images.dom0_ramdisk}"),
+            *("-initrd", f"{self._images.kernel} {LINUX},{self._images.dom0_ramdisk}"),
             *_drive(self._root),
             *_drive(guest_ramdisk),
             "-netdev",
@@ -180,7 +179,7 @@ class XenGuest(Machine):
                 f'type = "{kind}"',
                 'kernel = "/boot/vmlinux"',
                 f'ramdisk = "{ramdisk}"',
-                f'extra = "{GUEST_LINUX}"',
+                f'extra = "{LINUX}"',
                 f"memory = {GUEST_MEMORY_MIB}",
                 "vcpus = 1",
                 GUEST_PROCESSOR,

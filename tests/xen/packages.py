@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from tests.xen.cache import run
+from tests.support.cache import run
 from tests.xen.remote import Machine
 
 ROOT = Path(__file__).parents[2]

@@ -10,7 +10,7 @@ import sys
 from contextlib import closing
 
 from agent_guest.card import Card
-from agent_guest.pcm import Sound
+from agent_guest.pcm import SampleSpec
 from agent_guest.play_record import choose_size
 from xensnd.core import Engine
 from xensnd.errors import XensndError
@@ -18,7 +18,7 @@ from xensnd.sndif.formats import SampleFormat
 from xensnd.sndif.store_fields import Direction
 from xensnd.transport.factory import open_transport
 
-SOUND = Sound(SampleFormat.S16_LE, 48000, 2)
+SOUND = SampleSpec(SampleFormat.S16_LE, 48000, 2)
 
 
 async def serve() -> None:

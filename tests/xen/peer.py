@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from tests.support.peer import Worker
 from tests.xen.remote import Machine
 from xensnd.errors import XensndError
 
@@ -77,47 +78,42 @@ def serve(worker: object) -> None:
         print(json.dumps(answer), flush=True)
 
 
+class XenWorker(Worker):
+    def domid(self) -> int:
+        return self._transport.domid
+
+    def map_read_only(self, peer: int, refs: list[int]) -> str:
+        """How the kernel shows the mapping's rights."""
+        pages = self._transport.map_pages(peer, refs, writable=False)
+        self._pages.append(pages)
+        (line,) = [
+            line
+            for line in Path("/proc/self/maps").read_text().splitlines()
+            if line.startswith(f"{pages.address:x}-")
+        ]
+        return line.split()[1]
+
+    def unmap(self, which: int) -> None:
+        """Twice, which must not matter."""
+        self._pages[which].close()
+        self._pages[which].close()
+
+    def has_fired(self, which: int) -> bool:
+        """At once, without waiting."""
+        return bool(select.select([self._channels[which].fds.wait_fd], [], [], 0)[0])
+
+    def unbind(self, which: int) -> None:
+        self._channels[which].close()
+        self._channels[which].close()
+
+    def runtime_directory(self) -> str:
+        return str(self._transport.runtime_directory)
+
+
 def _main() -> None:
-    from tests.contract.peer import _Worker  # noqa: PLC0415  (only what runs there loads Xen's)
-    from xensnd.transport.xen import XenTransport  # noqa: PLC0415
+    from xensnd.transport.xen import XenTransport  # noqa: PLC0415  (it loads Xen's libraries)
 
-    class Worker(_Worker):
-        def __init__(self) -> None:
-            self._transport = XenTransport()  # type: ignore[assignment]
-            self._pages = []
-            self._channels = []
-
-        def domid(self) -> int:
-            return self._transport.domid
-
-        def map_read_only(self, peer: int, refs: list[int]) -> str:
-            """How the kernel shows the mapping's rights."""
-            pages = self._transport.map_pages(peer, refs, writable=False)
-            self._pages.append(pages)
-            (line,) = [
-                line
-                for line in Path("/proc/self/maps").read_text().splitlines()
-                if line.startswith(f"{pages.address:x}-")
-            ]
-            return line.split()[1]
-
-        def unmap(self, which: int) -> None:
-            """Twice, which must not matter."""
-            self._pages[which].close()
-            self._pages[which].close()
-
-        def has_fired(self, which: int) -> bool:
-            """At once, without waiting."""
-            return bool(select.select([self._channels[which].fds.wait_fd], [], [], 0)[0])
-
-        def unbind(self, which: int) -> None:
-            self._channels[which].close()
-            self._channels[which].close()
-
-        def runtime_directory(self) -> str:
-            return str(self._transport.runtime_directory)
-
-    serve(Worker())
+    serve(XenWorker(XenTransport()))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.xen.cache import Cache, output, run
+from tests.support.cache import Cache, output, run
 
 SUITE = "bookworm"
 XEN_PACKAGE = "xen-hypervisor-4.17-amd64"

@@ -16,6 +16,7 @@ from tests.xen.dom0 import PATIENT, Agent, Pulse
 from tests.xen.guest import aplay, arecord, load_driver
 from tests.xen.lab import Lab, XenGuest
 from tests.xen.remote import Ended, Machine
+from tests.xen.traces import gives_all_back
 
 POLICY = "version: 1\nrules:\n  - {guest: client, playback: allow, capture: deny}\n"
 VSND = """vsnd = [ [
@@ -42,7 +43,7 @@ def pulse(audio: XenGuest) -> Iterator[Pulse]:
 
 @pytest.fixture(scope="module")
 def agent(audio: XenGuest, pulse: Pulse) -> Iterator[Agent]:
-    with Agent(audio, pulse, PATIENT, policy=POLICY) as agent:
+    with Agent(audio, pulse, PATIENT, policy=POLICY) as agent, gives_all_back(agent):
         yield agent
         assert "Traceback" not in agent.log
 
@@ -62,19 +63,22 @@ def test_guest_is_heard_in_the_audio_domain_octet_for_octet(
     agent: Agent, pulse: Pulse, client: XenGuest
 ) -> None:
     played = noise(5)
-    with pulse.listening() as ears:
+    with (
+        agent.one_more("decision", guest="client", direction="playback", decision="allow"),
+        pulse.listening() as ears,
+    ):
         assert aplay(client, played, *LONG_BUFFER) == PLAYED
         assert ears.hears(played), difference(played, ears.heard)
-    decision = agent.await_event("decision", guest="client", direction="playback")
-    assert decision["XENSND_DECISION"] == "allow"
 
 
 def test_microphone_is_denied_by_the_audio_domains_policy(
     agent: Agent, pulse: Pulse, client: XenGuest
 ) -> None:
-    with pulse.microphone(noise(8, seed=2)):
+    with (
+        agent.one_more("decision", guest="client", direction="capture", decision="deny"),
+        pulse.microphone(noise(8, seed=2)),
+    ):
         assert arecord(client, 1) == Ended(0, octets=bytes(48000 * 4))
-    agent.await_event("decision", guest="client", direction="capture", decision="deny")
 
 
 def test_agent_killed_in_the_audio_domain_leaves_the_guest_its_card(

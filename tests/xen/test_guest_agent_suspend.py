@@ -3,17 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import pairwise
 
 import pytest
 
-from tests.support.heard import (
-    missing_msec,
-    seconds_heard,
-    stretches,
-    tone_seconds,
-    without_silence,
-)
+from tests.support.heard import gaps, missing_msec, seconds_heard, tone_seconds
 from tests.support.pulse_server import noise
 from tests.xen.desktop import desktop, playing_tone, serving
 from tests.xen.detached import Detached
@@ -72,9 +65,7 @@ def test_recording_goes_on(
     assert len(ended.octets) == 4 * SECOND
     # To save a guest keeps dom0 so busy that the microphone itself may have a pause, and a guest
     # that the emulation makes late for its buffer misses some. But nothing twice or out of order.
-    parts = stretches(without_silence(ended.octets), spoken)
-    assert parts == sorted(parts)
-    assert all(before[1] < after[0] for before, after in pairwise(parts))
+    assert all(each.missing >= 0 for each in gaps(ended.octets, spoken))
 
 
 @pytest.fixture(scope="module")

@@ -45,7 +45,7 @@ def rewritten(evil: Peer, node: str, text: str) -> Iterator[None]:
         evil.do("write", {node: original})
 
 
-def violation(agent: Agent, count: int = 1) -> Any:
+def violation(agent: Agent, count: int) -> Any:
     return agent.await_event("protocol_violation", guest="hostile", count=count)["MESSAGE"]
 
 
@@ -118,16 +118,20 @@ def test_backend_rewritten_to_that_of_another_guest_changes_nothing(
     agent: Agent, guest: XenGuest, evil: Peer
 ) -> None:
     decided = len(agent.events("decision", guest="work"))
-    with rewritten(evil, "backend", f"/local/domain/0/backend/vsnd/{guest.domid}/0"):
+    with (
+        agent.one_more("decision", guest="hostile", direction="playback"),
+        rewritten(evil, "backend", f"/local/domain/0/backend/vsnd/{guest.domid}/0"),
+    ):
         assert evil.do("opens") == Status.OK
-    assert agent.await_event("decision", guest="hostile")["XENSND_DIRECTION"] == "playback"
     assert len(agent.events("decision", guest="work")) == decided
 
 
 def test_playback_rewritten_to_capture_is_asked_as_capture(agent: Agent, evil: Peer) -> None:
-    with rewritten(evil, "0/0/type", "c"):
+    with (
+        agent.one_more("decision", guest="hostile", direction="capture", decision="deny"),
+        rewritten(evil, "0/0/type", "c"),
+    ):
         assert evil.do("opens") == Status.OK
-        agent.await_event("decision", guest="hostile", direction="capture", decision="deny")
 
 
 def test_buffer_that_is_not_granted_is_refused(agent: Agent, hostile: XenGuest, evil: Peer) -> None:

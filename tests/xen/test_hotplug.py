@@ -99,14 +99,13 @@ def test_sound_taken_away_while_it_plays_silences_at_once_and_spares_the_driver(
     with pulse.listening() as ears, start_aplay(guest, noise(5, seed=2)) as playing:
         ears.listen_until(lambda heard: len(heard.strip(b"\0")) > 192000)
         try:
-            agent.write_policy(NOBODY)
-            agent.await_event("decision", guest="unlucky", decision="deny")
+            with agent.one_more("decision", guest="unlucky", decision="deny"):
+                agent.write_policy(NOBODY)
             assert playing.ended().status == 0
         finally:
-            agent.write_policy(POLICY)
+            agent.use(POLICY)
     assert has_card(guest)
     assert guest.do("dmesg") == ""
-    agent.await_event("policy_loaded")
     plays_exactly(pulse, guest, 3)
 
 
@@ -115,11 +114,11 @@ def test_device_is_removed_when_the_driver_has_left(
 ) -> None:
     guest = new_guest("leaver")
     load_driver(guest)
-    try:
-        agent.write_policy(NOBODY)
-        guest.do("sh", "-c", "echo vsnd-0 >/sys/bus/xen/drivers/vsnd/unbind")
-        agent.await_event("device_removed", guest="leaver")
-    finally:
-        agent.write_policy(POLICY)
-    agent.await_event("device_made", guest="leaver", count=2)
+    with agent.one_more("device_made", guest="leaver"):
+        try:
+            with agent.one_more("device_removed", guest="leaver"):
+                agent.write_policy(NOBODY)
+                guest.do("sh", "-c", "echo vsnd-0 >/sys/bus/xen/drivers/vsnd/unbind")
+        finally:
+            agent.write_policy(POLICY)
     wait_until(lambda: has_card(guest), 20, lambda: cards(guest))

@@ -13,7 +13,7 @@ import pytest
 from tests.xen.lab import Lab, XenGuest
 from tests.xen.peer import Peer, Refused
 from tests.xen.remote import Machine
-from xensnd.transport.interface import PAGE_OCTETS
+from xensnd.sndif.layout import PAGE_OCTETS
 
 
 @pytest.fixture(scope="module")

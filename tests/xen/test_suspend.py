@@ -42,8 +42,8 @@ def test_idle_guest_is_saved_and_restored_with_its_card(
     began = time.monotonic()
     guest.xl("save", CHECKPOINT, seconds=120)
     assert time.monotonic() - began < 60
-    restore(dom0, guest)
-    agent.await_event("device_connected", guest="sleeper", count=2)
+    with agent.one_more("device_connected", guest="sleeper"):
+        restore(dom0, guest)
     wait_until(lambda: "vsnd" in cards(guest), 20, lambda: "the card is gone")
     plays_exactly(pulse, guest, 3)
 

@@ -2,44 +2,46 @@
 
 from __future__ import annotations
 
-from tests.support.heard import missing_msec
+from tests.support.heard import FRAME_OCTETS, gaps, gaps_of_whole, seconds_heard, stretches
 from tests.support.pulse_server import difference, noise
-from tests.xen.dom0 import ALLOW_BOTH, Agent, Pulse
-from tests.xen.guest import aplay, arecord, cards, start_aplay
+from tests.xen.dom0 import ALLOW_BOTH, QUEUED_MSEC, Agent, Pulse
+from tests.xen.guest import (
+    SECOND,
+    STEREO,
+    aplay,
+    arecord,
+    assert_recorded,
+    cards,
+    start_aplay,
+    start_recording,
+)
 from tests.xen.lab import XenGuest
 from tests.xen.remote import Ended, Machine
 
 POLICY = ALLOW_BOTH
 PLAYED = Ended(0)
-SECOND = 4 * 48000
 # More than 1.1 buffers without a period, and ALSA gives up: a second is what aplay asks for here.
 LONG_BUFFER = ("--buffer-size=48000", "--period-size=12000")
 
 
-def worker(dom0: Machine) -> str:
-    """The agent below its supervisor."""
-    return dom0.do("pgrep", "-n", "-f", "agent_dom0.cli").strip()
-
-
 def kill_worker(dom0: Machine, agent: Agent) -> None:
-    before = len(agent.events("stream_taken_over"))
-    dom0.do("kill", "-KILL", worker(dom0))
-    agent.await_event("stream_taken_over", count=before + 1)
+    with agent.one_more("stream_taken_over"):
+        dom0.do("kill", "-KILL", agent.worker)
 
 
 def test_killed_agent_loses_no_frame_of_a_guest_that_plays(
     dom0: Machine, pulse: Pulse, agent: Agent, guest: XenGuest
 ) -> None:
     guest.do("dmesg", "-c")
-    played = noise(6)
+    played, kills = noise(6), []
     with pulse.listening() as ears, start_aplay(guest, played, *LONG_BUFFER) as playing:
-        ears.listen_until(lambda heard: len(heard.strip(b"\0")) > SECOND)
-        kill_worker(dom0, agent)
-        ears.listen_until(lambda heard: len(heard.replace(b"\0", b"")) > 3 * SECOND)
-        kill_worker(dom0, agent)
+        for seconds in (1, 3):
+            kills.append(len(ears.listen_until(seconds_heard(seconds))) // FRAME_OCTETS)
+            kill_worker(dom0, agent)
         assert playing.ended() == PLAYED
-        ears.listen_until(lambda heard: played[-64:] in heard)
-        assert missing_msec(played, ears.heard) == []
+        heard = ears.listen_until(lambda heard: played[-64:] in heard)
+    outages = gaps_of_whole(heard, played, queued_msec=QUEUED_MSEC)
+    assert all(kill <= gap.at for kill, gap in zip(kills, outages, strict=True))
     assert guest.do("dmesg") == ""
     assert "vsnd" in cards(guest)
 
@@ -47,9 +49,8 @@ def test_killed_agent_loses_no_frame_of_a_guest_that_plays(
 def test_killed_agent_leaves_the_card_of_an_idle_guest(
     dom0: Machine, pulse: Pulse, agent: Agent, guest: XenGuest
 ) -> None:
-    before = len(agent.events("agent_started"))
-    dom0.do("kill", "-KILL", worker(dom0))
-    agent.await_event("agent_started", count=before + 1)
+    with agent.one_more("agent_started"):
+        dom0.do("kill", "-KILL", agent.worker)
     played = noise(1, seed=2)
     with pulse.listening() as ears:
         assert aplay(guest, played) == PLAYED
@@ -59,20 +60,21 @@ def test_killed_agent_leaves_the_card_of_an_idle_guest(
 def test_killed_agent_lets_a_guest_record_on(
     dom0: Machine, pulse: Pulse, agent: Agent, guest: XenGuest
 ) -> None:
-    spoken = noise(20, seed=3)
+    spoken = noise(30, seed=3)
     with (
         pulse.microphone(spoken),
-        guest.start(
-            *("arecord", "-q", "-D", "hw:0,0", "-t", "raw", "-f", "S16_LE", "-r", "48000"),
-            *("-c", "2", "-d", "4", *LONG_BUFFER),
-        ) as recording,
+        start_recording(guest, STEREO, "-d8", *LONG_BUFFER) as recording,
     ):
-        recording.listen_until(lambda heard: len(heard.strip(b"\0")) > SECOND)
+        before = recording.listen_until(lambda heard: len(heard.strip(b"\0")) > SECOND)
         kill_worker(dom0, agent)
         ended = recording.ended()
-    assert (ended.status, len(ended.octets)) == (0, 4 * SECOND)
-    assert ended.octets[-2048:] in spoken
-    assert arecord(guest, 1).status == 0
+        assert_recorded(arecord(guest, 1), spoken, 1)
+    assert (ended.status, ended.errors, len(ended.octets)) == (0, "", 8 * SECOND)
+    assert ended.octets[-1:] != b"\0"
+    (outage,) = gaps(ended.octets, spoken)
+    assert len(before) // FRAME_OCTETS <= outage.at
+    # Time does not go faster than the microphone: silence stands for what was lost, never more.
+    assert 0 <= outage.silent <= outage.missing
 
 
 def test_agent_that_is_upgraded_takes_over_too(pulse: Pulse, agent: Agent, guest: XenGuest) -> None:
@@ -81,13 +83,18 @@ def test_agent_that_is_upgraded_takes_over_too(pulse: Pulse, agent: Agent, guest
     options = ("--buffer-size=65536", "--period-size=16384")
     with pulse.listening() as ears, start_aplay(guest, played, *options) as playing:
         ears.listen_until(lambda heard: len(heard.strip(b"\0")) > 2 * SECOND)
-        before = len(agent.events("stream_taken_over"))
-        assert agent.stop() == 0
-        agent.start()
-        agent.await_event("stream_taken_over", count=before + 1)
+        with agent.one_more("stream_taken_over"):
+            assert agent.stop() == 0
+            agent.start()
         ended = playing.ended()
-    # Whether aplay outlives it depends on how long the start took; the card does in any case.
+        heard = ears.listen_until(lambda heard: heard.endswith(bytes(SECOND)))
+    # Whether aplay outlives it depends on how long the start took; the card does in any case, and
+    # up to there nothing is lost.
     assert ended.status in (0, 1)
+    end = stretches(heard, played)[-1].end * FRAME_OCTETS
+    assert end > 2 * SECOND
+    assert ended.status == 1 or end == len(played)
+    assert len(gaps_of_whole(heard, played[:end], queued_msec=QUEUED_MSEC)) <= 1
     played = noise(1, seed=5)
     with pulse.listening() as ears:
         assert aplay(guest, played) == PLAYED

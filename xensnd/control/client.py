@@ -1,37 +1,35 @@
-"""Talking with the running agent: JSON lines over a unix socket, version 1. See docs/control.md.
-
-A client sends `{"version": 1, "do": "status"}` with whatever arguments the operation has, one
-object a line, and gets one line for each: `{"ok": true, ...}` or `{"ok": false, "error": "..."}`.
-"""
+"""Clients of the running agent, over its unix socket: one that blocks, and one for asyncio."""
 
 from __future__ import annotations
 
-import json
+import asyncio
 import os
 import socket
 import time
 from collections import deque
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from xensnd.control.messages import LINE_OCTETS_MAX, decode, encode_request
 from xensnd.errors import UsageError, XensndError
 
 __all__ = [
     "DEFAULT_SOCKET",
     "ENVIRONMENT",
-    "LINE_OCTETS_MAX",
-    "VERSION",
     "AgentClient",
+    "AsyncAgentClient",
+    "Message",
     "NoAgentError",
     "socket_path",
 ]
 
-VERSION = 1
 DEFAULT_SOCKET = Path("/run/xensnd/control")
-LINE_OCTETS_MAX = 1 << 20  # of an answer; requests are far shorter
 REPLY_SECONDS = 5.0
 ENVIRONMENT = "XENSND_CONTROL"
+
+Message = dict[str, Any]
 
 
 class NoAgentError(XensndError):
@@ -52,7 +50,7 @@ class AgentClient:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         self._socket.settimeout(seconds)
         self._received = b""
-        self._events: deque[dict[str, Any]] = deque()
+        self._events: deque[Message] = deque()
 
     def __enter__(self) -> Self:
         try:
@@ -76,12 +74,11 @@ class AgentClient:
     def fileno(self) -> int:
         return self._socket.fileno()
 
-    def ask(self, operation: str, **arguments: object) -> dict[str, Any]:
+    def ask(self, operation: str, **arguments: object) -> Message:
         """The answer; UsageError with the agent's own words if it refuses."""
-        request = {"version": VERSION, "do": operation, **arguments}
         deadline = time.monotonic() + self._seconds
         try:
-            self._socket.sendall(json.dumps(request).encode() + b"\n")
+            self._socket.sendall(encode_request(operation, arguments))
             while "ok" not in (message := self._receive(deadline)):
                 self._events.append(message)
         except OSError as error:
@@ -90,7 +87,7 @@ class AgentClient:
             raise UsageError(str(message.get("error", "the agent refuses and does not say why")))
         return message
 
-    def event(self, seconds: float) -> dict[str, Any] | None:
+    def event(self, seconds: float) -> Message | None:
         """After `watch`: what the agent tells next; None: nothing, in so many seconds."""
         if self._events:
             return self._events.popleft()
@@ -104,7 +101,7 @@ class AgentClient:
     def _lost(self, error: OSError) -> NoAgentError:
         return NoAgentError(f"{self._path}: the agent does not answer ({error})")
 
-    def _receive(self, deadline: float) -> dict[str, Any]:
+    def _receive(self, deadline: float) -> Message:
         """The next line."""
         while b"\n" not in self._received:
             left = deadline - time.monotonic()
@@ -119,9 +116,46 @@ class AgentClient:
                 raise ConnectionResetError("its line has no end")
         line, self._received = self._received.split(b"\n", 1)
         try:
-            message = json.loads(line)
-        except (ValueError, RecursionError):
-            message = None
-        if not isinstance(message, dict):
-            raise ConnectionResetError("its line is no JSON object")
-        return message
+            return decode(line)
+        except ValueError as error:
+            raise ConnectionResetError(str(error)) from None
+
+
+class AsyncAgentClient:
+    """A client for asyncio: answers go to the callback of their request, events to the reader.
+
+    `async for event in client.events()` also delivers the answers, in the order of the requests.
+    """
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._answered: deque[Callable[[Message], None]] = deque()
+
+    @classmethod
+    async def connect(cls, path: Path) -> Self:
+        """Return a connected client. OSError: no agent listens, or we may not ask it."""
+        return cls(*await asyncio.open_unix_connection(path, limit=LINE_OCTETS_MAX))
+
+    def request(
+        self, operation: str, answered: Callable[[Message], None], **arguments: object
+    ) -> None:
+        """Ask for an operation. `answered` gets the answer, whether it is a refusal or not."""
+        self._answered.append(answered)
+        self._writer.write(encode_request(operation, arguments))
+
+    async def events(self) -> AsyncIterator[Message]:
+        """Yield what the agent tells after `watch`. ConnectionResetError: the agent has left.
+        ValueError: it breaks the protocol."""
+        while line := await self._reader.readline():
+            message = decode(line)
+            if "ok" not in message:
+                yield message
+            elif self._answered:
+                self._answered.popleft()(message)
+            else:
+                raise ValueError("an answer without a request")
+        raise ConnectionResetError("the agent has left")
+
+    def close(self) -> None:
+        self._writer.transport.abort()

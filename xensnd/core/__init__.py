@@ -1,31 +1,36 @@
-"""Samples move here, in C and without the interpreter; the classes are Python's handles on it.
+"""The core moves samples, in C and without the interpreter. The classes here are handles on it.
 
-ring.c, event_page.c, page_directory.c and pcm.c are pure bookkeeping over shared memory. engine.c
-is the thread, pulse_context.c and pulse_stream.c are libpulse, backend.c and frontend.c join them:
-one sndif stream each, in either role.
+In src/, ring.c, event_page.c, page_directory.c, pcm.c and budget.c are pure bookkeeping. engine.c
+is the thread, pulse_context.c and pulse_stream.c call libpulse, and backend.c and frontend.c join
+them: one sndif stream each, in either role. No module calls one above it; backend_parts.h says what
+one event does.
 """
 
 from __future__ import annotations
 
-from .audio import Admission, AudioClient, AudioStreamConfig, ClientState
-from .backend import PCM_STATE_OCTETS, BackendStats, BackendStream, Violation
-from .directory import build_directory, walk_directory
+from .audio_client import Admission, AudioClient, AudioStreamConfig, ClientState
+from .backend import PCM_STATE_OCTETS, REFUSED_MAX, BackendStats, BackendStream, Violation
+from .budget import Budget, BudgetStats
 from .engine import Engine
 from .frontend import FrontendStats, FrontendStream
-from .pcm import PcmConfig
+from .page_directory import build_directory, walk_directory
+from .pcm import PcmParameters
 
 __all__ = [
     "PCM_STATE_OCTETS",
+    "REFUSED_MAX",
     "Admission",
     "AudioClient",
     "AudioStreamConfig",
     "BackendStats",
     "BackendStream",
+    "Budget",
+    "BudgetStats",
     "ClientState",
     "Engine",
     "FrontendStats",
     "FrontendStream",
-    "PcmConfig",
+    "PcmParameters",
     "Violation",
     "build_directory",
     "walk_directory",

@@ -1,4 +1,4 @@
-"""One sndif stream as the backend serves it: see backend.h."""
+"""A sndif stream in the role of the backend: see backend.h."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from typing import Any
 
 from ..errors import AudioUnavailable, RemoteProtocolError
 from ._core import ffi, lib
-from .audio import Admission, AudioClient, AudioStreamConfig, text
-from .engine import Channel, Engine, channel_struct
-from .pcm import PcmConfig
+from .audio_client import Admission, AudioClient, AudioStreamConfig, text
+from .budget import Budget
+from .engine import ChannelHandle, Engine, channel_struct
+from .pcm import PcmParameters
 
+REFUSED_MAX = int(lib.XN_REFUSED_MAX)  # READs and WRITEs outside the buffer
+NO_DEADLINE = 2**63 - 1
 PCM_STATE_OCTETS = int(ffi.sizeof("struct xn_pcm"))
 SOURCE_NAME_OCTETS = 512  # libpulse's names are shorter
 
@@ -20,12 +23,13 @@ class Violation(IntEnum):
     NONE = lib.XN_NO_VIOLATION
     RING_INDEX = lib.XN_VIOLATION_RING_INDEX
     STORM = lib.XN_VIOLATION_STORM
+    REFUSED = lib.XN_VIOLATION_REFUSED
 
 
 @dataclass(frozen=True, slots=True)
 class BackendStats:
-    """Counts since the PCM was opened. For playback `discarded_octets` went with the clock,
-    for capture it is silence that was made up."""
+    """Counts since the PCM was opened. `discarded_octets`: for playback, samples that nobody heard;
+    for capture, silence instead of samples."""
 
     requests: int
     refused: int
@@ -39,10 +43,11 @@ class BackendStats:
 
 
 class BackendStream:
-    """Pages and channels stay valid until close(), the PCM's buffer until close_pcm().
+    """The pages and channels must stay valid until close(), the PCM's buffer until close_pcm().
 
-    `pcm_address`: PCM_STATE_OCTETS of memory where an open PCM's positions are kept, so that
-    another process can adopt it; 0: nowhere.
+    `pcm_address` is memory of PCM_STATE_OCTETS where the core keeps the positions of an open PCM,
+    so that another process can adopt the PCM; 0: nowhere. `budget` is what all streams of the guest
+    share; None: the stream has one for itself.
     """
 
     def __init__(
@@ -52,10 +57,12 @@ class BackendStream:
         playback: bool,
         ring_address: int,
         event_address: int,
-        requests: Channel,
-        events: Channel,
+        requests: ChannelHandle,
+        events: ChannelHandle,
         pcm_address: int = 0,
+        budget: Budget | None = None,
     ) -> None:
+        self._budget = budget  # the core uses it until close()
         self.handle: Any = lib.xn_backend_new(
             engine.handle,
             playback,
@@ -64,13 +71,14 @@ class BackendStream:
             channel_struct(requests),
             channel_struct(events),
             ffi.cast("struct xn_pcm *", pcm_address),
+            budget.handle if budget is not None else ffi.NULL,
         )
         if self.handle == ffi.NULL:
             raise MemoryError
 
     def begin(self, *, succeeds: bool = False) -> None:
-        """Serves from now on. `succeeds`: another process did before; what it had open was
-        adopted already."""
+        """Start to serve. `succeeds`: another process served the stream before; adopt what it had
+        open first."""
         lib.xn_backend_begin(self.handle, succeeds)
 
     @property
@@ -78,18 +86,19 @@ class BackendStream:
         return Violation(lib.xn_backend_violation(self.handle))
 
     def next_request(self) -> bytes | None:
-        """A copy of the 64 octets that wait for a decision: untrusted."""
+        """Return a copy of the 64 octets of a request that waits for an answer: untrusted."""
         packet = ffi.new("uint8_t[64]")
         return bytes(packet) if lib.xn_backend_next_request(self.handle, packet) else None
 
     def answer(self, response: bytes) -> None:
         lib.xn_backend_answer(self.handle, response)
 
-    def open_pcm(self, config: PcmConfig, buffer_address: int) -> None:
+    def open_pcm(self, config: PcmParameters, buffer_address: int) -> None:
         lib.xn_backend_open_pcm(self.handle, config.struct(), ffi.cast("void *", buffer_address))
 
-    def adopt_pcm(self, config: PcmConfig, buffer_address: int) -> bool:
-        """Goes on where another process left off; False: what it left is no such PCM."""
+    def adopt_pcm(self, config: PcmParameters, buffer_address: int) -> bool:
+        """Go on where another process ended. Returns False if its positions are not of such a
+        PCM."""
         buffer = ffi.cast("void *", buffer_address)
         return bool(lib.xn_backend_adopt_pcm(self.handle, config.struct(), buffer))
 
@@ -112,14 +121,29 @@ class BackendStream:
     def detach_audio(self) -> None:
         lib.xn_backend_detach_audio(self.handle)
 
+    def open_gate(self, until_usec: int | None = None) -> None:
+        """Lets the microphone into the guest's buffer: until then, in microseconds of
+        time.monotonic(), or until close_gate(). The engine minds the time itself.
+
+        The gate is closed when a PCM is opened, adopted or closed. Playback has no use for it.
+        """
+        until = NO_DEADLINE if until_usec is None else max(0, min(until_usec, NO_DEADLINE))
+        lib.xn_backend_open_gate(self.handle, until)
+
+    def close_gate(self) -> None:
+        """Silence from now on: when this returns, nothing of the microphone crosses. Does not wait
+        for the engine's lock."""
+        lib.xn_backend_close_gate(self.handle)
+
     def peek(self, offset: int, octets: int) -> bytes:
-        """A copy out of the PCM's buffer: untrusted."""
+        """Return a copy of a part of the PCM's buffer: untrusted."""
         data = ffi.new("uint8_t[]", octets)
         if not lib.xn_backend_peek(self.handle, offset, data, octets):
             raise RemoteProtocolError(f"octets {offset}+{octets} are not in the buffer")
         return bytes(ffi.buffer(data))
 
     def poke(self, offset: int, data: bytes) -> None:
+        """Write into the PCM's buffer."""
         if not lib.xn_backend_poke(self.handle, offset, data, len(data)):
             raise RemoteProtocolError(f"octets {offset}+{len(data)} are not in the buffer")
 

@@ -1,7 +1,7 @@
-"""Builds xensnd.core._core: the C of src/, seen from Python (cffi, API mode, abi3).
+"""Builds xensnd.core._core: the C code of src/ for Python (cffi, API mode, abi3).
 
-The declarations are the part of the headers that Python uses; the compiler checks each of them
-against the headers themselves.
+The declarations are the part of the headers that Python uses. The compiler checks each of them
+against the headers.
 """
 
 from __future__ import annotations
@@ -12,14 +12,20 @@ from cffi import FFI
 
 SOURCES = [
     "backend.c",
+    "backend_audio.c",
+    "backend_clock.c",
+    "backend_requests.c",
+    "budget.c",
     "channel.c",
     "engine.c",
     "event_page.c",
     "frontend.c",
+    "gate.c",
     "page_directory.c",
     "pcm.c",
     "pulse_context.c",
     "pulse_stream.c",
+    "rate_loop.c",
     "ring.c",
 ]
 
@@ -65,8 +71,21 @@ struct xn_audio_config {
 uint32_t xn_directory_read(const void *page, uint32_t wanted, uint32_t *refs, uint32_t *next);
 uint32_t xn_directory_write(void *page, const uint32_t *refs, uint32_t count, uint32_t next);
 
+/* budget.h */
+struct xn_budget_stats {
+    uint64_t requests; uint64_t refused; uint64_t notifications; uint64_t engine_usec;
+    uint64_t pauses; uint64_t paused_usec;
+};
+struct xn_budget { ...; };
+struct xn_budget *xn_budget_new(void);
+void xn_budget_free(struct xn_budget *);
+void xn_budget_stats(const struct xn_budget *, struct xn_budget_stats *);
+
 /* backend.h */
-enum xn_violation { XN_NO_VIOLATION, XN_VIOLATION_RING_INDEX, XN_VIOLATION_STORM };
+#define XN_REFUSED_MAX ...
+enum xn_violation {
+    XN_NO_VIOLATION, XN_VIOLATION_RING_INDEX, XN_VIOLATION_STORM, XN_VIOLATION_REFUSED
+};
 struct xn_backend_stats {
     uint64_t requests; uint64_t refused; uint64_t octets; uint64_t discarded_octets;
     uint64_t position_octets; uint64_t buffered_octets; uint32_t gaps; uint32_t stalled;
@@ -74,7 +93,7 @@ struct xn_backend_stats {
 };
 struct xn_backend *xn_backend_new(struct xn_engine *, bool playback, void *ring_page,
     void *event_page, const struct xn_channel *requests, const struct xn_channel *events,
-    struct xn_pcm *pcm);
+    struct xn_pcm *pcm, struct xn_budget *budget);
 void xn_backend_begin(struct xn_backend *, bool succeeds);
 void xn_backend_free(struct xn_backend *);
 enum xn_violation xn_backend_violation(struct xn_backend *);
@@ -88,6 +107,8 @@ void xn_backend_stop(struct xn_backend *);
 bool xn_backend_attach_audio(struct xn_backend *, struct xn_client *,
     const struct xn_audio_config *, const char **error);
 void xn_backend_detach_audio(struct xn_backend *);
+void xn_backend_open_gate(struct xn_backend *, int64_t until_usec);
+void xn_backend_close_gate(struct xn_backend *);
 bool xn_backend_audio_failed(struct xn_backend *, const char **error);
 bool xn_backend_peek(struct xn_backend *, uint32_t offset, void *to, uint32_t octets);
 bool xn_backend_poke(struct xn_backend *, uint32_t offset, const void *from, uint32_t octets);

@@ -1,4 +1,4 @@
-"""The thread that sound lives in, and how Python hears of it."""
+"""The core's thread, and the descriptor by which it wakes Python."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any, Protocol
 from ._core import ffi, lib
 
 
-class Channel(Protocol):
-    """What the core must know of an event channel; xensnd.transport's EventFds is one."""
+class ChannelHandle(Protocol):
+    """What the core needs to know of an event channel; EventFds of xensnd.transport is one."""
 
     @property
     def wait_fd(self) -> int: ...
@@ -24,7 +24,7 @@ class Channel(Protocol):
     def notify(self) -> int: ...
 
 
-def channel_struct(channel: Channel) -> Any:
+def channel_struct(channel: ChannelHandle) -> Any:
     struct = ffi.new("struct xn_channel *")
     struct.wait_fd = channel.wait_fd
     struct.notify_fd = channel.notify_fd
@@ -35,7 +35,7 @@ def channel_struct(channel: Channel) -> Any:
 
 
 class Engine:
-    """Runs until close(). Whatever was made with it is closed before."""
+    """The thread that moves samples, until close(). Close the streams and clients first."""
 
     def __init__(self) -> None:
         self.handle: Any = lib.xn_engine_new()
@@ -43,7 +43,8 @@ class Engine:
             raise OSError("the audio thread cannot be started")
 
     def fileno(self) -> int:
-        """Readable when some stream or client wants a decision: clear(), then ask each of them."""
+        """Return a descriptor that is readable when a stream or client needs attention: clear(),
+        then look at each of them."""
         return int(lib.xn_engine_wake_fd(self.handle))
 
     def clear(self) -> None:

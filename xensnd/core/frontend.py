@@ -1,4 +1,4 @@
-"""One sndif stream as the frontend uses it: see frontend.h."""
+"""A sndif stream in the role of the frontend: see frontend.h."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 
 from ..errors import AudioUnavailable, LocalProtocolError
 from ._core import ffi, lib
-from .audio import AudioClient, AudioStreamConfig, text
-from .engine import Channel, Engine, channel_struct
-from .pcm import PcmConfig
+from .audio_client import AudioClient, AudioStreamConfig, text
+from .engine import ChannelHandle, Engine, channel_struct
+from .pcm import PcmParameters
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class FrontendStats:
 
 
 class FrontendStream:
-    """Pages and channels stay valid until close(), the PCM's buffer until close_pcm()."""
+    """The pages and channels must stay valid until close(), the PCM's buffer until close_pcm()."""
 
     def __init__(
         self,
@@ -32,8 +32,8 @@ class FrontendStream:
         playback: bool,
         ring_address: int,
         event_address: int,
-        requests: Channel,
-        events: Channel,
+        requests: ChannelHandle,
+        events: ChannelHandle,
     ) -> None:
         self.handle: Any = lib.xn_frontend_new(
             engine.handle,
@@ -48,20 +48,20 @@ class FrontendStream:
 
     @property
     def is_broken(self) -> bool:
-        """The backend broke a rule of ring or event page."""
+        """Whether the backend has broken a rule of the ring or the event page."""
         return bool(lib.xn_frontend_is_broken(self.handle))
 
     def request(self, packet: bytes) -> None:
-        """Sends a control request of 64 octets; its id is set on the way."""
+        """Send a control request of 64 octets. The core sets its id."""
         if lib.xn_frontend_request(self.handle, packet) != 0:
             raise LocalProtocolError("a control request is under way already")
 
     def response(self) -> bytes | None:
-        """The answer, once."""
+        """Return the answer to the control request, once. None: there is none yet."""
         packet = ffi.new("uint8_t[64]")
         return bytes(packet) if lib.xn_frontend_response(self.handle, packet) else None
 
-    def open_pcm(self, config: PcmConfig, buffer_address: int) -> None:
+    def open_pcm(self, config: PcmParameters, buffer_address: int) -> None:
         lib.xn_frontend_open_pcm(self.handle, config.struct(), ffi.cast("void *", buffer_address))
 
     def close_pcm(self) -> None:
@@ -71,31 +71,31 @@ class FrontendStream:
         lib.xn_frontend_set_running(self.handle, running)
 
     def write(self, data: bytes | bytearray | memoryview) -> int:
-        """Copies what there is room for, in whole frames. Returns octets."""
+        """Copy as many whole frames as there is room for. Returns the number of octets."""
         view = memoryview(data)
         return int(lib.xn_frontend_write(self.handle, ffi.from_buffer(view), view.nbytes))
 
     def read(self, octets: int) -> bytes:
-        """What has been captured, in whole frames, up to so many octets."""
+        """Return captured samples, in whole frames, at most so many octets."""
         data = ffi.new("uint8_t[]", octets)
         return bytes(ffi.buffer(data, int(lib.xn_frontend_read(self.handle, data, octets))))
 
     def scratch(self, octets: int) -> int | None:
-        """The offset of a part of the buffer that is free for something else than samples."""
+        """Return the offset of a part of the buffer that holds no samples. None: there is none."""
         offset = int(lib.xn_frontend_scratch(self.handle, octets))
         return offset if offset >= 0 else None
 
     def await_room(self, octets: int) -> None:
-        """The engine wakes Python once when so many octets can be written."""
+        """Let the engine wake Python once, when so many octets can be written."""
         lib.xn_frontend_await_room(self.handle, octets)
 
     def await_fill(self, octets: int) -> None:
-        """The engine wakes Python once when so many are written and not heard, or captured and
-        not read."""
+        """Let the engine wake Python once, when so many octets are written and not played, or
+        captured and not read."""
         lib.xn_frontend_await_fill(self.handle, octets)
 
     def await_position(self, position_octets: int) -> None:
-        """The engine wakes Python once when the backend has come so far."""
+        """Let the engine wake Python once, when the backend has reached this position."""
         lib.xn_frontend_await_position(self.handle, position_octets)
 
     def attach_audio(

@@ -1,4 +1,4 @@
-"""What an open PCM stream looks like to the core."""
+"""The parameters of an open PCM stream, as the core needs them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ._core import ffi
 
 
 @dataclass(frozen=True, slots=True)
-class PcmConfig:
+class PcmParameters:
     rate_hz: int
     frame_octets: int
     buffer_octets: int

@@ -1,4 +1,4 @@
-"""`xensnd-localxen`: one machine's stand-in for Xen, and a toolstack for it."""
+"""`xensnd-localxen`: runs the stand-in for Xen, and creates and destroys its domains."""
 
 from __future__ import annotations
 
@@ -41,31 +41,31 @@ def _parser() -> argparse.ArgumentParser:
         prog="xensnd-localxen",
         description="Stands in for Xen on this machine: domains, grants, event channels, XenStore.",
     )
-    parser.add_argument("directory", type=Path, metavar="DIR", help="where its sockets are")
+    parser.add_argument("directory", type=Path, metavar="DIR", help="the directory of its sockets")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     serve = commands.add_parser(
-        "serve", help="run until SIGTERM; says `ready` when others may connect"
+        "serve", help="run until SIGTERM; prints `ready` when clients may connect"
     )
     serve.add_argument(
         "--store",
         type=Path,
         metavar="SOCKET",
-        help="use the xenstored at this socket; then guests connect there too, and count as"
-        " domain 0: no permission is ever refused to them",
+        help="use the xenstored at this socket instead of the built-in store; guests then connect"
+        " to it as domain 0, and no permission is refused to them",
     )
     serve.set_defaults(run=_serve)
 
-    create = commands.add_parser("create", help="make a running domain; prints its domid")
+    create = commands.add_parser("create", help="create a running domain; prints its domid")
     create.add_argument("name", metavar="NAME")
     create.add_argument("--uuid", type=UUID, metavar="U")
     create.set_defaults(run=_create)
 
-    destroy = commands.add_parser("destroy", help="end a domain")
+    destroy = commands.add_parser("destroy", help="destroy a domain")
     destroy.add_argument("name", metavar="NAME")
     destroy.set_defaults(run=_destroy)
 
-    list_ = commands.add_parser("list", help="the domains, by domid and name")
+    list_ = commands.add_parser("list", help="list the domains by domid and name")
     list_.set_defaults(run=_list)
     return parser
 
@@ -77,7 +77,7 @@ def _serve(options: argparse.Namespace) -> None:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise UsageError(f"{directory} is served already, by another xensnd-localxen") from None
+        raise UsageError(f"{directory} is already served by another xensnd-localxen") from None
     server = LocalServer(directory, options.store.absolute() if options.store else None)
     asyncio.run(server.run(lambda: print("ready", flush=True)))
     os.close(lock)

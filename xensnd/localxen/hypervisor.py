@@ -1,8 +1,8 @@
-"""The stand-in for Xen itself on one machine: domains, grants and event channels.
+"""The stand-in for the hypervisor: domains, grants and event channels.
 
-What it is asked and how it answers: see transport/local/protocol.py. What a connection made ends
-with it, as Xen ends what a domain had. All memory and all eventfds are made here, so that no client
-can hand another something that shrinks, or blocks.
+transport/local/protocol.py describes its requests and replies. When a connection ends, so does all
+that it created, as Xen ends what a domain had. All memory and all eventfds are created here, so
+that no client can give another one memory that shrinks or a descriptor that blocks.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, Literal
 
+from xensnd.text import quoted
 from xensnd.transport.local.memory import Page, create_pages
 from xensnd.transport.local.protocol import REFS_IN_A_REQUEST_MAX, VERSION
 
@@ -22,13 +23,14 @@ SHARES_OF_A_DOMAIN_MAX = 512
 CHANNELS_OF_A_DOMAIN_MAX = 512
 NAME_MAX = 64
 
-Kind = Literal["peer", "usage", "client", "limit"]
+RefusalKind = Literal["peer", "usage", "client", "limit"]
 
 
-class Refused(Exception):
-    """Whose fault: the peer's, the person's, this client's, or there is no more room."""
+class RequestRefused(Exception):
+    """A request that fails. `kind` says why: the fault of the peer domain, of the person (`usage`)
+    or of this client, or a limit that is reached."""
 
-    def __init__(self, kind: Kind, text: str) -> None:
+    def __init__(self, kind: RefusalKind, text: str) -> None:
         super().__init__(text)
         self.kind = kind
 
@@ -37,7 +39,7 @@ class Refused(Exception):
 class Share:
     """A run of pages that one domain grants to another."""
 
-    owner: Session
+    owner: ClientSession
     peer: int
     fd: int
     refs: range
@@ -45,20 +47,23 @@ class Share:
 
 @dataclass(eq=False)
 class Channel:
-    """Two eventfds. The allocator waits on the first one; who binds, on the second."""
+    """An event channel: two eventfds. Its allocator waits on the first, its binder on the
+    second."""
 
-    owner: Session
+    owner: ClientSession
     peer: int
     port: int
     fds: tuple[int, int]
-    binder: Session | None = None
+    binder: ClientSession | None = None
     binder_port: int = 0
 
-    def is_binders(self, domain: Domain, port: int) -> bool:
+    def is_bound_end(self, domain: Domain, port: int) -> bool:
+        """Whether this port of this domain is the end that was bound."""
         return bool(self.binder and self.binder.domain is domain and self.binder_port == port)
 
-    def holder(self, domain: Domain, port: int) -> Session | None:
-        return self.binder if self.is_binders(domain, port) else self.owner
+    def session_of(self, domain: Domain, port: int) -> ClientSession | None:
+        """Return the session that opened this end."""
+        return self.binder if self.is_bound_end(domain, port) else self.owner
 
 
 @dataclass(eq=False)
@@ -76,7 +81,7 @@ class Domain:
 
 
 @dataclass(eq=False)
-class Session:
+class ClientSession:
     """One connection to the hypervisor."""
 
     hang_up: Callable[[], None]
@@ -91,85 +96,88 @@ class Hypervisor:
         self.on_created: Callable[[int], None] = lambda _domid: None
         self._domains = {0: Domain(0, "Domain-0")}
         self._new_domids = count(1)
-        self._sessions: set[Session] = set()
+        self._sessions: set[ClientSession] = set()
         self._store_of = store_of
 
     def exists(self, domid: int) -> bool:
         return domid in self._domains
 
-    def connect(self, hang_up: Callable[[], None]) -> Session:
-        session = Session(hang_up)
+    def connect(self, hang_up: Callable[[], None]) -> ClientSession:
+        session = ClientSession(hang_up)
         self._sessions.add(session)
         return session
 
-    def disconnect(self, session: Session) -> None:
+    def disconnect(self, session: ClientSession) -> None:
         self._sessions.discard(session)
         if session.domain:
             self._end_all_of(session, session.domain)
 
-    def handle(self, session: Session, request: bytes) -> tuple[bytes, list[int]]:
-        """The reply and the descriptors to send with it. Never raises, whatever the request."""
+    def handle(self, session: ClientSession, request: bytes) -> tuple[bytes, list[int]]:
+        """Return the reply, and the descriptors to send with it. Raises nothing, whatever the
+        request."""
         try:
             result, fds = self._perform(session, request)
-        except Refused as refusal:
+        except RequestRefused as refusal:
             result, fds = {"refused": refusal.kind, "text": str(refusal)}, []
         except OSError as error:  # out of descriptors or memory
             result, fds = {"refused": "limit", "text": str(error)}, []
         return json.dumps(result).encode(), fds
 
-    def _perform(self, session: Session, request: bytes) -> Reply:
+    def _perform(self, session: ClientSession, request: bytes) -> Reply:
         try:
             arguments = json.loads(request)
         except (ValueError, RecursionError):
             arguments = None
         if not isinstance(arguments, dict):
-            raise Refused("client", "a request is a JSON object")
+            raise RequestRefused("client", "a request must be a JSON object")
         op = arguments.pop("op", None)
         if op == "hello":
             return self._hello(session, arguments)
         operation = _OPERATIONS.get(op) if isinstance(op, str) else None
         if not operation or not session.domain:
-            raise Refused("client", f"no operation {_shown(op)}, or no hello before it")
+            raise RequestRefused("client", f"{_shown(op)} is no operation, or came before hello")
         return operation(self, session, session.domain, _Arguments(arguments))
 
-    def _hello(self, session: Session, arguments: dict[str, Any]) -> Reply:
+    def _hello(self, session: ClientSession, arguments: dict[str, Any]) -> Reply:
         version, name = arguments.get("version"), arguments.get("domain")
         if version != VERSION:
             shown = _shown(version)
-            raise Refused("usage", f"xensnd-localxen speaks version {VERSION}, the client {shown}")
+            raise RequestRefused(
+                "usage", f"xensnd-localxen speaks version {VERSION}, the client {shown}"
+            )
         if session.domain:
-            raise Refused("client", "a second hello")
+            raise RequestRefused("client", "a second hello")
         session.domain = self._domains[0] if name is None else self._named(name)
         domid = session.domain.domid
         return {"domid": domid, "store": self._store_of(domid)}, []
 
-    # Domains, for domain 0 alone
+    # Domains: only domain 0 may ask
 
-    def create(self, _session: Session, domain: Domain, arguments: _Arguments) -> Reply:
+    def create(self, _session: ClientSession, domain: Domain, arguments: _Arguments) -> Reply:
         _require_dom0(domain)
         name = arguments.text("name")
         if not 0 < len(name) <= NAME_MAX or not name.isprintable() or "/" in name:
             text = f"a domain's name is 1 to {NAME_MAX} printable characters without a slash"
-            raise Refused("usage", text)
+            raise RequestRefused("usage", text)
         if any(each.name == name for each in self._domains.values()):
-            raise Refused("usage", f"there is a domain {name!r} already")
+            raise RequestRefused("usage", f"a domain {quoted(name)} exists already")
         new = Domain(next(self._new_domids), name)
         self._domains[new.domid] = new
         self.on_created(new.domid)
         return {"domid": new.domid}, []
 
-    def destroy(self, _session: Session, domain: Domain, arguments: _Arguments) -> Reply:
+    def destroy(self, _session: ClientSession, domain: Domain, arguments: _Arguments) -> Reply:
         _require_dom0(domain)
         gone = self._named(arguments.text("name"))
         if gone.domid == 0:
-            raise Refused("usage", "domain 0 cannot be destroyed")
+            raise RequestRefused("usage", "domain 0 cannot be destroyed")
         del self._domains[gone.domid]
         for session in [each for each in self._sessions if each.domain is gone]:
             self.disconnect(session)
             session.hang_up()
         return {"domid": gone.domid}, []
 
-    def domains(self, _session: Session, domain: Domain, _arguments: _Arguments) -> Reply:
+    def domains(self, _session: ClientSession, domain: Domain, _arguments: _Arguments) -> Reply:
         _require_dom0(domain)
         return {"domains": {each.name: each.domid for each in self._domains.values()}}, []
 
@@ -178,22 +186,24 @@ class Hypervisor:
             if domain.name == name:
                 return domain
         names = ", ".join(each.name for each in self._domains.values() if each.domid) or "none yet"
-        raise Refused(
+        raise RequestRefused(
             "usage",
-            f"no domain {_shown(name)}; there are: {names}"
-            " (make one with: xensnd-localxen DIR create NAME)",
+            f"no domain {_shown(name)}; known are: {names}"
+            " (create one with: xensnd-localxen DIR create NAME)",
         )
 
     # Grants
 
-    def share(self, session: Session, domain: Domain, arguments: _Arguments) -> Reply:
+    def share(self, session: ClientSession, domain: Domain, arguments: _Arguments) -> Reply:
         peer, pages = arguments.number("peer"), arguments.number("count")
         if pages == 0:
-            raise Refused("client", "0 pages to share")
+            raise RequestRefused("client", "a share has at least 1 page")
         if len(domain.shares) + pages > GRANTS_OF_A_DOMAIN_MAX:
-            raise Refused("limit", f"{domain}: more than {GRANTS_OF_A_DOMAIN_MAX} pages to share")
+            raise RequestRefused(
+                "limit", f"{domain}: more than {GRANTS_OF_A_DOMAIN_MAX} pages to share"
+            )
         if domain.share_count >= SHARES_OF_A_DOMAIN_MAX:
-            raise Refused("limit", f"{domain}: more than {SHARES_OF_A_DOMAIN_MAX} shares")
+            raise RequestRefused("limit", f"{domain}: more than {SHARES_OF_A_DOMAIN_MAX} shares")
         fd = create_pages(pages)
         first = next(domain.new_refs)
         domain.new_refs = count(first + pages)
@@ -202,15 +212,15 @@ class Hypervisor:
         domain.share_count += 1
         return {"first_ref": first}, [fd]
 
-    def end_share(self, session: Session, domain: Domain, arguments: _Arguments) -> Reply:
+    def end_share(self, session: ClientSession, domain: Domain, arguments: _Arguments) -> Reply:
         share = domain.shares.get(arguments.number("first_ref"))
         if not share or share.owner is not session:
-            raise Refused("client", "no such share of this connection")
+            raise RequestRefused("client", "this connection has no such share")
         self._end_share(domain, share)
         return {}, []
 
-    def map(self, _session: Session, domain: Domain, arguments: _Arguments) -> Reply:
-        """For each reference, which of the descriptors and which page of it."""
+    def map(self, _session: ClientSession, domain: Domain, arguments: _Arguments) -> Reply:
+        """Reply, for each reference, with the place of its descriptor and its page in it."""
         peer = self._domains.get(arguments.number("peer"))
         fds: list[int] = []
         pages: list[Page] = []
@@ -218,7 +228,7 @@ class Hypervisor:
             share = peer.shares.get(ref) if peer else None
             if not share or share.peer != domain.domid:
                 granter = peer or f"dom{arguments.number('peer')} (gone)"
-                raise Refused("peer", f"{granter} grants no page {ref} to {domain}")
+                raise RequestRefused("peer", f"{granter} grants no page {ref} to {domain}")
             if share.fd not in fds:
                 fds.append(share.fd)
             pages.append(Page(fds.index(share.fd), ref - share.refs.start))
@@ -226,7 +236,7 @@ class Hypervisor:
 
     # Event channels
 
-    def allocate(self, session: Session, domain: Domain, arguments: _Arguments) -> Reply:
+    def allocate(self, session: ClientSession, domain: Domain, arguments: _Arguments) -> Reply:
         peer = arguments.number("peer")
         port = self._new_port(domain)
         first = _eventfd()
@@ -238,41 +248,43 @@ class Hypervisor:
         domain.channels[port] = Channel(session, peer, port, fds)
         return {"port": port}, list(fds)
 
-    def bind(self, session: Session, domain: Domain, arguments: _Arguments) -> Reply:
+    def bind(self, session: ClientSession, domain: Domain, arguments: _Arguments) -> Reply:
         peer, port = self._domains.get(arguments.number("peer")), arguments.number("port")
         channel = peer.channels.get(port) if peer else None
         offered = channel and channel.port == port and channel.owner.domain is peer
         if not channel or not offered or channel.peer != domain.domid:
             allocator = peer or f"dom{arguments.number('peer')} (gone)"
-            raise Refused("peer", f"{allocator} offers no event channel {port} to {domain}")
+            raise RequestRefused("peer", f"{allocator} offers no event channel {port} to {domain}")
         if channel.binder:
-            raise Refused("peer", f"event channel {port} of {peer} is bound already")
+            raise RequestRefused("peer", f"event channel {port} of {peer} is bound already")
         channel.binder_port = self._new_port(domain)
         channel.binder = session
         domain.channels[channel.binder_port] = channel
         return {"port": channel.binder_port}, [channel.fds[1], channel.fds[0]]
 
-    def end_channel(self, session: Session, domain: Domain, arguments: _Arguments) -> Reply:
+    def end_channel(self, session: ClientSession, domain: Domain, arguments: _Arguments) -> Reply:
         port = arguments.number("port")
         channel = domain.channels.get(port)
-        if not channel or channel.holder(domain, port) is not session:
-            raise Refused("client", f"no event channel {port} of this connection")
+        if not channel or channel.session_of(domain, port) is not session:
+            raise RequestRefused("client", f"this connection has no event channel {port}")
         self._end_channel(domain, port, channel)
         return {}, []
 
     def _new_port(self, domain: Domain) -> int:
         if len(domain.channels) >= CHANNELS_OF_A_DOMAIN_MAX:
-            raise Refused("limit", f"{domain}: {CHANNELS_OF_A_DOMAIN_MAX} event channels are open")
+            raise RequestRefused(
+                "limit", f"{domain}: {CHANNELS_OF_A_DOMAIN_MAX} event channels are open"
+            )
         return next(domain.new_ports)
 
-    # Ends
+    # Ending
 
-    def _end_all_of(self, session: Session, domain: Domain) -> None:
+    def _end_all_of(self, session: ClientSession, domain: Domain) -> None:
         for share in set(domain.shares.values()):
             if share.owner is session:
                 self._end_share(domain, share)
         for port, channel in list(domain.channels.items()):
-            if channel.holder(domain, port) is session:
+            if channel.session_of(domain, port) is session:
                 self._end_channel(domain, port, channel)
 
     def _end_share(self, domain: Domain, share: Share) -> None:
@@ -282,9 +294,10 @@ class Hypervisor:
         os.close(share.fd)
 
     def _end_channel(self, domain: Domain, port: int, channel: Channel) -> None:
-        """Closed by who bound it, a channel can be bound again; by its allocator, it is gone."""
+        """Close one end. A channel whose bound end is closed can be bound again; one whose
+        allocator closes it is gone."""
         del domain.channels[port]
-        if channel.is_binders(domain, port):
+        if channel.is_bound_end(domain, port):
             channel.binder = None
         else:
             for fd in channel.fds:
@@ -292,7 +305,7 @@ class Hypervisor:
 
 
 class _Arguments:
-    """A client's arguments, checked as they are taken."""
+    """The arguments of a request, each checked when it is read."""
 
     def __init__(self, untrusted: dict[str, Any]) -> None:
         self._untrusted = untrusted
@@ -303,26 +316,26 @@ class _Arguments:
     def numbers(self, name: str, most: int) -> list[int]:
         untrusted = self._untrusted.get(name)
         if not isinstance(untrusted, list) or len(untrusted) > most:
-            raise Refused("client", f"{name} is a list of at most {most} numbers")
+            raise RequestRefused("client", f"{name} must be a list of at most {most} numbers")
         return [_number(name, each) for each in untrusted]
 
     def text(self, name: str) -> str:
         untrusted = self._untrusted.get(name)
         if not isinstance(untrusted, str):
-            raise Refused("client", f"{name} is a text")
+            raise RequestRefused("client", f"{name} must be text")
         return untrusted
 
 
 def _number(name: str, untrusted: object) -> int:
     if type(untrusted) is not int or not 0 <= untrusted < 1 << 32:
-        raise Refused("client", f"{name} is a number of 32 bits")
+        raise RequestRefused("client", f"{name} must be a number of 32 bits")
     return untrusted
 
 
 def _shown(untrusted: object) -> str:
-    """For humans: a peer's text, cut; of anything else, which may be deep, only its type."""
+    """Return a peer's text or number, quoted; of anything else, which may be deep, its type."""
     known = isinstance(untrusted, (str, int))
-    return repr(untrusted)[: NAME_MAX + 2] if known else type(untrusted).__name__
+    return quoted(str(untrusted)) if known else type(untrusted).__name__
 
 
 def _eventfd() -> int:
@@ -331,10 +344,10 @@ def _eventfd() -> int:
 
 def _require_dom0(domain: Domain) -> None:
     if domain.domid != 0:
-        raise Refused("client", "only domain 0 may do this")
+        raise RequestRefused("client", "only domain 0 may do this")
 
 
-_OPERATIONS: dict[str, Callable[[Hypervisor, Session, Domain, _Arguments], Reply]] = {
+_OPERATIONS: dict[str, Callable[[Hypervisor, ClientSession, Domain, _Arguments], Reply]] = {
     "create": Hypervisor.create,
     "destroy": Hypervisor.destroy,
     "domains": Hypervisor.domains,

@@ -1,11 +1,11 @@
-"""One machine's Xen as a process: the sockets of the stand-in hypervisor and store in a directory.
+"""The process of the stand-in: it serves hypervisor and store on sockets in a directory.
 
     DIR/hypervisor             grants, event channels, domains
     DIR/xenstored/socket       the store, as domain 0
     DIR/domN/xenstore          the store, as domain N: with its rights, relative to its own path
 
-Everything runs in one thread. Clients are hostile: one that breaks the protocol, or does not take
-what it is sent, loses its connection and nothing else happens.
+Everything runs in one thread. Clients may be hostile: one that breaks the protocol, or does not
+read what it is sent, loses its connection, and no other client notices.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import cast
 
 from xensnd.errors import UsageError
 from xensnd.localxen.hypervisor import Hypervisor
-from xensnd.localxen.store.nodes import Connection
+from xensnd.localxen.store.nodes import StoreConnection
 from xensnd.localxen.store.standin import StandInStore
 from xensnd.localxen.store.wire import MalformedPacket, Packet, PacketBuffer
 from xensnd.localxen.toolstack import describe_domain0
@@ -39,7 +39,7 @@ SOCKET_PATH_OCTETS_MAX = 107  # sun_path of struct sockaddr_un, with its NUL
 
 
 class StoreClient(asyncio.Protocol):
-    """A connection to the store, as whatever domain the socket is for."""
+    """A connection to the store, with the rights of the socket's domain."""
 
     def __init__(self, store: StandInStore, domid: int, others: set[StoreClient]) -> None:
         self._store = store
@@ -51,7 +51,7 @@ class StoreClient(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self._connection: Connection | None = None
+        self._connection: StoreConnection | None = None
         self._others.add(self)
         if len(self._others) > CLIENTS_OF_A_SOCKET_MAX:
             self.drop()
@@ -64,7 +64,7 @@ class StoreClient(asyncio.Protocol):
             self._serve()
 
     def pause_writing(self) -> None:
-        """It does not take what it is sent: nothing more is done for it until it does."""
+        """The client does not read: its requests wait until it does."""
         self._writable = False
         self._transport.pause_reading()
 

@@ -1,5 +1,5 @@
-"""What libxl does, on the stand-in for Xen: domains and their store nodes come and go, and sound
-cards go."""
+"""What libxl does, for the stand-in for Xen: creates and destroys domains with their store nodes,
+and takes sound cards away."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 from xensnd.transport.interface import Store
 from xensnd.transport.local import LocalTransport
 
-# Below /local/domain/N: those that libxl lets the guest read, and those that it gives to the guest.
+# Nodes below /local/domain/N that the guest may read, and nodes that it owns.
 _READABLE = ("cpu", "memory", "device", "control")
 _OWNED = (
     "control/shutdown",
@@ -32,13 +32,13 @@ _CLOSING = "closing"
 
 
 def describe_domain0(store: Store) -> None:
-    """As xen-init-dom0 does when a machine starts."""
+    """Write the nodes of domain 0, as xen-init-dom0 does when a machine starts."""
     store.write("/local/domain/0/domid", "0")
     store.write("/local/domain/0/name", "Domain-0")
 
 
 def create(transport: LocalTransport, name: str, uuid: UUID | None = None) -> int:
-    """A running domain, seen by all who watch @introduceDomain. Its domid."""
+    """Create a running domain and introduce it to the store. Returns its domid."""
     domid = transport.create_domain(name)
     store = transport.open_store()
     try:
@@ -55,7 +55,8 @@ def create(transport: LocalTransport, name: str, uuid: UUID | None = None) -> in
 
 
 def destroy(transport: LocalTransport, name: str) -> None:
-    """As the death of a domain looks: its nodes gone, then the domain, then @releaseDomain."""
+    """Destroy a domain: first its grants and channels end, then its nodes, then @releaseDomain
+    fires."""
     domid = transport.destroy_domain(name)
     store = transport.open_store()
     try:
@@ -69,7 +70,7 @@ def destroy(transport: LocalTransport, name: str) -> None:
 
 
 def close_device(store: Store, domid: int) -> None:
-    """As libxl does before it takes a sound card away: its backend has to say that it let go."""
+    """Ask the backend to close a sound card, and wait until it has, as libxl does."""
     backend = _backend(domid)
     store.watch(f"{backend}/state", _CLOSING)
     store.write(f"{backend}/online", "0")
@@ -81,7 +82,7 @@ def close_device(store: Store, domid: int) -> None:
 
 
 def detach(store: Store, domid: int) -> None:
-    """As `xl vsnd-detach`."""
+    """Close a sound card and remove its nodes, as `xl vsnd-detach` does."""
     close_device(store, domid)
     for attempt in store.transactions():
         with attempt as transaction:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from xensnd.errors import RemoteProtocolError
-from xensnd.sndif.untrusted import member, shown
+from xensnd.sndif.untrusted import member
+from xensnd.text import quoted
 
 __all__ = [
     "PLAYABLE",
@@ -65,6 +66,11 @@ class SampleFormat(IntEnum):
         None where a sample has no octets of its own: IMA ADPCM, MPEG, GSM.
         """
         return len(self.silence) or None
+
+    def frame_octets(self, channels: int) -> int:
+        """Octets of a frame, one sample of each channel. A sample that has no octets of its own
+        counts as one."""
+        return channels * (self.sample_octets or 1)
 
     @property
     def pulse_name(self) -> str | None:
@@ -132,7 +138,7 @@ def parse_format(text: str) -> SampleFormat:
         return _BY_NAME[name]
     near = difflib.get_close_matches(name, _BY_NAME, n=1)
     hint = f" (did you mean {near[0]!r}?)" if near else ""
-    raise RemoteProtocolError(f"unknown sample format {shown(text)}{hint}")
+    raise RemoteProtocolError(f"unknown sample format {quoted(text)}{hint}")
 
 
 def format_from_wire(value: int) -> SampleFormat:

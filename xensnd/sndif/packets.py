@@ -124,6 +124,10 @@ class Open:
     period_octets: int  # 0: the frontend wants no position events
     directory_ref: int
 
+    @property
+    def frame_octets(self) -> int:
+        return self.sample_format.frame_octets(self.channels)
+
 
 @dataclass(frozen=True, slots=True)
 class Close:

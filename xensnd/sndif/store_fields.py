@@ -15,7 +15,8 @@ from typing import TypeVar
 from xensnd.errors import RemoteProtocolError
 from xensnd.sndif.formats import SampleFormat, parse_format
 from xensnd.sndif.params import Interval
-from xensnd.sndif.untrusted import U32_MAX, decimal, shown
+from xensnd.sndif.untrusted import U32_MAX, decimal
+from xensnd.text import quoted
 
 __all__ = [
     "BUFFER_SIZE",
@@ -260,7 +261,7 @@ def _list(path: str, text: str, max_items: int, max_octets: int) -> list[str]:
     items = text.split(LIST_SEPARATOR, max_items)
     if len(text) > limit or len(items) > max_items:
         raise RemoteProtocolError(
-            f"{path} holds {shown(text)}, allowed {max_items} items of {max_octets} octets"
+            f"{path} holds {quoted(text)}, allowed {max_items} items of {max_octets} octets"
         )
     return items
 
@@ -273,7 +274,7 @@ def _direction(nodes: Mapping[str, str], path: str) -> Direction:
     allowed = " or ".join(repr(direction.wire) for direction in Direction)
     if text is None:
         raise RemoteProtocolError(f"{path} is missing, allowed {allowed}")
-    raise RemoteProtocolError(f"{path} holds {shown(text)}, allowed {allowed}")
+    raise RemoteProtocolError(f"{path} holds {quoted(text)}, allowed {allowed}")
 
 
 def _text(nodes: Mapping[str, str], path: str, max_octets: int) -> str:
@@ -283,7 +284,7 @@ def _text(nodes: Mapping[str, str], path: str, max_octets: int) -> str:
     if text.isprintable() and len(text.encode("utf-8", "replace")) <= max_octets:
         return text
     raise RemoteProtocolError(
-        f"{path} holds {shown(text)}, allowed {max_octets} octets of printable text"
+        f"{path} holds {quoted(text)}, allowed {max_octets} octets of printable text"
     )
 
 

@@ -6,20 +6,13 @@ from enum import IntEnum
 from typing import TypeVar
 
 from xensnd.errors import RemoteProtocolError
+from xensnd.text import quoted
 
-__all__ = ["U32_MAX", "decimal", "member", "shown"]
+__all__ = ["U32_MAX", "decimal", "member"]
 
 U32_MAX = 2**32 - 1
-_SHOWN_CHARACTERS = 40
 
 _E = TypeVar("_E", bound=IntEnum)
-
-
-def shown(text: str) -> str:
-    """A peer's text as a message may show it: quoted, escaped and cut."""
-    if len(text) <= _SHOWN_CHARACTERS:
-        return repr(text)
-    return repr(text[:_SHOWN_CHARACTERS]) + "..."
 
 
 def decimal(text: str, what: str, minimum: int = 0, maximum: int = U32_MAX) -> int:
@@ -31,7 +24,7 @@ def decimal(text: str, what: str, minimum: int = 0, maximum: int = U32_MAX) -> i
     # The length comes first: Python itself refuses to convert thousands of digits.
     if plain and len(text) <= len(str(maximum)) and minimum <= int(text) <= maximum:
         return int(text)
-    raise RemoteProtocolError(f"{what} holds {shown(text)}, allowed {minimum} to {maximum}")
+    raise RemoteProtocolError(f"{what} holds {quoted(text)}, allowed {minimum} to {maximum}")
 
 
 def member(kind: type[_E], value: int, what: str) -> _E:

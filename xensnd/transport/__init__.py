@@ -1,4 +1,4 @@
-"""How pages, event channels and XenStore cross between domains. See interface.py for the seam."""
+"""Shared pages, event channels and XenStore: what connects two domains. interface.py defines it."""
 
 from xensnd.transport.factory import open_transport
 

@@ -1,4 +1,4 @@
-"""A transport by its URL, as people give it to the agents."""
+"""Opens a transport by its URL, as people give it to the agents."""
 
 from __future__ import annotations
 
@@ -6,17 +6,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 from xensnd.errors import UsageError
+from xensnd.text import quoted
 from xensnd.transport.interface import Transport
 
 
 def open_transport(url: str, domain: str | None = None) -> Transport:
-    """`local:DIR`, as domain 0 or the guest that `domain` names; `xen:`, as what we run on."""
+    """Return the transport of `xen:`, or of `local:DIR` as the guest named `domain` (default:
+    domain 0). UsageError: the URL is none of these, or its transport does not work here."""
     scheme, colon, rest = url.partition(":")
     opener = _OPENERS.get(scheme) if colon else None
     if not opener:
         known = ", ".join(_FORMS)
         hint = f"; did you mean local:{url}?" if not colon and url else ""
-        raise UsageError(f"transport {url!r}: known are {known}{hint}")
+        raise UsageError(f"transport {quoted(url)}: known are {known}{hint}")
     return opener(rest, domain)
 
 
@@ -24,13 +26,13 @@ def _open_local(directory: str, domain: str | None) -> Transport:
     from xensnd.transport.local import LocalTransport  # noqa: PLC0415  (as Xen's libraries will)
 
     if not directory:
-        raise UsageError("transport 'local:': wants a directory, as in local:/run/xensnd")
+        raise UsageError("transport 'local:': a directory is missing, as in local:/run/xensnd")
     return LocalTransport(Path(directory), domain)
 
 
 def _open_xen(rest: str, domain: str | None) -> Transport:
     if rest or domain is not None:
-        raise UsageError("transport 'xen:': takes neither an address nor a domain")
+        raise UsageError("transport 'xen:': accepts neither an address nor a domain")
     from xensnd.transport.xen import XenTransport  # noqa: PLC0415  (loads Xen's libraries)
 
     return XenTransport()

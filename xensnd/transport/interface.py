@@ -1,8 +1,8 @@
-"""The one seam to the hypervisor: pages, event channels and the store.
+"""The only interface to the hypervisor: shared pages, event channels and XenStore.
 
-Two roles use it. A frontend shares pages of its own and allocates event channels; a backend maps
-and binds what the frontend named in XenStore. Implementations: `local` (this machine, no Xen) and
-`xen`. Nothing above this module knows which one it has.
+A frontend shares pages of its own and allocates event channels. A backend maps and binds what the
+frontend named in XenStore. There are two implementations: `xen`, and `local` for one machine
+without Xen. Code that uses this interface does not know which one it has.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-PAGE_OCTETS = 4096
+from xensnd.errors import RemoteProtocolError
+from xensnd.sndif.untrusted import U32_MAX
 
 
 @dataclass(frozen=True, slots=True)
 class EventFds:
-    """How the audio core waits for an event channel and notifies its peer, without Python.
+    """What the audio core needs to wait for an event channel and to notify its peer.
 
     With `context` 0 both ends are eventfds: read 8 octets from `wait_fd` to clear it, write 8 to
     `notify_fd` to notify. Otherwise `clear` and `notify` are addresses of C functions
@@ -57,7 +58,7 @@ class EventChannel(Protocol):
     def fds(self) -> EventFds: ...
     def notify(self) -> None: ...
     def clear(self) -> None:
-        """Take what has arrived, so that `fds.wait_fd` is readable again only at the next event."""
+        """Clear the events that have arrived, so that `fds.wait_fd` is readable at the next one."""
 
     def close(self) -> None: ...
 
@@ -69,12 +70,12 @@ class WatchEvent:
 
 
 class Store(Protocol):
-    """XenStore, as this domain sees it. Not for use by several threads at once.
+    """XenStore, with the rights of this domain. One thread at a time may use it.
 
-    Relative paths start at this domain's own directory. Every method may raise TransportLost;
-    after that the object is dead, `fileno()` is readable, and a new one is wanted.
-    Missing nodes raise KeyError, refused ones PermissionError: both are everyday.
-    Values are text; what is not printable ASCII is shown with backslash escapes.
+    Relative paths start at this domain's own directory. Every method may raise TransportLost. After
+    that, `fileno()` is readable, and a new Store is needed. A missing node raises KeyError, one
+    that this domain may not use PermissionError. Values are text, with backslash escapes for what
+    is not printable ASCII.
     """
 
     def read(self, path: str) -> str: ...
@@ -85,34 +86,36 @@ class Store(Protocol):
 
     def mkdir(self, path: str) -> None: ...
     def get_permissions(self, path: str) -> Sequence[str]:
-        """Such as ["n7", "r0"]: the owner with what all others may, then a word for each domain."""
+        """Return such as ["n7", "r0"]: the owner with the right of all others, then one word for
+        each further domain."""
 
     def set_permissions(self, path: str, permissions: Sequence[str]) -> None: ...
     def transaction(self) -> AbstractContextManager[Store]:
-        """`with store.transaction() as t:` commits at the end, rolls back on an exception.
+        """`with store.transaction() as t:` commits at the end, and rolls back on an exception.
 
-        Raises TransactionConflict if another writer came between.
+        Raises TransactionConflict if others wrote the same nodes meanwhile.
         """
 
     def transactions(self) -> Iterator[AbstractContextManager[Store]]:
         """`for attempt in store.transactions(): with attempt as t: ...`, until one commits.
 
-        After very many conflicts it raises TransactionConflict: a guest could go on for ever.
+        Raises TransactionConflict after very many conflicts: a guest could cause them for ever.
         """
 
     def watch(self, path: str, token: str) -> None:
-        """Setting the same watch again is harmless."""
+        """Set a watch. Setting the same watch again is harmless."""
 
     def unwatch(self, path: str, token: str) -> None: ...
     def events(self) -> Sequence[WatchEvent]:
-        """What has fired since the last call; never blocks. `fileno()` polls readable before."""
+        """Return the events since the last call, without blocking. `fileno()` is readable while
+        there are any."""
 
     def fileno(self) -> int: ...
     def close(self) -> None: ...
 
 
 class Transport(Protocol):
-    """What a domain can do with the others.
+    """What a domain can do with other domains.
 
     A reference or port that the peer did not offer raises RemoteProtocolError; a hypervisor that
     is gone raises TransportLost.
@@ -122,11 +125,11 @@ class Transport(Protocol):
     def domid(self) -> int: ...
     @property
     def runtime_directory(self) -> Path:
-        """Where an agent keeps its locks and state while it runs. Others may pass through it: what
-        they may not read says so itself."""
+        """The directory of an agent's locks and state while it runs. All users may enter it, so its
+        files need modes of their own."""
 
     def open_store(self) -> Store:
-        """A new connection of its own."""
+        """Open a connection to XenStore."""
 
     def share_pages(self, peer_domid: int, count: int) -> Pages: ...
     def map_pages(self, peer_domid: int, refs: Sequence[int], *, writable: bool) -> Pages: ...
@@ -136,4 +139,13 @@ class Transport(Protocol):
 
 
 class TransactionConflict(Exception):
-    """Another writer came between: do the whole transaction again."""
+    """Others wrote the same nodes meanwhile: do the whole transaction again."""
+
+
+def require_u32(peer_domid: int, what: str, untrusted_number: int) -> None:
+    """Check a reference or port that the peer named. RemoteProtocolError: it has more than 32
+    bits."""
+    if not 0 <= untrusted_number <= U32_MAX:
+        raise RemoteProtocolError(
+            f"dom{peer_domid} offers {what} {untrusted_number}, allowed are 32 bits"
+        )

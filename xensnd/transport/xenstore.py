@@ -1,9 +1,8 @@
 """XenStore through pyxs: on Xen, on a real xenstored's socket, and on the stand-in's.
 
-pyxs knows where XenStore is, how to reach it, and its packets. Its router thread, its client and
-its monitor are not used: with xenstored gone they wait for ever, and a watch event that nobody
-waits for makes them spin. Here a request waits for its own reply, for so long at most, and keeps
-the events that come in between.
+pyxs supplies the connections and the packets. Its router thread, client and monitor are not used:
+they wait for ever when xenstored is gone, and spin on a watch event that nobody waits for. Here a
+request waits for its reply, with a timeout, and keeps the events that arrive before it.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ from xensnd.errors import TransportLost
 from xensnd.transport.interface import Store, TransactionConflict, WatchEvent
 
 REPLY_SECONDS_MAX = 10.0
-ATTEMPTS_MAX = 100  # of a transaction: a guest that keeps writing must not hold us for ever
+ATTEMPTS_MAX = 100  # of a transaction: a guest that keeps writing must not delay us for ever
 PAYLOAD_OCTETS_MAX = 4096
 _DIRECTORY_PART = 22  # which pyxs does not know
 
@@ -43,7 +42,7 @@ _ERRNO[b"EQUOTA"] = errno.EDQUOT  # as oxenstored spells it
 
 
 class _Descriptor:
-    """What pyxs's connections call a transport, on a descriptor that never blocks."""
+    """A descriptor that never blocks, as pyxs's connections expect a transport."""
 
     def __init__(self, fd: int) -> None:
         os.set_blocking(fd, False)
@@ -54,7 +53,7 @@ class _Descriptor:
 
     def send(self, data: bytes) -> None:
         if os.write(self._fd, data) != len(data):
-            raise OSError(errno.EAGAIN, "takes no requests")
+            raise OSError(errno.EAGAIN, "accepts no requests")
 
     def recv(self, octets: int) -> bytes:
         return os.read(self._fd, octets)
@@ -76,11 +75,11 @@ class _XenBus(XenBusConnection):  # type: ignore[misc]
 
 
 class _Failure(Exception):
-    """XenStore's answer is an error, of this name."""
+    """XenStore answered with the error of this name."""
 
 
 class _Wire:
-    """One connection: a request and its reply at a time, and the events in between."""
+    """One connection: one request and its reply at a time, and events that arrive meanwhile."""
 
     def __init__(
         self,
@@ -118,7 +117,7 @@ class _Wire:
         try:
             self._connection.send(packet)
         except (PyXSError, OSError) as error:
-            raise self._lose("takes no requests") from error
+            raise self._lose("accepts no requests") from error
         deadline = time.monotonic() + self._timeout
         while not self._replies:
             self._wait_until(deadline)
@@ -166,7 +165,7 @@ class _Wire:
             raise self._lose(f"no answer within {self._timeout:g} s")
 
     def _receive(self) -> bool:
-        """Take what has arrived. False if that is nothing."""
+        """Receive without blocking. Returns False if nothing has arrived."""
         try:
             octets = self._connection.transport.recv(1 << 16)
         except BlockingIOError:
@@ -176,11 +175,11 @@ class _Wire:
         if not octets:
             raise self._lose("the connection was closed")
         self._received += octets
-        self._cut()
+        self._cut_packets()
         return True
 
-    def _cut(self) -> None:
-        """What was received into packets: replies and events, each kept for who wants them."""
+    def _cut_packets(self) -> None:
+        """Cut the received octets into packets, and keep replies and events apart."""
         while len(self._received) >= _HEADER.size:
             op, request, _, octets = _HEADER.unpack_from(self._received)
             end = _HEADER.size + octets
@@ -190,7 +189,7 @@ class _Wire:
             del self._received[:end]
             if op == Op.WATCH_EVENT:
                 path, token, *_ = (*payload.split(b"\0"), b"", b"")
-                self._events.append(WatchEvent(_shown(path), _shown(token)))
+                self._events.append(WatchEvent(_decoded(path), _decoded(token)))
                 os.eventfd_write(self._kept, 1)
             else:
                 self._replies.append((op, request, payload))
@@ -203,20 +202,21 @@ class XenStore(Store):
 
     @classmethod
     def over_socket(cls, path: Path | str, *, timeout: float = REPLY_SECONDS_MAX) -> XenStore:
-        """Of xenstored, or the stand-in. `timeout`: seconds to wait for a reply."""
+        """Connect to the socket of xenstored or the stand-in. `timeout`: for a reply, in
+        seconds."""
         return cls(_Wire(_Socket(str(path)), timeout))
 
     @classmethod
     def over_xenbus(
         cls, path: Path | str | None = None, *, timeout: float = REPLY_SECONDS_MAX
     ) -> XenStore:
-        """The kernel's device, /dev/xen/xenbus unless said otherwise."""
-        # The kernel counts the header in, and hangs up on who sends more.
+        """Open the kernel's device, by default /dev/xen/xenbus."""
+        # The kernel's limit includes the header; it closes the device if a request is longer.
         payload_octets_max = PAYLOAD_OCTETS_MAX - _HEADER.size
         return cls(_Wire(_XenBus(str(path) if path else None), timeout, payload_octets_max))
 
     def read(self, path: str) -> str:
-        return _shown(self._on_path(Op.READ, path))
+        return _decoded(self._on_path(Op.READ, path))
 
     def write(self, path: str, value: str) -> None:
         self._on_path(Op.WRITE, path, value.encode(errors="backslashreplace"))
@@ -228,10 +228,10 @@ class XenStore(Store):
             if error.errno != errno.E2BIG:
                 raise
             names = self._long_directory(path)
-        return [_shown(name) for name in names.split(b"\0")[:-1]]
+        return [_decoded(name) for name in names.split(b"\0")[:-1]]
 
     def _long_directory(self, path: str) -> bytes:
-        """In parts, and from the start again if it changed meanwhile."""
+        """Read a long directory in parts, and from the start again if it changes meanwhile."""
         names, before = b"", b""
         while not names.endswith(b"\0\0"):
             part = self._on_path(_DIRECTORY_PART, path, b"%d\0" % len(names))
@@ -268,7 +268,7 @@ class XenStore(Store):
         try:
             view._call(Op.TRANSACTION_END, b"T\0")
         except BlockingIOError as error:  # EAGAIN
-            raise TransactionConflict("another writer came between") from error
+            raise TransactionConflict("others wrote the same nodes meanwhile") from error
 
     def transactions(self) -> Iterator[AbstractContextManager[Store]]:
         for number in range(1, ATTEMPTS_MAX + 1):
@@ -284,7 +284,7 @@ class XenStore(Store):
 
     def unwatch(self, path: str, token: str) -> None:
         if (path, token) not in self._wire.watches:
-            raise KeyError(path)  # the kernel's device would say nothing
+            raise KeyError(path)  # the kernel's device would report no error
         self._on_path(Op.UNWATCH, path, _token(token))
         self._wire.watches.discard((path, token))
 
@@ -298,11 +298,11 @@ class XenStore(Store):
         self._wire.close()
 
     def introduce(self, domid: int) -> None:
-        """For a toolstack: this domain may talk to XenStore; fires @introduceDomain."""
+        """Allow a domain to use XenStore, as a toolstack does. Fires @introduceDomain."""
         self._call(Op.INTRODUCE, b"%d\0001\0001\0" % domid)
 
     def release(self, domid: int) -> None:
-        """For a toolstack: this domain is gone; fires @releaseDomain."""
+        """Tell XenStore that a domain is gone, as a toolstack does. Fires @releaseDomain."""
         self._call(Op.RELEASE, b"%d\0" % domid, f"dom{domid}")
 
     def _on_path(self, op: int, path: str, rest: bytes = b"") -> bytes:
@@ -318,12 +318,12 @@ class XenStore(Store):
             if name == b"ENOENT":
                 raise KeyError(subject) from None
             number = _ERRNO.get(name, errno.EIO)
-            text = os.strerror(number) if name in _ERRNO else f"XenStore says {_shown(name)}"
+            text = os.strerror(number) if name in _ERRNO else f"XenStore says {_decoded(name)}"
             raise OSError(number, text, subject) from None
 
 
 class _Attempt(AbstractContextManager[Store]):
-    """A transaction whose conflict means: once more."""
+    """One attempt of a transaction: a conflict is no error, unless it is the last one."""
 
     def __init__(self, start: Callable[[], AbstractContextManager[Store]], *, last: bool) -> None:
         self.committed = False
@@ -350,9 +350,10 @@ class _Attempt(AbstractContextManager[Store]):
 
 def _token(token: str) -> bytes:
     if "\0" in token:
-        raise OSError(errno.EINVAL, "a watch's token with a NUL", token)
+        raise OSError(errno.EINVAL, "the token of a watch has a NUL", token)
     return token.encode(errors="backslashreplace") + b"\0"
 
 
-def _shown(octets: bytes) -> str:
+def _decoded(octets: bytes) -> str:
+    """Return the octets as text, with escapes for what is not printable ASCII."""
     return "".join(chr(each) if 0x20 <= each < 0x7F else f"\\x{each:02x}" for each in octets)

@@ -11,9 +11,10 @@
 #ifndef XENSND_BACKEND_H
 #define XENSND_BACKEND_H
 
-#include "pulse_stream.h"
+#include "budget.h"
 #include "channel.h"
 #include "pcm.h"
+#include "pulse_stream.h"
 #include "shared_memory.h"
 
 struct xn_backend;
@@ -21,8 +22,12 @@ struct xn_backend;
 enum xn_violation {
     XN_NO_VIOLATION,
     XN_VIOLATION_RING_INDEX, /* more requests than the ring has slots */
-    XN_VIOLATION_STORM,      /* notified without end */
+    XN_VIOLATION_STORM,      /* its guest is over its budget without end */
+    XN_VIOLATION_REFUSED,    /* XN_REFUSED_MAX READs and WRITEs outside the buffer */
 };
+
+/* A frontend may get so many READs and WRITEs wrong. */
+#define XN_REFUSED_MAX 64
 
 struct xn_backend_stats { /* since the PCM was opened */
     uint64_t requests;
@@ -37,11 +42,12 @@ struct xn_backend_stats { /* since the PCM was opened */
 };
 
 /* The pages stay mapped until xn_backend_free(). `pcm`: where the PCM's positions are kept, so
- * that another process can go on with them; NULL: nowhere else. Returns NULL if there is no
- * memory. */
+ * that another process can go on with them; NULL: nowhere else. `budget`: what all streams of its
+ * guest share; NULL: it has one for itself. Returns NULL if there is no memory. */
 struct xn_backend *xn_backend_new(struct xn_engine *engine, bool playback, void *ring_page,
                                   void *event_page, const struct xn_channel *requests,
-                                  const struct xn_channel *events, struct xn_pcm *pcm);
+                                  const struct xn_channel *events, struct xn_pcm *pcm,
+                                  struct xn_budget *budget);
 
 /* Serves from now on. `succeeds`: another process did before, and may have published without
  * notifying. What it had open was adopted already: a WRITE may wait. */
@@ -80,6 +86,12 @@ bool xn_backend_attach_audio(struct xn_backend *backend, struct xn_client *clien
 
 /* From now on the clock. What the server still has of a playback is not heard. */
 void xn_backend_detach_audio(struct xn_backend *backend);
+
+/* Capture: octets of the microphone cross into the guest's buffer until then (monotonic; INT64_MAX:
+ * until the gate is closed); silence does otherwise. It is closed when a PCM is opened, adopted or
+ * closed. Neither waits for the engine; when xn_backend_close_gate() returns, nothing crosses. */
+void xn_backend_open_gate(struct xn_backend *backend, int64_t until_usec);
+void xn_backend_close_gate(struct xn_backend *backend);
 
 /* *error is NULL unless the stream at the server failed. */
 bool xn_backend_audio_failed(struct xn_backend *backend, const char **error);

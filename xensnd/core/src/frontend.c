@@ -5,14 +5,9 @@
 #include <string.h>
 
 #include "event_page.h"
+#include "rate_loop.h"
 #include "ring.h"
 #include "wire.h"
-
-/* The two clocks: a fill that is wrong is mended over this time, by at most so much of the rate.
- * Clocks differ by 100 ppm at most, so the fill settles within half a millisecond of its target. */
-#define MEND_SECONDS 5.0
-#define MEND_AT_MOST 0.005
-#define MEND_EVERY_USEC 500000
 
 struct xn_frontend {
     struct xn_engine *engine;
@@ -42,9 +37,8 @@ struct xn_frontend {
 
     struct xn_audio *audio;
     uint32_t target_fill_octets;
-    double fill_sum;
-    unsigned fill_count;
-    int64_t mended_usec;
+    bool is_aligned; /* the fill was brought to its target once, since the audio stream is there */
+    struct xn_rate_loop rate_loop;
     struct xn_frontend_stats stats;
 };
 
@@ -56,7 +50,7 @@ static void give_up(struct xn_frontend *frontend) {
     xn_engine_wake_python(frontend->engine);
 }
 
-/* ---- fill and drift ------------------------------------------------------------------------- */
+/* ---- fill and rate -------------------------------------------------------------------------- */
 
 static uint32_t fill(const struct xn_frontend *frontend) {
     uint64_t ahead = frontend->playback ? frontend->moved : frontend->ready;
@@ -68,26 +62,38 @@ static uint32_t room(const struct xn_frontend *frontend) {
     return frontend->pcm.buffer ? frontend->pcm.config.buffer_octets - fill(frontend) : 0;
 }
 
-/* Fuller than it should be: playback must bring less a second, capture must use more. */
-static void mend_drift(struct xn_frontend *frontend) {
-    if (!frontend->audio || !frontend->pcm.running) return;
-    frontend->fill_sum += fill(frontend);
-    frontend->fill_count++;
-    int64_t now_usec = xn_now_usec();
-    if (now_usec - frontend->mended_usec < MEND_EVERY_USEC) return;
+static void follow_position(struct xn_frontend *frontend) {
+    uint64_t frames = frontend->pcm.position / frontend->pcm.config.frame_octets;
+    if (!frontend->is_aligned) return;
+    if (frontend->playback)
+        xn_rate_loop_read(&frontend->rate_loop, xn_now_usec(), frames);
+    else
+        xn_rate_loop_wrote(&frontend->rate_loop, xn_now_usec(), frames);
+}
+
+static void follow_moved(struct xn_frontend *frontend) {
+    uint64_t frames = frontend->moved / frontend->pcm.config.frame_octets;
+    if (frontend->playback)
+        xn_rate_loop_wrote(&frontend->rate_loop, xn_now_usec(), frames);
+    else
+        xn_rate_loop_read(&frontend->rate_loop, xn_now_usec(), frames);
+}
+
+static void adjust_rate(struct xn_frontend *frontend) {
+    if (!frontend->audio || !frontend->is_aligned || !frontend->pcm.running) return;
+    uint32_t rate_hz =
+        xn_rate_loop_update(&frontend->rate_loop, xn_now_usec(), !frontend->playback);
+    if (rate_hz == frontend->stats.rate_hz) return;
+    frontend->stats.rate_hz = rate_hz;
+    xn_audio_set_rate(frontend->audio, rate_hz);
+}
+
+/* The fill is at its target now. */
+static void start_rate_loop(struct xn_frontend *frontend) {
     const struct xn_pcm_config *config = &frontend->pcm.config;
-    double excess_octets = frontend->fill_sum / frontend->fill_count - frontend->target_fill_octets;
-    double excess_seconds = excess_octets / config->frame_octets / config->rate_hz;
-    double change = excess_seconds / MEND_SECONDS;
-    if (change > MEND_AT_MOST) change = MEND_AT_MOST;
-    if (change < -MEND_AT_MOST) change = -MEND_AT_MOST;
-    double rate_hz = config->rate_hz * (frontend->playback ? 1 - change : 1 + change);
-    if ((uint32_t)(rate_hz + 0.5) != frontend->stats.rate_hz) {
-        frontend->stats.rate_hz = (uint32_t)(rate_hz + 0.5);
-        xn_audio_set_rate(frontend->audio, frontend->stats.rate_hz);
-    }
-    frontend->fill_sum = frontend->fill_count = 0;
-    frontend->mended_usec = now_usec;
+    uint32_t target_frames = frontend->target_fill_octets / config->frame_octets;
+    xn_rate_loop_start(&frontend->rate_loop, config->rate_hz, target_frames);
+    frontend->is_aligned = true;
 }
 
 static void wake_if_awaited(struct xn_frontend *frontend) {
@@ -196,7 +202,9 @@ static void take_responses(struct xn_frontend *frontend) {
 static void take_position(struct xn_frontend *frontend, uint64_t position) {
     if (!frontend->pcm.buffer) return;
     if (frontend->playback && position > frontend->moved) position = frontend->moved;
-    if (position > frontend->pcm.position) frontend->pcm.position = position;
+    if (position <= frontend->pcm.position) return;
+    frontend->pcm.position = position;
+    follow_position(frontend);
 }
 
 static void take_events(struct xn_frontend *frontend) {
@@ -205,35 +213,6 @@ static void take_events(struct xn_frontend *frontend) {
     while ((taken = xn_event_reader_take(&frontend->events, &event)) > 0)
         take_position(frontend, xn_wire_event_position(&event));
     if (taken < 0) give_up(frontend);
-}
-
-static void look(struct xn_frontend *frontend) {
-    take_responses(frontend);
-    take_events(frontend);
-    if (!frontend->pcm.buffer || frontend->broken) return;
-    if (!frontend->playback) ask_for_captured(frontend);
-    mend_drift(frontend);
-    if (!frontend->playback && frontend->audio && frontend->pcm.running)
-        xn_audio_pump(frontend->audio);
-    wake_if_awaited(frontend);
-}
-
-static void on_response(pa_mainloop_api *api, pa_io_event *event, int fd,
-                        pa_io_event_flags_t flags, void *data) {
-    (void)api, (void)event, (void)fd, (void)flags;
-    struct xn_frontend *frontend = data;
-    xn_engine_count_wakeup(frontend->engine);
-    xn_channel_clear(&frontend->requests_channel);
-    look(frontend);
-}
-
-static void on_event(pa_mainloop_api *api, pa_io_event *event, int fd, pa_io_event_flags_t flags,
-                     void *data) {
-    (void)api, (void)event, (void)fd, (void)flags;
-    struct xn_frontend *frontend = data;
-    xn_engine_count_wakeup(frontend->engine);
-    xn_channel_clear(&frontend->events_channel);
-    look(frontend);
 }
 
 /* ---- samples -------------------------------------------------------------------------------- */
@@ -271,6 +250,120 @@ static uint32_t read_samples(struct xn_frontend *frontend, void *to, uint32_t oc
     return octets;
 }
 
+/* ---- between the ring and the guest's audio server --------------------------------------------- */
+
+/* Returns the octets that were written. */
+static uint32_t write_silence(struct xn_frontend *frontend, uint32_t octets) {
+    uint8_t silence[4096];
+    uint32_t done = 0;
+    memset(silence, frontend->pcm.config.silence_octet, sizeof silence);
+    while (done < octets) {
+        uint32_t part = octets - done;
+        if (part > sizeof silence) part = sizeof silence;
+        uint32_t written = write_samples(frontend, silence, part);
+        if (written == 0) break;
+        done += written;
+    }
+    return done;
+}
+
+/* The ring ran on while the stream at the audio server was being made. When that one's first
+ * samples move, the fill is brought to its target at once; from then on adjust_rate() keeps it. The
+ * target is the fill after a piece was written (playback) or read (capture). */
+static void align_playback(struct xn_frontend *frontend, uint32_t octets) {
+    take_events(frontend);
+    uint64_t present = (uint64_t)fill(frontend) + octets;
+    if (present < frontend->target_fill_octets)
+        write_silence(frontend, frontend->target_fill_octets - (uint32_t)present);
+    start_rate_loop(frontend);
+}
+
+/* False: too little was captured until now, since `octets` are about to be read. */
+static bool align_capture(struct xn_frontend *frontend, uint32_t octets) {
+    uint64_t wanted = (uint64_t)frontend->target_fill_octets + octets;
+    uint32_t present = fill(frontend);
+    if (present < wanted) return false;
+    uint64_t excess = present - wanted;
+    frontend->moved += excess - excess % frontend->pcm.config.frame_octets;
+    start_rate_loop(frontend);
+    return true;
+}
+
+/* Capture: gives the server what it wants, as far as it is there. */
+static void fill_server(struct xn_frontend *frontend) {
+    uint64_t before = frontend->moved;
+    for (uint32_t wanted = xn_audio_writable(frontend->audio); wanted > 0;) {
+        if (!frontend->is_aligned && !align_capture(frontend, wanted)) return;
+        uint32_t room = wanted;
+        void *to = xn_audio_begin_write(frontend->audio, &room);
+        if (!to) break;
+        uint32_t octets = read_samples(frontend, to, room);
+        if (!xn_audio_commit(frontend->audio, to, octets) || octets == 0) break;
+        wanted -= octets;
+    }
+    if (frontend->moved != before) follow_moved(frontend);
+}
+
+static void write_recorded(struct xn_frontend *frontend, const void *from, uint32_t octets) {
+    if (!frontend->is_aligned) align_playback(frontend, octets);
+    uint32_t done = from ? write_samples(frontend, from, octets) : write_silence(frontend, octets);
+    frontend->stats.lost_octets += octets - done;
+    if (done) follow_moved(frontend);
+}
+
+/* Playback: what the server has recorded, or what it dropped, goes into the ring. */
+static void take_recorded(struct xn_frontend *frontend) {
+    const void *from;
+    uint32_t octets;
+    while (xn_audio_peek(frontend->audio, &from, &octets)) {
+        if (frontend->pcm.buffer && !frontend->broken) write_recorded(frontend, from, octets);
+        xn_audio_drop(frontend->audio);
+    }
+    wake_if_awaited(frontend);
+}
+
+static void on_audio_event(void *owner, enum xn_audio_event event) {
+    struct xn_frontend *frontend = owner;
+    (void)event;
+    if (!frontend->audio) return; /* it is being made */
+    if (frontend->playback)
+        take_recorded(frontend);
+    else if (frontend->pcm.buffer && !frontend->broken)
+        fill_server(frontend);
+}
+
+/* ---- what wakes us ----------------------------------------------------------------------------- */
+
+static void poll_backend(struct xn_frontend *frontend) {
+    take_responses(frontend);
+    take_events(frontend);
+    if (!frontend->pcm.buffer || frontend->broken) return;
+    if (!frontend->playback) ask_for_captured(frontend);
+    adjust_rate(frontend);
+    if (!frontend->playback && frontend->audio && frontend->pcm.running) fill_server(frontend);
+    wake_if_awaited(frontend);
+}
+
+static void on_response(pa_mainloop_api *api, pa_io_event *event, int fd,
+                        pa_io_event_flags_t flags, void *data) {
+    (void)api, (void)event, (void)fd, (void)flags;
+    struct xn_frontend *frontend = data;
+    xn_engine_count_wakeup(frontend->engine);
+    xn_channel_clear(&frontend->requests_channel);
+    poll_backend(frontend);
+}
+
+static void on_event(pa_mainloop_api *api, pa_io_event *event, int fd, pa_io_event_flags_t flags,
+                     void *data) {
+    (void)api, (void)event, (void)fd, (void)flags;
+    struct xn_frontend *frontend = data;
+    xn_engine_count_wakeup(frontend->engine);
+    xn_channel_clear(&frontend->events_channel);
+    poll_backend(frontend);
+}
+
+/* ---- samples, for files ---------------------------------------------------------------------- */
+
 uint32_t xn_frontend_write(struct xn_frontend *frontend, const void *from, uint32_t octets) {
     uint32_t done = 0;
     xn_engine_lock(frontend->engine);
@@ -289,46 +382,16 @@ uint32_t xn_frontend_read(struct xn_frontend *frontend, void *to, uint32_t octet
 
 /* ---- the guest's audio server --------------------------------------------------------------- */
 
-static void consume(void *owner, const void *from, uint32_t octets) {
-    static const uint8_t silence[4096];
-    struct xn_frontend *frontend = owner;
-    if (!frontend->pcm.buffer || frontend->broken) return;
-    while (octets > 0) {
-        uint32_t part = from || octets < sizeof silence ? octets : (uint32_t)sizeof silence;
-        uint32_t done = write_samples(frontend, from ? from : silence, part);
-        if (done == 0) break;
-        octets -= done;
-        if (from) from = (const uint8_t *)from + done;
-    }
-    frontend->stats.lost_octets += octets;
-    wake_if_awaited(frontend);
-}
-
-static uint32_t supply(void *owner, void *to, uint32_t octets) {
-    struct xn_frontend *frontend = owner;
-    if (!frontend->pcm.buffer || frontend->broken) return 0;
-    return read_samples(frontend, to, octets);
-}
-
-static void settled(void *owner, bool satisfied) { (void)owner, (void)satisfied; }
-static void on_audio_changed(void *owner) { (void)owner; }
-
 bool xn_frontend_attach_audio(struct xn_frontend *frontend, struct xn_client *client,
                               const struct xn_audio_config *config, uint32_t target_fill_octets,
                               const char **error) {
-    const struct xn_audio_end end = {
-        .owner = frontend,
-        .supply = supply,
-        .settled = settled,
-        .consume = consume,
-        .changed = on_audio_changed,
-    };
+    const struct xn_audio_owner owner = {.on_event = on_audio_event, .owner = frontend};
     xn_frontend_detach_audio(frontend);
     xn_engine_lock(frontend->engine);
     frontend->target_fill_octets = target_fill_octets;
+    frontend->is_aligned = false;
     frontend->stats.rate_hz = config->rate_hz;
-    frontend->mended_usec = xn_now_usec();
-    frontend->audio = xn_audio_new(client, config, &end, error);
+    frontend->audio = xn_audio_new(client, config, &owner, error);
     if (frontend->audio) xn_audio_start(frontend->audio);
     xn_engine_unlock(frontend->engine);
     return frontend->audio != NULL;

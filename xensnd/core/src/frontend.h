@@ -62,8 +62,9 @@ void xn_frontend_await_room(struct xn_frontend *frontend, uint32_t octets);
 void xn_frontend_await_fill(struct xn_frontend *frontend, uint32_t octets);
 void xn_frontend_await_position(struct xn_frontend *frontend, uint64_t position);
 
-/* Joins the open PCM with the guest's audio server. `target_fill_octets` is kept between the two
- * clocks by small changes of the rate at which that server resamples. False: *error. */
+/* Joins the open PCM with the guest's audio server. The fill after each piece that is written
+ * (playback) or read (capture) is kept at `target_fill_octets`, by small changes of the rate at
+ * which that server resamples. False: *error. */
 bool xn_frontend_attach_audio(struct xn_frontend *frontend, struct xn_client *client,
                               const struct xn_audio_config *config, uint32_t target_fill_octets,
                               const char **error);

@@ -6,13 +6,12 @@
 struct xn_audio {
     struct xn_client *client;
     struct xn_client_listener listener;
-    struct xn_audio_end end;
+    struct xn_audio_owner owner;
     pa_stream *stream; /* NULL until the context is ready */
     pa_operation *drain;
     bool playback;
     bool connected; /* the stream was made, or could not be */
     bool running;
-    bool pumping; /* `supply` may look at the ring, whose requests want the pump again */
     bool orphan; /* freed, and only still here to play its rest */
     bool dry; /* the server has played all it had */
     uint32_t gaps;
@@ -57,41 +56,34 @@ static void set_corked(struct xn_audio *audio, bool corked) {
     ignore(pa_stream_cork(audio->stream, corked, NULL, NULL));
 }
 
-/* True: the server has all it wanted. */
-static bool hand_over(struct xn_audio *audio, size_t wanted) {
-    while (wanted > 0) {
-        void *to;
-        size_t room = wanted;
-        if (pa_stream_begin_write(audio->stream, &to, &room) < 0 || !to) return false;
-        if (room > wanted) room = wanted;
-        uint32_t octets = audio->end.supply(audio->end.owner, to, (uint32_t)room);
-        if (octets == 0) {
-            pa_stream_cancel_write(audio->stream);
-            return false;
-        }
-        if (pa_stream_write(audio->stream, to, octets, NULL, 0, PA_SEEK_RELATIVE) < 0) return false;
-        audio->gaps += audio->dry;
-        audio->dry = false;
-        wanted -= octets;
-    }
-    return true;
+static void tell_owner(struct xn_audio *audio, enum xn_audio_event event) {
+    if (!audio->orphan) audio->owner.on_event(audio->owner.owner, event);
 }
 
-void xn_audio_pump(struct xn_audio *audio) {
-    if (!audio->playback || audio->pumping || !xn_audio_is_ready(audio)) return;
+uint32_t xn_audio_writable(const struct xn_audio *audio) {
+    if (!audio->playback || !xn_audio_is_ready(audio)) return 0;
     size_t wanted = pa_stream_writable_size(audio->stream);
-    if (wanted == (size_t)-1) return;
-    audio->pumping = true;
-    bool satisfied = hand_over(audio, wanted);
-    audio->pumping = false;
-    audio->end.settled(audio->end.owner, satisfied);
+    if (wanted == (size_t)-1) return 0;
+    return wanted < UINT32_MAX ? (uint32_t)wanted : UINT32_MAX;
 }
 
-static void on_write(pa_stream *stream, size_t octets, void *data) {
-    (void)stream, (void)octets;
-    struct xn_audio *audio = data;
-    xn_engine_count_wakeup(xn_client_engine(audio->client));
-    if (audio->running && !audio->orphan) xn_audio_pump(audio);
+void *xn_audio_begin_write(struct xn_audio *audio, uint32_t *octets) {
+    void *to;
+    size_t room = *octets;
+    if (pa_stream_begin_write(audio->stream, &to, &room) < 0 || !to) return NULL;
+    if (room < *octets) *octets = (uint32_t)room;
+    return to;
+}
+
+bool xn_audio_commit(struct xn_audio *audio, const void *from, uint32_t octets) {
+    if (octets == 0) {
+        pa_stream_cancel_write(audio->stream);
+        return true;
+    }
+    if (pa_stream_write(audio->stream, from, octets, NULL, 0, PA_SEEK_RELATIVE) < 0) return false;
+    audio->gaps += audio->dry;
+    audio->dry = false;
+    return true;
 }
 
 /* Asked before each read: libpulse has learnt of a move before it has octets of the new source. */
@@ -101,18 +93,29 @@ static bool may_be_read(const struct xn_audio *audio) {
            audio->admitted == pa_stream_get_device_index(audio->stream);
 }
 
-static void on_read(pa_stream *stream, size_t octets, void *data) {
-    (void)octets;
+bool xn_audio_peek(struct xn_audio *audio, const void **from, uint32_t *octets) {
+    size_t count;
+    if (audio->playback || !xn_audio_is_ready(audio)) return false;
+    if (pa_stream_peek(audio->stream, from, &count) < 0 || count == 0) return false;
+    *octets = (uint32_t)count;
+    if (!may_be_read(audio)) *from = NULL; /* as long, and silent */
+    return true;
+}
+
+void xn_audio_drop(struct xn_audio *audio) { pa_stream_drop(audio->stream); }
+
+static void on_write(pa_stream *stream, size_t octets, void *data) {
+    (void)stream, (void)octets;
     struct xn_audio *audio = data;
     xn_engine_count_wakeup(xn_client_engine(audio->client));
-    while (pa_stream_readable_size(stream) > 0) {
-        const void *from;
-        size_t count;
-        if (pa_stream_peek(stream, &from, &count) < 0 || count == 0) return;
-        if (!may_be_read(audio)) from = NULL; /* as long, and silent */
-        if (audio->running) audio->end.consume(audio->end.owner, from, (uint32_t)count);
-        pa_stream_drop(stream);
-    }
+    if (audio->running) tell_owner(audio, XN_AUDIO_WANTS);
+}
+
+static void on_read(pa_stream *stream, size_t octets, void *data) {
+    (void)stream, (void)octets;
+    struct xn_audio *audio = data;
+    xn_engine_count_wakeup(xn_client_engine(audio->client));
+    tell_owner(audio, XN_AUDIO_RECORDED);
 }
 
 static void on_underflow(pa_stream *stream, void *data) {
@@ -136,14 +139,10 @@ static void on_stream_state(pa_stream *stream, void *data) {
         if (!PA_STREAM_IS_GOOD(state)) destroy(audio);
         return;
     }
-    if (state == PA_STREAM_READY && audio->running) {
-        xn_audio_pump(audio);
-        set_corked(audio, false);
-    }
-    if (state == PA_STREAM_READY || !PA_STREAM_IS_GOOD(state)) {
-        audio->end.changed(audio->end.owner);
-        xn_engine_wake_python(xn_client_engine(audio->client));
-    }
+    if (state != PA_STREAM_READY && PA_STREAM_IS_GOOD(state)) return;
+    tell_owner(audio, XN_AUDIO_CHANGED);
+    if (state == PA_STREAM_READY && audio->running) set_corked(audio, false);
+    xn_engine_wake_python(xn_client_engine(audio->client));
 }
 
 static bool make_stream(struct xn_audio *audio) {
@@ -212,7 +211,7 @@ static bool set_spec(struct xn_audio *audio, const struct xn_audio_config *confi
 }
 
 struct xn_audio *xn_audio_new(struct xn_client *client, const struct xn_audio_config *config,
-                              const struct xn_audio_end *end, const char **error) {
+                              const struct xn_audio_owner *owner, const char **error) {
     struct xn_audio *audio = calloc(1, sizeof *audio);
     *error = "out of memory";
     if (!audio) return NULL;
@@ -222,7 +221,7 @@ struct xn_audio *xn_audio_new(struct xn_client *client, const struct xn_audio_co
         return NULL;
     }
     audio->client = client;
-    audio->end = *end;
+    audio->owner = *owner;
     audio->playback = config->playback;
     audio->name = strdup(config->name);
     audio->device = config->device ? strdup(config->device) : NULL;
@@ -284,9 +283,7 @@ static void on_drained(pa_stream *stream, int success, void *data) {
 
 void xn_audio_start(struct xn_audio *audio) {
     audio->running = true;
-    if (!xn_audio_is_ready(audio)) return; /* on_stream_state() goes on */
-    xn_audio_pump(audio);
-    set_corked(audio, false);
+    if (xn_audio_is_ready(audio)) set_corked(audio, false); /* else on_stream_state() will */
 }
 
 void xn_audio_stop(struct xn_audio *audio, bool drain) {

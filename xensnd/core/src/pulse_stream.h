@@ -1,7 +1,8 @@
-/* The pump: one stream at the audio server (pa_stream), for either agent and either direction.
+/* One stream at the audio server (pa_stream), for either agent and either direction.
  *
- * It pulls: when the server asks, `supply` writes straight into the server's memory; when the
- * server has recorded, `consume` reads straight out of it.
+ * Its owner pulls: it asks how much the server wants and writes straight into the server's memory,
+ * or reads straight out of what the server has recorded. libpulse's callbacks only say that it is
+ * time to; none of the functions here calls its owner.
  */
 #ifndef XENSND_PULSE_STREAM_H
 #define XENSND_PULSE_STREAM_H
@@ -30,34 +31,47 @@ struct xn_audio_config {
     const char *const *properties; /* key, value, ..., NULL */
 };
 
-/* What the pump needs of the ring's side. All run under the engine's lock. */
-struct xn_audio_end {
+enum xn_audio_event {
+    XN_AUDIO_WANTS,    /* playback: xn_audio_writable() is more than before */
+    XN_AUDIO_RECORDED, /* capture: xn_audio_peek() has octets */
+    XN_AUDIO_CHANGED,  /* the stream became ready, or failed */
+};
+
+/* Who is told, under the engine's lock and never from within a function of this file that it
+ * called. Before a playback that runs becomes audible there is an XN_AUDIO_CHANGED, so that the
+ * server has something to begin with. */
+struct xn_audio_owner {
+    void (*on_event)(void *owner, enum xn_audio_event event);
     void *owner;
-    /* Playback: copies up to `octets`; returns how many there were. */
-    uint32_t (*supply)(void *owner, void *to, uint32_t octets);
-    /* Playback: the server was given what there was; `satisfied`: that was all it wanted. */
-    void (*settled)(void *owner, bool satisfied);
-    /* Capture: takes all; `from` NULL is a hole. */
-    void (*consume)(void *owner, const void *from, uint32_t octets);
-    /* The stream became ready, or failed. */
-    void (*changed)(void *owner);
 };
 
 /* Begins as soon as the client is ready; stands still until xn_audio_start(). NULL if the server
  * can have no such stream: *error says why, in libpulse's words. */
 struct xn_audio *xn_audio_new(struct xn_client *client, const struct xn_audio_config *config,
-                              const struct xn_audio_end *end, const char **error);
+                              const struct xn_audio_owner *owner, const char **error);
 
-/* At once; or, if `drain`, when what the server has is played: `end` is not called any more. */
+/* At once; or, if `drain`, when what the server has is played: its owner is told nothing any more. */
 void xn_audio_free(struct xn_audio *audio, bool drain);
 
 bool xn_audio_is_ready(const struct xn_audio *audio);
 bool xn_audio_has_failed(const struct xn_audio *audio);
 const char *xn_audio_error(const struct xn_audio *audio);
 
-/* Hands over what the server still wants. */
-void xn_audio_pump(struct xn_audio *audio);
+/* Playback: octets that the server wants now; 0 while the stream is not ready. */
+uint32_t xn_audio_writable(const struct xn_audio *audio);
 
+/* Playback: memory of the server's for up to *octets, which becomes what there is room for; NULL:
+ * it can have none. xn_audio_commit() says how many octets were written there, and hands them
+ * over; 0: none. False: the server did not take them. */
+void *xn_audio_begin_write(struct xn_audio *audio, uint32_t *octets);
+bool xn_audio_commit(struct xn_audio *audio, const void *from, uint32_t octets);
+
+/* Capture: the next octets that the server has recorded; *from NULL is a hole. False: there are
+ * none. xn_audio_drop() when they were used. */
+bool xn_audio_peek(struct xn_audio *audio, const void **from, uint32_t *octets);
+void xn_audio_drop(struct xn_audio *audio);
+
+/* Audible from now on. What the server wants was given before. */
 void xn_audio_start(struct xn_audio *audio);
 
 /* `drain`: what the server has is still played; otherwise it is forgotten. */

@@ -1,1 +1,1 @@
-"""The stand-in's XenStore: it answers as the C xenstored of Xen 4.17 does."""
+"""The stand-in for XenStore: it answers as the C xenstored of Xen 4.17 does."""

@@ -1,4 +1,4 @@
-"""Who may do what with the stand-in store's nodes: domains, connections, permissions, quotas."""
+"""The nodes as connections may see and change them: domains, permissions, quotas."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from xensnd.localxen.store.tree import (
     Access,
     Node,
-    Permission,
+    NodePermission,
     StoreError,
     Transaction,
     Tree,
@@ -27,14 +27,14 @@ NODE_OCTETS_MAX = 2048
 
 
 @dataclass(slots=True, eq=False)
-class Domain:
-    """A domain that the store has heard of. Only an introduced one may talk to it."""
+class StoreDomain:
+    """A domain that the store knows. Only an introduced one may connect."""
 
     domid: int
-    born: int  # generation: permissions in older nodes were meant for another domain
+    born: int  # generation; permissions in older nodes are for an earlier domain of this number
     introduced: bool = False
     nodes: int = 0
-    target: int | None = None  # the domain that this one serves, with the same rights
+    target: int | None = None  # the domain whose rights this one has as well
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +52,10 @@ class Watch:
 
 
 @dataclass(slots=True, eq=False)
-class Connection:
+class StoreConnection:
     """One client. A domain may have several here; on Xen its kernel shares a single one."""
 
-    domain: Domain
+    domain: StoreDomain
     send: Callable[[Packet], None]
     watches: list[Watch] = field(default_factory=list)
     transactions: dict[int, Transaction] = field(default_factory=dict)
@@ -72,8 +72,9 @@ class Connection:
     def absolute(self, path: str) -> str:
         return path if path.startswith(("/", "@")) else f"{self.home}/{path}"
 
-    def may(self, permissions: tuple[Permission, ...]) -> Access:
-        """The first entry that names the domain decides; the very first is for owner and others."""
+    def may(self, permissions: tuple[NodePermission, ...]) -> Access:
+        """Return what the connection may do. The first entry names the owner, and says what domains
+        that no other entry names may do."""
         identities = (self.domain.domid, self.domain.target)
         if not self.unprivileged or permissions[0].domid in identities:
             return Access.ALL
@@ -88,17 +89,17 @@ class Connection:
 
 
 class Nodes:
-    """The tree, as far as its permissions and quotas let a connection see and change it."""
+    """The tree, behind its permissions and quotas."""
 
     def __init__(self, domain_exists: Callable[[int], bool]) -> None:
         self.tree = Tree()
-        self.domains = {0: Domain(0, 0, introduced=True, nodes=3)}
+        self.domains = {0: StoreDomain(0, 0, introduced=True, nodes=3)}
         self._domain_exists = domain_exists
 
-    def domain(self, domid: int) -> Domain | None:
-        """Heard of from now on, if there is such a domain."""
+    def domain(self, domid: int) -> StoreDomain | None:
+        """Return the domain, which the store knows from now on. None: it does not exist."""
         if domid not in self.domains and self._domain_exists(domid):
-            self.domains[domid] = Domain(domid, self.tree.generation)
+            self.domains[domid] = StoreDomain(domid, self.tree.generation)
         return self.domains.get(domid)
 
     def get(self, view: View, path: str) -> Node | None:
@@ -111,12 +112,13 @@ class Nodes:
             node = replace(node, permissions=(node.permissions[0], *others))
         return node
 
-    def _outlived(self, permission: Permission, node: Node) -> bool:
+    def _outlived(self, permission: NodePermission, node: Node) -> bool:
         domain = self.domains.get(permission.domid)
         return not domain or domain.born > node.generation
 
-    def permitted(self, connection: Connection, view: View, path: str, wanted: Access) -> Node:
-        """The node, or an error that tells nothing of what the connection may not know."""
+    def permitted(self, connection: StoreConnection, view: View, path: str, wanted: Access) -> Node:
+        """Return the node. StoreError: it is missing, or the connection may not have it; the error
+        tells nothing of nodes that the connection may not read."""
         if not is_valid(path):
             raise StoreError("EINVAL")
         node = self.get(view, path)
@@ -128,14 +130,15 @@ class Nodes:
         known = connection.may(parent.permissions) & wanted
         raise StoreError("ENOENT" if known and not node else "EACCES")
 
-    def put(self, connection: Connection, view: View, path: str, node: Node) -> None:
+    def put(self, connection: StoreConnection, view: View, path: str, node: Node) -> None:
         if connection.unprivileged and node.stored_octets >= NODE_OCTETS_MAX:
             _fail(view)
             raise StoreError("ENOSPC")
         view.put(path, replace(node, generation=self.tree.next_generation()))
 
-    def create(self, connection: Connection, view: View, path: str, value: bytes) -> None:
-        """A new node and the parents it lacks: each inherits what may be done to its parent."""
+    def create(self, connection: StoreConnection, view: View, path: str, value: bytes) -> None:
+        """Create a node and its missing parents. Each has its parent's permissions, but is owned by
+        the creator's domain."""
         missing = [path]
         while not (above := self.get(view, parent_of(missing[-1]))):
             missing.append(parent_of(missing[-1]))
@@ -169,7 +172,7 @@ class Nodes:
             view.put(parent_of(path), replace(parent, children=children, generation=generation))
 
     def walk(self, view: View, top: str) -> Iterator[tuple[str, Node]]:
-        """All nodes from here down. Each is read before its children and comes after them."""
+        """Yield the node and all below it, children first. Each is read before its children."""
         pending: list[tuple[str, Node | None]] = [(top, None)]
         while pending:
             path, done = pending.pop()
@@ -180,7 +183,7 @@ class Nodes:
                 pending.extend((child_of(path, name), None) for name in reversed(node.children))
 
     def outermost_owned_by(self, domid: int) -> Iterator[str]:
-        """The nodes of this domain that are not below another of its nodes."""
+        """Yield the paths of this domain's nodes that are not below another of its nodes."""
         pending = ["/"]
         while pending:
             path = pending.pop()
@@ -197,7 +200,7 @@ class Nodes:
             domain.nodes += count
 
 
-def _require_quota(domain: Domain, view: View, nodes: dict[str, Node], created: int) -> None:
+def _require_quota(domain: StoreDomain, view: View, nodes: dict[str, Node], created: int) -> None:
     too_big = any(node.stored_octets >= NODE_OCTETS_MAX for node in nodes.values())
     counted = 1 if isinstance(view, Transaction) else created  # its commit counts the others
     if too_big:

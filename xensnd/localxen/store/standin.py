@@ -1,7 +1,8 @@
-"""A store that answers as Xen 4.17's C xenstored does. Pure: packets come and go by calls.
+"""A store that answers as Xen 4.17's C xenstored does. It does no I/O: it is called with packets.
 
-The contract tests send the same packets to this and to Debian's real xenstored. Where they differ,
-this is wrong. Left out: CONTROL, live update, the limits on memory and on the rate of writes.
+The contract tests send the same packets to this store and to Debian's real xenstored. Where they
+differ, this one is wrong. Missing: CONTROL, live update, the limits on memory and on the rate of
+writes.
 """
 
 from __future__ import annotations
@@ -10,10 +11,10 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from xensnd.localxen.store.nodes import NODES_MAX, Connection, Domain, Nodes
+from xensnd.localxen.store.nodes import NODES_MAX, Nodes, StoreConnection, StoreDomain
 from xensnd.localxen.store.tree import (
     Access,
-    Permission,
+    NodePermission,
     StoreError,
     Transaction,
     View,
@@ -32,14 +33,15 @@ _LEADING_INTEGER = re.compile(r"[ \t-\r]*([-+]?[0-9]{1,4096})")
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    connection: Connection
+class StoreRequest:
+    connection: StoreConnection
     view: View
     packet: Packet
 
     @property
     def strings(self) -> list[str]:
-        """All that end with a NUL; what follows the last one is nothing."""
+        """The strings of the payload, each ended by a NUL. Octets behind the last NUL are
+        ignored."""
         return self.packet.payload.decode("latin-1").split("\0")[:-1]
 
     @property
@@ -69,20 +71,21 @@ class StandInStore:
 
     # Clients
 
-    def connect(self, domid: int, send: Callable[[Packet], None]) -> Connection:
-        connection = Connection(self._nodes.domains[domid], send)
+    def connect(self, domid: int, send: Callable[[Packet], None]) -> StoreConnection:
+        connection = StoreConnection(self._nodes.domains[domid], send)
         self._watchers.connections.append(connection)
         return connection
 
-    def disconnect(self, connection: Connection) -> None:
+    def disconnect(self, connection: StoreConnection) -> None:
         connection.reset()
         if connection in self._watchers.connections:
             self._watchers.connections.remove(connection)
 
-    def handle(self, connection: Connection, packet: Packet) -> None:
-        """Do it and send the reply. Events of the request go before it; a new watch's first after.
+    def handle(self, connection: StoreConnection, packet: Packet) -> None:
+        """Handle a request and send the reply. Its events are sent before the reply; the first
+        event of a new watch is sent after it.
 
-        Never raises, whatever the packet.
+        Raises nothing, whatever the packet.
         """
 
         def reply(op: int, payload: bytes) -> None:
@@ -100,7 +103,7 @@ class StandInStore:
             watch = connection.watches[-1]
             send_event(connection, watch, watch.path)
 
-    def _perform(self, connection: Connection, packet: Packet) -> bytes:
+    def _perform(self, connection: StoreConnection, packet: Packet) -> bytes:
         handler = _HANDLERS.get(packet.op)
         if not handler:
             raise StoreError("ENOSYS")
@@ -111,16 +114,16 @@ class StandInStore:
             if packet.transaction not in connection.transactions:
                 raise StoreError("ENOENT")
             view = connection.transactions[packet.transaction]
-        return handler(self, Request(connection, view, packet))
+        return handler(self, StoreRequest(connection, view, packet))
 
     # Nodes
 
-    def directory(self, request: Request) -> bytes:
+    def directory(self, request: StoreRequest) -> bytes:
         path = request.path
         return self._nodes.permitted(request.connection, request.view, path, Access.READ).directory
 
-    def directory_part(self, request: Request) -> bytes:
-        """Generation, then as many names as fit; an empty name after the last one."""
+    def directory_part(self, request: StoreRequest) -> bytes:
+        """Return the generation, then as many names as fit. An empty name follows the last one."""
         name, start = request.two_strings()
         path = request.connection.absolute(name)
         node = self._nodes.permitted(request.connection, request.view, path, Access.READ)
@@ -131,11 +134,11 @@ class StandInStore:
             return generation + names[: names.rindex(b"\0", 0, room) + 1]
         return generation + names + b"\0"
 
-    def read(self, request: Request) -> bytes:
+    def read(self, request: StoreRequest) -> bytes:
         path = request.path
         return self._nodes.permitted(request.connection, request.view, path, Access.READ).value
 
-    def write(self, request: Request) -> bytes:
+    def write(self, request: StoreRequest) -> bytes:
         name, separator, value = request.packet.payload.partition(b"\0")
         if not separator:
             raise StoreError("EINVAL")
@@ -152,7 +155,7 @@ class StandInStore:
         self._watchers.fire(view, path)
         return OK
 
-    def mkdir(self, request: Request) -> bytes:
+    def mkdir(self, request: StoreRequest) -> bytes:
         connection, view, path = request.connection, request.view, request.path
         try:
             self._nodes.permitted(connection, view, path, Access.WRITE)
@@ -163,7 +166,7 @@ class StandInStore:
             self._watchers.fire(view, path)
         return OK
 
-    def remove(self, request: Request) -> bytes:
+    def remove(self, request: StoreRequest) -> bytes:
         connection, view, path = request.connection, request.view, request.path
         try:
             self._nodes.permitted(connection, view, path, Access.WRITE)
@@ -183,19 +186,21 @@ class StandInStore:
             self._nodes.delete(view, below, node)
         self._nodes.forget_child(view, path)
 
-    def get_permissions(self, request: Request) -> bytes:
+    def get_permissions(self, request: StoreRequest) -> bytes:
         path = request.path
         node = self._nodes.permitted(request.connection, request.view, path, Access.READ)
         return b"".join(_string(str(each)) for each in node.permissions)
 
-    def set_permissions(self, request: Request) -> bytes:
+    def set_permissions(self, request: StoreRequest) -> bytes:
         connection, view = request.connection, request.view
         if len(request.strings) < 2:
             raise StoreError("EINVAL")
         name, *words = request.strings
         if connection.unprivileged and len(words) > PERMISSIONS_MAX:
             raise StoreError("ENOSPC")
-        permissions = tuple([self._known(each) for each in [Permission.parse(w) for w in words]])
+        permissions = tuple(
+            [self._known(each) for each in [NodePermission.parse(w) for w in words]]
+        )
         if permissions[0].ignored:
             raise StoreError("ENOENT")
         if name.startswith("@"):
@@ -212,7 +217,7 @@ class StandInStore:
         return OK
 
     def _set_special_permissions(
-        self, connection: Connection, name: str, permissions: tuple[Permission, ...]
+        self, connection: StoreConnection, name: str, permissions: tuple[NodePermission, ...]
     ) -> None:
         special = self._watchers.special
         if name not in special:
@@ -221,26 +226,26 @@ class StandInStore:
             raise StoreError("EACCES")
         special[name] = permissions
 
-    def _known(self, permission: Permission) -> Permission:
+    def _known(self, permission: NodePermission) -> NodePermission:
         return replace(permission, ignored=self._nodes.domain(permission.domid) is None)
 
     # Watches
 
-    def watch(self, request: Request) -> bytes:
+    def watch(self, request: StoreRequest) -> bytes:
         self._watchers.add(request.connection, *request.two_strings())
         return OK
 
-    def unwatch(self, request: Request) -> bytes:
+    def unwatch(self, request: StoreRequest) -> bytes:
         self._watchers.remove(request.connection, *request.two_strings())
         return OK
 
-    def reset_watches(self, request: Request) -> bytes:
+    def reset_watches(self, request: StoreRequest) -> bytes:
         request.connection.reset()
         return OK
 
     # Transactions
 
-    def start_transaction(self, request: Request) -> bytes:
+    def start_transaction(self, request: StoreRequest) -> bytes:
         connection = request.connection
         if isinstance(request.view, Transaction):
             raise StoreError("EBUSY")
@@ -251,7 +256,7 @@ class StandInStore:
         connection.transactions[number] = Transaction(self._nodes.tree, connection.unprivileged)
         return _string(str(number))
 
-    def end_transaction(self, request: Request) -> bytes:
+    def end_transaction(self, request: StoreRequest) -> bytes:
         verdict = request.only_string
         if verdict not in ("T", "F"):
             raise StoreError("EINVAL")
@@ -263,7 +268,7 @@ class StandInStore:
             self._commit(request.connection, transaction)
         return OK
 
-    def _commit(self, connection: Connection, transaction: Transaction) -> None:
+    def _commit(self, connection: StoreConnection, transaction: Transaction) -> None:
         if transaction.failed:
             raise StoreError("ENOMEM")
         if transaction.created and connection.unprivileged:
@@ -280,7 +285,7 @@ class StandInStore:
 
     # Domains
 
-    def introduce(self, request: Request) -> bytes:
+    def introduce(self, request: StoreRequest) -> bytes:
         strings = request.strings
         if len(strings) < 3 or not 0 < _integer(strings[2]) < 1 << 31:
             raise StoreError("EINVAL")
@@ -297,7 +302,7 @@ class StandInStore:
             self._watchers.fire_special("@introduceDomain")
         return OK
 
-    def release(self, request: Request) -> bytes:
+    def release(self, request: StoreRequest) -> bytes:
         domain = self._introduced(request.only_string)
         for each in [each for each in self._watchers.connections if each.domain is domain]:
             self.disconnect(each)
@@ -310,11 +315,11 @@ class StandInStore:
         self._watchers.fire_special("@releaseDomain")
         return OK
 
-    def resume(self, request: Request) -> bytes:
+    def resume(self, request: StoreRequest) -> bytes:
         self._introduced(request.only_string)
         return OK
 
-    def set_target(self, request: Request) -> bytes:
+    def set_target(self, request: StoreRequest) -> bytes:
         if len(request.strings) < 2:
             raise StoreError("EINVAL")
         domain, target = (self._nodes.domains.get(_integer(s)) for s in request.strings[:2])
@@ -323,15 +328,15 @@ class StandInStore:
         domain.target = target.domid
         return OK
 
-    def get_domain_path(self, request: Request) -> bytes:
+    def get_domain_path(self, request: StoreRequest) -> bytes:
         return _string(f"/local/domain/{_integer(request.only_string)}")
 
-    def is_domain_introduced(self, request: Request) -> bytes:
+    def is_domain_introduced(self, request: StoreRequest) -> bytes:
         domid = _integer(request.only_string)
         domain = self._nodes.domains.get(domid)
         return _string("T" if domid == DOMID_SELF or (domain and domain.introduced) else "F")
 
-    def _introduced(self, word: str) -> Domain:
+    def _introduced(self, word: str) -> StoreDomain:
         domid = _integer(word)
         if domid == 0:
             raise StoreError("EINVAL")
@@ -340,7 +345,7 @@ class StandInStore:
             raise StoreError("ENOENT")
         return domain
 
-    def control(self, _request: Request) -> bytes:
+    def control(self, _request: StoreRequest) -> bytes:
         raise StoreError("EINVAL")
 
 
@@ -349,12 +354,12 @@ def _string(text: str) -> bytes:
 
 
 def _integer(text: str) -> int:
-    """As C's atoi, into an unsigned int."""
+    """Return the number as C's atoi reads it, as an unsigned int."""
     match = _LEADING_INTEGER.match(text)
     return int(match[1]) & 0xFFFF_FFFF if match else 0
 
 
-def _without(domid: int, permissions: tuple[Permission, ...]) -> tuple[Permission, ...]:
+def _without(domid: int, permissions: tuple[NodePermission, ...]) -> tuple[NodePermission, ...]:
     owner, *others = permissions
     if owner.domid == domid:
         owner = replace(owner, domid=0)
@@ -369,7 +374,7 @@ _PRIVILEGED = {
     Op.RESUME,
     Op.SET_TARGET,
 }
-_HANDLERS: dict[int, Callable[[StandInStore, Request], bytes]] = {
+_HANDLERS: dict[int, Callable[[StandInStore, StoreRequest], bytes]] = {
     Op.CONTROL: StandInStore.control,
     Op.DIRECTORY: StandInStore.directory,
     Op.READ: StandInStore.read,

@@ -1,7 +1,8 @@
 """XenStore's nodes and transactions, with the semantics of Xen 4.17's C xenstored.
 
-A transaction keeps the nodes that it has met, as they were then. It commits if in the tree none of
-them has been replaced since, read or written alike: xenstored reads a node before it writes it.
+A transaction keeps each node as it was at the first access. It commits if none of these nodes has
+been replaced in the tree since. Nodes that were only written count too, because xenstored reads a
+node before it writes it.
 """
 
 from __future__ import annotations
@@ -43,15 +44,16 @@ _LETTER_OF = {access: letter for letter, access in _LETTERS.items()}
 
 
 @dataclass(frozen=True, slots=True)
-class Permission:
-    """What one domain may do; of a node's first one, the domain owns it and all others may."""
+class NodePermission:
+    """What one domain may do. The first one of a node names its owner, and what all other domains
+    may do."""
 
     domid: int
     access: Access
-    ignored: bool = False  # the domain it was meant for is gone
+    ignored: bool = False  # its domain is gone
 
     @classmethod
-    def parse(cls, word: str) -> Permission:
+    def parse(cls, word: str) -> NodePermission:
         match = _PERMISSION.fullmatch(word)
         if not match:
             raise StoreError("EINVAL")
@@ -63,7 +65,7 @@ class Permission:
 
 
 def _c_integer(text: str) -> int:
-    """As strtol with base 0, in 32 bits."""
+    """Return the number as strtol with base 0 reads it, in 32 bits."""
     digits = text.lstrip("+-").lower()
     base = 16 if digits.startswith("0x") else 8 if digits.startswith("0") else 10
     try:
@@ -75,7 +77,7 @@ def _c_integer(text: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    permissions: tuple[Permission, ...]
+    permissions: tuple[NodePermission, ...]
     value: bytes = b""
     children: tuple[str, ...] = ()
     generation: int = 0
@@ -86,12 +88,12 @@ class Node:
 
     @property
     def directory(self) -> bytes:
-        """The names of the children, as DIRECTORY sends them."""
+        """The names of the children, as the answer to DIRECTORY has them."""
         return b"".join(name.encode("latin-1") + b"\0" for name in self.children)
 
     @property
     def stored_octets(self) -> int:
-        """What xenstored counts against the quota: header, permissions, value, names."""
+        """The octets that count against the quota: header, permissions, value, names."""
         return 24 + 8 * len(self.permissions) + len(self.value) + len(self.directory)
 
 
@@ -128,10 +130,11 @@ class View(Protocol):
 
 
 class Tree:
-    """All nodes by path. A node is never changed, only replaced: identity tells of a change."""
+    """All nodes by path. A node is never changed, only replaced, so that a change shows in its
+    identity."""
 
     def __init__(self) -> None:
-        nobody = (Permission(0, Access.NONE),)
+        nobody = (NodePermission(0, Access.NONE),)
         self.generation = 0
         self._nodes = {
             "/": Node(nobody, children=("tool",)),
@@ -155,7 +158,7 @@ class Tree:
 
 @dataclass(slots=True)
 class Accessed:
-    """A node that a transaction has met."""
+    """A node that a transaction has accessed."""
 
     original: Node | None
     current: Node | None
@@ -183,7 +186,7 @@ class Transaction:
         self._modify(path, None)
 
     def fire(self, path: str, *, exact: bool) -> None:
-        """Remember for the commit; an event for all below is not narrowed again."""
+        """Keep an event for the commit. One for all nodes below is not narrowed later."""
         accessed = self._access(path)
         accessed.exact = exact and accessed.exact
         accessed.fires = True
@@ -194,7 +197,7 @@ class Transaction:
                 raise StoreError("EAGAIN")
 
     def commit(self) -> Iterator[tuple[str, Accessed]]:
-        """Each path in the order of first access, as soon as it is in the tree."""
+        """Write to the tree, in the order of first access. Yields each path after it is written."""
         for path, accessed in self.accessed.items():
             if not accessed.modified:
                 continue

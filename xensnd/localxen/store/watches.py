@@ -1,13 +1,13 @@
-"""Who hears of what in the stand-in store: its connections and their watches."""
+"""The connections of the stand-in store, their watches, and the events that these fire."""
 
 from __future__ import annotations
 
-from xensnd.localxen.store.nodes import Connection, Domain, Nodes, Watch
+from xensnd.localxen.store.nodes import Nodes, StoreConnection, StoreDomain, Watch
 from xensnd.localxen.store.tree import (
     Access,
     Accessed,
     Node,
-    Permission,
+    NodePermission,
     StoreError,
     Transaction,
     View,
@@ -22,14 +22,14 @@ WATCHES_MAX = 128  # for each unprivileged domain; xenstored_core.c, quota_nb_wa
 
 class Watchers:
     def __init__(self, nodes: Nodes) -> None:
-        self.connections: list[Connection] = []
-        self.special: dict[str, tuple[Permission, ...]] = {
-            "@introduceDomain": (Permission(0, Access.NONE),),
-            "@releaseDomain": (Permission(0, Access.NONE),),
+        self.connections: list[StoreConnection] = []
+        self.special: dict[str, tuple[NodePermission, ...]] = {
+            "@introduceDomain": (NodePermission(0, Access.NONE),),
+            "@releaseDomain": (NodePermission(0, Access.NONE),),
         }
         self._nodes = nodes
 
-    def add(self, connection: Connection, path: str, token: str) -> None:
+    def add(self, connection: StoreConnection, path: str, token: str) -> None:
         prefix = "" if path.startswith(("/", "@")) else connection.home
         watch = Watch(connection.absolute(path), token, prefix)
         special = path.startswith("@")
@@ -41,14 +41,14 @@ class Watchers:
             raise StoreError("E2BIG")
         connection.watches.append(watch)
 
-    def remove(self, connection: Connection, path: str, token: str) -> None:
+    def remove(self, connection: StoreConnection, path: str, token: str) -> None:
         for watch in connection.watches:
             if (watch.path, watch.token) == (connection.absolute(path), token):
                 connection.watches.remove(watch)
                 return
         raise StoreError("ENOENT")
 
-    def _count(self, domain: Domain) -> int:
+    def _count(self, domain: StoreDomain) -> int:
         return sum(len(each.watches) for each in self.connections if each.domain is domain)
 
     def fire(
@@ -58,18 +58,19 @@ class Watchers:
         *,
         exact: bool = False,
         node: Node | None = None,
-        old_permissions: tuple[Permission, ...] = (),
+        old_permissions: tuple[NodePermission, ...] = (),
     ) -> None:
-        """Tell who watches this path or one above it (`exact`: this path alone).
+        """Send an event to the watches on this path and above it; with `exact`, on this path alone.
 
-        `node` is one about to go. A transaction keeps this for its commit.
+        `node` is the node if it is about to be removed. In a transaction, the event waits for the
+        commit.
         """
         if isinstance(view, Transaction):
             view.fire(path, exact=exact)
             return
         for connection in list(self.connections):
             if self._may_hear(connection, path, node, old_permissions):
-                self._tell(connection, path, exact=exact)
+                self._notify(connection, path, exact=exact)
 
     def fire_committed(self, path: str, accessed: Accessed) -> None:
         old = accessed.original.permissions if accessed.original else ()
@@ -78,21 +79,21 @@ class Watchers:
     def fire_special(self, name: str) -> None:
         for connection in list(self.connections):
             if connection.may(self.special[name]) & Access.READ:
-                self._tell(connection, name, exact=True)
+                self._notify(connection, name, exact=True)
 
-    def _tell(self, connection: Connection, path: str, *, exact: bool) -> None:
+    def _notify(self, connection: StoreConnection, path: str, *, exact: bool) -> None:
         for watch in connection.watches:
             if watch.hears(path, exact=exact):
                 send_event(connection, watch, path)
 
     def _may_hear(
         self,
-        connection: Connection,
+        connection: StoreConnection,
         path: str,
         node: Node | None,
-        old_permissions: tuple[Permission, ...],
+        old_permissions: tuple[NodePermission, ...],
     ) -> bool:
-        """Who may read the node, or could before, or may read its parent's list."""
+        """Whether the connection may read the node, or could before, or may list its parent."""
         if old_permissions and connection.may(old_permissions) & Access.READ:
             return True
         node = node or self._nodes.get(self._nodes.tree, path)
@@ -104,7 +105,7 @@ class Watchers:
         return parent is not None and bool(connection.may(parent.permissions) & Access.READ)
 
 
-def send_event(connection: Connection, watch: Watch, path: str) -> None:
+def send_event(connection: StoreConnection, watch: Watch, path: str) -> None:
     event = watch.event(path)
     if len(event.payload) <= PAYLOAD_MAX:
         connection.send(event)

@@ -49,7 +49,7 @@ class Packet:
 
 
 class MalformedPacket(Exception):
-    """A header that promises more than a payload may hold: the stream is out of step for good."""
+    """A header with a length that is too large. What follows cannot be read as packets."""
 
 
 class PacketBuffer:
@@ -62,7 +62,7 @@ class PacketBuffer:
         self._octets += octets
 
     def next(self) -> Packet | None:
-        """The next whole packet, if there is one."""
+        """Return the next whole packet. None: more octets are needed."""
         if len(self._octets) < _HEADER.size:
             return None
         op, request, transaction, length = _HEADER.unpack_from(self._octets)

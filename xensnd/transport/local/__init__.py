@@ -1,11 +1,12 @@
-"""The seam on one machine without Xen: a stand-in hypervisor and store serve a directory.
+"""The transport on one machine without Xen, for clients of the stand-in (xensnd.localxen).
 
-`xensnd-localxen DIR serve` is that process (localxen.py). Pages are memfds, event channels are
-pairs of eventfds; a process gets both from it, over a socket.
+`xensnd-localxen DIR serve` is the stand-in's process. Pages are memfds and event channels are pairs
+of eventfds; the stand-in creates both and sends them over a socket.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from xensnd.errors import LocalProtocolError, RemoteProtocolError, TransportLost, UsageError
-from xensnd.transport.interface import EventChannel, EventFds, Pages, Transport
+from xensnd.transport.interface import EventChannel, EventFds, Pages, Transport, require_u32
 from xensnd.transport.local.memory import Mapping, Page
 from xensnd.transport.local.protocol import REFS_IN_A_REQUEST_MAX, VERSION
 from xensnd.transport.xenstore import XenStore
@@ -27,11 +28,11 @@ _FDS_IN_A_REPLY_MAX = 253  # SCM_MAX_FD
 
 
 class LocalTransport(Transport):
-    """`directory` is served by `xensnd-localxen`; `domain` names a guest, None means domain 0."""
+    """A client of the stand-in that serves `directory`. `domain` names a guest; None: domain 0."""
 
     def __init__(self, directory: Path | str, domain: str | None = None) -> None:
         self._directory = Path(directory)
-        self._hypervisor = _Hypervisor(self._directory)
+        self._hypervisor = _Connection(self._directory)
         try:
             hello = self._hypervisor.call("hello", version=VERSION, domain=domain)[0]
         except BaseException:
@@ -66,7 +67,7 @@ class LocalTransport(Transport):
         if not refs:
             raise LocalProtocolError(f"no page of dom{peer_domid} to map")
         for ref in refs:
-            _require_32_bits(peer_domid, "page", ref)
+            require_u32(peer_domid, "page", ref)
         pages: list[Page] = []
         fds: list[int] = []
         with _closing(fds):
@@ -85,23 +86,23 @@ class LocalTransport(Transport):
         return self._channel(*self._hypervisor.call("allocate", peer=peer_domid))
 
     def bind_channel(self, peer_domid: int, peer_port: int) -> EventChannel:
-        _require_32_bits(peer_domid, "event channel", peer_port)
+        require_u32(peer_domid, "event channel", peer_port)
         return self._channel(*self._hypervisor.call("bind", peer=peer_domid, port=peer_port))
 
     def close(self) -> None:
         self._hypervisor.close()
 
-    # What only domain 0's toolstack does
+    # For domain 0's toolstack
 
     def create_domain(self, name: str) -> int:
-        """A bare domain, that nothing in the store speaks of. Its domid."""
+        """Create a domain without nodes in the store. Returns its domid."""
         return int(self._hypervisor.call("create", name=name)[0]["domid"])
 
     def destroy_domain(self, name: str) -> int:
         return int(self._hypervisor.call("destroy", name=name)[0]["domid"])
 
     def domains(self) -> dict[str, int]:
-        """The domid of each, by name."""
+        """Return the domids by name."""
         return dict(self._hypervisor.call("domains")[0]["domains"])
 
     def _channel(self, reply: dict[str, Any], fds: list[int]) -> EventChannel:
@@ -109,7 +110,8 @@ class LocalTransport(Transport):
         return _LocalChannel(port, fds[0], fds[1], self._ender("end_channel", port=port))
 
     def _ender(self, op: str, **arguments: int) -> Callable[[], None]:
-        """Tells the hypervisor that something ended; if it is gone, that ended already."""
+        """Return a function that ends a share or channel. If the stand-in is gone, it has ended
+        already."""
 
         def end() -> None:
             with suppress(TransportLost):
@@ -173,8 +175,8 @@ class _LocalChannel(EventChannel):
             self._end()
 
 
-class _Hypervisor:
-    """The connection to the stand-in: a request and its reply at a time, from any thread."""
+class _Connection:
+    """A connection to the stand-in: one request and its reply at a time, from any thread."""
 
     def __init__(self, directory: Path) -> None:
         self._path = directory / "hypervisor"
@@ -186,17 +188,17 @@ class _Hypervisor:
         except OSError as error:
             self._socket.close()
             raise TransportLost(
-                f"nothing serves {directory}: {error.strerror or error}"
+                f"no stand-in serves {directory}: {error.strerror or error}"
                 f" (start it with: xensnd-localxen {directory} serve)"
             ) from error
 
     def call(self, op: str, **arguments: object) -> tuple[dict[str, Any], list[int]]:
-        """The reply and the descriptors that came with it, which are the caller's from now on."""
+        """Return the reply and its descriptors, which the caller closes."""
         request = json.dumps({"op": op, **arguments}).encode()
         with self._turn:
             try:
                 self._socket.send(request)
-                octets, fds, _, _ = socket.recv_fds(
+                octets, fds, flags, _ = socket.recv_fds(
                     self._socket, _REPLY_OCTETS_MAX, _FDS_IN_A_REPLY_MAX
                 )
             except OSError as error:
@@ -208,7 +210,19 @@ class _Hypervisor:
         reply = json.loads(octets)
         if "refused" in reply:
             raise _REFUSALS[reply["refused"]](reply["text"])
+        if flags & socket.MSG_CTRUNC:
+            self._give_back(reply, fds)
+            raise OSError(errno.EMFILE, f"{os.strerror(errno.EMFILE)}: {op}")
         return reply, fds
+
+    def _give_back(self, reply: dict[str, Any], fds: list[int]) -> None:
+        """What came without room for all of its descriptors."""
+        for fd in fds:
+            os.close(fd)
+        if "port" in reply:
+            self.call("end_channel", port=reply["port"])
+        if "first_ref" in reply:
+            self.call("end_share", first_ref=reply["first_ref"])
 
     def close(self) -> None:
         self._socket.close()
@@ -222,15 +236,9 @@ _REFUSALS: dict[str, type[Exception]] = {
 }
 
 
-def _require_32_bits(peer_domid: int, what: str, number: int) -> None:
-    """The peer's word for it may be any number."""
-    if not 0 <= number < 1 << 32:
-        raise RemoteProtocolError(f"dom{peer_domid} offers {what} {number}, allowed are 32 bits")
-
-
 @contextmanager
 def _closing(fds: list[int]) -> Iterator[None]:
-    """At the end of the block, all that are in the list then."""
+    """Close, at the end of the block, the descriptors that are in the list then."""
     try:
         yield
     finally:

@@ -9,7 +9,7 @@ import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from xensnd.transport.interface import PAGE_OCTETS
+from xensnd.sndif.layout import PAGE_OCTETS
 
 _MAP_FIXED = 0x10
 _MAP_FAILED = ctypes.c_void_p(-1).value
@@ -35,7 +35,7 @@ class Page(NamedTuple):
 
 
 def create_pages(count: int) -> int:
-    """A memfd of zeroed pages whose size nobody can change any more."""
+    """Return a memfd of zeroed pages. It is sealed: its size cannot change."""
     fd = os.memfd_create("xensnd-pages", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
         os.ftruncate(fd, count * PAGE_OCTETS)
@@ -49,14 +49,14 @@ def create_pages(count: int) -> int:
 
 
 class Mapping:
-    """Pages of any memfds, in the order given, at one run of addresses.
+    """Pages of any memfds, mapped in the given order at consecutive addresses.
 
-    Raises ValueError for a page that could vanish under its reader, which would be a SIGBUS.
+    Raises ValueError for a page that could vanish, since reading it would then raise SIGBUS.
     """
 
     def __init__(self, pages: Sequence[Page], *, writable: bool) -> None:
         for page in pages:
-            _require_lasting(page)
+            _require_sealed(page)
         self.octets = len(pages) * PAGE_OCTETS
         self.address = _mmap(None, self.octets, 0, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, -1, 0)
         access = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
@@ -75,7 +75,7 @@ class Mapping:
             self.octets = 0
 
 
-def _require_lasting(page: Page) -> None:
+def _require_sealed(page: Page) -> None:
     try:
         sealed = fcntl.fcntl(page.fd, fcntl.F_GET_SEALS) & fcntl.F_SEAL_SHRINK
     except OSError:

@@ -1,9 +1,9 @@
-"""What the local transport and the stand-in for Xen (xensnd.localxen) have agreed on.
+"""The protocol between the local transport and the stand-in for Xen (xensnd.localxen).
 
-Packets on a unix socket (SOCK_SEQPACKET), each a JSON object. A request has `op`, the name of a
-method of the stand-in's hypervisor, and that method's arguments. A reply is the method's result,
-with its file descriptors beside it, or {"refused": kind, "text": for humans}. The first request is
-`hello`.
+Each packet on the unix socket (SOCK_SEQPACKET) is a JSON object. A request has `op`, the name of a
+method of the stand-in's hypervisor, and the arguments of that method. A reply is the method's
+result, together with its file descriptors, or {"refused": kind, "text": a message for people}. The
+first request is `hello`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The seam on Xen: grants and event channels through Xen's own libraries.
+"""The transport on Xen: grants and event channels through Xen's own libraries.
 
-`gntdev` maps what other domains grant, `gntalloc` grants pages of our own, `evtchn` carries events.
-Loaded only where `xen:` is asked for; see xensnd.transport.factory.
+The device `gntdev` maps pages that other domains grant, `gntalloc` grants pages of ours, and
+`evtchn` carries events. xensnd.transport.factory loads this module only for `xen:`.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from xensnd.errors import LocalProtocolError, RemoteProtocolError, TransportLost, UsageError
+from xensnd.sndif.layout import PAGE_OCTETS
 from xensnd.transport.interface import (
-    PAGE_OCTETS,
     EventChannel,
     EventFds,
     Pages,
     Store,
     Transport,
+    require_u32,
 )
 from xensnd.transport.xen._xen import ffi, lib
 from xensnd.transport.xen.dead_channels import keep_open
@@ -30,10 +31,10 @@ from xensnd.transport.xenstore import XenStore
 
 RUNTIME_DIRECTORY = Path("/run/xensnd")
 XENSTORED_SOCKET = Path("/run/xenstored/socket")  # where xenstored runs, for root
-XENBUS = Path("/dev/xen/xenbus")  # everywhere, for whom udev gives it to
+XENBUS = Path("/dev/xen/xenbus")  # in every domain, for the users that udev allows
 
 _DOMIDS = range(0x7FF0)  # above are Xen's own: DOMID_FIRST_RESERVED
-# How the kernel and Xen say that a grant or port is not there, or not for us.
+# Errors of the kernel and Xen for a grant or port that does not exist, or is not for us.
 _NOT_OFFERED = {errno.EINVAL, errno.ESRCH, errno.EPERM, errno.EACCES, errno.ENOENT}
 
 
@@ -46,7 +47,7 @@ class XenTransport(Transport):
             raise UsageError(
                 "XenStore does not say which domain this is; in dom0: xen-init-dom0"
             ) from None
-        self._channels: set[_XenChannel] = set()  # that are open, all of this life
+        self._channels: set[_XenChannel] = set()  # open ones, all opened in this life
         self._grants = _Handle("gntdev", lib.xengnttab_open, lib.xengnttab_close)
         self._shares = _Handle("gntalloc", lib.xengntshr_open, lib.xengntshr_close)
 
@@ -66,8 +67,8 @@ class XenTransport(Transport):
         return directory
 
     def open_store(self) -> XenStore:
-        """By xenstored's own socket where that is ours to use, which in dom0 is root's alone; by
-        the kernel's device otherwise."""
+        """Connect to xenstored's own socket if we may, which in dom0 only root may; otherwise open
+        the kernel's device."""
         if os.access(XENSTORED_SOCKET, os.R_OK | os.W_OK):
             return XenStore.over_socket(XENSTORED_SOCKET)
         _require_device(XENBUS.name)
@@ -88,7 +89,7 @@ class XenTransport(Transport):
             raise LocalProtocolError(f"no page of dom{peer_domid} to map")
         _require_domid(peer_domid)
         for ref in refs:
-            _require_32_bits(peer_domid, "page", ref)
+            require_u32(peer_domid, "page", ref)
         handle, count = self._grants.open(), len(refs)
         address = lib.xengnttab_map_domain_grant_refs(
             handle,
@@ -103,7 +104,7 @@ class XenTransport(Transport):
         return _XenPages(address, tuple(refs), lambda: lib.xengnttab_unmap(handle, address, count))
 
     def allocate_channel(self, peer_domid: int) -> EventChannel:
-        self._mind_restore()
+        self._check_restore()
         channel = lib.xn_event_channel_allocate(peer_domid)
         if channel == ffi.NULL:
             raise _error(f"an event channel for dom{peer_domid}")
@@ -111,8 +112,8 @@ class XenTransport(Transport):
 
     def bind_channel(self, peer_domid: int, peer_port: int) -> EventChannel:
         _require_domid(peer_domid)
-        _require_32_bits(peer_domid, "event channel", peer_port)
-        self._mind_restore()
+        require_u32(peer_domid, "event channel", peer_port)
+        self._check_restore()
         channel = lib.xn_event_channel_bind(peer_domid, peer_port)
         if channel == ffi.NULL:
             raise _refusal(
@@ -126,13 +127,13 @@ class XenTransport(Transport):
         return opened
 
     def _end_channel(self, channel: _XenChannel) -> None:
-        self._mind_restore()
+        self._check_restore()
         self._channels.discard(channel)
 
-    def _mind_restore(self) -> None:
-        """Of what is open now nothing may be closed if this domain was restored meanwhile."""
+    def _check_restore(self) -> None:
+        """Keep all channels open for ever if this domain was restored since they were opened."""
         if XENSTORED_SOCKET.exists():
-            return  # a domain that all others need is not saved
+            return  # the domain of xenstored is never saved
         try:
             life = self._read_life()
         except (TransportLost, KeyError, ValueError):
@@ -147,15 +148,15 @@ class XenTransport(Transport):
             return _Life(int(store.read("domid")), _start_time(store))
 
     def close(self) -> None:
-        """What is mapped or shared stays so until it is closed itself."""
+        """Close the devices. Mapped and shared pages stay until they are closed themselves."""
         self._grants.close()
         self._shares.close()
 
 
 @dataclass(frozen=True, slots=True)
 class _Life:
-    """Of a domain, from its building to its destruction or saving. Migrated, it may have the same
-    number on its new host."""
+    """The life of a domain, from its creation to its destruction or saving. After a migration it
+    may have the same number on its new host."""
 
     domid: int
     start_time: str
@@ -165,11 +166,11 @@ def _start_time(store: Store) -> str:
     try:
         return store.read(f"{store.read('vm')}/start_time")
     except (KeyError, OSError):
-        return ""  # this toolstack keeps none
+        return ""  # this toolstack does not write it
 
 
 class _Handle:
-    """One of Xen's devices, opened when it is first wanted: no role wants all of them."""
+    """One of Xen's devices, opened at its first use: no role uses all of them."""
 
     def __init__(
         self, device: str, open_: Callable[[Any, int], Any], close: Callable[[Any], int]
@@ -256,7 +257,7 @@ class _XenChannel(EventChannel):
 
 
 def _runtime_directory() -> Path:
-    """A person in a session has one of their own, services have the machine's."""
+    """Return the directory of the user's session, or of the machine for services."""
     persons = os.environ.get("XDG_RUNTIME_DIR") if os.geteuid() else None
     return Path(persons, "xensnd") if persons else RUNTIME_DIRECTORY
 
@@ -270,8 +271,8 @@ def _require_device(name: str) -> None:
     if path.exists():
         return
     if not Path("/sys/hypervisor/type").exists():
-        raise UsageError(f"{path}: not there; is this a Xen domain? Without Xen, use local:DIR")
-    raise UsageError(f"{path}: not there; load its driver: modprobe xen-{name}")
+        raise UsageError(f"{path} does not exist; is this a Xen domain? Without Xen, use local:DIR")
+    raise UsageError(f"{path} does not exist; load its driver: modprobe xen-{name}")
 
 
 def _require_domid(domid: int) -> None:
@@ -279,14 +280,9 @@ def _require_domid(domid: int) -> None:
         raise RemoteProtocolError(f"no domain has the number {domid}")
 
 
-def _require_32_bits(peer_domid: int, what: str, number: int) -> None:
-    """The peer's word for it may be any number."""
-    if not 0 <= number < 1 << 32:
-        raise RemoteProtocolError(f"dom{peer_domid} offers {what} {number}, allowed are 32 bits")
-
-
 def _refusal(what: str) -> Exception:
-    """Of what the peer should have offered: its fault, unless we have run out of something."""
+    """Return the error for what the peer should have offered: its fault, unless a limit of ours is
+    reached."""
     if ffi.errno in _NOT_OFFERED:
         return RemoteProtocolError(f"{what} ({os.strerror(ffi.errno)})")
     return _error(what)

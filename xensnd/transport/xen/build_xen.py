@@ -1,6 +1,6 @@
-"""Builds xensnd.transport.xen._xen: Xen's two stable libraries, seen from Python (cffi, API mode).
+"""Builds xensnd.transport.xen._xen: Xen's two stable libraries for Python (cffi, API mode).
 
-The event channels are C of our own, since the audio core clears and notifies them without Python.
+The event channels have C code of their own, since the audio core uses them without Python.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""Event channels that a restore has cut off. Linux crashes a process that closes one, and leaves
-it half dead: drivers/xen/evtchn.c, BUG_ON(irq < 0). So none is ever closed.
+"""Event channels that were open when the domain was saved and restored. Linux crashes a process
+that closes one, and leaves it half dead: drivers/xen/evtchn.c, BUG_ON(irq < 0). So they stay open.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from collections.abc import Collection
 
 
 def keep_open(fds: Collection[int]) -> None:
-    """In a process of their own that nobody ends, so that the caller may close them and exit."""
+    """Pass the descriptors to a process that never ends, so that the caller may close its own and
+    exit."""
     subprocess.Popen(
         ["sleep", "infinity"],
         pass_fds=fds,

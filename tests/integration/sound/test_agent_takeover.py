@@ -1,0 +1,118 @@
+"""The agent dies while guests play and record, and the next one goes on where it stood."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+from agent_dom0.supervisor.supervise import PREDECESSOR, RENEW
+from tests.support.agents import QUEUED_MSEC, SECOND_OCTETS, Dom0, Guest
+from tests.support.heard import FRAME_OCTETS, gaps, gaps_of_whole, seconds_heard
+from tests.support.local_machine import LocalMachine
+from tests.support.pulse_server import PulseServer, noise
+from tests.support.raw_frontend import eventually
+
+POLICY = 'version: 1\nrules:\n  - guest: "*"\n    playback: allow\n    capture: allow\n'
+
+
+def worker(dom0: Dom0) -> int:
+    """The process that does the work, below the one that waits for its end."""
+    assert dom0.process is not None
+    pid = dom0.process.pid
+    children = Path(f"/proc/{pid}/task/{pid}/children")
+    found = eventually(lambda: children.read_text().split())
+    return int(found[0])
+
+
+def kill_worker(dom0: Dom0) -> None:
+    """And waits until the next one has taken over."""
+    killed = worker(dom0)
+    with dom0.one_more("stream_taken_over"):
+        os.kill(killed, signal.SIGKILL)
+    assert worker(dom0) != killed
+
+
+def test_a_killed_agent_loses_no_frame_of_a_guest_that_plays(
+    work: Guest, dom0: Dom0, pulse: PulseServer
+) -> None:
+    played, kills = noise(6), []
+    with pulse.listening() as ears, work.start("play", "-", stdin=[played]) as playing:
+        for seconds in (1, 3):
+            kills.append(len(ears.listen_until(seconds_heard(seconds))) // FRAME_OCTETS)
+            kill_worker(dom0)
+        assert playing.ended().status == 0
+        heard = ears.listen_until(lambda heard: played[-64:] in heard, 5)
+    outages = gaps_of_whole(heard, played, queued_msec=QUEUED_MSEC)
+    assert all(kill <= gap.at for kill, gap in zip(kills, outages, strict=True))
+
+
+def test_a_killed_agent_leaves_a_recording_guest_its_microphone(
+    work: Guest, dom0: Dom0, pulse: PulseServer
+) -> None:
+    spoken = noise(8)
+    with (
+        pulse.microphone(spoken),
+        work.start("record", "-", "--seconds=4") as recording,
+    ):
+        before = recording.listen_until(seconds_heard(1))
+        kill_worker(dom0)
+        assert recording.ended().status == 0
+    assert len(recording.heard) == 4 * SECOND_OCTETS
+    assert recording.heard[-1:] != b"\0"
+    (outage,) = gaps(recording.heard, spoken)
+    assert len(before) // FRAME_OCTETS <= outage.at
+    # Time does not go faster than the microphone: silence stands for what was lost, never more.
+    assert 0 <= outage.silent <= outage.missing
+
+
+def test_an_agent_that_is_stopped_and_started_again_takes_over_too(
+    work: Guest, dom0: Dom0, pulse: PulseServer
+) -> None:
+    """As an upgrade does it; the guest's buffer is 200 ms, so it waits for a while."""
+    played = noise(5)
+    with pulse.listening() as ears, work.start("play", "-", stdin=[played]) as playing:
+        ears.listen_until(seconds_heard(1))
+        assert dom0.stop() == 0
+        dom0.start()
+        dom0.await_event("stream_taken_over", guest="work", domid=work.domid)
+        assert playing.ended().status == 0
+        heard = ears.listen_until(lambda heard: played[-64:] in heard, 5)
+    assert len(gaps_of_whole(heard, played, queued_msec=QUEUED_MSEC)) <= 1
+
+
+def test_an_agent_that_is_renewed_while_a_guest_plays_loses_no_frame(
+    work: Guest, dom0: Dom0, pulse: PulseServer
+) -> None:
+    """As an upgrade does it: the same process, with whatever is installed by then."""
+    assert dom0.process is not None
+    old = worker(dom0)
+    played = noise(5)
+    with pulse.listening() as ears, work.start("play", "-", stdin=[played]) as playing:
+        ears.listen_until(seconds_heard(1))
+        dom0.process.send_signal(RENEW)
+        dom0.await_event("stream_taken_over", guest="work", domid=work.domid)
+        assert playing.ended().status == 0
+        heard = ears.listen_until(lambda heard: played[-64:] in heard, 5)
+    assert len(gaps_of_whole(heard, played, queued_msec=QUEUED_MSEC)) <= 1
+    environment = Path(f"/proc/{dom0.process.pid}/environ").read_bytes().split(b"\0")
+    assert any(each.startswith(f"{PREDECESSOR}={old} ".encode()) for each in environment)
+
+
+def test_a_predecessor_that_hangs_is_taken_over_by_a_renewed_agent(
+    work: Guest, dom0: Dom0, pulse: PulseServer
+) -> None:
+    assert dom0.process is not None
+    with pulse.listening() as ears, work.start("play", "-", stdin=[noise(8)]):
+        ears.listen_until(seconds_heard(1))
+        old = worker(dom0)
+        os.kill(old, signal.SIGSTOP)
+        dom0.process.send_signal(RENEW)
+        dom0.await_event("stream_taken_over", guest="work", domid=work.domid)
+        assert worker(dom0) != old
+
+
+def test_records_go_with_their_streams(work: Guest, dom0: Dom0, machine: LocalMachine) -> None:
+    assert work.run("play", "-", stdin=noise(0.2)).status == 0
+    dom0.await_event("device_disconnected", guest="work", domid=work.domid)
+    assert eventually(lambda: list((machine.directory / "dom0" / "streams").iterdir()) == [])

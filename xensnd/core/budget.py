@@ -1,0 +1,40 @@
+"""What one guest may make the audio thread do: see budget.h."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from ._core import ffi, lib
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetStats:
+    """Counts since the budget was made. `engine_usec` is reckoned, not measured; `pauses` is how
+    often the guest was over its budget, `paused_usec` how long it has to wait for that in all."""
+
+    requests: int
+    refused: int
+    notifications: int
+    engine_usec: int
+    pauses: int
+    paused_usec: int
+
+
+class Budget:
+    """Shared by all streams of one guest, which keep it for as long as they are there.
+
+    The engine wakes Python when the guest goes over it.
+    """
+
+    def __init__(self) -> None:
+        handle = lib.xn_budget_new()
+        if handle == ffi.NULL:
+            raise MemoryError
+        self.handle: Any = ffi.gc(handle, lib.xn_budget_free)
+
+    def stats(self) -> BudgetStats:
+        """Does not wait for the engine."""
+        struct = ffi.new("struct xn_budget_stats *")
+        lib.xn_budget_stats(self.handle, struct)
+        return BudgetStats(*(int(getattr(struct, field.name)) for field in fields(BudgetStats)))

@@ -1,0 +1,79 @@
+#include "backend_parts.h"
+
+static void note_progress(struct xn_backend *backend, int64_t now_usec) {
+    backend->progress_usec = now_usec;
+    backend->stalled = false;
+}
+
+/* True: the server has all that it wanted. */
+static bool give(struct xn_backend *backend, uint32_t wanted) {
+    struct xn_pcm *pcm = backend->pcm;
+    while (wanted > 0) {
+        uint32_t available = xn_pcm_available(pcm);
+        uint32_t octets = wanted < available ? wanted : available;
+        void *to = octets ? xn_audio_begin_write(backend->audio, &octets) : NULL;
+        if (!to) return false;
+        octets -= octets % pcm->config.frame_octets;
+        xn_pcm_take(pcm, to, octets);
+        backend->stats.octets += octets;
+        if (!xn_audio_commit(backend->audio, to, octets) || octets == 0) return false;
+        wanted -= octets;
+    }
+    return true;
+}
+
+void xn_backend_fill_server(struct xn_backend *backend, int64_t now_usec) {
+    if (!backend->audio || !backend->pcm->running || !xn_audio_is_ready(backend->audio)) return;
+    uint32_t wanted = xn_audio_writable(backend->audio);
+    if (wanted > 0) note_progress(backend, now_usec);
+    backend->underfed = !give(backend, wanted);
+}
+
+/* One part, or silence in its place if the gate is closed or `from` is NULL. Returns how much the
+ * frontend had room for. */
+static uint32_t capture_part(struct xn_backend *backend, const uint8_t *from, uint32_t octets,
+                             int64_t now_usec) {
+    bool crosses = from && xn_gate_enter(&backend->gate, xn_now_usec());
+    uint32_t count = xn_pcm_capture(backend->pcm, crosses ? from : NULL, octets, now_usec);
+    if (crosses) xn_gate_leave(&backend->gate);
+    *(crosses ? &backend->stats.octets : &backend->stats.discarded_octets) += count;
+    return count;
+}
+
+static void capture(struct xn_backend *backend, const uint8_t *from, uint32_t octets,
+                    int64_t now_usec) {
+    uint32_t part_max = XN_GATE_OCTETS - XN_GATE_OCTETS % backend->pcm->config.frame_octets;
+    while (octets > 0) {
+        uint32_t part = octets < part_max ? octets : part_max;
+        uint32_t count = capture_part(backend, from, part, now_usec);
+        if (count == 0) return; /* the frontend does not keep up: an overrun, as in hardware */
+        octets -= count;
+        if (from) from += count;
+        xn_backend_report(backend);
+    }
+}
+
+void xn_backend_take_recorded(struct xn_backend *backend, int64_t now_usec) {
+    const void *from;
+    uint32_t octets;
+    while (backend->audio && xn_audio_peek(backend->audio, &from, &octets)) {
+        if (backend->pcm->running) {
+            note_progress(backend, now_usec);
+            capture(backend, from, octets, now_usec);
+        }
+        xn_audio_drop(backend->audio);
+    }
+}
+
+void xn_backend_audio_changed(struct xn_backend *backend, int64_t now_usec) {
+    backend->progress_usec = now_usec;
+    if (xn_audio_has_failed(backend->audio)) backend->stalled = true;
+}
+
+void xn_backend_release_audio(struct xn_backend *backend, bool drain) {
+    if (!backend->audio) return;
+    backend->stats.gaps += xn_audio_gaps(backend->audio);
+    xn_audio_free(backend->audio, drain);
+    backend->audio = NULL;
+    backend->stalled = false;
+}

@@ -1,0 +1,101 @@
+#include "backend_parts.h"
+
+/* Without its audio server a stream holds its breath for half its buffer, and at least so long:
+ * then the clock goes on without it. Linux gives up after max(100 ms, 1.1 buffers). */
+#define STALL_MIN_USEC 50000
+
+/* Positions are not looked at more often than this, however short the periods are. */
+#define TICK_MIN_USEC 1000
+#define TICK_MAX_USEC 20000
+/* A position may be told this much late if the audio server's next request comes first. */
+#define SERVER_LATE_USEC 1000
+
+void xn_backend_report(struct xn_backend *backend) {
+    bool told = false;
+    uint64_t position;
+    if (!backend->pcm->buffer) return;
+    while ((position = xn_pcm_report(backend->pcm)) != 0) {
+        if (xn_event_writer_position(&backend->events, position) < 0) break;
+        xn_pcm_reported(backend->pcm, position);
+        told = true;
+    }
+    if (told) xn_channel_notify(&backend->events_channel);
+}
+
+static int64_t stall_usec(const struct xn_backend *backend) {
+    int64_t half = xn_pcm_octets_to_usec(backend->pcm, backend->pcm->config.buffer_octets) / 2;
+    return half > STALL_MIN_USEC ? half : STALL_MIN_USEC;
+}
+
+static void watch_for_stall(struct xn_backend *backend, int64_t now_usec) {
+    if (!backend->audio || backend->stalled) return;
+    /* A server that wants nothing while nothing is there has not stalled. */
+    if (backend->playback && xn_pcm_available(backend->pcm) == 0 &&
+        !xn_audio_has_failed(backend->audio))
+        backend->progress_usec = now_usec;
+    if (now_usec - backend->progress_usec <= stall_usec(backend)) return;
+    backend->stalled = true;
+    backend->stats.stalled++;
+}
+
+static void advance_playback(struct xn_backend *backend, int64_t now_usec) {
+    struct xn_pcm *pcm = backend->pcm;
+    int64_t latency_usec;
+    if (!backend->audio || backend->stalled) {
+        uint64_t before = pcm->taken;
+        xn_pcm_advance_playback(pcm, now_usec, NULL, true);
+        backend->stats.discarded_octets += pcm->taken - before;
+    } else if (xn_audio_latency_usec(backend->audio, &latency_usec)) {
+        uint32_t queued = xn_pcm_usec_to_octets(pcm, latency_usec);
+        uint64_t heard = queued < pcm->taken ? pcm->taken - queued : 0;
+        xn_pcm_advance_playback(pcm, now_usec, &heard, false);
+    } else {
+        xn_pcm_hold(pcm, now_usec);
+    }
+}
+
+static void advance_capture(struct xn_backend *backend, int64_t now_usec) {
+    if (backend->audio && !backend->stalled) return; /* the server's data is the clock */
+    uint32_t due = xn_pcm_capture_due(backend->pcm, now_usec);
+    backend->stats.discarded_octets +=
+        xn_pcm_capture(backend->pcm, NULL, due, now_usec);
+}
+
+void xn_backend_advance(struct xn_backend *backend, int64_t now_usec) {
+    if (!backend->pcm->running) return;
+    watch_for_stall(backend, now_usec);
+    if (backend->playback)
+        advance_playback(backend, now_usec);
+    else
+        advance_capture(backend, now_usec);
+}
+
+bool xn_backend_is_fed(const struct xn_backend *backend) {
+    return backend->playback && backend->audio && backend->pcm->running && !backend->stalled &&
+           !backend->underfed;
+}
+
+static int64_t tick_usec(const struct xn_backend *backend) {
+    int64_t usec = TICK_MAX_USEC;
+    if (backend->pcm->config.period_octets)
+        usec = xn_pcm_octets_to_usec(backend->pcm, xn_pcm_report_octets(backend->pcm));
+    if (usec < TICK_MIN_USEC) return TICK_MIN_USEC;
+    return usec < TICK_MAX_USEC ? usec : TICK_MAX_USEC;
+}
+
+void xn_backend_schedule(struct xn_backend *backend, int64_t now_usec) {
+    int64_t due_usec = XN_NEVER;
+    if (backend->pcm->running || backend->pcm->report_now) {
+        /* All streams of one period tick together, on a grid of their own. */
+        int64_t step = tick_usec(backend);
+        due_usec = (now_usec / step + 1) * step;
+        /* A server that asks on time makes the clock's own wakeups unnecessary. */
+        if (xn_backend_is_fed(backend)) due_usec = now_usec + step + SERVER_LATE_USEC;
+    }
+    bool is_paused = backend->has_begun && !backend->violation && !backend->is_polled;
+    if (is_paused && due_usec > backend->budget->resumes_usec)
+        due_usec = backend->budget->resumes_usec;
+    if (backend->more_requests && due_usec > now_usec + TICK_MIN_USEC)
+        due_usec = now_usec + TICK_MIN_USEC;
+    xn_engine_schedule(backend->engine, &backend->tick, due_usec);
+}

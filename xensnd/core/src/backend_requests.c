@@ -1,0 +1,113 @@
+#include "backend_parts.h"
+
+#include "wire.h"
+
+/* Xen's error numbers (xen/errno.h) are Linux' own for these. */
+#define STATUS_OK 0
+#define STATUS_EINVAL (-22)
+
+/* Requests served in one pass, and the rest a tick later, so that one guest cannot keep the thread
+ * from the others. They take about as long as it takes to be woken. */
+#define REQUESTS_AT_ONCE 256
+
+static void violate(struct xn_backend *backend, enum xn_violation violation) {
+    backend->violation = violation;
+    xn_engine_wake_python(backend->engine);
+}
+
+static int32_t transfer(struct xn_backend *backend, struct xn_transfer transfer) {
+    struct xn_pcm *pcm = backend->pcm;
+    bool right_way = transfer.operation == (backend->playback ? XN_OP_WRITE : XN_OP_READ);
+    if (!pcm->buffer || !right_way || !xn_pcm_in_buffer(pcm, transfer.offset, transfer.octets) ||
+        transfer.offset % pcm->config.frame_octets || transfer.octets % pcm->config.frame_octets) {
+        backend->stats.refused++;
+        backend->refused++;
+        return STATUS_EINVAL;
+    }
+    /* What was captured lies in the buffer already; a READ has nothing left to do. */
+    if (backend->playback) xn_pcm_wrote(pcm, transfer.offset, transfer.octets);
+    return STATUS_OK;
+}
+
+/* True: it was answered. Else it waits for Python. */
+static bool serve(struct xn_backend *backend, const struct xn_packet *request) {
+    uint8_t operation = xn_wire_operation(request);
+    backend->stats.requests++;
+    if (operation != XN_OP_READ && operation != XN_OP_WRITE) {
+        backend->request = *request;
+        backend->request_waits = true;
+        xn_engine_wake_python(backend->engine);
+        return false;
+    }
+    struct xn_packet response;
+    xn_wire_response(&response, request, transfer(backend, xn_wire_transfer(request)));
+    xn_backend_ring_answer(&backend->ring, &response);
+    return true;
+}
+
+/* A frontend that waits for each answer wants it at once. One that does not is looked after when
+ * the audio server asks, which saves a wakeup for each of its requests. */
+static bool wants_notice(const struct xn_backend *backend) {
+    return !(backend->ring.pipelined && xn_backend_is_fed(backend));
+}
+
+static bool may_serve(const struct xn_backend *backend) {
+    return backend->has_begun && !backend->request_waits && !backend->violation;
+}
+
+/* Returns how many were served. */
+static unsigned drain(struct xn_backend *backend) {
+    bool answered = false;
+    unsigned served = 0;
+    while (served < REQUESTS_AT_ONCE && may_serve(backend)) {
+        struct xn_packet request;
+        int taken = xn_backend_ring_take(&backend->ring, &request);
+        if (taken == 0) {
+            if (wants_notice(backend) && xn_backend_ring_ask(&backend->ring)) continue;
+            break;
+        }
+        if (taken < 0) {
+            violate(backend, XN_VIOLATION_RING_INDEX);
+            break;
+        }
+        served++;
+        if (serve(backend, &request)) answered = true;
+        if (backend->refused >= XN_REFUSED_MAX) violate(backend, XN_VIOLATION_REFUSED);
+    }
+    if (answered) xn_channel_notify(&backend->requests_channel);
+    return served;
+}
+
+void xn_backend_drain_requests(struct xn_backend *backend, int64_t now_usec, bool notified) {
+    /* To come back for what was left is the guest's doing as well. */
+    bool woken = notified || backend->more_requests;
+    backend->more_requests = false;
+    if (!may_serve(backend) && !notified) return;
+    if (!xn_budget_is_open(backend->budget, now_usec)) return;
+    unsigned refused = backend->refused;
+    unsigned served = drain(backend);
+    backend->more_requests = served == REQUESTS_AT_ONCE && may_serve(backend);
+    switch (xn_budget_charge(backend->budget, now_usec, woken, served,
+                             backend->refused - refused)) {
+    case XN_WITHIN_BUDGET:
+        break;
+    case XN_OVER_BUDGET:
+        xn_engine_wake_python(backend->engine);
+        break;
+    case XN_OVER_FOR_TOO_LONG:
+        if (!backend->violation) violate(backend, XN_VIOLATION_STORM);
+        break;
+    }
+}
+
+void xn_backend_await_requests(struct xn_backend *backend, int64_t now_usec) {
+    bool listens = backend->has_begun && !backend->violation &&
+                   xn_budget_is_open(backend->budget, now_usec);
+    if (listens != backend->is_polled)
+        xn_engine_api(backend->engine)
+            ->io_enable(backend->requests_io, listens ? PA_IO_EVENT_INPUT : PA_IO_EVENT_NULL);
+    backend->is_polled = listens;
+    if (!listens) backend->more_requests = false; /* they are found when it does again */
+    if (!listens || backend->request_waits || backend->more_requests) return;
+    if (wants_notice(backend) && xn_backend_ring_ask(&backend->ring)) backend->more_requests = true;
+}

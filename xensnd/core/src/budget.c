@@ -1,0 +1,96 @@
+#include "budget.h"
+
+#include <stdlib.h>
+
+/* What things cost, about, on a machine with a CPU of ten years ago: to be woken, look at ring,
+ * clock and audio server, notify and sleep again; and to answer one request. */
+#define WAKEUP_NSEC 5000
+#define REQUEST_NSEC 100
+
+/* A twentieth of one core. A stream of the smallest period, 64 frames at 48 kHz, whose frontend
+ * waits for each answer takes 0.4 % of a core by this, a desktop's 10 ms 0.05 %. */
+#define ENGINE_NSEC_A_SECOND 50000000
+/* More than one for each frame that a playback and a capture of 48 kHz have. */
+#define REQUESTS_A_SECOND 100000
+/* What is not used is kept for so long: to fill a new buffer, with one-frame WRITEs if need be. */
+#define KEPT_USEC 500000
+
+#define PAUSE_MIN_USEC 10000
+#define PAUSE_MAX_USEC (PAUSE_MIN_USEC << 8)
+/* A guest that was within its budget for so long begins with the shortest pause again. */
+#define FORGIVEN_USEC 1000000
+
+void xn_budget_init(struct xn_budget *budget) {
+    *budget = (struct xn_budget){.refilled_usec = -KEPT_USEC, .resumes_usec = -FORGIVEN_USEC};
+}
+
+struct xn_budget *xn_budget_new(void) {
+    struct xn_budget *budget = malloc(sizeof *budget);
+    if (budget) xn_budget_init(budget);
+    return budget;
+}
+
+void xn_budget_free(struct xn_budget *budget) { free(budget); }
+
+/* Counters are written under the engine's lock alone, and read without it. */
+static void add(uint64_t *counter, uint64_t count) {
+    __atomic_store_n(counter, *counter + count, __ATOMIC_RELAXED);
+}
+
+static uint64_t read(const uint64_t *counter) { return __atomic_load_n(counter, __ATOMIC_RELAXED); }
+
+void xn_budget_stats(const struct xn_budget *budget, struct xn_budget_stats *stats) {
+    *stats = (struct xn_budget_stats){
+        .requests = read(&budget->stats.requests),
+        .refused = read(&budget->stats.refused),
+        .notifications = read(&budget->stats.notifications),
+        .engine_usec = read(&budget->engine_nsec) / 1000,
+        .pauses = read(&budget->stats.pauses),
+        .paused_usec = read(&budget->stats.paused_usec),
+    };
+}
+
+bool xn_budget_is_open(const struct xn_budget *budget, int64_t now_usec) {
+    return now_usec >= budget->resumes_usec;
+}
+
+static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+
+static int64_t refilled(int64_t left, int64_t a_second, int64_t usec) {
+    int64_t kept = a_second / 1000 * KEPT_USEC / 1000;
+    return smaller(left + a_second / 1000 * usec / 1000, kept);
+}
+
+static void refill(struct xn_budget *budget, int64_t now_usec) {
+    /* In steps that lose no fraction of a request. */
+    int64_t usec = (now_usec - budget->refilled_usec) / 1000 * 1000;
+    if (usec <= 0) return;
+    budget->refilled_usec += usec;
+    usec = smaller(usec, 2 * KEPT_USEC); /* and one more than that changes nothing */
+    budget->requests_left = refilled(budget->requests_left, REQUESTS_A_SECOND, usec);
+    budget->engine_nsec_left = refilled(budget->engine_nsec_left, ENGINE_NSEC_A_SECOND, usec);
+}
+
+static enum xn_verdict pause(struct xn_budget *budget, int64_t now_usec) {
+    bool goes_on = now_usec - budget->resumes_usec < FORGIVEN_USEC;
+    if (goes_on && budget->pause_usec >= PAUSE_MAX_USEC) return XN_OVER_FOR_TOO_LONG;
+    budget->pause_usec = goes_on ? 2 * budget->pause_usec : PAUSE_MIN_USEC;
+    budget->resumes_usec = now_usec + budget->pause_usec;
+    add(&budget->stats.pauses, 1);
+    add(&budget->stats.paused_usec, (uint64_t)budget->pause_usec);
+    return XN_OVER_BUDGET;
+}
+
+enum xn_verdict xn_budget_charge(struct xn_budget *budget, int64_t now_usec, bool woken,
+                                 unsigned requests, unsigned refused) {
+    int64_t cost_nsec = (woken ? WAKEUP_NSEC : 0) + (int64_t)requests * REQUEST_NSEC;
+    refill(budget, now_usec);
+    budget->requests_left -= requests;
+    budget->engine_nsec_left -= cost_nsec;
+    add(&budget->stats.requests, requests);
+    add(&budget->stats.refused, refused);
+    add(&budget->stats.notifications, woken);
+    add(&budget->engine_nsec, (uint64_t)cost_nsec);
+    if (budget->requests_left >= 0 && budget->engine_nsec_left >= 0) return XN_WITHIN_BUDGET;
+    return pause(budget, now_usec);
+}
