@@ -281,27 +281,13 @@ struct xn_engine *fake_engine_new(void) {
 
 /* The mixer: there is none. */
 
-struct xn_volume *xn_audio_volume(struct xn_audio *asked) {
-    (void)asked;
+const char *xn_audio_source(const struct xn_audio *asked, uint32_t *index) {
+    (void)asked, (void)index;
     return NULL;
 }
 
-void xn_volume_set(struct xn_volume *volume, const int32_t *milli_db, const uint8_t *muted) {
-    (void)volume, (void)milli_db, (void)muted;
-}
-
-void xn_volume_set_mute(struct xn_volume *volume, bool muted) { (void)volume, (void)muted; }
-
-void xn_volume_set_cap(struct xn_volume *volume, uint32_t percent) {
-    (void)volume, (void)percent;
-}
-
-bool xn_volume_is_muted(const struct xn_volume *volume) {
-    (void)volume;
-    return false;
-}
-
-bool xn_volume_get(const struct xn_volume *volume, int32_t *milli_db) {
-    (void)volume, (void)milli_db;
-    return false;
+enum xn_admission xn_audio_admit_source(struct xn_audio *admitting, uint32_t index,
+                                        const char *name) {
+    (void)admitting, (void)index, (void)name;
+    return XN_NOT_ITS_SOURCE;
 }

@@ -13,6 +13,7 @@ from agent_guest.card import Card
 from agent_guest.pcm import BufferSize, Pcm, SampleSpec
 from tests.support.agents import Guest
 from tests.support.local_machine import LocalMachine
+from tests.support.pipewire_server import PipeWireServer
 from tests.support.pulse_server import PulseServer, noise
 from tests.support.raw_frontend import eventually
 from xensnd.core import Engine
@@ -26,7 +27,7 @@ T = TypeVar("T")
 
 
 @contextmanager
-def sink_input(pulse: PulseServer, name: str) -> Iterator[Callable[[], Any]]:
+def sink_input(pulse: PulseServer | PipeWireServer, name: str) -> Iterator[Callable[[], Any]]:
     """The guest's sink input, asked for anew at each call."""
     with pulse.mixer() as mixer:
 

@@ -135,6 +135,15 @@ class Dom0(Daemon):
         with AgentClient(self.control) as agent:
             return agent.ask(operation, **arguments)
 
+    def shown(self, guest: str) -> Any:
+        """The guest as `status` shows it."""
+        return next(each for each in self.ask("status")["guests"] if each["name"] == guest)
+
+    def stream(self, guest: str) -> Any:
+        """The guest's only stream, as `status` shows it."""
+        (stream,) = (each for card in self.shown(guest)["devices"] for each in card["streams"])
+        return stream
+
     def use(self, policy: str) -> None:
         """Until the agent has read it."""
         with self.one_more("policy_loaded"):

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from agent_dom0.audio.guest_volume import Knobs
+from agent_dom0.audio.mixer import AudioDevice
 from agent_dom0.audio.stream_volume import Loudness
 from agent_dom0.cards.saved_state import SavedState
 from agent_dom0.cards.stream import FAULTS_MAX, Stream
@@ -123,9 +124,10 @@ class NoAudio:
     """Notes whether it is to sound; nothing does."""
 
     is_connected = False
+    device: AudioDevice | None = None
 
     def __init__(self, core: BackendStream, channels: int) -> None:
-        self.loudness = Loudness(core, channels, Knobs())
+        self.loudness = Loudness(channels, Knobs(), core.peek, core.poke)
         self.sounds = False
 
     def sound(self, _options: Options, _latency_usec: int) -> None:
