@@ -1,5 +1,6 @@
-"""The agent in dom0, or in an audio domain: devices, sessions, policy at use, audit.
+"""The agent in dom0, or in an audio domain: it serves guests' cards as policy allows.
 
-agent.py ties it together and owns the event loop; device.py is one guest's card, stream.py one
-stream of it, mixer.py the guest as the audio server sees it.
+agent.py ties it together and owns the event loop. Imports go down this list, never up:
+control/, qubes/ and supervisor/ are what others see of it; cards/ are guests, their devices and
+streams; access/ says who may play and record; audio/ is a guest at the audio server.
 """

@@ -88,7 +88,7 @@ class FileSink:
             ) from None
 
     def write(self, event: Event) -> None:
-        record = {
+        entry = {
             "TIME": event.time.isoformat(timespec="microseconds"),
             "MESSAGE_ID": event.kind.value,
             "EVENT": event.kind.name.lower(),
@@ -96,7 +96,7 @@ class FileSink:
             "MESSAGE": event.text,
             **event.fields,
         }
-        line = (json.dumps(record, ensure_ascii=True) + "\n").encode()
+        line = (json.dumps(entry, ensure_ascii=True) + "\n").encode()
         written = os.write(self._fd, line)
         if written != len(line):
             # The disk filled up in the middle: what is there of the line would spoil the next.
@@ -108,7 +108,7 @@ class FileSink:
         return str(self.path)
 
 
-class Audit:
+class AuditTrail:
     """Writes events to the sink, and knows whether the trail is whole.
 
     Events go to the log as well, unless that `is_log`, so that they are seen once. `on_change` is
@@ -117,14 +117,20 @@ class Audit:
     how many are missing.
     """
 
-    def __init__(self, sink: AuditSink, *, is_log: bool = False) -> None:
+    def __init__(
+        self,
+        sink: AuditSink,
+        on_change: Callable[[], None] = lambda: None,
+        *,
+        is_log: bool = False,
+    ) -> None:
         self._sink = sink
+        self._on_change = on_change
         self._is_log = is_log
         self._is_lost = False
         self._kept: deque[Event] = deque()
         self._late = 0
         self._missing = 0
-        self.on_change: Callable[[], None] = lambda: None
 
     @property
     def is_lost(self) -> bool:
@@ -139,7 +145,7 @@ class Audit:
     def where(self) -> str:
         return self._sink.describe()
 
-    def record(self, event: Event) -> bool:
+    def append(self, event: Event) -> bool:
         """False: the event is not in the trail, so whatever it was to allow must not be."""
         if self._is_lost:
             self._keep(event)
@@ -154,7 +160,7 @@ class Audit:
                 self._sink.describe(),
                 error.strerror or error,
             )
-            self.on_change()
+            self._on_change()
             return False
         if not self._is_log:
             level = logging.WARNING if event.priority <= Priority.WARNING else logging.INFO
@@ -182,7 +188,7 @@ class Audit:
         self._is_lost = False
         self._late = self._missing = 0
         log.warning("%s", resumed.text)
-        self.on_change()
+        self._on_change()
         return False
 
     def _keep(self, event: Event) -> None:
@@ -202,11 +208,11 @@ class Audit:
         )
 
 
-def open_audit(where: str) -> Audit:
-    """`journal`, or the path of a file."""
+def open_trail(where: str, on_change: Callable[[], None]) -> AuditTrail:
+    """`where`: `journal`, or the path of a file. UsageError: it cannot be written."""
     if where == "journal":
-        return Audit(JournalSink(), is_log=_logs_to_journal())
-    return Audit(FileSink(Path(where)))
+        return AuditTrail(JournalSink(), on_change, is_log=_logs_to_journal())
+    return AuditTrail(FileSink(Path(where)), on_change)
 
 
 def _logs_to_journal() -> bool:

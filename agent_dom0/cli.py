@@ -12,10 +12,9 @@ from pathlib import Path
 
 from agent_dom0.access.prompts import ANSWER_SECONDS
 from agent_dom0.agent import Agent, Settings
-from agent_dom0.audit import open_audit
 from agent_dom0.control.operations import About
 from agent_dom0.parameters import DEFAULT_LATENCY_USEC, Limits
-from agent_dom0.supervisor.heartbeat import Lifeline
+from agent_dom0.supervisor.heartbeat import Heartbeat
 from agent_dom0.supervisor.supervise import supervise
 from policy.paths import DEFAULT_DIRECTORY, DEFAULT_RUNTIME, PolicyPaths
 from xensnd.control.client import DEFAULT_SOCKET
@@ -110,33 +109,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not 1 <= options.ask_seconds <= 3600:
         parser.error(f"--ask-seconds {options.ask_seconds:g}: give 1 to 3600")
     logging.basicConfig(level=logging.INFO, format="xensnd-dom0: %(message)s", stream=sys.stderr)
-    return supervise(lambda lifeline: _work(options, lifeline))
+    return supervise(lambda heartbeat: _work(options, heartbeat))
 
 
-def _work(options: argparse.Namespace, lifeline: Lifeline) -> int:
+def _work(options: argparse.Namespace, heartbeat: Heartbeat) -> int:
     try:
-        asyncio.run(_run(options, lifeline))
+        asyncio.run(_run(options, heartbeat))
     except XensndError as error:
         print(f"xensnd-dom0: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-async def _run(options: argparse.Namespace, lifeline: Lifeline) -> None:
+async def _run(options: argparse.Namespace, heartbeat: Heartbeat) -> None:
     transport = open_transport(options.transport)
     try:
         settings = Settings(
             transport=transport,
             policy=_policy_paths(options),
             about=About(VERSION, options.transport, options.server),
-            audit=open_audit(options.audit),
+            audit=options.audit,
             limits=Limits(latency_usec=int(options.latency * 1000)),
             control=options.control or transport.runtime_directory / "control",
             control_group=options.control_group,
             ask_seconds=options.ask_seconds,
             qubesdb=_qubesdb(options),
         )
-        await Agent(settings).run(lifeline)
+        await Agent(settings).run(heartbeat)
     finally:
         transport.close()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from xensnd.transport.interface import Store
 
@@ -11,11 +11,14 @@ _LABEL = re.compile(r"[a-z][a-z0-9-]{0,31}")
 
 
 @dataclass(frozen=True, slots=True)
-class Guest:
+class RunningGuest:
+    """A session of a guest is its domid and uuid; the name may change while it runs."""
+
     domid: int
     name: str
     uuid: str = ""
     label: str = ""  # a colour, where the platform gives its guests labels
+    shares_name: bool = field(default=False, compare=False)  # with another guest that runs
 
 
 def children(store: Store, path: str) -> set[int]:
@@ -26,7 +29,7 @@ def children(store: Store, path: str) -> set[int]:
         return set()
 
 
-def read_guest(store: Store, domid: int) -> Guest | None:
+def read_guest(store: Store, domid: int) -> RunningGuest | None:
     """None: it is gone again, or has no name yet. All read here is written by dom0 alone."""
     try:
         name = store.read(f"/local/domain/{domid}/name")
@@ -36,10 +39,10 @@ def read_guest(store: Store, domid: int) -> Guest | None:
     if not name or not name.isprintable():
         return None
     uuid = vm_path.rsplit("/", 1)[-1]
-    return Guest(domid=domid, name=name, uuid=uuid, label=_label(store, vm_path))
+    return RunningGuest(domid=domid, name=name, uuid=uuid, label=_label(store, vm_path))
 
 
-def read_guest_of_backend(store: Store, directory: str, domid: int) -> Guest | None:
+def read_guest_of_backend(store: Store, directory: str, domid: int) -> RunningGuest | None:
     """What an audio domain knows of a guest: the name that the toolstack may have left in the
     backend's directory (`domain`), or else its number."""
     name = f"dom{domid}"
@@ -49,7 +52,7 @@ def read_guest_of_backend(store: Store, directory: str, domid: int) -> Guest | N
         except (KeyError, PermissionError):
             continue
         name = given if given and given.isprintable() else name
-    return Guest(domid=domid, name=name)
+    return RunningGuest(domid=domid, name=name)
 
 
 def _label(store: Store, vm_path: str) -> str:

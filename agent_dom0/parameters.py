@@ -1,13 +1,17 @@
-"""What the backend is able to do, and what it asks of a guest's buffer."""
+"""What the backend is able to do, and what a rule leaves of it.
+
+Answers to a frontend's questions are narrowed, requests beyond it are refused.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from xensnd.errors import RemoteProtocolError
+from policy.model import Options
+from xensnd.errors import AccessDenied, RemoteProtocolError
 from xensnd.sndif.formats import PLAYABLE, format_mask, formats_in_mask, require_playable
 from xensnd.sndif.packets import Open
-from xensnd.sndif.params import HwParams, Interval, narrow
+from xensnd.sndif.params import HwParams, Interval, NothingInCommon, narrow
 from xensnd.sndif.store_fields import StreamConfig
 
 MAX_BUFFER_OCTETS = 256 * 1024
@@ -94,3 +98,55 @@ def check_open(request: Open, config: StreamConfig, limits: Limits) -> int:
             f"in frames of {frame_octets}"
         )
     return frame_octets
+
+
+# The limits of a rule
+
+
+def limits_within(limits: Limits, options: Options) -> Limits:
+    return replace(
+        limits,
+        latency_usec=options.latency_usec or limits.latency_usec,
+        max_buffer_octets=min(
+            limits.max_buffer_octets, options.max_buffer_octets or limits.max_buffer_octets
+        ),
+    )
+
+
+def answer_within(
+    asked: HwParams, config: StreamConfig, limits: Limits, options: Options
+) -> HwParams:
+    """As answer_query(); AccessDenied: we could do what is asked, and the rule does not want it."""
+    narrowed = _narrowed(config, options)
+    if narrowed is None:
+        raise AccessDenied("the rule leaves no format or no rate of this card")
+    try:
+        return answer_query(asked, narrowed, limits_within(limits, options))
+    except NothingInCommon as error:
+        answer_query(asked, config, limits)  # raises, if it is not for the rule
+        raise AccessDenied(f"asked for {error} by the rule") from None
+
+
+def complaint(request: Open, options: Options) -> str | None:
+    """Why the rule does not want this stream; None: it does."""
+    formats, rates = options.formats, options.rates_hz
+    if formats is not None and request.sample_format not in formats:
+        allowed = ", ".join(each.wire_name for each in formats)
+        return f"format {request.sample_format.wire_name}, the rule allows {allowed}"
+    if rates is not None and request.rate_hz not in rates:
+        return f"rate {request.rate_hz} Hz, the rule allows {', '.join(map(str, rates))}"
+    largest = options.max_buffer_octets
+    if largest is not None and request.buffer_octets > largest:
+        return f"buffer {request.buffer_octets} octets, the rule allows {largest}"
+    return None
+
+
+def _narrowed(config: StreamConfig, options: Options) -> StreamConfig | None:
+    formats, rates = config.formats, config.rates
+    if options.formats is not None:
+        formats = tuple(each for each in formats if each in options.formats)
+    if options.rates_hz is not None:
+        rates = tuple(sorted(each for each in options.rates_hz if config.allows_rate(each)))
+    if not formats or (options.rates_hz is not None and not rates):
+        return None
+    return replace(config, formats=formats, rates=rates)

@@ -26,6 +26,8 @@ SINK = "xensnd"
 CAPTURE_SINK = "xensnd_capture"
 SOURCE = "xensnd_microphone"
 
+APPLICATION_ID = "xensnd.guest"  # of the agent's own streams
+
 # The device at which the agent records (playback) or plays (capture).
 AGENT_DEVICE = {Direction.PLAYBACK: f"{SINK}.monitor", Direction.CAPTURE: CAPTURE_SINK}
 
@@ -64,6 +66,7 @@ class AudioServer:
         self._address = address
         self._modules = _modules(rate_hz)
         self._loaded: dict[str, int] = {}  # device -> the module's index
+        self._own_streams: dict[str, frozenset[int]] = {}  # facility -> the agent's
         self._pulse: Any = pulsectl.Pulse("xensnd-guest", server=address, connect=False)
         self._events: Any = pulsectl.Pulse("xensnd-guest events", server=address, connect=False)
         self._loop = asyncio.get_running_loop()
@@ -113,14 +116,18 @@ class AudioServer:
         with self._reporting():
             if direction is Direction.PLAYBACK:
                 index = self._index(self._pulse.sink_list(), SINK)
-                return any(
-                    each.sink == index and not each.corked for each in self._pulse.sink_input_list()
-                )
+                inputs = self._pulse.sink_input_list()
+                self._note_own("sink_input", inputs)
+                return any(each.sink == index and not each.corked for each in inputs)
             index = self._index(self._pulse.source_list(), SOURCE)
-            return any(
-                each.source == index and not each.corked
-                for each in self._pulse.source_output_list()
-            )
+            outputs = self._pulse.source_output_list()
+            self._note_own("source_output", outputs)
+            return any(each.source == index and not each.corked for each in outputs)
+
+    def _note_own(self, facility: str, streams: list[Any]) -> None:
+        """Notes which of the streams are the agent's: see _on_event()."""
+        ours = {s.index for s in streams if s.proplist.get("application.id") == APPLICATION_ID}
+        self._own_streams[facility] = frozenset(ours)
 
     # Our devices
 
@@ -167,10 +174,14 @@ class AudioServer:
         self._set(self.changed)
 
     def _on_event(self, event: Any) -> None:
-        if event.facility != "module":
+        if event.facility == "module":
+            if event.t == "remove":  # which one, restore_devices() finds out
+                self._set(self.device_lost)
+            return
+        # The rate of our own streams is adjusted all the time.
+        ours = self._own_streams.get(event.facility, frozenset())
+        if event.t != "change" or event.index not in ours:
             self._set(self.changed)
-        elif event.t == "remove":  # which one, restore_devices() finds out
-            self._set(self.device_lost)
 
     def _set(self, event: asyncio.Event) -> None:
         with contextlib.suppress(RuntimeError):  # the loop has ended

@@ -12,7 +12,7 @@ import logging
 from collections.abc import Sequence
 from contextlib import closing
 
-from agent_guest.audio_server import AGENT_DEVICE, AudioServer
+from agent_guest.audio_server import AGENT_DEVICE, APPLICATION_ID, AudioServer
 from agent_guest.card import Card, NoCardError
 from agent_guest.pcm import BackendBroken, BufferSize, Pcm, SampleSpec
 from xensnd.backoff import BackOff
@@ -26,7 +26,7 @@ from xensnd.transport.interface import Transport
 
 log = logging.getLogger("xensnd-guest")
 
-SOUND = SampleSpec(SampleFormat.S16_LE, 48000, 2)
+SPEC = SampleSpec(SampleFormat.S16_LE, 48000, 2)
 
 BUFFER_SECONDS = 0.1
 PERIOD_SECONDS = 0.005
@@ -88,7 +88,7 @@ class _Service:
     async def run(self) -> None:
         while True:
             try:
-                with AudioServer(self._address, SOUND.rate_hz) as server:
+                with AudioServer(self._address, SPEC.rate_hz) as server:
                     self._server_trouble.is_over("the audio server")
                     await self._serve_cards(server)
             except AudioUnavailable as error:
@@ -122,7 +122,7 @@ class _Service:
         client = AudioClient(
             self._engine,
             self._address,
-            {"application.name": "xensnd", "application.id": "xensnd.guest"},
+            {"application.name": "xensnd", "application.id": APPLICATION_ID},
         )
         bridges = [
             Bridge(card.stream(direction), client, self._latency_usec) for direction in Direction
@@ -153,7 +153,7 @@ class Bridge:
         self._pcm = pcm
         self._client = client
         self._latency_usec = latency_usec
-        self._latency_frames = latency_usec * SOUND.rate_hz // 1_000_000
+        self._latency_frames = latency_usec * SPEC.rate_hz // 1_000_000
         self._direction = pcm.config.direction
         self._target_fill_octets = 0
         self._is_open = False
@@ -189,7 +189,7 @@ class Bridge:
         pcm = self._pcm
         try:
             size, min_frames = await self._choose_size()
-            await pcm.open(SOUND, size)
+            await pcm.open(SPEC, size)
         except AccessDenied as error:
             log.warning("%s: %s", self._direction, error)
             return
@@ -202,10 +202,10 @@ class Bridge:
             # dom0's pieces are a quarter of its least buffer; one and a half of them allow for
             # jitter. The audio server reads pieces of half its latency; half of one is for them.
             target_frames = min_frames * 3 // 8 + self._latency_frames // 4
-        self._target_fill_octets = target_frames * SOUND.frame_octets
+        self._target_fill_octets = target_frames * SPEC.frame_octets
         await pcm.start()
         self._attach()
-        log.info("%s opened: %s", self._direction, SOUND)
+        log.info("%s opened: %s", self._direction, SPEC)
 
     # The stream at the audio server
 
@@ -217,9 +217,9 @@ class Bridge:
                 # The mirror image of dom0: what the guest plays is recorded here.
                 playback=self._direction is Direction.CAPTURE,
                 name=f"Xen {self._direction}",
-                pulse_format=SOUND.sample_format.pulse_name or "",
-                rate_hz=SOUND.rate_hz,
-                channels=SOUND.channels,
+                pulse_format=SPEC.sample_format.pulse_name or "",
+                rate_hz=SPEC.rate_hz,
+                channels=SPEC.channels,
                 latency_usec=self._latency_usec,
                 device=AGENT_DEVICE[self._direction],
                 # Moved, it could play the microphone, or record what it plays itself.
@@ -261,18 +261,18 @@ class Bridge:
             stats.moved_octets,
             stats.lost_octets,
             stats.rate_hz,
-            stats.fill_octets * 1000 // SOUND.frame_octets // SOUND.rate_hz,
+            stats.fill_octets * 1000 // SPEC.frame_octets // SPEC.rate_hz,
         )
         await self._pcm.stop()
         await self._pcm.close()
 
     async def _choose_size(self) -> tuple[BufferSize, int]:
         """The buffer, and the least frames of one that dom0 takes."""
-        limit = self._pcm.config.buffer_octets // SOUND.frame_octets
-        able = await self._pcm.query(SOUND, Interval(1, limit))
+        limit = self._pcm.config.buffer_octets // SPEC.frame_octets
+        able = await self._pcm.query(SPEC, Interval(1, limit))
         least = able.buffer_frames.minimum
-        period = max(int(PERIOD_SECONDS * SOUND.rate_hz), able.period_frames.minimum)
-        wanted = max(int(BUFFER_SECONDS * SOUND.rate_hz), least + 2 * self._latency_frames)
+        period = max(int(PERIOD_SECONDS * SPEC.rate_hz), able.period_frames.minimum)
+        wanted = max(int(BUFFER_SECONDS * SPEC.rate_hz), least + 2 * self._latency_frames)
         frames = min(wanted, able.buffer_frames.maximum)
         return BufferSize(frames - frames % period, period), least
 

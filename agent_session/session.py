@@ -92,24 +92,27 @@ class AgentWatcher:
             self._ask(prompt)
 
     def _ask(self, prompt: Message) -> None:
-        number = int(prompt["id"])
+        number, guest = int(prompt["id"]), str(prompt["guest"])
+        direction = str(prompt["direction"])
         notice = wording.question(
-            str(prompt["guest"]),
+            guest,
             int(prompt["domid"]),
-            str(prompt["direction"]),
+            direction,
             float(prompt["seconds"]),
-            partial(self._answer, number),
+            partial(self._answer, number, guest, direction),
         )
         self._display.show(number, notice)
 
-    def _answer(self, number: int, action: str | None) -> None:
-        """A notification that is closed without an answer means no, as does an unknown action."""
+    def _answer(self, number: int, guest: str, direction: str, action: str | None) -> None:
+        """A notification that is closed without an answer means no, as does an unknown action. The
+        agent is told what the person saw, and refuses if it asks something else."""
         answer = action if action in dict(wording.ANSWERS) else Answer.NO
         seconds = {"seconds": DEFAULT_MINUTES * 60} if answer == Answer.FOR else {}
         self._display.withdraw(number)
         if self._agent is not None:
             told = partial(self._answered, number)
-            self._agent.request("answer", told, id=number, answer=answer, **seconds)
+            shown = {"id": number, "guest": guest, "direction": direction}
+            self._agent.request("answer", told, **shown, answer=answer, **seconds)
 
     def _answered(self, number: int, answer: Message) -> None:
         if not answer["ok"]:

@@ -1,4 +1,4 @@
-"""inotify(7), as far as watching policy directories needs it: something changed, look again."""
+"""inotify(7), as far as watching policy directories needs it: something has changed."""
 
 from __future__ import annotations
 

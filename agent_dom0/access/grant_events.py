@@ -11,11 +11,11 @@ from policy.paths import GRANTS_FILE
 from policy.text.values import write_datetime
 
 
-class GrantTrail:
-    """Compares the grants that hold with those that held when it looked last."""
+class GrantEvents:
+    """Compares the grants that hold with those that held at the last call."""
 
     def __init__(self) -> None:
-        self._known: dict[str, Rule] | None = None  # None: not looked yet; what is there is old
+        self._known: dict[str, Rule] | None = None  # None: not called yet; what is there is old
 
     def follow(self, policy: Policy, now: datetime, ended: Collection[str]) -> Sequence[Event]:
         """`ended`: streams that are no more, so that what they had taken is used up."""

@@ -8,10 +8,11 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from agent_dom0.access.grant_events import GrantTrail
-from agent_dom0.audit import Audit
+from agent_dom0.access.grant_events import GrantEvents
+from agent_dom0.access.reconsider import DecisionQueue, Reason
+from agent_dom0.audit import AuditTrail
 from agent_dom0.events import Event, EventKind, Priority
-from agent_dom0.guest import Guest as RunningGuest
+from agent_dom0.guest import RunningGuest
 from policy.edit import editor, grants
 from policy.engine import decide, gives_device, next_change
 from policy.language import identities
@@ -23,29 +24,32 @@ from xensnd.errors import PolicyError
 log = logging.getLogger("xensnd-dom0")
 
 
-class Permission:
+class PolicyState:
     """Answers from the policy files as they were at the last load(), and from the clock.
 
     A bad policy denies all capture until it is good again; playback stays on the last good one.
-    A lost audit trail denies capture too.
+    A lost audit trail denies capture too. `withheld` says why a guest may not record, whatever
+    policy says: the platform's word.
     """
 
     def __init__(
         self,
         sources: PolicyPaths,
-        audit: Audit,
+        trail: AuditTrail,
+        queue: DecisionQueue,
+        withheld: Callable[[RunningGuest], str | None] = lambda _guest: None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.sources = sources
-        self._audit = audit
+        self._trail = trail
+        self._queue = queue
+        self._withheld = withheld
         self._now = now
         self._policy = Policy(rules=(), files=())
         self._identities: identities.Identities = identities.NAMES_ALONE
         self._problem: PolicyError | None = None
-        self._trail = GrantTrail()
+        self._grants = GrantEvents()
         self._ended: set[str] = set()  # streams whose grants are not, or may not be, released
-        # Why a guest may not record, whatever policy says: the platform's word.
-        self.withheld: Callable[[RunningGuest], str | None] = lambda _guest: None
 
     @property
     def problem(self) -> str | None:
@@ -56,12 +60,23 @@ class Permission:
         return len(self._policy.rules)
 
     def load(self) -> None:
+        """Reads the files again. Every stream is decided anew if they say something else now."""
+        before = self._what_holds
+        self._read_files()
+        if self._what_holds != before:
+            self._queue.reconsider(Reason.POLICY)
+
+    @property
+    def _what_holds(self) -> tuple[object, ...]:
+        return self.problem, self._policy.rules, self._identities
+
+    def _read_files(self) -> None:
         try:
             self._identities = identities.load(self.sources.tags_file)
             self._policy = load(self.sources.directories, runtime=self.sources.runtime)
         except PolicyError as problem:
             self._problem = problem
-            self._audit.record(
+            self._trail.append(
                 Event(
                     EventKind.POLICY_REJECTED,
                     f"{problem}; capture is denied, playback stays as it was",
@@ -71,7 +86,7 @@ class Permission:
             )
             return
         self._problem = None
-        self._audit.record(
+        self._trail.append(
             Event(
                 EventKind.POLICY_LOADED,
                 f"policy of {self.rules} rules from {len(self._policy.files)} files",
@@ -83,8 +98,8 @@ class Permission:
 
     def follow_time(self) -> None:
         """Tells the audit trail which grants have begun and ended."""
-        for event in self._trail.follow(self._policy, self._now(), self._ended):
-            self._audit.record(event)
+        for event in self._grants.follow(self._policy, self._now(), self._ended):
+            self._trail.append(event)
 
     def next_change(self) -> timedelta | None:
         """How long until a rule begins or ends to hold; None: no time will come that changes it."""
@@ -98,9 +113,11 @@ class Permission:
         if direction is Direction.CAPTURE:
             if self._problem is not None:
                 return Decision(Verb.DENY, None, f"bad policy: {self._problem}")
-            if self._audit.is_lost:
+            if self._trail.is_lost:
                 return Decision(Verb.DENY, None, "the audit trail cannot be written")
-            if (withheld := self.withheld(guest)) is not None:
+            if guest.shares_name:
+                return Decision(Verb.DENY, None, f"another guest named {guest.name} runs")
+            if (withheld := self._withheld(guest)) is not None:
                 return Decision(Verb.DENY, None, withheld)
         if stream in self._ended:
             stream = None  # of an earlier stream in the same place: that grant is used up

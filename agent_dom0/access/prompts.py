@@ -9,15 +9,19 @@ could not be asked for is told when that may be tried again.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from itertools import count
+from typing import Protocol
 
+from agent_dom0.access.reconsider import DecisionQueue, Reason
+from agent_dom0.audit import AuditTrail
+from agent_dom0.events import EventKind, Priority, guest_event
 from policy.model import Direction
 from xensnd.backoff import BackOff
-from xensnd.control.answers import Answer
-from xensnd.errors import UsageError
+from xensnd.control.answers import LASTING, Answer
+from xensnd.errors import AccessDenied, UsageError
 
 ANSWER_SECONDS = 30.0
 OPEN_MAX = 8
@@ -29,7 +33,10 @@ QUIET_LAST_SECONDS = 600.0
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """One question. `seconds` is how long an answer is waited for yet."""
+    """One question. `seconds` is how long an answer is waited for yet.
+
+    `number` is the question's alone as long as the machine runs, whichever agent asks.
+    """
 
     number: int
     guest: str
@@ -50,7 +57,7 @@ class Prompt:
 @dataclass(slots=True)
 class _Open:
     prompt: Prompt
-    decided: Callable[[Answer, float], None]
+    answered: Callable[[Answer], None]
     timer: asyncio.TimerHandle
 
 
@@ -63,30 +70,42 @@ class _Quiet:
 
 
 _Key = tuple[str, Direction]
+_DOES = {Direction.PLAYBACK: "play", Direction.CAPTURE: "record"}
+
+
+class NotAsked(AccessDenied):
+    """Why a question is not asked now."""
+
+
+class Viewers(Protocol):
+    """They show questions to people."""
+
+    def prompt_shown(self, prompt: Prompt) -> None: ...
+    def prompt_gone(self, prompt: Prompt, why: str) -> None: ...
 
 
 class Prompts:
-    """`shown` and `gone` tell whoever shows questions to people; `gone` with why, and by whom.
-
-    `look_again` is called when a question that had to wait for a time to pass may be asked.
-    """
+    """`write` is called with an answer that is to last, and the seconds of Answer.FOR."""
 
     def __init__(
         self,
-        shown: Callable[[Prompt], None],
-        gone: Callable[[Prompt, str, str], None],
-        look_again: Callable[[], None],
+        trail: AuditTrail,
+        viewers: Viewers,
+        queue: DecisionQueue,
+        write: Callable[[Prompt, Answer, float], None],
         seconds: float = ANSWER_SECONDS,
     ) -> None:
-        self._shown = shown
-        self._gone = gone
-        self._look_again = look_again
+        self._trail = trail
+        self._viewers = viewers
+        self._queue = queue
+        self._write = write
         self._seconds = seconds
-        self._numbers = count(1)
+        self._last_number = 0
         self._open: dict[int, _Open] = {}
         self._quiet: dict[_Key, _Quiet] = {}
         self._times: dict[_Key, deque[float]] = {}  # of the last questions
         self._waiting: dict[_Key, asyncio.TimerHandle] = {}  # until they may be asked for
+        self._somebody_waits = False  # until an open question ends
 
     @property
     def open(self) -> list[Prompt]:
@@ -125,37 +144,54 @@ class Prompts:
         guest: str,
         domid: int,
         direction: Direction,
-        decided: Callable[[Answer, float], None],
-    ) -> str | None:
-        """Asks, or says why not. `decided` is called once, with the seconds of Answer.FOR, unless
-        the question is withdrawn."""
+        answered: Callable[[Answer], None],
+    ) -> int:
+        """Returns the question's number, or raises NotAsked. `answered` is called once, unless the
+        question is withdrawn; then all streams are decided anew."""
         why_not = self.why_not(guest, direction)
         if why_not is not None:
             self._wait((guest, direction))
-            return why_not
+            raise NotAsked(why_not)
         loop = asyncio.get_running_loop()
         self._times.setdefault((guest, direction), deque(maxlen=ASKED_MAX)).append(loop.time())
-        prompt = Prompt(next(self._numbers), guest, domid, direction, self._seconds)
+        prompt = Prompt(self._next_number(), guest, domid, direction, self._seconds)
         timer = loop.call_later(self._seconds, self._end, prompt.number, Answer.NONE, 0, "")
-        self._open[prompt.number] = _Open(prompt, decided, timer)
-        self._shown(prompt)
-        return None
+        self._open[prompt.number] = _Open(prompt, answered, timer)
+        self._audit(EventKind.PROMPT_SHOWN, prompt, "the person is asked")
+        self._viewers.prompt_shown(prompt)
+        return prompt.number
 
-    def answer(self, number: int, answer: Answer, seconds: float = 0, by: str = "") -> Prompt:
-        """What the person said. UsageError: there is no such question, or not any more."""
+    def _next_number(self) -> int:
+        """One that no agent has used: what a person has on the screen may be another one's."""
+        now_ms = time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
+        self._last_number = max(self._last_number + 1, now_ms)
+        return self._last_number
+
+    def answer(
+        self,
+        number: int,
+        guest: str,
+        direction: Direction,
+        answer: Answer,
+        seconds: float = 0,
+        by: str = "",
+    ) -> None:
+        """What the person said of this guest and direction. UsageError: that is not asked, or not
+        any more."""
         if number not in self._open:
             raise UsageError(f"question {number} is not open: answered already, or too late")
         prompt = self._open[number].prompt
+        if (prompt.guest, prompt.direction) != (guest, direction):
+            raise UsageError(
+                f"question {number} is whether {prompt.guest} may {_DOES[prompt.direction]}, "
+                f"not whether {guest} may {_DOES[direction]}"
+            )
         self._end(number, answer, seconds, by)
-        return prompt
 
-    def withdraw(self, guest: str, direction: Direction) -> None:
+    def withdraw(self, number: int) -> None:
         """The stream that asked has gone, or policy has decided meanwhile."""
-        for number, each in list(self._open.items()):
-            if (each.prompt.guest, each.prompt.direction) == (guest, direction):
-                each.timer.cancel()
-                del self._open[number]
-                self._gone(each.prompt, "withdrawn", "")
+        if number in self._open:
+            self._close(number, "withdrawn")
 
     def close(self) -> None:
         """The agent ends: nobody waits for answers any more."""
@@ -166,22 +202,44 @@ class Prompts:
         self._open.clear()
 
     def _wait(self, key: _Key) -> None:
-        """The end of an open question is told anyway; the end of a time, only here."""
+        """Everything is decided anew when this may be asked for."""
         quiet = self._quiet_until(key)
-        if quiet is not None and key not in self._waiting:
+        if quiet is None:
+            self._somebody_waits = True
+        elif key not in self._waiting:
             loop = asyncio.get_running_loop()
             self._waiting[key] = loop.call_at(quiet[0] + 0.001, self._may_ask, key)
 
     def _may_ask(self, key: _Key) -> None:
         del self._waiting[key]
-        self._look_again()
+        self._queue.reconsider(Reason.PROMPT)
 
     def _end(self, number: int, answer: Answer, seconds: float, by: str) -> None:
-        ended = self._open.pop(number)
-        ended.timer.cancel()
+        ended = self._close(number, answer.value, by)
         self._remember(ended.prompt, answer)
-        self._gone(ended.prompt, answer.value, by)
-        ended.decided(answer, seconds)
+        ended.answered(answer)
+        self._queue.reconsider(Reason.ANSWER)
+        if answer in LASTING:
+            self._write(ended.prompt, answer, seconds)
+
+    def _close(self, number: int, why: str, by: str = "") -> _Open:
+        closed = self._open.pop(number)
+        closed.timer.cancel()
+        fields = {"XENSND_ANSWER": why, **({"XENSND_BY": by} if by else {})}
+        self._audit(EventKind.PROMPT_ANSWERED, closed.prompt, f"asked: {why}", **fields)
+        self._viewers.prompt_gone(closed.prompt, why)
+        if self._somebody_waits:
+            self._somebody_waits = False
+            self._queue.reconsider(Reason.PROMPT)
+        return closed
+
+    def _audit(self, kind: EventKind, prompt: Prompt, what: str, **fields: str) -> None:
+        text = f"{prompt.direction} {what}"
+        event = guest_event(kind, prompt.guest, prompt.domid, text, Priority.NOTICE)
+        event.fields.update(
+            XENSND_DIRECTION=prompt.direction.value, XENSND_PROMPT=prompt.number, **fields
+        )
+        self._trail.append(event)
 
     def _remember(self, prompt: Prompt, answer: Answer) -> None:
         key = (prompt.guest, prompt.direction)

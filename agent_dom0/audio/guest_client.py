@@ -12,12 +12,14 @@ import logging
 from collections.abc import Callable
 from typing import Protocol
 
-from agent_dom0.audio.guest_volume import Shared
-from agent_dom0.events import Event, EventKind, Priority, guest_event
-from agent_dom0.guest import Guest
+from agent_dom0.audio.guest_volume import KnobRecord
+from agent_dom0.audit import AuditTrail
+from agent_dom0.events import EventKind, Priority, guest_event
+from agent_dom0.guest import RunningGuest
 from xensnd.backoff import BackOff
 from xensnd.core import AudioClient, AudioStreamConfig, ClientState, Engine
 from xensnd.errors import AudioUnavailable
+from xensnd.sndif.store_fields import Direction
 
 log = logging.getLogger("xensnd-dom0")
 
@@ -42,22 +44,26 @@ class Voice(Protocol):
     def audio_is_ready(self) -> bool: ...
 
 
-class GuestMixer:
-    """Connects the voices that join with the audio server, for as long as they stay."""
+class GuestClient:
+    """Connects the voices that join with the audio server, for as long as they stay.
+
+    `record` keeps what a person has set for the guest.
+    """
 
     def __init__(
         self,
         engine: Engine,
         server: str | None,
-        guest: Guest,
-        record: Callable[[Event], bool],
-        shared: Shared,
+        guest: RunningGuest,
+        trail: AuditTrail,
+        record: KnobRecord,
     ) -> None:
         self._engine = engine
         self._server = server
-        self._guest = guest
+        self.guest = guest
+        self._trail = trail
         self._record = record
-        self.shared = shared
+        self.knobs = record.load()
         self._voices: list[Voice] = []
         self._failed: list[Voice] = []  # of these, though the client is well: tried again
         self._client: AudioClient | None = None
@@ -67,16 +73,26 @@ class GuestMixer:
         self._tried = 0.0  # when, in the loop's time
         self._lost = False
 
+    def set_percent(self, direction: Direction, percent: int) -> None:
+        """What a person has set. The loudness of its streams is to be told that it was turned."""
+        self.knobs[direction].percent = percent
+        self._record.save(self.knobs)
+
+    def set_muted(self, direction: Direction, is_muted: bool) -> None:
+        """What a person has set. The loudness of its streams is to be told that it was turned."""
+        self.knobs[direction].is_muted = is_muted
+        self._record.save(self.knobs)
+
     def client_properties(self) -> dict[str, str]:
-        icon = f"appvm-{self._guest.label}" if self._guest.label else "computer"
+        icon = f"appvm-{self.guest.label}" if self.guest.label else "computer"
         return {
-            "application.name": self._guest.name,
-            "application.id": f"xensnd.{self._guest.name}",
+            "application.name": self.guest.name,
+            "application.id": f"xensnd.{self.guest.name}",
             "application.icon_name": icon,
-            "xensnd.guest": self._guest.name,
-            "xensnd.domid": str(self._guest.domid),
-            "xensnd.uuid": self._guest.uuid,
-            "xensnd.label": self._guest.label,
+            "xensnd.guest": self.guest.name,
+            "xensnd.domid": str(self.guest.domid),
+            "xensnd.uuid": self.guest.uuid,
+            "xensnd.label": self.guest.label,
         }
 
     def join(self, voice: Voice) -> None:
@@ -102,7 +118,7 @@ class GuestMixer:
             loop = asyncio.get_running_loop()
             self._linger = loop.call_later(LINGER_SECONDS, self._disconnect)
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """Something happened in the engine."""
         if self._client is None:
             return
@@ -116,9 +132,19 @@ class GuestMixer:
         if self._voices and all(voice.audio_is_ready for voice in self._voices):
             self._find()
 
-    def close(self) -> None:
+    def rename(self, guest: RunningGuest) -> None:
+        """The server is told by a new client; its streams are new ones there."""
+        self.guest = guest
+        self._disconnect()
+        if self._voices:
+            self._connect()
+
+    def close(self, *, forget: bool = False) -> None:
+        """`forget`: also what a person has set. Otherwise the next agent finds it."""
         self._voices.clear()
         self._disconnect()
+        if forget:
+            self._record.remove()
 
     def _connect(self) -> None:
         self._retry = None
@@ -127,7 +153,7 @@ class GuestMixer:
         for voice in self._voices:
             self._attach(voice, self._client)
         # libpulse may have failed at once, before anyone could be told.
-        asyncio.get_running_loop().call_soon(self.look)
+        asyncio.get_running_loop().call_soon(self.poll)
 
     def _reattach(self) -> None:
         self._retry = None
@@ -140,7 +166,7 @@ class GuestMixer:
         try:
             voice.attach(client)
         except AudioUnavailable as error:
-            log.warning("%s: %s", self._guest.name, error)
+            log.warning("%s: %s", self.guest.name, error)
 
     def _disconnect(self) -> None:
         if self._retry is not None:
@@ -203,11 +229,11 @@ class GuestMixer:
             self._say(EventKind.SERVER_FOUND, "the audio server is back", Priority.NOTICE)
 
     def _say(self, kind: EventKind, text: str, priority: Priority) -> None:
-        self._record(guest_event(kind, self._guest.name, self._guest.domid, text, priority))
+        self._trail.append(guest_event(kind, self.guest.name, self.guest.domid, text, priority))
 
 
 def stream_config(
-    guest: Guest,
+    guest: RunningGuest,
     *,
     playback: bool,
     pulse_format: str,

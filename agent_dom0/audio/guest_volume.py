@@ -1,4 +1,4 @@
-"""What a person has set for a guest, and how many streams it has: kept while the guest runs.
+"""What a person has set for a guest: kept while the guest runs.
 
 What was set is kept for the next agent as well, in a small file a guest in the runtime directory.
 Only the agent writes it; still it is checked before it is used.
@@ -9,14 +9,11 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agent_dom0.cards.throttle import Throttle
-from xensnd.core import Budget
 from xensnd.files import replace_file
 from xensnd.sndif.store_fields import Direction
 
@@ -89,14 +86,3 @@ def _read(said: Any) -> Knobs:
     if percent is not None and (type(percent) is not int or not 0 <= percent <= 100):
         raise ValueError(percent)
     return Knobs(percent, is_muted)
-
-
-@dataclass(slots=True)
-class Shared:
-    """Between all streams of one guest."""
-
-    knobs: dict[Direction, Knobs] = field(default_factory=untouched)
-    open_streams: Counter[Direction] = field(default_factory=Counter)
-    throttle: Throttle = field(default_factory=Throttle)
-    budget: Budget = field(default_factory=Budget)  # of the engine's time
-    pauses_said: int = 0  # by that budget, as far as the trail has them

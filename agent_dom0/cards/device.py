@@ -11,16 +11,15 @@ import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol
 
-from agent_dom0.audio.guest_client import GuestMixer
-from agent_dom0.cards.saved_state import StreamRecord
 from agent_dom0.cards.stream import Stream
-from agent_dom0.events import EventKind, Priority, guest_event
-from agent_dom0.guest import Guest
-from agent_dom0.services import Services
+from agent_dom0.cards.throttle import REQUESTS_A_SECOND, Throttle
+from agent_dom0.events import EventKind, Priority
+from agent_dom0.guest import RunningGuest
+from xensnd.backoff import BackOff
 from xensnd.errors import RemoteProtocolError, TransportLost
 from xensnd.sndif.states import (
     BACKEND_TABLE,
@@ -33,12 +32,13 @@ from xensnd.sndif.states import (
 from xensnd.sndif.store_fields import (
     SUPPORTED_VERSIONS,
     VERSIONS,
+    StreamConfig,
     StreamRings,
     parse_card,
     parse_rings,
 )
 from xensnd.transport.card_nodes import read_card_nodes
-from xensnd.transport.interface import Store
+from xensnd.transport.interface import Store, TransactionConflict
 
 log = logging.getLogger("xensnd-dom0")
 
@@ -52,8 +52,14 @@ CONNECTIONS_SECONDS = 10
 # 10 s at most.
 WITHDRAW_SECONDS = 3.0
 
+# What ends one device and no other: resources that have run out, XenStore that refuses, a guest
+# that writes without end.
+FAILURES = (OSError, MemoryError, RemoteProtocolError, TransactionConflict)
+RETRY_FIRST_SECONDS = 0.5
+RETRY_LAST_SECONDS = 30.0
+
 # A frontend may be about to publish other rings than we found (sndif/states.py, RECHECK). So what
-# is no good is looked at once more.
+# is no good is read once more.
 PUBLISH_SECONDS = 0.3
 
 
@@ -74,20 +80,46 @@ class DevicePath:
         return f"/local/domain/{self.guest_domid}/device/vsnd/{self.devid}"
 
 
+class CardOwner(Protocol):
+    """The guest whose card it is."""
+
+    @property
+    def guest(self) -> RunningGuest: ...
+    @property
+    def throttle(self) -> Throttle: ...
+    def was_paused(self) -> bool:
+        """Whether the engine has stopped listening to it for a while, since this was asked last."""
+
+    def audit(self, kind: EventKind, text: str, priority: Priority = Priority.INFO) -> None: ...
+
+
 class Device:
+    """`make_stream` gets a stream's name, its configuration and its rings.
+
+    `run` does what a timer has come for: XenStore may be found gone in it.
+    """
+
     def __init__(
-        self, services: Services, store: Store, path: DevicePath, guest: Guest, mixer: GuestMixer
+        self,
+        store: Store,
+        path: DevicePath,
+        owner: CardOwner,
+        make_stream: Callable[[str, StreamConfig, StreamRings], Stream],
+        run: Callable[[Callable[[], None]], None],
     ) -> None:
         self.path = path
-        self.guest = guest
-        self._services = services
-        self._mixer = mixer
+        self._owner = owner
+        self._make_stream = make_stream
+        self._run = run
         self._streams: list[Stream] = []
-        self._phase: BackendPhase | None = None  # not looked at yet
-        self._own = self._frontend = XenbusState.UNKNOWN  # as they were when we looked
+        self._phase: BackendPhase | None = None  # not known yet
+        self._own = self._frontend = XenbusState.UNKNOWN  # as we have read them
         self._odd_states = 0
-        self._looks_twice = False  # at what the frontend has published, since it was no good
+        self._retries_connect = False  # once, since what the frontend had published was no good
         self._withdrawn_at: float | None = None
+        self._failure: str | None = None  # the last, while it is not over
+        self._retry: asyncio.TimerHandle | None = None
+        self._back_off = BackOff(RETRY_FIRST_SECONDS, RETRY_LAST_SECONDS)
         # When each began, and each new start after a closing.
         self._connections: deque[float] = deque(maxlen=CONNECTIONS_MAX)
         self.use_store(store)
@@ -104,27 +136,38 @@ class Device:
         return {
             "devid": self.path.devid,
             "state": self._phase.name.lower() if self._phase else "",
-            "streams": [asdict(stream.status()) for stream in self._streams if stream.is_open],
+            "streams": [asdict(each) for stream in self._streams if (each := stream.status())],
         }
 
     def use_store(self, store: Store) -> None:
-        """A new connection to XenStore: watch again, and look what has happened meanwhile."""
+        """A new connection to XenStore: watches again."""
         self._store = store
         store.watch(f"{self.path.frontend}/state", self.path.backend)
 
-    # What the agent asks of it
+    # What the agent asks of it. Only TransportLost comes out: what else fails ends this device.
 
     def step(self) -> None:
         """A state changed, ours or the frontend's."""
+        self._contain(self._step)
+
+    def poll(self) -> None:
+        """Something happened in the engine: serves the requests that wait."""
+        self._contain(self._poll)
+
+    def decide(self) -> None:
+        """Something has changed that permission depends on."""
+        self._contain(self._decide)
+
+    def _step(self) -> None:
         self._own = _read_state(self._store, self.path.backend)
         self._frontend = _read_state(self._store, self.path.frontend)
-        self._notice(self._own)
+        self._follow_toolstack(self._own)
         if self._phase is not None:
             action, phase = BACKEND_TABLE[self._phase, self._frontend]
             self._enter(self._act(action, phase))
 
-    def _notice(self, own: XenbusState) -> None:
-        """Where the device is, before the frontend's state is looked at."""
+    def _follow_toolstack(self, own: XenbusState) -> None:
+        """Where the device is, before the frontend's state is followed."""
         if self._phase is None:
             self._begin(own)
         elif own is XenbusState.CLOSING:
@@ -154,65 +197,113 @@ class Device:
             case BackendAction.ESTABLISH:
                 phase = self._recheck(phase)
                 if phase is BackendPhase.CONNECTED:
-                    self._say(EventKind.DEVICE_CONNECTED, f"device {self.path.devid} connected")
+                    self._audit(EventKind.DEVICE_CONNECTED, "connected")
             case BackendAction.WITHDRAW:
                 return self._withdraw()
             case BackendAction.DISCONNECT | BackendAction.CLOSE:
                 self._end_streams()
             case BackendAction.IGNORE:
-                return self._wonder(phase)
+                return self._count_odd_state(phase)
         return phase
 
-    def look(self) -> None:
-        """Something happened in the engine: serve the requests that wait."""
+    def _poll(self) -> None:
         try:
-            served = [stream.look() for stream in self._streams]
-            if not all(served):
-                self._mixer.shared.throttle.poll_later(self._look_again)
+            for stream in self._streams:
+                self._serve(stream)
         except RemoteProtocolError as error:
             self._violated(str(error))
             self._enter(BackendPhase.CLOSED)
         if self._phase is BackendPhase.CLOSING:
-            self.step()
+            self._step()
 
-    def _look_again(self) -> None:
-        self._services.serve(self.look)
+    def _serve(self, stream: Stream) -> None:
+        packet = stream.next_request()
+        if self._owner.was_paused():
+            stream.tell_limit("more requests than the guest's share; all its streams wait")
+        if packet is None:
+            return
+        if self._owner.throttle.admits():
+            stream.answer(packet)
+            return
+        stream.tell_limit(f"{stream.name}: {REQUESTS_A_SECOND} requests within a second")
+        self._owner.throttle.poll_later(self._poll_later)
 
-    def follow_policy(self) -> None:
+    def _poll_later(self) -> None:
+        self._run(self.poll)
+
+    def _decide(self) -> None:
         for stream in self._streams:
-            stream.follow_policy()
+            stream.decide()
 
     def close(self, *, forget: bool) -> None:
         """`forget`: its nodes are gone. Otherwise the states stay, for a later agent to go on."""
+        if self._retry is not None:
+            self._retry.cancel()
         if forget:
             self._end_streams()
             self._store.unwatch(f"{self.path.frontend}/state", self.path.backend)
             return
-        for stream in self._streams:
-            stream.leave()
-        self._streams.clear()
+        self._leave_streams()
+
+    # Failures
+
+    def _contain(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except FAILURES as error:
+            self._fail(str(error))
+        else:
+            if self._streams:
+                self._failure = None
+                self._back_off.reset()
+
+    def _fail(self, failure: str) -> None:
+        """Ends what there is of it, and tries again after a time that grows."""
+        if failure != self._failure:
+            self._failure = failure
+            text = f"device {self.path.devid}: {failure}; it is tried again"
+            self._owner.audit(EventKind.DEVICE_FAILED, text, Priority.WARNING)
+        if self._phase is None:
+            self._leave_streams()  # the next try takes them over
+        self._end_streams()
+        if self._phase is BackendPhase.CONNECTED:
+            self._phase = BackendPhase.CLOSED  # its frontend has to begin anew
+            with contextlib.suppress(*FAILURES):
+                self._enter(BackendPhase.CLOSED)
+        if self._retry is None:
+            loop = asyncio.get_running_loop()
+            self._retry = loop.call_later(self._back_off.next_seconds(), self._try_again)
+
+    def _try_again(self) -> None:
+        self._retry = None
+        self._run(self.step)
 
     # The handshake
 
     def _begin(self, own: XenbusState) -> None:
         """A device that was there before us is taken as it stands."""
-        self._phase = backend_phase(own, self._frontend)
-        if self._phase is BackendPhase.CONNECTED:
-            # Left by an agent that ended. Renegotiating would crash a stock driver that plays.
+        phase = backend_phase(own, self._frontend)
+        if phase is BackendPhase.CONNECTED:
+            # Left by an agent that ended. Renegotiating would crash a stock driver that plays. If
+            # this fails, the next try takes it over.
             self._phase = self._connect(adopt=True)
             if self._phase is BackendPhase.ANSWERED:
                 self._phase = BackendPhase.CONNECTED
-                self._say(EventKind.DEVICE_CONNECTED, f"device {self.path.devid} taken over")
+                self._audit(EventKind.DEVICE_CONNECTED, "taken over")
             else:
                 self._enter(self._phase)
-        elif (self._phase, self._frontend) == (BackendPhase.ANSWERED, XenbusState.INITIALISING):
+        elif (phase, self._frontend) == (BackendPhase.ANSWERED, XenbusState.INITIALISING):
             self._phase = BackendPhase.OFFERED  # its driver began anew while no agent was there
+        else:
+            self._phase = phase
 
-    def _wonder(self, phase: BackendPhase) -> BackendPhase:
+    def _count_odd_state(self, phase: BackendPhase) -> BackendPhase:
         """The frontend is in a state that none should be in."""
         self._odd_states += 1
         if self._odd_states == 1:
-            log.warning("%s: its frontend is in state %s", self.guest.name, self._frontend.name)
+            log.warning(
+                "%s: its frontend is in state %s", self._owner.guest.name, self._frontend.name
+            )
         if self._odd_states < ODD_STATES_MAX:
             return phase
         self._violated(f"{self._odd_states} states that no frontend should be in")
@@ -255,7 +346,7 @@ class Device:
             self._store.write(f"{self.path.frontend}/state", str(int(XenbusState.INITIALISING)))
 
     def _enter(self, phase: BackendPhase) -> None:
-        """What the toolstack wrote since we looked is not written over: it brings us here again."""
+        """What the toolstack writes meanwhile is not written over: it brings us here again."""
         self._phase = phase
         state = phase.xenbus_state
         if state is self._own:
@@ -281,14 +372,14 @@ class Device:
                 stream.begin(adopt=adopt)
         except RemoteProtocolError as error:
             self._end_streams()
-            if not adopt and not self._looks_twice:
-                self._looks_twice = True
+            if not adopt and not self._retries_connect:
+                self._retries_connect = True
                 asyncio.get_running_loop().call_later(PUBLISH_SECONDS, self._step_later)
                 return BackendPhase.OFFERED
-            self._looks_twice = False
+            self._retries_connect = False
             self._violated(str(error))
             return BackendPhase.CLOSED
-        self._looks_twice = False
+        self._retries_connect = False
         return BackendPhase.ANSWERED
 
     def _recheck(self, phase: BackendPhase) -> BackendPhase:
@@ -309,7 +400,7 @@ class Device:
             return None
 
     def _step_later(self) -> None:
-        if self._looks_twice or self._withdrawn_at is not None:
+        if self._retries_connect or self._withdrawn_at is not None:
             with contextlib.suppress(TransportLost):  # whoever follows XenStore will notice
                 self.step()
 
@@ -318,39 +409,30 @@ class Device:
         for pcm in parse_card(nodes).pcms:
             for config in pcm.streams:
                 name = f"{pcm.index}/{config.index}"
-                self._streams.append(
-                    Stream(
-                        self._services,
-                        self.guest,
-                        self._mixer,
-                        self.path.devid,
-                        name,
-                        config,
-                        parse_rings(_below(nodes, name)),
-                        self._record(name),
-                    )
-                )
-
-    def _record(self, stream: str) -> StreamRecord:
-        directory = self._services.transport.runtime_directory / "streams"
-        name = f"{self.guest.domid}-{self.path.devid}-{stream.replace('/', '-')}"
-        return StreamRecord(directory / name, self.guest.uuid)
+                rings = parse_rings(_below(nodes, name))
+                self._streams.append(self._make_stream(name, config, rings))
 
     def _end_streams(self) -> None:
         self._withdrawn_at = None
         for stream in self._streams:
             stream.close()
         if self._streams:
-            self._say(EventKind.DEVICE_DISCONNECTED, f"device {self.path.devid} disconnected")
+            self._audit(EventKind.DEVICE_DISCONNECTED, "disconnected")
+        self._streams.clear()
+
+    def _leave_streams(self) -> None:
+        """They go on, for the next agent."""
+        for stream in self._streams:
+            stream.leave()
         self._streams.clear()
 
     def _violated(self, text: str) -> None:
-        self._say(
-            EventKind.PROTOCOL_VIOLATION,
-            f"device {self.path.devid}: {text}; the device is closed",
-            Priority.WARNING,
-        )
+        what = f"device {self.path.devid}: {text}; the device is closed"
+        self._owner.audit(EventKind.PROTOCOL_VIOLATION, what, Priority.WARNING)
         self._end_streams()
+
+    def _audit(self, kind: EventKind, what: str) -> None:
+        self._owner.audit(kind, f"device {self.path.devid} {what}")
 
     # XenStore
 
@@ -359,9 +441,6 @@ class Device:
             return self._store.read(path)
         except KeyError:
             return None
-
-    def _say(self, kind: EventKind, text: str, priority: Priority = Priority.INFO) -> None:
-        self._services.record(guest_event(kind, self.guest.name, self.guest.domid, text, priority))
 
 
 def _read_state(store: Store, directory: str) -> XenbusState:

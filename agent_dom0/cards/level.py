@@ -1,4 +1,4 @@
-"""How loud samples are, for people to look at. Not exact, and only asked when somebody looks."""
+"""How loud samples are, for people to see. Not exact, and only worked out when somebody asks."""
 
 from __future__ import annotations
 

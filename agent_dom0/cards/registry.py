@@ -6,19 +6,22 @@ the guests whose cards the toolstack put into its own backend directory, and giv
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
-from agent_dom0.audio.guest_client import GuestMixer
-from agent_dom0.audio.guest_volume import KnobRecord, Knobs, Shared
-from agent_dom0.cards.device import Device, DevicePath
+from agent_dom0.access.policy_state import PolicyState
+from agent_dom0.access.reconsider import DecisionQueue, Reason
+from agent_dom0.cards.device import FAILURES, Device, DevicePath
+from agent_dom0.cards.factory import Factory
+from agent_dom0.cards.served_guest import ServedGuest
 from agent_dom0.cards.stream import Stream
 from agent_dom0.cards.toolstack import DEVID, is_ours, make_device, remove_device
-from agent_dom0.events import Event, EventKind, guest_event
-from agent_dom0.guest import Guest, children, read_guest, read_guest_of_backend
-from agent_dom0.services import Services
+from agent_dom0.events import EventKind, Priority
+from agent_dom0.guest import RunningGuest, children, read_guest, read_guest_of_backend
 from policy.model import Verb
 from xensnd.errors import TransportLost, UsageError
 from xensnd.sndif.store_fields import Direction
@@ -31,104 +34,127 @@ _DOMAINS = "domains"
 _BACKEND = "backend"
 _NAME = "name:"
 
+# Of what failed for a guest, such as making its card.
+RETRY_SECONDS = 2.0
+
 T = TypeVar("T")
 
 
-class Roster:
+class Registry:
+    """`domid` is ours."""
+
     def __init__(
-        self, services: Services, server: str | None, record: Callable[[Event], bool]
+        self, domid: int, factory: Factory, policy: PolicyState, queue: DecisionQueue
     ) -> None:
-        self._services = services
-        self._server = server
-        self._record = record
-        self.domid = services.transport.domid
+        self.domid = domid
+        self._factory = factory
+        self._policy = policy
+        self._queue = queue
         self._root = f"/local/domain/{self.domid}/backend/vsnd"
         self._sees_all = True  # until XenStore says that it is not for us
-        self._guests: dict[int, Guest] = {}
-        self._mixers: dict[int, GuestMixer] = {}
-        self._devices: dict[DevicePath, Device] = {}
+        self._guests: dict[int, ServedGuest] = {}  # by their domid
         # By the toolstack (`xl vsnd-detach`), from guests that run on: they get no other before
         # policy gives them one again.
         self._taken_away: set[int] = set()
+        self._failures: dict[tuple[int, str], str] = {}  # that are not over
+        self._retry: asyncio.TimerHandle | None = None
 
     # What the agent asks of it
 
     def use_store(self, store: Store) -> None:
-        """A new connection: watch again, and look what has happened meanwhile."""
+        """A new connection: watches again, and reads what has happened meanwhile."""
+        self._store = store
         self._if_allowed(lambda: store.watch("@introduceDomain", _DOMAINS))
         self._if_allowed(lambda: store.watch("@releaseDomain", _DOMAINS))
         store.watch(self._root, _BACKEND)
         for domid in self._guests:
             self._watch_name(store, domid)
-        for device in self._devices.values():
-            device.use_store(store)
-        self._see(store)
+        for guest in self._guests.values():
+            with self._contained(guest, "its watches"):
+                for device in guest.devices.values():
+                    device.use_store(store)
+        self._read_all(store)
         self._remove_left_devices(store)
 
     def follow_store(self, store: Store) -> None:
         tokens = {event.token for event in store.events()}
         if tokens & {_DOMAINS, _BACKEND} or any(token.startswith(_NAME) for token in tokens):
-            self._see(store)
-        stepped = [device for path, device in self._devices.items() if path.backend in tokens]
+            self._read_all(store)
+        stepped = [device for device in self._devices() if device.path.backend in tokens]
         for device in stepped:
             device.step()
         if stepped:
             self.provision(store)  # a card that policy took away may be free to go now
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """Something happened in the engine. TransportLost only when all were served."""
         lost: TransportLost | None = None
-        for mixer in self._mixers.values():
-            mixer.look()
-        for device in list(self._devices.values()):
+        for guest in self._guests.values():
+            guest.audio.poll()
+        for device in self._devices():
             try:
-                device.look()
+                device.poll()
             except TransportLost as error:  # what sounds goes on, and can end
                 lost = error
         if lost is not None:
             raise lost
 
-    def follow_policy(self) -> None:
-        """Policy, or the audit trail, has changed: every open stream is decided anew."""
-        for device in list(self._devices.values()):
-            device.follow_policy()
+    def decide(self) -> None:
+        """Something has changed that permission depends on: every open stream is decided anew."""
+        for device in self._devices():
+            device.decide()
 
     def provision(self, store: Store) -> None:
         """Each running guest has the card that policy gives it, and no other of ours."""
         if not self._sees_all:
             return
-        for domid, guest in self._guests.items():
-            path = DevicePath(self.domid, domid, DEVID)
-            device = self._devices.get(path)
-            is_there = DEVID in children(store, f"{self._root}/{domid}")
-            gives = self._services.permission.gives_device(guest)
-            if not gives:
-                self._taken_away.discard(domid)
-            if gives and not is_there and device is not None:
-                self._taken_away.add(domid)
-            elif gives and not is_there and domid not in self._taken_away:
-                # xl may be at the same directory, and takes nodes away within our transaction:
-                # what it does next brings us here again.
-                with suppress(KeyError):
-                    make_device(store, path)
-                    self._say(EventKind.DEVICE_MADE, guest, f"device {DEVID} made")
-            elif device is not None and not gives and not device.is_in_use and is_ours(store, path):
-                self._forget_device(path)
-                remove_device(store, path)
-                self._say(EventKind.DEVICE_REMOVED, guest, f"device {DEVID} removed")
+        for guest in self._guests.values():
+            with self._contained(guest, "its card"):
+                self._provision(store, guest)
+
+    def _provision(self, store: Store, guest: ServedGuest) -> None:
+        domid = guest.guest.domid
+        path = DevicePath(self.domid, domid, DEVID)
+        device = guest.devices.get(DEVID)
+        is_there = DEVID in children(store, f"{self._root}/{domid}")
+        gives = self._policy.gives_device(guest.guest)
+        if not gives:
+            self._taken_away.discard(domid)
+        if gives and not is_there and device is not None:
+            self._taken_away.add(domid)
+        elif gives and not is_there and domid not in self._taken_away:
+            # xl may be at the same directory, and takes nodes away within our transaction:
+            # what it does next brings us here again.
+            with suppress(KeyError):
+                make_device(store, path)
+                guest.audit(EventKind.DEVICE_MADE, f"device {DEVID} made")
+        elif device is not None and not gives and not device.is_in_use and is_ours(store, path):
+            self._forget_device(path)
+            remove_device(store, path)
+            guest.audit(EventKind.DEVICE_REMOVED, f"device {DEVID} removed")
+
+    def close(self) -> None:
+        """States stay as they are: an agent that starts again takes the devices over."""
+        if self._retry is not None:
+            self._retry.cancel()
+        for device in self._devices():
+            device.close(forget=False)
+        for guest in self._guests.values():
+            guest.audio.close()
 
     # What people see of it, and do with it
 
     def status(self) -> list[dict[str, Any]]:
         return [
             {
-                "name": guest.name,
+                "name": guest.guest.name,
                 "domid": domid,
-                "uuid": guest.uuid,
-                "label": guest.label,
-                "records": self._is_heard(domid, Direction.CAPTURE),
-                "plays": self._is_heard(domid, Direction.PLAYBACK),
-                "devices": [self._devices[path].status() for path in self._paths_of(domid)],
+                "uuid": guest.guest.uuid,
+                "label": guest.guest.label,
+                "shares_name": guest.guest.shares_name,
+                "records": guest.is_heard(Direction.CAPTURE),
+                "plays": guest.is_heard(Direction.PLAYBACK),
+                "devices": [device.status() for device in guest.devices.values()],
             }
             for domid, guest in sorted(self._guests.items())
         ]
@@ -148,109 +174,110 @@ class Roster:
 
     def _heard(self, direction: Direction) -> list[str]:
         return sorted(
-            guest.name for domid, guest in self._guests.items() if self._is_heard(domid, direction)
+            guest.guest.name for guest in self._guests.values() if guest.is_heard(direction)
         )
 
-    def guests(self) -> list[Guest]:
-        return list(self._guests.values())
+    def guests(self) -> list[RunningGuest]:
+        return [guest.guest for guest in self._guests.values()]
 
-    def serves(self, guest: Guest) -> bool:
+    def serves(self, guest: RunningGuest) -> bool:
         """Whether it uses a card of ours."""
-        return self._is_in_use(guest.domid)
+        return guest.domid in self._guests and self._guests[guest.domid].is_in_use
 
-    def may_record(self, guest: Guest) -> bool:
+    def may_record(self, guest: RunningGuest) -> bool:
         """Now: a stream of it may, or would if it opened one."""
-        decision = self._services.permission.decide(guest, Direction.CAPTURE)
+        decision = self._policy.decide(guest, Direction.CAPTURE)
         return decision.verb is Verb.ALLOW or any(
             stream.is_allowed for stream in self._capture_of(guest)
         )
 
-    def wants_to_record(self, guest: Guest) -> bool:
+    def wants_to_record(self, guest: RunningGuest) -> bool:
         return any(stream.is_running for stream in self._capture_of(guest))
 
-    def _capture_of(self, guest: Guest) -> Iterator[Stream]:
-        streams = self._streams_of(guest.domid)
-        return (stream for stream in streams if stream.direction is Direction.CAPTURE)
+    def _capture_of(self, guest: RunningGuest) -> list[Stream]:
+        served = self._guests.get(guest.domid)
+        return [] if served is None else list(served.streams(Direction.CAPTURE))
 
-    def knobs(self, name: str, direction: Direction) -> Knobs:
-        """UsageError: no such guest runs."""
-        return self._mixer(self._named(name)).shared.knobs[direction]
-
-    def turn(self, name: str, direction: Direction) -> tuple[int, int]:
-        """The knobs were turned: the guest's domid, and how many streams that changed."""
-        guest = self._named(name)
-        domid = guest.domid
-        self._knob_record(guest).save(self._mixer(guest).shared.knobs)
-        return domid, sum(
-            stream.turn() for stream in self._streams_of(domid) if stream.direction is direction
-        )
-
-    def open_streams(self) -> list[str]:
-        """What grants for one stream call them."""
-        return [
-            stream.id
-            for domid in self._guests
-            for stream in self._streams_of(domid)
-            if stream.is_open
-        ]
-
-    def _streams_of(self, domid: int) -> Iterator[Stream]:
-        for path in self._paths_of(domid):
-            yield from self._devices[path].streams
-
-    def _is_heard(self, domid: int, direction: Direction) -> bool:
-        return any(
-            stream.is_heard for stream in self._streams_of(domid) if stream.direction is direction
-        )
-
-    def _named(self, name: str) -> Guest:
-        for guest in self._guests.values():
-            if guest.name == name:
-                return guest
-        running = ", ".join(sorted(guest.name for guest in self._guests.values())) or "none"
+    def named(self, name: str) -> list[ServedGuest]:
+        """All guests of this name. UsageError: none runs."""
+        if found := [guest for guest in self._guests.values() if guest.guest.name == name]:
+            return found
+        running = ", ".join(sorted(guest.name for guest in self.guests())) or "none"
         raise UsageError(f"no guest named {quoted(name)} runs; running are {running}")
 
-    def close(self) -> None:
-        """States stay as they are: an agent that starts again takes the devices over."""
-        for device in self._devices.values():
-            device.close(forget=False)
-        for mixer in self._mixers.values():
-            mixer.close()
+    def open_stream_ids(self) -> list[str]:
+        """What grants for one stream call them."""
+        return [each for guest in self._guests.values() for each in guest.open_stream_ids()]
 
     # Following XenStore
 
-    def _see(self, store: Store) -> None:
-        self._see_guests(store)
-        self.provision(store)
-        self._see_devices(store)
+    def _devices(self) -> list[Device]:
+        return [device for guest in self._guests.values() for device in guest.devices.values()]
 
-    def _see_guests(self, store: Store) -> None:
+    def _read_all(self, store: Store) -> None:
+        self._read_guests(store)
+        self.provision(store)
+        self._read_devices(store)
+
+    def _read_guests(self, store: Store) -> None:
         running = self._running(store) - {0, self.domid}
         for domid in self._guests.keys() - running:
             self._forget_guest(store, domid)
-        for domid in running:
+        for domid in sorted(running):
             guest = self._read_guest(store, domid)
             known = self._guests.get(domid)
+            if guest is not None and known is not None and guest.uuid != known.guest.uuid:
+                self._forget_guest(store, domid)  # the end of that one was not seen
+                known = None
             if known is None:
                 self._watch_name(store, domid)
-            if guest is None or guest == known or self._is_in_use(domid):
+            if guest is None:
                 continue
-            # New; or renamed, as a guest that is migrated: its card is looked at anew.
-            for path in self._paths_of(domid):
-                self._forget_device(path)
-            self._mixers.pop(domid, None)
-            self._guests[domid] = guest
+            if known is None:
+                self._guests[domid] = self._factory.guest(guest)
+            elif guest != known.guest:
+                known.rename(guest)
+                self._queue.reconsider(Reason.GUESTS)
+        self._find_shared_names()
 
-    def _read_guest(self, store: Store, domid: int) -> Guest | None:
+    def _find_shared_names(self) -> None:
+        counts = Counter(guest.name for guest in self.guests())
+        for guest in self._guests.values():
+            shares = counts[guest.guest.name] > 1
+            if shares is not guest.guest.shares_name:
+                guest.share_name(shares=shares)
+                self._queue.reconsider(Reason.GUESTS)
+
+    @contextmanager
+    def _contained(self, guest: ServedGuest, what: str) -> Iterator[None]:
+        """What fails for one guest is audited once, and tried again: others are served."""
+        key = guest.guest.domid, what
+        try:
+            yield
+        except FAILURES as error:
+            if self._failures.get(key) != str(error):
+                self._failures[key] = str(error)
+                text = f"{what}: {error}; it is tried again"
+                guest.audit(EventKind.DEVICE_FAILED, text, Priority.WARNING)
+            if self._retry is None:
+                loop = asyncio.get_running_loop()
+                self._retry = loop.call_later(RETRY_SECONDS, self._try_again)
+        else:
+            self._failures.pop(key, None)
+
+    def _try_again(self) -> None:
+        self._retry = None
+        self._factory.run(lambda: self._read_all(self._store))
+
+    def _read_guest(self, store: Store, domid: int) -> RunningGuest | None:
         if self._sees_all:
             return read_guest(store, domid)
         return read_guest_of_backend(store, f"{self._root}/{domid}", domid)
 
     def _paths_of(self, domid: int) -> list[DevicePath]:
-        return [path for path in self._devices if path.guest_domid == domid]
-
-    def _is_in_use(self, domid: int) -> bool:
-        return any(self._devices[path].is_in_use for path in self._paths_of(domid))
+        if domid not in self._guests:
+            return []
+        return [device.path for device in self._guests[domid].devices.values()]
 
     def _running(self, store: Store) -> set[int]:
         everybody = self._if_allowed(lambda: children(store, "/local/domain"))
@@ -266,11 +293,9 @@ class Roster:
             self._forget_device(path)
             if ours:
                 store.remove(f"{self._root}/{domid}")
-        mixer = self._mixers.pop(domid, None)
-        if mixer is not None:
-            mixer.close()
-        self._knob_record(self._guests.pop(domid)).remove()
+        self._guests.pop(domid).audio.close(forget=True)
         self._taken_away.discard(domid)
+        self._failures = {key: text for key, text in self._failures.items() if key[0] != domid}
 
     def _remove_left_devices(self, store: Store) -> None:
         """Ours, of guests that went while there was no agent, or no XenStore."""
@@ -278,35 +303,25 @@ class Roster:
             if is_ours(store, DevicePath(self.domid, domid, DEVID)):
                 store.remove(f"{self._root}/{domid}")
 
-    def _see_devices(self, store: Store) -> None:
+    def _read_devices(self, store: Store) -> None:
         """Follows every device below our backend's directory, whoever made it."""
-        there = {
-            DevicePath(self.domid, domid, devid)
-            for domid in self._guests
-            for devid in children(store, f"{self._root}/{domid}")
-        }
-        for path in self._devices.keys() - there:
-            self._forget_device(path)
-        for path in there - self._devices.keys():
-            guest = self._guests[path.guest_domid]
-            self._devices[path] = Device(self._services, store, path, guest, self._mixer(guest))
-        for path in there:
-            self._devices[path].step()
+        for guest in self._guests.values():
+            with self._contained(guest, "its devices"):
+                self._read_devices_of(store, guest)
+        for device in self._devices():
+            device.step()
 
-    def _mixer(self, guest: Guest) -> GuestMixer:
-        if guest.domid not in self._mixers:
-            shared = Shared(self._knob_record(guest).load())
-            self._mixers[guest.domid] = GuestMixer(
-                self._services.engine, self._server, guest, self._record, shared
-            )
-        return self._mixers[guest.domid]
-
-    def _knob_record(self, guest: Guest) -> KnobRecord:
-        directory = self._services.transport.runtime_directory / "knobs"
-        return KnobRecord(directory / str(guest.domid), guest.uuid)
+    def _read_devices_of(self, store: Store, guest: ServedGuest) -> None:
+        domid = guest.guest.domid
+        there = children(store, f"{self._root}/{domid}")
+        for devid in guest.devices.keys() - there:
+            self._forget_device(guest.devices[devid].path)
+        for devid in sorted(there - guest.devices.keys()):
+            path = DevicePath(self.domid, domid, devid)
+            guest.devices[devid] = self._factory.device(store, path, guest)
 
     def _forget_device(self, path: DevicePath) -> None:
-        self._devices.pop(path).close(forget=True)
+        self._guests[path.guest_domid].devices.pop(path.devid).close(forget=True)
 
     def _if_allowed(self, work: Callable[[], T]) -> T | None:
         """What only dom0 may do. An audio domain goes by its backend directory alone."""
@@ -318,6 +333,3 @@ class Roster:
             self._sees_all = False
             log.info("domain %d serves the guests whose cards the toolstack gives it", self.domid)
             return None
-
-    def _say(self, kind: EventKind, guest: Guest, text: str) -> None:
-        self._record(guest_event(kind, guest.name, guest.domid, text))

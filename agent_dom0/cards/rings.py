@@ -2,63 +2,80 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 
-from xensnd.core import walk_directory
+from agent_dom0.cards.saved_state import SavedState
+from xensnd.core import BackendStream, Budget, Engine, walk_directory
 from xensnd.sndif.layout import buffer_pages
 from xensnd.sndif.packets import Open
-from xensnd.sndif.store_fields import StreamRings
-from xensnd.transport.interface import EventChannel, Pages, Transport
+from xensnd.sndif.store_fields import Direction, StreamRings
+from xensnd.transport.interface import Pages, Transport
 
 
-@dataclass(frozen=True, slots=True)
-class Connection:
-    """A stream's two pages and two event channels, mapped and bound."""
+class StreamLink:
+    """The core's end of a stream, over two pages and two event channels of the guest, and what is
+    kept of it for the next agent.
 
-    ring: Pages
-    event_page: Pages
-    requests: EventChannel
-    events: EventChannel
+    RemoteProtocolError or OSError: there is no such link, and nothing is left of it.
+    """
 
-    def close(self) -> None:
-        self.requests.close()
-        self.events.close()
-        self.ring.close()
-        self.event_page.close()
+    def __init__(
+        self,
+        transport: Transport,
+        engine: Engine,
+        domid: int,
+        direction: Direction,
+        rings: StreamRings,
+        budget: Budget,
+        open_saved: Callable[[], SavedState],
+    ) -> None:
+        self.rings = rings
+        self._transport = transport
+        self._domid = domid
+        with ExitStack() as opened:
+            ring = transport.map_pages(domid, [rings.ring_ref], writable=True)
+            opened.callback(ring.close)
+            event_page = transport.map_pages(domid, [rings.evt_ring_ref], writable=True)
+            opened.callback(event_page.close)
+            requests = transport.bind_channel(domid, rings.event_channel)
+            opened.callback(requests.close)
+            events = transport.bind_channel(domid, rings.evt_event_channel)
+            opened.callback(events.close)
+            self.saved = open_saved()
+            opened.callback(self.saved.close)
+            self.core = BackendStream(
+                engine,
+                playback=direction is Direction.PLAYBACK,
+                ring_address=ring.address,
+                event_address=event_page.address,
+                requests=requests.fds,
+                events=events.fds,
+                pcm_address=self.saved.pcm_address,
+                budget=budget,
+            )
+            self._opened = opened.pop_all()
 
+    def map_buffer(self, request: Open) -> Pages:
+        """What the guest shares at OPEN, found through its page directory."""
+        transport, domid = self._transport, self._domid
 
-def connect(transport: Transport, domid: int, rings: StreamRings) -> Connection:
-    """All four, or RemoteProtocolError and none."""
-    opened: list[Pages | EventChannel] = []
-    try:
-        ring = transport.map_pages(domid, [rings.ring_ref], writable=True)
-        opened.append(ring)
-        event_page = transport.map_pages(domid, [rings.evt_ring_ref], writable=True)
-        opened.append(event_page)
-        requests = transport.bind_channel(domid, rings.event_channel)
-        opened.append(requests)
-        events = transport.bind_channel(domid, rings.evt_event_channel)
-    except BaseException:
-        for each in opened:
-            each.close()
-        raise
-    return Connection(ring, event_page, requests, events)
+        @contextmanager
+        def map_page(ref: int) -> Iterator[int]:
+            page = transport.map_pages(domid, [ref], writable=False)
+            try:
+                yield page.address
+            finally:
+                page.close()
 
+        count = buffer_pages(request.buffer_octets)
+        refs = walk_directory(map_page, request.directory_ref, count)
+        # Written by us: what is recorded, and the answer to GET_VOLUME.
+        return transport.map_pages(domid, refs, writable=True)
 
-def map_buffer(transport: Transport, domid: int, request: Open) -> Pages:
-    """What the guest shares at OPEN, found through its page directory."""
-
-    @contextmanager
-    def map_page(ref: int) -> Iterator[int]:
-        page = transport.map_pages(domid, [ref], writable=False)
-        try:
-            yield page.address
-        finally:
-            page.close()
-
-    count = buffer_pages(request.buffer_octets)
-    refs = walk_directory(map_page, request.directory_ref, count)
-    # Written by us: what is recorded, and the answer to GET_VOLUME.
-    return transport.map_pages(domid, refs, writable=True)
+    def close(self, *, keep: bool) -> None:
+        """`keep`: the stream goes on, for the next agent."""
+        self.core.close()
+        if not keep:
+            self.saved.remove()
+        self._opened.close()

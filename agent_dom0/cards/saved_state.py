@@ -14,6 +14,7 @@ import mmap
 import os
 import struct
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 from xensnd.control.answers import Answer
@@ -25,18 +26,23 @@ from xensnd.sndif.packets import Open
 _MAGIC = b"xensnd-1"
 _OPEN = struct.Struct("<36s?3xIB3xBxxxIII")
 _ANSWER_AT = 120  # one octet, written in one go: the answer's place among all, 0 for none
+_NAME_AT = 124  # the check sum of the guest's name, of which the answer was given
 _CRC = struct.Struct("<I")
 _PCM_AT = 128
 _ANSWERS = tuple(Answer)
 _OCTETS = _PCM_AT + PCM_STATE_OCTETS
 
 
-class StreamRecord:
-    """`owner` says whose stream it is, such as the guest's uuid: nobody else's is adopted."""
+class SavedState:
+    """`owner` says whose stream it is, such as the guest's uuid: nobody else's is adopted.
 
-    def __init__(self, path: Path, owner: str) -> None:
+    `name` returns what the guest is called now: what was answered about another name is not known.
+    """
+
+    def __init__(self, path: Path, owner: str, name: Callable[[], str]) -> None:
         self._path = path
         self._owner = owner.encode()[:36]
+        self._name = name
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
@@ -62,7 +68,7 @@ class StreamRecord:
             request.period_octets,
             request.directory_ref,
         )
-        # Cleared first: whoever dies in between leaves no record, never half of one.
+        # Cleared first: whoever dies in between leaves nothing, never half of it.
         self._memory[: len(_MAGIC)] = bytes(len(_MAGIC))
         body = packed + _CRC.pack(zlib.crc32(packed))
         self._memory[len(_MAGIC) : len(_MAGIC) + len(body)] = body
@@ -70,6 +76,8 @@ class StreamRecord:
 
     def save_answer(self, answer: Answer | None) -> None:
         """What the person has said of the open stream."""
+        self._memory[_ANSWER_AT] = 0  # whoever dies in between leaves none
+        _CRC.pack_into(self._memory, _NAME_AT, self._name_crc)
         self._memory[_ANSWER_AT] = 0 if answer is None else 1 + _ANSWERS.index(answer)
 
     def load(self) -> tuple[Open, bool, Answer | None] | None:
@@ -86,17 +94,24 @@ class StreamRecord:
             sample_format = format_from_wire(wire_format)
             request = Open(rate_hz, sample_format, channels, buffer, period, ref)
             answer = self._memory[_ANSWER_AT]
-            said = _ANSWERS[answer - 1] if 0 < answer <= len(_ANSWERS) else None
+            is_of_name = _CRC.unpack_from(self._memory, _NAME_AT) == (self._name_crc,)
+            said = _ANSWERS[answer - 1] if is_of_name and 0 < answer <= len(_ANSWERS) else None
             return request, running, said
         return None
+
+    @property
+    def _name_crc(self) -> int:
+        return zlib.crc32(self._name().encode())
 
     def clear(self) -> None:
         self.save_answer(None)
         self._memory[: len(_MAGIC)] = bytes(len(_MAGIC))
 
-    def close(self, *, keep: bool) -> None:
-        """The core no longer uses it. `keep`: for the next agent."""
+    def close(self) -> None:
+        """The core no longer uses it. It stays there for the next agent."""
         self._anchor = None
         self._memory.close()
-        if not keep:
-            self._path.unlink(missing_ok=True)
+
+    def remove(self) -> None:
+        """The stream is no more."""
+        self._path.unlink(missing_ok=True)

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from agent_dom0.audio.stream_volume import Loudness
 from agent_dom0.cards.level import peak
-from policy.model import Decision, Verb
+from agent_dom0.cards.open_pcm import OpenPcm
 from xensnd.core import BackendStats, BackendStream
 from xensnd.sndif.packets import Open
-from xensnd.sndif.states import StreamState
 from xensnd.sndif.store_fields import Direction
 
 # How much of a stream its level is read from.
@@ -34,38 +32,25 @@ class StreamStatus:
 
 
 def stream_status(
-    name: str,
-    direction: Direction,
-    state: StreamState,
-    opened: Open | None,
-    decision: Decision | None,
-    core: BackendStream,
-    loudness: Loudness | None,
+    name: str, direction: Direction, pcm: OpenPcm, core: BackendStream
 ) -> StreamStatus:
-    volume_percent, is_muted = loudness.shown if loudness else (None, False)
+    volume_percent, is_muted = pcm.audio.loudness.shown
     stats = core.stats()
-    running = state is StreamState.RUNNING
     return StreamStatus(
         name=name,
         direction=direction.value,
-        state=state.name.lower(),
-        sound=described(opened) if opened else "",
-        decision=decision.verb.value if decision else "",
-        source=decision.source if decision else "",
-        reason=decision.reason if decision else "",
-        is_heard=is_heard(state, decision, core),
-        latency_ms=_queued_ms(opened, stats) if opened else None,
-        level=_level(opened, stats, core) if opened and running else 0.0,
+        state=pcm.state.name.lower(),
+        sound=described(pcm.request),
+        decision=pcm.decision.verb.value,
+        source=pcm.decision.source,
+        reason=pcm.decision.reason,
+        is_heard=pcm.is_heard,
+        latency_ms=_queued_ms(pcm.request, stats),
+        level=_level(pcm.request, stats, core) if pcm.is_running else 0.0,
         volume_percent=volume_percent,
         is_muted=is_muted,
         gaps=stats.gaps,
     )
-
-
-def is_heard(state: StreamState, decision: Decision | None, core: BackendStream) -> bool:
-    """Never of a stream that ticks on its clock alone."""
-    allowed = decision is not None and decision.verb is Verb.ALLOW
-    return allowed and state is StreamState.RUNNING and core.audio_index is not None
 
 
 def described(request: Open) -> str:

@@ -6,20 +6,17 @@ OPEN, CLOSE, TRIGGER, HW_PARAM_QUERY.
 
 from __future__ import annotations
 
-from agent_dom0.access.stream_access import Permit
-from agent_dom0.audio.guest_client import GuestMixer, stream_config
-from agent_dom0.audio.stream_volume import Loudness
-from agent_dom0.bounds import answer_within, limits_within
-from agent_dom0.cards.rings import connect, map_buffer
-from agent_dom0.cards.saved_state import StreamRecord
-from agent_dom0.cards.status import StreamStatus, described, is_heard, stream_status
-from agent_dom0.cards.throttle import REQUESTS_A_SECOND
-from agent_dom0.events import EventKind, Priority, guest_event
-from agent_dom0.guest import Guest
-from agent_dom0.parameters import Limits, check_open
-from agent_dom0.services import Services
-from policy.model import NO_OPTIONS, Decision, Verb
-from xensnd.core import REFUSED_MAX, AudioClient, BackendStream, PcmParameters, Violation
+from collections.abc import Callable
+from typing import Protocol
+
+from agent_dom0.cards.open_pcm import AudioSide, OpenPcm
+from agent_dom0.cards.saved_state import SavedState
+from agent_dom0.cards.status import StreamStatus, described, stream_status
+from agent_dom0.events import EventKind, Priority
+from agent_dom0.parameters import Limits, answer_within, check_open, limits_within
+from policy.model import Decision, Options
+from xensnd.control.answers import Answer
+from xensnd.core import REFUSED_MAX, BackendStream, PcmParameters, Violation
 from xensnd.errors import AccessDenied, RemoteProtocolError, TransportLost
 from xensnd.sndif.packets import (
     Close,
@@ -40,7 +37,7 @@ from xensnd.sndif.packets import (
 )
 from xensnd.sndif.params import HwParams, NothingInCommon
 from xensnd.sndif.states import StreamEvent, StreamState, next_stream_state
-from xensnd.sndif.store_fields import Direction, StreamConfig, StreamRings
+from xensnd.sndif.store_fields import StreamConfig, StreamRings
 from xensnd.transport.interface import Pages
 
 # A guest may get this many requests wrong while its device is connected; then it is closed.
@@ -59,127 +56,139 @@ _TRIGGERS = {
 }
 
 
-def _pcm_config(request: Open, frame_octets: int) -> PcmParameters:
-    return PcmParameters(
-        rate_hz=request.rate_hz,
-        frame_octets=frame_octets,
-        buffer_octets=request.buffer_octets,
-        period_octets=request.period_octets,
-        silence_octet=request.sample_format.silence[0],
-    )
+class Link(Protocol):
+    """StreamLink, as far as it is needed here."""
+
+    @property
+    def rings(self) -> StreamRings: ...
+    @property
+    def core(self) -> BackendStream: ...
+    @property
+    def saved(self) -> SavedState: ...
+    def map_buffer(self, request: Open) -> Pages: ...
+    def close(self, *, keep: bool) -> None: ...
+
+
+class AccessSide(Protocol):
+    """Whether the stream may sound: StreamAccess."""
+
+    @property
+    def options(self) -> Options: ...
+    def admit(self, request: Open, /) -> None: ...
+    def open(self, request: Open, answer: Answer | None = None, /) -> Decision: ...
+    def follow(self, request: Open, held: Decision, /, *, starts: bool = False) -> Decision: ...
+    def close(self, *, goes_on: bool = False) -> None: ...
+
+
+class Audit(Protocol):
+    """StreamAudit, as far as it is needed here."""
+
+    def tell(
+        self,
+        kind: EventKind,
+        text: str,
+        priority: Priority = Priority.INFO,
+        **fields: str | int,
+    ) -> bool: ...
+    def tell_limit(self, text: str) -> None: ...
 
 
 class Stream:
-    """`name` is where it stands in the card, such as "0/1"."""
+    """`name` is where it stands in the card, such as "0/1". `new_audio` is called for each PCM that
+    opens."""
 
     def __init__(
         self,
-        services: Services,
-        guest: Guest,
-        mixer: GuestMixer,
-        devid: int,
         name: str,
         config: StreamConfig,
-        rings: StreamRings,
-        record: StreamRecord,
+        link: Link,
+        access: AccessSide,
+        new_audio: Callable[[Open], AudioSide],
+        audit: Audit,
+        limits: Limits,
     ) -> None:
         self.name = name
         self.direction = config.direction
-        self.rings = rings
-        self._services = services
-        self._guest = guest
-        self._mixer = mixer
         self._config = config
-        self._state = StreamState.CLOSED
-        self._open: Open | None = None
-        self._options = NO_OPTIONS  # of the decision that holds
-        self._buffer: Pages | None = None
-        self._loudness: Loudness | None = None
+        self._link = link
+        self._core = link.core
+        self._access = access
+        self._new_audio = new_audio
+        self._audit = audit
+        self._limits = limits
+        self._pcm: OpenPcm | None = None
         self._faults = 0
         self._is_withdrawn = False
         self.is_held = False  # by a player, though withdrawn
-        self._permit = Permit(
-            services,
-            guest,
-            mixer.shared,
-            self.direction,
-            f"{guest.domid}/{devid}/{name}",
-            self._apply,
-            record.save_answer,
-        )
-        self._connection = connect(services.transport, guest.domid, rings)
-        self._record = record
-        self._core = BackendStream(
-            services.engine,
-            playback=config.direction is Direction.PLAYBACK,
-            ring_address=self._connection.ring.address,
-            event_address=self._connection.event_page.address,
-            requests=self._connection.requests.fds,
-            events=self._connection.events.fds,
-            pcm_address=record.pcm_address,
-            budget=mixer.shared.budget,
-        )
 
-    # What the agent asks of it
+    # What others see of it
 
-    def look(self) -> bool:
-        """Serves the request that waits, if one does. False: it waits on, since its guest has had
-        its share. RemoteProtocolError: close the session."""
-        violation = self._core.violation
-        if violation is not Violation.NONE:
-            raise RemoteProtocolError(f"stream {self.name}: {_VIOLATIONS[violation]}")
-        self._tell_pauses()
-        packet = self._core.next_request()
-        if packet is None:
-            return True
-        if not self._mixer.shared.throttle.admits():
-            self._permit.say_limit(f"{self.name}: {REQUESTS_A_SECOND} requests within a second")
-            return False
-        self._core.answer(self._serve(packet))
-        return True
+    @property
+    def rings(self) -> StreamRings:
+        return self._link.rings
 
-    def follow_policy(self) -> None:
-        """Policy, or the audit trail, changed: an open stream is decided anew."""
-        self._permit.follow()
+    @property
+    def state(self) -> StreamState:
+        return StreamState.CLOSED if self._pcm is None else self._pcm.state
 
-    def status(self) -> StreamStatus:
-        return stream_status(
-            self.name,
-            self.direction,
-            self._state,
-            self._open,
-            self._permit.decision,
-            self._core,
-            self._loudness,
-        )
+    @property
+    def is_open(self) -> bool:
+        return self._pcm is not None
+
+    @property
+    def is_running(self) -> bool:
+        return self.state is StreamState.RUNNING
+
+    @property
+    def is_allowed(self) -> bool:
+        return self._pcm is not None and self._pcm.is_allowed
 
     @property
     def is_heard(self) -> bool:
         """It records, or plays: for the guest, and not on its clock alone."""
-        return is_heard(self._state, self._permit.decision, self._core)
+        return self._pcm is not None and self._pcm.is_heard
 
-    @property
-    def is_allowed(self) -> bool:
-        decision = self._permit.decision
-        return decision is not None and decision.verb is Verb.ALLOW
+    def status(self) -> StreamStatus | None:
+        """None: it is not open."""
+        if self._pcm is None:
+            return None
+        return stream_status(self.name, self.direction, self._pcm, self._core)
 
-    @property
-    def is_running(self) -> bool:
-        return self._state is StreamState.RUNNING
+    # What its device asks of it
 
-    @property
-    def id(self) -> str:
-        return self._permit.stream
+    def begin(self, *, adopt: bool) -> None:
+        """Serves from now on. `adopt`: its frontend was connected to an agent before us."""
+        if adopt:
+            self._adopt()
+        if self._pcm is None:
+            self._link.saved.clear()  # what is there may be of another guest
+        self._core.begin(succeeds=adopt)
 
-    @property
-    def is_open(self) -> bool:
-        return self._open is not None
+    def next_request(self) -> bytes | None:
+        """A copy of the request that waits: untrusted. RemoteProtocolError: close the session."""
+        violation = self._core.violation
+        if violation is not Violation.NONE:
+            raise RemoteProtocolError(f"stream {self.name}: {_VIOLATIONS[violation]}")
+        return self._core.next_request()
 
-    def turn(self) -> bool:
-        """A person has turned the guest's knobs. Whether there is a stream to hear it of."""
-        if self._loudness is not None:
-            self._loudness.turned()
-        return self._loudness is not None
+    def answer(self, packet: bytes) -> None:
+        """Serves the request that waits. RemoteProtocolError: close the session."""
+        self._core.answer(self._serve(packet))
+
+    def tell_limit(self, text: str) -> None:
+        """Its guest has come to a limit."""
+        self._audit.tell_limit(text)
+
+    def decide(self) -> None:
+        """Something has changed that permission depends on."""
+        if self._pcm is not None:
+            self._apply(self._pcm, self._access.follow(self._pcm.request, self._pcm.decision))
+
+    def turn_volume(self) -> bool:
+        """A person has set the guest's volume or mute. Whether there is a stream to hear it of."""
+        if self._pcm is not None:
+            self._pcm.audio.loudness.turned()
+        return self._pcm is not None
 
     def withdraw(self) -> None:
         """The card is to go. Whoever has this open gets errors from now on, and closes it."""
@@ -189,51 +198,17 @@ class Stream:
 
     def close(self) -> None:
         self._close_pcm()
-        self._core.close()
-        self._record.close(keep=False)
-        self._connection.close()
+        self._link.close(keep=False)
 
     def leave(self) -> None:
         """Ends here, not for the guest: the next agent takes the stream over where it stands."""
-        self._permit.leave()
-        self._mixer.leave(self)
-        self._core.close()
-        self._record.close(keep=True)
-        if self._buffer is not None:
-            self._buffer.close()
-        self._connection.close()
-
-    def begin(self, *, adopt: bool) -> None:
-        """Serves from now on. `adopt`: its frontend was connected to an agent before us."""
-        if adopt:
-            self._adopt()
-        if self._open is None:
-            self._record.clear()  # what is there may be of another guest
-        self._core.begin(succeeds=adopt)
-
-    def _adopt(self) -> None:
-        """Takes over what an agent before us had open."""
-        recorded = self._record.load()
-        if recorded is None:
-            return
-        request, running, said = recorded
-        try:
-            frame_octets = check_open(request, self._config, self._services.limits)
-            self._buffer = map_buffer(self._services.transport, self._guest.domid, request)
-        except (RemoteProtocolError, TransportLost):
-            # The guest gave up meanwhile, and its pages are its own again.
-            return
-        if not self._core.adopt_pcm(_pcm_config(request, frame_octets), self._buffer.address):
-            self._buffer.close()
-            self._buffer = None
-            return
-        self._open = request
-        self._loudness = self._new_loudness(request)
-        self._state = StreamState.RUNNING if running else StreamState.PREPARED
-        self._say(EventKind.STREAM_TAKEN_OVER, f"{self.direction} {self.name} taken over")
-        self._permit.open(request, said)
-        if running:
-            self._core.start()
+        pcm, self._pcm = self._pcm, None
+        if pcm is not None:
+            pcm.audio.leave()
+        self._link.close(keep=True)
+        if pcm is not None:
+            pcm.buffer.close()
+            self._access.close(goes_on=True)
 
     # Requests
 
@@ -248,7 +223,7 @@ class Stream:
             status = Status.EINVAL
         except RemoteProtocolError as error:
             status = Status.EINVAL
-            self._note_fault(str(error))
+            self._count_fault(str(error))
         except AccessDenied:
             status = Status.EACCES
         except NotImplementedError:
@@ -268,170 +243,132 @@ class Stream:
             case Open():
                 self._open_pcm(request)
             case Close():
-                self._state = next_stream_state(self._state, StreamEvent.CLOSE)
+                next_stream_state(self.state, StreamEvent.CLOSE)
                 self._close_pcm()
             case TriggerRequest(trigger):
                 self._trigger(_TRIGGERS[trigger])
             case Read() | Write():
                 raise NotImplementedError  # the core answers these
             case Span():
-                if self._loudness is None:
+                if self._pcm is None:
                     raise RemoteProtocolError(f"{operation_of(request).name} before OPEN")
-                self._loudness.serve(request)
+                self._pcm.audio.loudness.serve(request)
         return None
 
-    def _trigger(self, event: StreamEvent) -> None:
-        was_running = self._state is StreamState.RUNNING
-        self._state = next_stream_state(self._state, event)
-        running = self._state is StreamState.RUNNING
-        if self._open is not None:
-            self._record.save(self._open, running=running)
-        if running:
-            self._core.start()
-        else:
-            self._core.stop()
-        if running and not was_running:
-            self._permit.use_again()
-        if running is not was_running:
-            kind = EventKind.STREAM_STARTED if running else EventKind.STREAM_STOPPED
-            self._say(kind, f"{self.direction} {self.name} {'started' if running else 'stopped'}")
-
     def _answer_query(self, asked: HwParams) -> HwParams:
-        limits = self._services.limits
         try:
-            return answer_within(asked, self._config, limits, self._permit.options)
+            return answer_within(asked, self._config, self._limits, self._access.options)
         except AccessDenied as error:
-            self._permit.say_limit(f"refused: {error}")
+            self._audit.tell_limit(f"refused: {error}")
             raise
 
-    def _open_pcm(self, request: Open) -> None:
-        frame_octets = check_open(request, self._config, self._services.limits)
-        state = next_stream_state(self._state, StreamEvent.OPEN)
-        self._close_pcm()
-        self._permit.admit(request)
-        self._buffer = map_buffer(self._services.transport, self._guest.domid, request)
-        self._core.open_pcm(
-            _pcm_config(request, frame_octets),
-            self._buffer.address,
-        )
-        self._record.save(request, running=False)
-        self._state = state
-        self._open = request
-        self._loudness = self._new_loudness(request)
-        self._say(
-            EventKind.STREAM_OPENED,
-            f"{self.direction} {self.name} opened: {described(request)}",
-        )
-        self._permit.open(request)
+    def _trigger(self, event: StreamEvent) -> None:
+        state = next_stream_state(self.state, event)
+        pcm = self._pcm
+        if pcm is None:
+            return
+        was_running, pcm.state = pcm.is_running, state
+        self._link.saved.save(pcm.request, running=pcm.is_running)
+        if not pcm.is_running:
+            self._core.stop()
+        else:
+            self._core.start()
+            if not was_running:
+                self._apply(pcm, self._access.follow(pcm.request, pcm.decision, starts=True))
+        if pcm.is_running is not was_running:
+            kind = EventKind.STREAM_STARTED if pcm.is_running else EventKind.STREAM_STOPPED
+            self._audit.tell(kind, f"{self.name} {'started' if pcm.is_running else 'stopped'}")
 
-    def _new_loudness(self, request: Open) -> Loudness:
-        knobs = self._mixer.shared.knobs[self.direction]
-        return Loudness(self._core, request.channels, knobs)
+    # The open PCM
+
+    def _open_pcm(self, request: Open) -> None:
+        frame_octets = check_open(request, self._config, self._limits)
+        state = next_stream_state(self.state, StreamEvent.OPEN)
+        self._close_pcm()
+        self._access.admit(request)
+        buffer = self._link.map_buffer(request)
+        self._core.open_pcm(_core_config(request, frame_octets), buffer.address)
+        self._link.saved.save(request, running=False)
+        self._audit.tell(EventKind.STREAM_OPENED, f"{self.name} opened: {described(request)}")
+        self._enter(request, buffer, state, None)
+
+    def _adopt(self) -> None:
+        """Takes over what an agent before us had open."""
+        saved = self._link.saved.load()
+        if saved is None:
+            return
+        request, running, answer = saved
+        try:
+            frame_octets = check_open(request, self._config, self._limits)
+            buffer = self._link.map_buffer(request)
+        except (RemoteProtocolError, TransportLost):
+            # The guest gave up meanwhile, and its pages are its own again.
+            return
+        if not self._core.adopt_pcm(_core_config(request, frame_octets), buffer.address):
+            buffer.close()
+            return
+        self._audit.tell(EventKind.STREAM_TAKEN_OVER, f"{self.name} taken over")
+        state = StreamState.RUNNING if running else StreamState.PREPARED
+        self._enter(request, buffer, state, answer)
+        if running:
+            self._core.start()
+
+    def _enter(
+        self, request: Open, buffer: Pages, state: StreamState, answer: Answer | None
+    ) -> None:
+        self._pcm = OpenPcm(request, buffer, self._new_audio(request), state)
+        self._apply(self._pcm, self._access.open(request, answer))
 
     def _close_pcm(self) -> None:
         """Ends the open PCM, if there is one. When it returns, the guest may free its pages."""
-        if self._open is None:
+        if self._pcm is None:
             return
         stats = self._core.stats()
-        self._record.clear()
-        self._mixer.leave(self)
+        self._link.saved.clear()
+        self._pcm.audio.leave()
         self._core.close_pcm()
-        if self._buffer is not None:
-            self._buffer.close()
-        self._buffer = self._open = self._loudness = None
-        self._options = NO_OPTIONS
-        self._state = StreamState.CLOSED
-        self._permit.close()
-        event = guest_event(
+        self._pcm.buffer.close()
+        self._pcm = None
+        self._access.close()
+        self._audit.tell(
             EventKind.STREAM_CLOSED,
-            self._guest.name,
-            self._guest.domid,
-            f"{self.direction} {self.name} closed: {stats.octets} octets, "
+            f"{self.name} closed: {stats.octets} octets, "
             f"{stats.discarded_octets} on the clock alone, {stats.gaps} gaps",
-        )
-        event.fields.update(
-            XENSND_DIRECTION=self.direction.value,
             XENSND_OCTETS=stats.octets,
             XENSND_DISCARDED_OCTETS=stats.discarded_octets,
             XENSND_GAPS=stats.gaps,
             XENSND_STALLED=stats.stalled,
         )
-        self._services.record(event)
 
-    # Permission
-
-    def _apply(self, decision: Decision) -> None:
+    def _apply(self, pcm: OpenPcm, decision: Decision) -> None:
         """Lets the stream sound within the limits, or leaves it to its clock."""
-        before, self._options = self._options, decision.options
-        if self._loudness is not None:
-            self._loudness.set_cap(decision.options.max_volume_percent)
-        if decision.verb is not Verb.ALLOW:
-            self._mixer.leave(self)
-            self._core.detach_audio()
+        before, pcm.decision = pcm.decision, decision
+        if (before.verb, before.options) == (decision.verb, decision.options):
             return
-        wants = (self._options.device, self._options.latency_usec)
-        if (before.device, before.latency_usec) != wants:
-            self._mixer.leave(self)  # it must be another stream at the server
-            self._core.detach_audio()
-        self._mixer.join(self)
+        options = decision.options
+        pcm.audio.loudness.set_cap(options.max_volume_percent)
+        if pcm.is_allowed:
+            self._core.open_gate()
+            pcm.audio.sound(options, limits_within(self._limits, options).latency_usec)
+        else:
+            self._core.close_gate()
+            pcm.audio.silence()
 
-    @property
-    def _limits(self) -> Limits:
-        return limits_within(self._services.limits, self._options)
+    # Faults
 
-    # What the mixer asks of it
-
-    def attach(self, client: AudioClient) -> None:
-        if self._open is None:
-            return
-        self._core.attach_audio(
-            client,
-            stream_config(
-                self._guest,
-                playback=self.direction is Direction.PLAYBACK,
-                pulse_format=self._open.sample_format.pulse_name or "",
-                rate_hz=self._open.rate_hz,
-                channels=self._open.channels,
-                latency_usec=self._limits.latency_usec,
-                device=self._options.device,
-            ),
-        )
-        if self._loudness is not None:
-            self._loudness.apply_again()
-
-    def detach(self) -> None:
-        self._core.detach_audio()
-
-    @property
-    def audio_error(self) -> str | None:
-        return self._core.audio_error
-
-    @property
-    def audio_is_ready(self) -> bool:
-        return self._core.audio_index is not None
-
-    # Audit
-
-    def _tell_pauses(self) -> None:
-        """The engine does not listen to the guest for a while: once, whichever stream it was."""
-        shared = self._mixer.shared
-        pauses = shared.budget.stats().pauses
-        if pauses != shared.pauses_said:
-            shared.pauses_said = pauses
-            self._permit.say_limit("more requests than the guest's share; all its streams wait")
-
-    def _note_fault(self, text: str) -> None:
+    def _count_fault(self, text: str) -> None:
         self._faults += 1
         if self._faults in {1, FAULTS_MAX}:
-            self._say(
-                EventKind.PROTOCOL_VIOLATION,
-                f"{self.direction} {self.name}: {text}",
-                Priority.WARNING,
-            )
+            self._audit.tell(EventKind.PROTOCOL_VIOLATION, f"{self.name}: {text}", Priority.WARNING)
         if self._faults >= FAULTS_MAX:
             raise RemoteProtocolError(f"stream {self.name}: {self._faults} requests were wrong")
 
-    def _say(self, kind: EventKind, text: str, priority: Priority = Priority.INFO) -> None:
-        event = guest_event(kind, self._guest.name, self._guest.domid, text, priority)
-        event.fields["XENSND_DIRECTION"] = self.direction.value
-        self._services.record(event)
+
+def _core_config(request: Open, frame_octets: int) -> PcmParameters:
+    return PcmParameters(
+        rate_hz=request.rate_hz,
+        frame_octets=frame_octets,
+        buffer_octets=request.buffer_octets,
+        period_octets=request.period_octets,
+        silence_octet=request.sample_format.silence[0],
+    )

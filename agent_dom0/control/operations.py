@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from agent_dom0.access.policy_state import Permission
-from agent_dom0.access.prompts import Prompt, Prompts
-from agent_dom0.audit import Audit
-from agent_dom0.cards.registry import Roster
-from agent_dom0.control.server import Operation, Peer, number_argument, text_argument
+from agent_dom0.access.policy_state import PolicyState
+from agent_dom0.access.prompts import Prompts
+from agent_dom0.audit import AuditTrail
+from agent_dom0.cards.registry import Registry
+from agent_dom0.control.server import Command, Peer, number_argument, text_argument
+from agent_dom0.control.subscribers import Subscribers
 from agent_dom0.events import EventKind, Priority, guest_event
 from xensnd.control.answers import GIVEN, Answer
 from xensnd.errors import UsageError
@@ -22,11 +23,11 @@ from xensnd.text import quoted
 
 GRANT_SECONDS_MAX = 31 * 86400
 
-# Several things change at once; watchers are told after the last of them.
+# Several things change at once; subscribers are told after the last of them.
 SETTLE_SECONDS = 0.02
 
 # Of a stream's status: they change all the time, and nobody is told.
-_RESTLESS = ("latency_ms", "level")
+_FLEETING = ("latency_ms", "level")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,56 +39,48 @@ class About:
     server: str | None
 
 
-class Desk:
+class Operations:
+    """`reload` reads the policy files again."""
+
     def __init__(
         self,
         about: About,
-        roster: Roster,
-        permission: Permission,
+        registry: Registry,
+        policy: PolicyState,
         prompts: Prompts,
-        audit: Audit,
+        trail: AuditTrail,
+        subscribers: Subscribers,
         reload: Callable[[], None],
     ) -> None:
         self._about = about
-        self._roster = roster
-        self._permission = permission
+        self._registry = registry
+        self._policy = policy
         self._prompts = prompts
-        self._audit = audit
+        self._trail = trail
+        self._subscribers = subscribers
         self._reload = reload
         self._since = datetime.now(UTC).isoformat(timespec="seconds")
-        self._watchers: list[Peer] = []
         self._timer: asyncio.TimerHandle | None = None
-        self._shown: tuple[object, list[str]] = (None, [])  # status and recording, as told last
+        self._told: tuple[object, list[str]] = (None, [])  # status and recording, last
 
     @property
-    def operations(self) -> Mapping[str, Operation]:
+    def commands(self) -> Mapping[str, Command]:
+        """By their names in `do`."""
         return {
-            "status": Operation(lambda _peer, _arguments: self._status()),
-            "watch": Operation(self._watch),
-            "mute": Operation(lambda peer, arguments: self._mute(peer, arguments, True)),
-            "unmute": Operation(lambda peer, arguments: self._mute(peer, arguments, False)),
-            "volume": Operation(self._volume),
-            "answer": Operation(self._answer),
-            "reload": Operation(lambda _peer, _arguments: self._load()),
+            "status": lambda _peer, _arguments: self._status(),
+            "watch": self._watch,
+            "mute": lambda peer, arguments: self._mute(peer, arguments, True),
+            "unmute": lambda peer, arguments: self._mute(peer, arguments, False),
+            "volume": self._volume,
+            "answer": self._answer,
+            "reload": lambda _peer, _arguments: self._load(),
         }
 
-    # What it is told by the agent
-
-    def notice(self) -> None:
+    def tell_changes_soon(self) -> None:
         """Something may have changed that people see."""
-        if self._watchers and self._timer is None:
+        if self._subscribers and self._timer is None:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(SETTLE_SECONDS, self._tell_changes)
-
-    def shown(self, prompt: Prompt) -> None:
-        self._tell({"event": "prompt", "prompt": prompt.described()})
-
-    def gone(self, prompt: Prompt, why: str) -> None:
-        self._tell({"event": "prompt-gone", "id": prompt.number, "why": why})
-
-    def left(self, peer: Peer) -> None:
-        if peer in self._watchers:
-            self._watchers.remove(peer)
 
     def close(self) -> None:
         if self._timer is not None:
@@ -95,55 +88,49 @@ class Desk:
 
     def _tell_changes(self) -> None:
         self._timer = None
-        if not self._watchers:
+        if not self._subscribers:
             return
-        recording, status = self._roster.recording(), self._restful()
-        if recording != self._shown[1]:
-            self._tell({"event": "recording", "guests": recording})
-        if status != self._shown[0]:
-            self._tell({"event": "changed"})
-        self._shown = (status, recording)
-
-    def _tell(self, message: Mapping[str, Any]) -> None:
-        for peer in list(self._watchers):
-            peer.tell(message)
-
-    # Operations
+        recording, status = self._registry.recording(), self._lasting_status()
+        if recording != self._told[1]:
+            self._subscribers.tell({"event": "recording", "guests": recording})
+        if status != self._told[0]:
+            self._subscribers.tell({"event": "changed"})
+        self._told = (status, recording)
 
     def _watch(self, peer: Peer, _arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-        if not self._watchers:
-            self._shown = (self._restful(), self._roster.recording())
-        if peer not in self._watchers:
-            self._watchers.append(peer)
+        recording = self._registry.recording()
+        if not self._subscribers:
+            self._told = (self._lasting_status(), recording)
+        self._subscribers.add(peer)
         # After the answer, the state of things: questions are not asked twice.
-        first: list[dict[str, Any]] = [{"event": "recording", "guests": self._roster.recording()}]
+        first: list[dict[str, Any]] = [{"event": "recording", "guests": recording}]
         first += [{"event": "prompt", "prompt": each.described()} for each in self._prompts.open]
         for message in first:
             asyncio.get_running_loop().call_soon(peer.tell, message)
         return {}
 
     def _status(self) -> dict[str, Any]:
-        directories = self._permission.sources.all_directories
+        directories = self._policy.sources.all_directories
         return {
             "agent": {
                 "pid": os.getpid(),
                 "version": self._about.version,
                 "transport": self._about.transport,
-                "domid": self._roster.domid,
+                "domid": self._registry.domid,
                 "since": self._since,
             },
             "policy": {
                 "directories": [str(directory) for directory in directories],
-                "rules": self._permission.rules,
-                "problem": self._permission.problem,
+                "rules": self._policy.rules,
+                "problem": self._policy.problem,
             },
-            "audit": {"where": self._audit.where, "missing": self._audit.missing},
+            "audit": {"where": self._trail.where, "missing": self._trail.missing},
             "server": {"address": self._about.server},
             "prompts": [prompt.described() for prompt in self._prompts.open],
-            "guests": self._roster.status(),
+            "guests": self._registry.status(),
         }
 
-    def _restful(self) -> dict[str, Any]:
+    def _lasting_status(self) -> dict[str, Any]:
         """The status without what changes all the time."""
         status = self._status()
         for prompt in status["prompts"]:
@@ -151,28 +138,42 @@ class Desk:
         for guest in status["guests"]:
             for device in guest["devices"]:
                 for stream in device["streams"]:
-                    for name in _RESTLESS:
+                    for name in _FLEETING:
                         del stream[name]
         return status
 
     def _mute(self, peer: Peer, arguments: Mapping[str, Any], muted: bool) -> Mapping[str, Any]:
         guest, direction = text_argument(arguments, "guest"), _direction(arguments)
-        self._roster.knobs(guest, direction).is_muted = muted
-        return self._turned(peer, guest, direction, "muted" if muted else "unmuted")
+        what = "muted" if muted else "unmuted"
+        return self._set_volume(peer, guest, direction, what, is_muted=muted)
 
     def _volume(self, peer: Peer, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         guest, direction = text_argument(arguments, "guest"), _direction(arguments)
         percent = round(number_argument(arguments, "percent", 0, 100))
-        self._roster.knobs(guest, direction).percent = percent
-        return self._turned(peer, guest, direction, f"volume {percent}%")
+        what = f"volume {percent}%"
+        return self._set_volume(peer, guest, direction, what, percent=percent)
 
-    def _turned(self, peer: Peer, guest: str, direction: Direction, what: str) -> Mapping[str, Any]:
-        domid, changed = self._roster.turn(guest, direction)
-        event = guest_event(
-            EventKind.VOLUME_SET, guest, domid, f"{direction} {what}", Priority.NOTICE
-        )
-        event.fields.update(XENSND_DIRECTION=direction.value, XENSND_BY=_who(peer))
-        self._audit.record(event)
+    def _set_volume(
+        self,
+        peer: Peer,
+        name: str,
+        direction: Direction,
+        what: str,
+        *,
+        percent: int | None = None,
+        is_muted: bool | None = None,
+    ) -> Mapping[str, Any]:
+        """For each guest of this name, if there are two."""
+        changed = 0
+        for served in self._registry.named(name):
+            guest = served.guest
+            changed += served.set_volume(direction, percent=percent, is_muted=is_muted)
+            text = f"{direction} {what}"
+            event = guest_event(
+                EventKind.VOLUME_SET, guest.name, guest.domid, text, Priority.NOTICE
+            )
+            event.fields.update(XENSND_DIRECTION=direction.value, XENSND_BY=_who(peer))
+            self._trail.append(event)
         return {"changed": changed}
 
     def _answer(self, peer: Peer, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -183,16 +184,19 @@ class Desk:
         seconds = 0.0
         if said == Answer.FOR:
             seconds = number_argument(arguments, "seconds", 1, GRANT_SECONDS_MAX)
-        self._prompts.answer(number, Answer(said), seconds, _who(peer))
+        guest, direction = text_argument(arguments, "guest"), _direction(arguments, default=None)
+        self._prompts.answer(number, guest, direction, Answer(said), seconds, _who(peer))
         return {}
 
     def _load(self) -> Mapping[str, Any]:
         self._reload()
-        return {"problem": self._permission.problem}
+        return {"problem": self._policy.problem}
 
 
-def _direction(arguments: Mapping[str, Any]) -> Direction:
-    said = arguments.get("direction", Direction.PLAYBACK.value)
+def _direction(
+    arguments: Mapping[str, Any], default: Direction | None = Direction.PLAYBACK
+) -> Direction:
+    said = arguments.get("direction", default)
     if said not in tuple(each.value for each in Direction):
         raise UsageError(f"direction: wants playback or capture, got {quoted(str(said))}")
     return Direction(said)

@@ -46,23 +46,26 @@ class Peer:
     tell: Callable[[Mapping[str, Any]], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """`run(peer, arguments)` gives what the answer holds, or raises XensndError."""
-
-    run: Callable[[Peer, Mapping[str, Any]], Mapping[str, Any]]
+Command = Callable[[Peer, Mapping[str, Any]], Mapping[str, Any]]
+"""Gets who asks and the arguments; returns what the answer holds, or raises XensndError."""
 
 
 class ControlServer:
+    """`on_leave` is called for each client that is gone."""
+
     def __init__(
-        self, path: Path, operations: Mapping[str, Operation], group: str | None = None
+        self,
+        path: Path,
+        commands: Mapping[str, Command],
+        on_leave: Callable[[Peer], None],
+        group: str | None = None,
     ) -> None:
         self._path = path
-        self._operations = operations
+        self._commands = commands
+        self._on_leave = on_leave
         self._group = _group(group) if group else None
         self._server: asyncio.Server | None = None
         self._writers: dict[asyncio.StreamWriter, Peer] = {}
-        self.on_leave: Callable[[Peer], None] = lambda _peer: None
 
     async def start(self) -> None:
         """The agent holds its lock, so a socket that is there is nobody's."""
@@ -115,7 +118,7 @@ class ControlServer:
             pass
         finally:
             del self._writers[writer]
-            self.on_leave(peer)
+            self._on_leave(peer)
             with contextlib.suppress(OSError):
                 writer.close()
 
@@ -158,14 +161,14 @@ class ControlServer:
             return _refusal("a request is one JSON object a line")
         if request.get("version") != VERSION:
             return _refusal(f"a request is an object with version {VERSION}")
-        operation = self._operations.get(str(request.get("do")))
-        if operation is None:
-            known = ", ".join(sorted(self._operations))
+        command = self._commands.get(str(request.get("do")))
+        if command is None:
+            known = ", ".join(sorted(self._commands))
             return _refusal(
                 f"unknown operation {quoted(str(request.get('do')))}; known are {known}"
             )
         try:
-            return {"ok": True, **operation.run(peer, request)}
+            return {"ok": True, **command(peer, request)}
         except XensndError as error:
             return _refusal(str(error))
 

@@ -12,13 +12,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Callable
 from pathlib import Path
 
-from agent_dom0.access.policy_state import Permission
-from agent_dom0.cards.registry import Roster
+from agent_dom0.access.policy_state import PolicyState
+from agent_dom0.access.reconsider import DecisionQueue, Reason
+from agent_dom0.audit import AuditTrail
+from agent_dom0.cards.registry import Registry
 from agent_dom0.events import Event, EventKind, Priority, guest_event
-from agent_dom0.guest import Guest
+from agent_dom0.guest import RunningGuest
 from agent_dom0.qubes.qubesdb import QubesDb
 from policy.model import Direction, Verb
 from xensnd.backoff import BackOff
@@ -43,172 +44,182 @@ _ATTACHED, _DETACHED = "1", "0"
 _Keys = dict[str, str | None]
 
 
-class Microphones:
-    """`path` is the socket of QubesDB; None: this is no Qubes, and policy alone decides.
+class QubesState:
+    """What Qubes says of each guest's microphone, as far as it is known.
 
-    `reload` reads the policy and decides all streams anew; `follow` decides them anew.
+    `is_qubes`: otherwise it says nothing, and policy alone decides.
     """
+
+    def __init__(self, *, is_qubes: bool) -> None:
+        self._is_qubes = is_qubes
+        self.is_lost = True  # QubesDB
+        self.keys: dict[RunningGuest, _Keys] = {}  # as QubesDB has them
+        self.detached: set[str] = set()  # qubes, by a person, while no rule says so
+        self.ended: set[str] = set()  # qubes whose grants are to end
+
+    def why_not(self, guest: RunningGuest) -> str | None:
+        """Why it may not record now, whatever policy says; None: policy decides."""
+        if not self._is_qubes or not _QUBE.fullmatch(guest.name):
+            return None
+        if self.is_lost:
+            return "QubesDB does not answer"
+        if guest not in self.keys or guest.name in self.ended:
+            return "whether Qubes lets it record is not known yet"
+        if guest.name in self.detached:
+            return "its microphone was detached in Qubes"
+        return None
+
+
+class Microphones:
+    """`path` is the socket of QubesDB; `state` is kept as QubesDB says."""
 
     def __init__(
         self,
-        path: Path | None,
-        roster: Roster,
-        permission: Permission,
-        record: Callable[[Event], bool],
-        reload: Callable[[], None],
-        follow: Callable[[], None],
+        path: Path,
+        state: QubesState,
+        registry: Registry,
+        policy: PolicyState,
+        trail: AuditTrail,
+        queue: DecisionQueue,
     ) -> None:
         self._path = path
-        self._roster = roster
-        self._permission = permission
-        self._record = record
-        self._reload = reload
-        self._follow = follow
-        self._is_lost = True  # QubesDB
+        self._state = state
+        self._registry = registry
+        self._policy = policy
+        self._trail = trail
+        self._queue = queue
         self._was_said_lost = False
-        self._were_there: set[Guest] | None = None  # before us; None: not looked yet
-        self._keys: dict[Guest, _Keys] = {}  # as QubesDB has them
+        self._were_there: set[RunningGuest] | None = None  # before us; None: not known yet
         self._stale: set[str] = set()  # qubes whose keys are to be read again
-        self._detached: set[str] = set()  # by a person, while no rule says so
-        self._ended: set[str] = set()  # qubes whose grants are to end
         self._may_retry = False  # what could not be written down
         self._writing: dict[str, asyncio.Task[None]] = {}  # of which qube
         self._woken = asyncio.Event()
 
-    def why_not(self, guest: Guest) -> str | None:
-        """Why it may not record now, whatever policy says; None: policy decides."""
-        if self._path is None or not _QUBE.fullmatch(guest.name):
-            return None
-        if self._is_lost:
-            return "QubesDB does not answer"
-        if guest not in self._keys or guest.name in self._ended:
-            return "whether Qubes lets it record is not known yet"
-        if guest.name in self._detached:
-            return "its microphone was detached in Qubes"
-        return None
-
-    def notice(self) -> None:
-        """A stream, or who runs, may have changed."""
+    def wake(self) -> None:
+        """A stream, who runs, or what QubesDB has may have changed."""
         self._woken.set()
 
-    def policy_changed(self) -> None:
+    def follow_policy(self) -> None:
         self._may_retry = True
         self._woken.set()
 
     async def run(self) -> None:
         """Until it is cancelled."""
         back_off = BackOff(RETRY_FIRST_SECONDS, RETRY_LAST_SECONDS)
-        while self._path is not None:
+        while True:
             try:
-                db = await QubesDb.connect(self._path, self.notice)
+                db = await QubesDb.connect(self._path, self.wake)
                 back_off.reset()
                 try:
                     await self._serve(db)
                 finally:
                     db.close()
             except OSError as error:
-                self._lose(error)
+                self._note_lost(error)
             await back_off.wait()
 
     async def _serve(self, db: QubesDb) -> None:
         await db.watch(CONFIG)
-        self._stale = {guest.name for guest in self._keys}
+        self._stale = {guest.name for guest in self._state.keys}
         while True:
             self._woken.clear()
-            self._look(db)
+            self._take_changes(db)
             self._forget_ended()
-            for guest in self._roster.guests():
-                if guest in self._keys or self._is_ours(guest):
+            for guest in self._registry.guests():
+                if guest in self._state.keys or self._is_ours(guest):
                     await self._agree(db, guest)
             self._may_retry = False
-            if self._is_lost:
-                self._find()
+            if self._state.is_lost:
+                self._note_found()
             await self._woken.wait()
             await asyncio.sleep(SETTLE_SECONDS)
 
-    def _is_ours(self, guest: Guest) -> bool:
-        return _QUBE.fullmatch(guest.name) is not None and self._roster.serves(guest)
+    def _is_ours(self, guest: RunningGuest) -> bool:
+        return _QUBE.fullmatch(guest.name) is not None and self._registry.serves(guest)
 
-    def _look(self, db: QubesDb) -> None:
+    def _take_changes(self, db: QubesDb) -> None:
         self._stale |= {path.removeprefix(CONFIG) for path in db.changes()}
 
-    def _lose(self, error: OSError) -> None:
+    def _note_lost(self, error: OSError) -> None:
         if not self._was_said_lost:
             text = f"QubesDB {self._path}: {error.strerror or error or 'does not answer'}"
             event = Event(EventKind.QUBESDB_LOST, f"{text}; capture is denied", Priority.ERROR)
-            self._record(event)
-        self._is_lost = self._was_said_lost = True
-        self._follow()
+            self._trail.append(event)
+        self._state.is_lost = self._was_said_lost = True
+        self._queue.reconsider(Reason.QUBES)
 
-    def _find(self) -> None:
+    def _note_found(self) -> None:
         if self._was_said_lost:
-            self._record(Event(EventKind.QUBESDB_FOUND, "QubesDB is back", Priority.NOTICE))
-        self._is_lost = self._was_said_lost = False
-        self._follow()
+            self._trail.append(Event(EventKind.QUBESDB_FOUND, "QubesDB is back", Priority.NOTICE))
+        self._state.is_lost = self._was_said_lost = False
+        self._queue.reconsider(Reason.QUBES)
 
     def _forget_ended(self) -> None:
         """What was attached to a qube is not when it runs the next time."""
-        running = set(self._roster.guests())
+        running = set(self._registry.guests())
         if self._were_there is None:
             self._were_there = running
-        for guest in self._keys.keys() - running:
-            del self._keys[guest]
-            self._detached.discard(guest.name)
-            self._ended.add(guest.name)
+        for guest in self._state.keys.keys() - running:
+            del self._state.keys[guest]
+            self._state.detached.discard(guest.name)
+            self._state.ended.add(guest.name)
         self._end_grants()
 
     def _end_grants(self) -> None:
-        self._ended = {name for name in self._ended if not self._permission.end_grants(name)}
+        self._state.ended = {
+            name for name in self._state.ended if not self._policy.end_grants(name)
+        }
 
     # Agreement
 
-    async def _agree(self, db: QubesDb, guest: Guest) -> None:
-        name, is_known = guest.name, guest in self._keys
+    async def _agree(self, db: QubesDb, guest: RunningGuest) -> None:
+        name, is_known = guest.name, guest in self._state.keys
         if name in self._writing:
             return  # what was said last comes first
         if not is_known or name in self._stale:
             self._stale.discard(name)
             keys = {prefix: await db.read(prefix + name) for prefix in (CONFIG, ACTUAL, REQUEST)}
             if not is_known and keys[CONFIG] is None and guest in (self._were_there or ()):
-                self._ended.add(name)  # it has started while there was no agent
+                self._state.ended.add(name)  # it has started while there was no agent
                 self._end_grants()
-            self._keys[guest] = keys
-            self._hear(guest, keys)
+            self._state.keys[guest] = keys
+            self._follow_person(guest, keys)
             if not is_known:
-                self._follow()
-        elif name in self._detached and self._may_retry:
+                self._queue.reconsider(Reason.QUBES)
+        elif name in self._state.detached and self._may_retry:
             self._write_down(guest, Verb.DENY)
-        self._look(db)
+        await asyncio.sleep(0)  # what was heard is decided by then
+        self._take_changes(db)
         if name not in self._stale and name not in self._writing:
-            await self._tell(db, guest)
+            await self._publish(db, guest)
 
-    def _hear(self, guest: Guest, keys: _Keys) -> None:
-        """What a person has done in Qubes since we looked last, if anything."""
+    def _follow_person(self, guest: RunningGuest, keys: _Keys) -> None:
+        """What a person has done in Qubes since then, if anything."""
         said, was = keys[CONFIG], keys[ACTUAL]
         if said is None or said == was:
             return
         if said == _ATTACHED:
-            if guest.name in self._detached:
-                self._detached.remove(guest.name)
-                self._follow()
-            if self._permission.verb(guest, Direction.CAPTURE) is not Verb.ALLOW:
-                self._say(EventKind.MICROPHONE_ATTACHED, guest, "attached")
+            if guest.name in self._state.detached:
+                self._state.detached.remove(guest.name)
+                self._queue.reconsider(Reason.QUBES)
+            if self._policy.verb(guest, Direction.CAPTURE) is not Verb.ALLOW:
+                self._audit(EventKind.MICROPHONE_ATTACHED, guest, "attached")
                 self._write_down(guest, Verb.ALLOW)
-        elif self._permission.verb(guest, Direction.CAPTURE) is not Verb.DENY:
-            self._detached.add(guest.name)
-            self._follow()  # it is silent at once, whatever can be written
-            self._say(EventKind.MICROPHONE_DETACHED, guest, "detached")
+        elif self._policy.verb(guest, Direction.CAPTURE) is not Verb.DENY:
+            self._state.detached.add(guest.name)
+            self._queue.reconsider(Reason.QUBES)  # it is silent at once, whatever can be written
+            self._audit(EventKind.MICROPHONE_DETACHED, guest, "detached")
             self._write_down(guest, Verb.DENY)
 
-    def _write_down(self, guest: Guest, verb: Verb) -> None:
+    def _write_down(self, guest: RunningGuest, verb: Verb) -> None:
         """Somebody else may be editing: no other qube waits for them."""
         if guest.name not in self._writing:
             self._writing[guest.name] = asyncio.create_task(self._write(guest, verb))
 
-    async def _write(self, guest: Guest, verb: Verb) -> None:
+    async def _write(self, guest: RunningGuest, verb: Verb) -> None:
         try:
             await asyncio.to_thread(
-                self._permission.write_grant,
+                self._policy.write_grant,
                 guest.name,
                 Direction.CAPTURE,
                 ATTACHED_SECONDS,
@@ -217,29 +228,29 @@ class Microphones:
         except XensndError as error:
             log.warning("dom0:mic of %s: %s", guest.name, error)
         else:
-            self._detached.discard(guest.name)
-            self._reload()
+            self._state.detached.discard(guest.name)
+            self._policy.load()
         finally:
             del self._writing[guest.name]
-            self.notice()
+            self.wake()
 
-    async def _tell(self, db: QubesDb, guest: Guest) -> None:
+    async def _publish(self, db: QubesDb, guest: RunningGuest) -> None:
         """CONFIG first: were we to die before ACTUAL, it would look as if a person had said so,
         and what they had said is what holds. Looked at once more, for they may be saying it now."""
-        keys = self._keys[guest]
-        attached = self._roster.may_record(guest)
+        keys = self._state.keys[guest]
+        attached = self._registry.may_record(guest)
         is_new = keys[CONFIG] != (_ATTACHED if attached else _DETACHED)
         if is_new and keys[CONFIG] != await db.read(CONFIG + guest.name):
             self._stale.add(guest.name)
-            self.notice()
+            self.wake()
             return
-        wants = self._roster.wants_to_record(guest)
+        wants = self._registry.wants_to_record(guest)
         for prefix, holds in ((CONFIG, attached), (ACTUAL, attached), (REQUEST, wants)):
             value = _ATTACHED if holds else _DETACHED
             if keys[prefix] != value:
                 await db.write(prefix + guest.name, value)
                 keys[prefix] = value
 
-    def _say(self, kind: EventKind, guest: Guest, what: str) -> None:
+    def _audit(self, kind: EventKind, guest: RunningGuest, what: str) -> None:
         text = f"its microphone was {what} in Qubes"
-        self._record(guest_event(kind, guest.name, guest.domid, text, Priority.NOTICE))
+        self._trail.append(guest_event(kind, guest.name, guest.domid, text, Priority.NOTICE))

@@ -19,7 +19,7 @@ _LINE_OCTETS_MAX = 1024
 _READ_OCTETS = 4096
 
 
-class Lifeline:
+class Heartbeat:
     """The agent's end. Nobody there, or nobody who reads: no reason to stop."""
 
     def __init__(self, fd: int) -> None:
@@ -27,34 +27,34 @@ class Lifeline:
         self._fd = fd
 
     def ready(self) -> None:
-        self._say(READY)
+        self._send(READY)
 
     def alive(self, doing: str) -> None:
-        self._say(f"{ALIVE} {doing[:_TEXT_CHARACTERS_MAX]}")
+        self._send(f"{ALIVE} {doing[:_TEXT_CHARACTERS_MAX]}")
 
-    def _say(self, line: str) -> None:
+    def _send(self, line: str) -> None:
         with suppress(BlockingIOError, BrokenPipeError):
             os.write(self._fd, line.encode() + b"\n")
 
 
 @dataclass(frozen=True, slots=True)
-class Word:
+class Message:
     kind: str  # READY or ALIVE
     text: str
 
 
-class LifelineReader:
+class HeartbeatReader:
     """The supervisor's end."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
         self._received = b""
 
-    def words(self) -> Iterator[Word]:
+    def messages(self) -> Iterator[Message]:
         """Of what has come by now, what is understood. Wait until something has."""
         *lines, rest = (self._received + os.read(self._fd, _READ_OCTETS)).split(b"\n")
         self._received = rest[:_LINE_OCTETS_MAX]
         for line in lines:
             kind, _, text = line.decode(errors="replace").partition(" ")
             if kind in (READY, ALIVE):
-                yield Word(kind, escaped(text, _TEXT_CHARACTERS_MAX))
+                yield Message(kind, escaped(text, _TEXT_CHARACTERS_MAX))

@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable
 from typing import NoReturn
 
-from agent_dom0.supervisor.heartbeat import READY, Lifeline, LifelineReader
+from agent_dom0.supervisor.heartbeat import READY, Heartbeat, HeartbeatReader
 from agent_dom0.supervisor.sd_notify import ServiceManager
 
 _PR_SET_PDEATHSIG = 1
@@ -37,12 +37,12 @@ RENEW = signal.SIGUSR2
 _PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _HANDLED = (*_PASSED_ON, RENEW)
 
-# In the environment of a supervisor that was renewed: its agent so far, and that one's lifeline.
+# In the environment of a supervisor that was renewed: its agent so far, and that one's heartbeat.
 PREDECESSOR = "XENSND_PREDECESSOR"
 # A predecessor that was told to end and does not is killed: what it leaves can be taken over too.
 RETIRES_SECONDS = 2.0
 
-Work = Callable[[Lifeline], int]
+Work = Callable[[Heartbeat], int]
 
 
 def supervise(work: Work) -> int:
@@ -62,7 +62,7 @@ class _Supervisor:
         self._is_stopping = False
         self._is_ready = False
         self._child = 0
-        self._lifeline = -1  # the end that is read
+        self._heartbeat = -1  # the end that is read
         self._handlers = {signum: signal.signal(signum, self._pass_on) for signum in _PASSED_ON}
         self._handlers[RENEW] = signal.signal(RENEW, self._renew)
 
@@ -73,22 +73,22 @@ class _Supervisor:
             signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED)
             if self._is_stopping:
                 return 0
-            self._lifeline, writing = os.pipe()
+            self._heartbeat, writing = os.pipe()
             self._child = os.fork()
             if self._child == 0:
-                os.close(self._lifeline)
+                os.close(self._heartbeat)
                 for signum, handler in self._handlers.items():
                     signal.signal(signum, handler)
                 signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED)
-                _be_the_child(self._work, Lifeline(writing))
+                _run_child(self._work, Heartbeat(writing))
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED)
             os.close(writing)
-            self._follow()
-            code = self._bury()
+            self._watch_child()
+            code = self._reap()
             if self._is_stopping or (code >= 0 and code != CRASHED):
                 return code if code >= 0 else 128 - code
             why = "an error of its own" if code == CRASHED else signal.Signals(-code).name
-            _say(f"the agent died of {why}; the next takes over")
+            _report(f"the agent died of {why}; the next takes over")
             if time.monotonic() - started < LIVES_AT_LEAST_SECONDS:
                 time.sleep(PATIENCE_SECONDS)
 
@@ -106,12 +106,12 @@ class _Supervisor:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is a handler again
         environment = dict(os.environ)
         if self._child:
-            environment[PREDECESSOR] = f"{self._child} {self._lifeline}"
-            os.set_inheritable(self._lifeline, True)
+            environment[PREDECESSOR] = f"{self._child} {self._heartbeat}"
+            os.set_inheritable(self._heartbeat, True)
         try:
             os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)  # noqa: S606
         except OSError as error:
-            _say(f"cannot be renewed: {sys.executable}: {error.strerror}; restart the service")
+            _report(f"cannot be renewed: {sys.executable}: {error.strerror}; restart the service")
             signal.signal(signal.SIGHUP, self._pass_on)
             self._manager.ready()
 
@@ -119,66 +119,66 @@ class _Supervisor:
         """Ends the agent of the supervisor that we were, as our child it is still."""
         if not predecessor:
             return
-        self._child, self._lifeline = map(int, predecessor.split())
+        self._child, self._heartbeat = map(int, predecessor.split())
         ended = os.pidfd_open(self._child)
         os.kill(self._child, signal.SIGTERM)
         if not select.select([ended], [], [], RETIRES_SECONDS)[0]:
             os.kill(self._child, signal.SIGKILL)
         os.close(ended)
-        self._bury()
+        self._reap()
 
-    def _bury(self) -> int:
+    def _reap(self) -> int:
         """The exit status of the child."""
         _, status = os.waitpid(self._child, 0)
         self._child = 0
-        os.close(self._lifeline)
+        os.close(self._heartbeat)
         return os.waitstatus_to_exitcode(status)
 
-    def _follow(self) -> None:
+    def _watch_child(self) -> None:
         """Until the child ends, which it is made to if it falls silent."""
-        reading = self._lifeline
-        lifeline = LifelineReader(reading)
+        reading = self._heartbeat
+        heartbeat = HeartbeatReader(reading)
         ended = os.pidfd_open(self._child)
         poll = select.poll()
         poll.register(reading, select.POLLIN)
         poll.register(ended, select.POLLIN)
         last_heard = time.monotonic()
         while True:
-            ready = dict(poll.poll(self._patience_ms(last_heard)))
+            ready = dict(poll.poll(self._wait_ms(last_heard)))
             if ready.get(reading, 0) & select.POLLIN:
                 last_heard = time.monotonic()
-                self._listen(lifeline)
+                self._read_heartbeat(heartbeat)
             elif reading in ready:  # nothing will come any more
                 poll.unregister(reading)
             if ended in ready:
                 break
             if not ready:
-                _say("the agent hangs; the next takes over")
+                _report("the agent hangs; the next takes over")
                 os.kill(self._child, signal.SIGKILL)
                 last_heard = time.monotonic()
         os.close(ended)
 
-    def _patience_ms(self, last_heard: float) -> float | None:
+    def _wait_ms(self, last_heard: float) -> float | None:
         if self._silence_seconds is None:
             return None
         return max(last_heard + self._silence_seconds - time.monotonic(), 0) * 1000
 
-    def _listen(self, lifeline: LifelineReader) -> None:
-        for word in lifeline.words():
-            if word.kind == READY:
+    def _read_heartbeat(self, heartbeat: HeartbeatReader) -> None:
+        for message in heartbeat.messages():
+            if message.kind == READY:
                 self._manager.ready()
                 if not self._is_ready:
                     print("xensnd-dom0: ready", flush=True)
                 self._is_ready = True
             else:
-                self._manager.alive(word.text)
+                self._manager.alive(message.text)
 
 
-def _say(text: str) -> None:
+def _report(text: str) -> None:
     print(f"xensnd-dom0: {text}", file=sys.stderr)
 
 
-def _be_the_child(work: Work, lifeline: Lifeline) -> NoReturn:
+def _run_child(work: Work, heartbeat: Heartbeat) -> NoReturn:
     # Without its supervisor an agent would stand in the way of the next one.
     parent = os.getppid()
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
@@ -186,7 +186,7 @@ def _be_the_child(work: Work, lifeline: Lifeline) -> NoReturn:
         os._exit(0)
     status = CRASHED
     try:
-        status = work(lifeline)
+        status = work(heartbeat)
     except BaseException:
         sys.excepthook(*sys.exc_info())
     finally:

@@ -202,12 +202,14 @@ def _add_times(edit: argparse.ArgumentParser) -> None:
         "guest", metavar="GUEST", help="a name, a glob in quotes, uuid:, tag: or label:"
     )
     end = edit.add_mutually_exclusive_group()
-    end.add_argument("--for", dest="length", metavar="LENGTH", help="end after 30m, 2h, 1h30m")
-    end.add_argument("--until", metavar="TIME", help="end at 18:00, or at 2026-11-20T18:00")
+    end.add_argument(
+        "--for", dest="length", metavar="LENGTH", help="end after 30m, 2h, 1h30m or the like"
+    )
+    end.add_argument("--until", metavar="TIME", help="end at 18:00 or 2026-11-20T18:00 or the like")
     edit.add_argument(
         "--once",
         action="store_true",
-        help="for one stream, and within a day if no end is given",
+        help="for one stream; ends within a day if no end is given",
     )
 
 

@@ -28,7 +28,9 @@ def prompt(options: argparse.Namespace) -> int:
         if options.list:
             _list(agent)
         elif options.id is not None:
-            _answer(agent, options.id, [options.answer or "", *options.length])
+            words = [options.answer or "", *options.length]
+            arguments = read_answer(words)
+            _answer(agent, _find(agent, options.id), arguments)
         elif sys.stdin.isatty() and sys.stdout.isatty():
             _Conversation(agent).hold()
         else:
@@ -43,12 +45,20 @@ def _list(agent: AgentClient) -> None:
         print(question(each))
 
 
-def _answer(agent: AgentClient, number: object, words: list[str]) -> str:
-    arguments = read_answer(words)
-    agent.ask("answer", id=number, **arguments)
+def _find(agent: AgentClient, number: int) -> Mapping[str, Any]:
+    """The question of this number, which no other question has had."""
+    for each in agent.ask("status").get("prompts", []):
+        if each.get("id") == number:
+            return dict(each)
+    raise UsageError(f"question {number} is not open: answered already, or too late")
+
+
+def _answer(agent: AgentClient, asked: Mapping[str, Any], arguments: Mapping[str, object]) -> None:
+    """Says which guest and direction were shown, too: the agent compares them."""
+    shown_as = {name: asked.get(name) for name in ("id", "guest", "direction")}
+    agent.ask("answer", **shown_as, **arguments)
     said = " ".join(str(value) for value in arguments.values())
-    print(f"prompt {number}: {said}{' s' if 'seconds' in arguments else ''}")
-    return said
+    print(f"prompt {asked.get('id')}: {said}{' s' if 'seconds' in arguments else ''}")
 
 
 def read_answer(words: list[str]) -> dict[str, object]:
@@ -128,7 +138,7 @@ class _Conversation:
         if self._asked is None:
             return True
         try:
-            _answer(self._agent, self._asked, line.split())
+            _answer(self._agent, self._waiting[self._asked], read_answer(line.split()))
         except UsageError as problem:
             print(escaped(problem))
             if self._asked in self._waiting:

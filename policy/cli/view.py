@@ -97,7 +97,8 @@ def plain(status: Status) -> Iterator[str]:
         name = escaped(guest.get("name"))
         label = f", label {escaped(guest['label'])}" if guest.get("label") else ""
         uuid = f", uuid {escaped(guest['uuid'])}" if guest.get("uuid") else ""
-        yield f"{name}: domid {_word(guest, 'domid')}{uuid}{label}, {_activity(guest)}"
+        twin = ", not the only guest of this name" if guest.get("shares_name") is True else ""
+        yield f"{name}: domid {_word(guest, 'domid')}{uuid}{label}, {_activity(guest)}{twin}"
         for device in guest.get("devices", []):
             yield f"{name}: device {_word(device, 'devid')} {_word(device, 'state')}"
             for stream in device.get("streams", []):
@@ -171,6 +172,9 @@ def table(status: Status, display: Display) -> list[str]:
         lines.append(
             display.paint(_cut(f"POLICY IS BAD, nobody records: {escaped(problem)}", display), RED)
         )
+    for name in sorted(_shared_names(status)):
+        said = f"TWO GUESTS ARE NAMED {name}: neither may record"
+        lines.append(display.paint(_cut(said, display), RED))
     lines += [
         display.paint(_cut(question(prompt), display), YELLOW)
         for prompt in status.get("prompts", [])
@@ -188,6 +192,11 @@ def table(status: Status, display: Display) -> list[str]:
         colour = _LABELS.get(str(guest.get("label")), "")
         lines.append(" ".join(_paint_cell(*cell, colour, display) for cell in cells).rstrip())
     return [*lines, "", _recording(status, display)]
+
+
+def _shared_names(status: Status) -> set[str]:
+    guests = status.get("guests", [])
+    return {escaped(each.get("name")) for each in guests if each.get("shares_name") is True}
 
 
 def _fitted(row: Sequence[str], index: int, widths: Sequence[int], display: Display) -> str:

@@ -1,4 +1,4 @@
-"""Replacing a file so that a reader sees the old one or the new one, and one writer at a time."""
+"""Replacing a file in one step, by one writer at a time: readers see the old file or the new."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _NEW_FILE_MODE = 0o644
 
 @contextmanager
 def locked(path: Path, patience_seconds: float | None = None) -> Iterator[None]:
-    """Held, nobody else edits this file. The lock is a hidden file that others cannot open."""
+    """Holds the lock on edits of this file: a hidden file beside it, which others cannot open."""
     lock = path.with_name(f".{path.name}.lock")
     fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
@@ -47,7 +47,7 @@ def _lock(fd: int, path: Path, patience_seconds: float) -> None:
             return
         except BlockingIOError:
             if time.monotonic() > deadline:
-                message = f"{path}: somebody else has been editing it for {patience_seconds:.0f} s"
+                message = f"{path}: locked by another program for {patience_seconds:.0f} s"
                 raise UsageError(f"{message}; try again") from None
             time.sleep(0.02)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import resource
 import socket
 import subprocess
 import sys
@@ -321,3 +322,39 @@ def test_xenbus_is_spoken_to_as_a_socket_is(
 def test_xenbus_that_is_not_there_is_lost(tmp_path: Path) -> None:
     with pytest.raises(TransportLost, match="No such file"):
         XenStore.over_xenbus(tmp_path / "xenbus")
+
+
+@contextlib.contextmanager
+def descriptors_left(count: int) -> Iterator[None]:
+    """No more of them than this can be opened."""
+    highest = max(int(each) for each in os.listdir("/proc/self/fd"))
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    holes = [os.dup(0)]
+    while holes[-1] < highest:
+        holes.append(os.dup(0))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(holes) + 1 + count, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        for fd in holes:
+            os.close(fd)
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_what_comes_without_room_for_its_descriptors_is_given_back(
+    machine: LocalMachine, count: int
+) -> None:
+    domid = machine.create("work")
+    guest, dom0 = machine.transport("work"), machine.transport()
+    pages, channel = guest.share_pages(0, 1), guest.allocate_channel(0)
+    with descriptors_left(count):
+        with pytest.raises(OSError, match="Too many open files"):
+            dom0.bind_channel(domid, channel.port)
+        if count == 0:
+            with pytest.raises(OSError, match="Too many open files"):
+                dom0.map_pages(domid, pages.refs, writable=True)
+        with pytest.raises(OSError, match="Too many open files"):
+            guest.allocate_channel(0)
+    dom0.map_pages(domid, pages.refs, writable=True).close()
+    dom0.bind_channel(domid, channel.port).close()

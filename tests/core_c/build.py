@@ -41,6 +41,7 @@ SOURCES: dict[str, Sequence[str]] = {
         "budget.c",
         "channel.c",
         "event_page.c",
+        "gate.c",
         "pcm.c",
         "ring.c",
     ],
@@ -49,7 +50,10 @@ SOURCES: dict[str, Sequence[str]] = {
 }
 _MORE = {
     "test_rate_loop": ["-lm"],
-    "test_backend": [str(HERE / "fake_engine.c"), "-Wl,--wrap=xn_backend_ring_answer"],
+    "test_backend": [
+        str(HERE / "fake_engine.c"),
+        "-Wl,--wrap=xn_backend_ring_answer,--wrap=xn_pcm_capture",
+    ],
 }
 
 

@@ -63,7 +63,13 @@ void xn_engine_schedule(struct xn_engine *engine, struct xn_task *task, int64_t 
     task->due_usec = due_usec;
 }
 
-void xn_engine_lock(struct xn_engine *engine) { (void)engine; }
+unsigned fake_locked;
+
+void xn_engine_lock(struct xn_engine *engine) {
+    (void)engine;
+    fake_locked++;
+}
+
 void xn_engine_unlock(struct xn_engine *engine) { (void)engine; }
 void xn_engine_count_wakeup(struct xn_engine *engine) { (void)engine; }
 

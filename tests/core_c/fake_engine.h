@@ -15,6 +15,7 @@ struct xn_engine *fake_engine_new(void);
 
 extern int64_t fake_now_usec;
 extern unsigned fake_python_wakeups;
+extern unsigned fake_locked; /* how often the engine's lock was taken */
 
 /* How late each run of a task is: 0, 1, 0, 1, ... times this. */
 extern int64_t fake_jitter_usec;

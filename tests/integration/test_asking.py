@@ -58,6 +58,11 @@ def question_of(dom0: Dom0, guest: Guest, count: int = 1) -> int:
     return int(shown["XENSND_PROMPT"])
 
 
+def answer(dom0: Dom0, guest: Guest, question: int, said: str, **more: object) -> None:
+    """To a question about recording."""
+    dom0.ask("answer", id=question, guest=guest.name, direction="capture", answer=said, **more)
+
+
 def goes_live(running: Running) -> bool:
     arrived = len(running.heard)
     heard = running.listen_until(lambda heard: heard[arrived:].strip(b"\0"), 5)
@@ -79,7 +84,7 @@ def test_recording_is_silent_until_the_person_allows_it_once(dom0: Dom0, guest: 
     with recording(guest) as running:
         question = question_of(dom0, guest)
         assert stays_silent(running)
-        dom0.ask("answer", id=question, answer="once")
+        answer(dom0, guest, question, "once")
         assert goes_live(running)
         decision = dom0.await_event("decision", guest=guest.name, decision="allow")
         assert decision["XENSND_REASON"] == "asked for, and allowed: once"
@@ -94,7 +99,7 @@ def test_answer_for_a_time_makes_a_grant_that_ends_in_the_middle_of_a_recording(
     dom0: Dom0, guest: Guest
 ) -> None:
     with recording(guest) as running:
-        dom0.ask("answer", id=question_of(dom0, guest), answer="for", seconds=3)
+        answer(dom0, guest, question_of(dom0, guest), "for", seconds=3)
         assert goes_live(running)
         made = dom0.await_event("grant_made", guest=guest.name)
         assert "capture: allow" in made["XENSND_GRANT"]
@@ -113,7 +118,7 @@ def is_written(dom0: Dom0, guest: Guest, verb: str) -> bool:
 
 def test_answer_always_writes_a_rule(dom0: Dom0, guest: Guest) -> None:
     with recording(guest) as running:
-        dom0.ask("answer", id=question_of(dom0, guest), answer="always")
+        answer(dom0, guest, question_of(dom0, guest), "always")
         assert goes_live(running)
         assert eventually(lambda: is_written(dom0, guest, "allow"))
         assert goes_live(running)
@@ -124,7 +129,7 @@ def test_answer_always_writes_a_rule(dom0: Dom0, guest: Guest) -> None:
 
 def test_answer_never_writes_a_rule(dom0: Dom0, guest: Guest) -> None:
     with recording(guest) as running:
-        dom0.ask("answer", id=question_of(dom0, guest), answer="never")
+        answer(dom0, guest, question_of(dom0, guest), "never")
         assert eventually(lambda: is_written(dom0, guest, "deny"))
         assert stays_silent(running)
 
@@ -134,7 +139,7 @@ def test_answer_that_cannot_be_written_holds_for_the_stream_alone(dom0: Dom0, gu
     site.write_text(POLICY)
     site.chmod(0o644)
     with recording(guest) as running:
-        dom0.ask("answer", id=question_of(dom0, guest), answer="always")
+        answer(dom0, guest, question_of(dom0, guest), "always")
         assert goes_live(running)
     assert f"{guest.name}: capture always holds for this stream alone: " in dom0.log
     with recording(guest) as running:
@@ -144,7 +149,7 @@ def test_answer_that_cannot_be_written_holds_for_the_stream_alone(dom0: Dom0, gu
 
 def test_guest_that_was_refused_is_not_asked_for_again_at_once(dom0: Dom0, guest: Guest) -> None:
     with recording(guest) as running:
-        dom0.ask("answer", id=question_of(dom0, guest), answer="no")
+        answer(dom0, guest, question_of(dom0, guest), "no")
         assert stays_silent(running)
     with recording(guest) as running:
         hit = dom0.await_event("limit_hit", guest=guest.name)
@@ -162,7 +167,7 @@ def test_no_answer_is_no(dom0: Dom0, guest: Guest) -> None:
         assert answered["XENSND_ANSWER"] == "no answer"
         assert stays_silent(running)
         with pytest.raises(UsageError, match=f"question {question} is not open"):
-            dom0.ask("answer", id=question, answer="once")
+            answer(dom0, guest, question, "once")
         assert stays_silent(running)
 
 
@@ -200,7 +205,7 @@ def test_watcher_sees_the_question_and_its_end(dom0: Dom0, guest: Guest) -> None
             question = next_event(agent, "prompt")["prompt"]
             assert (question["guest"], question["direction"]) == (guest.name, "capture")
             assert question["seconds"] == 5
-            dom0.ask("answer", id=question["id"], answer="no")
+            answer(dom0, guest, question["id"], "no")
             gone = next_event(agent, "prompt-gone")
             assert gone == {"event": "prompt-gone", "id": question["id"], "why": "no"}
 

@@ -82,7 +82,7 @@ def test_log_shows_events_and_nothing_else_of_the_journal(machine: Machine) -> N
     assert (record["XENSND_DOMID"], record["_UID"]) == ("7", 0)
 
 
-def test_log_tells_who_has_written_in_our_name(machine: Machine) -> None:
+def test_log_shows_who_has_written_in_our_name(machine: Machine) -> None:
     machine.write("work", "opened", user=1234)
     (line,) = machine.await_log(1)
     assert line.endswith(" work: opened [written by uid 1234]")

@@ -45,7 +45,7 @@ def test_no_color_is_honoured(agent: FakeAgent) -> None:
     assert "\033" not in shown.text
 
 
-def test_watch_follows_and_gives_the_terminal_back(agent: FakeAgent) -> None:
+def test_watch_follows_and_restores_the_terminal(agent: FakeAgent) -> None:
     with tool(agent, "status", "--watch") as shown:
         shown.await_text(ENTER)
         shown.await_text("● recording now: work")
@@ -56,14 +56,14 @@ def test_watch_follows_and_gives_the_terminal_back(agent: FakeAgent) -> None:
         assert shown.text.endswith(LEAVE)
 
 
-def test_watch_that_is_told_to_end_gives_the_terminal_back(agent: FakeAgent) -> None:
+def test_watch_that_is_terminated_restores_the_terminal(agent: FakeAgent) -> None:
     with tool(agent, "status", "--watch") as shown:
         shown.await_text("recording now")
         assert shown.terminate() == 143
         assert shown.text.endswith(LEAVE)
 
 
-def test_watch_shows_no_recording_while_no_agent_tells_of_it(agent: FakeAgent) -> None:
+def test_watch_shows_no_recording_without_an_agent(agent: FakeAgent) -> None:
     with tool(agent, "status", "--watch") as shown:
         shown.await_text("recording now")
         agent.stop()
@@ -145,7 +145,7 @@ def test_what_was_typed_for_one_question_does_not_answer_the_next(agent: FakeAge
         assert shown.interrupt() == 0
 
 
-def test_answer_that_is_too_late_is_told(agent: FakeAgent) -> None:
+def test_answer_that_is_too_late_is_reported(agent: FakeAgent) -> None:
     agent.ask(3, "work")
     agent.refusals["answer"] = "question 3 is not open: answered already, or too late"
     with tool(agent, "prompt") as shown:

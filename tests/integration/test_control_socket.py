@@ -92,7 +92,19 @@ def test_stranger_is_refused_even_where_the_mode_lets_it_in(dom0: Dom0) -> None:
             "id: 1000",
         ),
         (b'{"version": 1, "do": "answer", "id": 99, "answer": "maybe"}', "'maybe' is none of"),
-        (b'{"version": 1, "do": "answer", "id": 99, "answer": "no"}', "question 99 is not open"),
+        (
+            b'{"version": 1, "do": "answer", "id": 99, "answer": "no", "direction": "capture"}',
+            "guest: wants a text",
+        ),
+        (
+            b'{"version": 1, "do": "answer", "id": 99, "guest": "work", "answer": "no"}',
+            "direction: wants playback or capture, got 'None'",
+        ),
+        (
+            b'{"version": 1, "do": "answer", "id": 99, "guest": "work", "direction": "capture",'
+            b' "answer": "no"}',
+            "question 99 is not open",
+        ),
         (b'{"version": 1, "do": "mute", "guest": "a", "direction": {}}', "direction: wants"),
     ],
 )

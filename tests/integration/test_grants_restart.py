@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from tests.integration.test_asking import goes_live, question_of, recording, stays_silent
+from collections.abc import Callable
+
+import pytest
+
+from tests.integration.test_asking import answer, goes_live, question_of, recording, stays_silent
 from tests.support.agents import Dom0, Guest
 from tests.support.local_machine import LocalMachine
 from tests.support.pulse_server import PulseServer, noise
+from xensnd.errors import UsageError
 
 ASK = 'version: 1\nrules:\n  - guest: "*"\n    playback: allow\n    capture: ask\n'
 
@@ -73,7 +78,7 @@ def test_what_was_answered_holds_over_a_restart_and_is_not_asked_again(
     own_dom0.start()
     with pulse.microphone(noise(60)):
         with recording(work) as running:
-            own_dom0.ask("answer", id=question_of(own_dom0, work), answer="once")
+            answer(own_dom0, work, question_of(own_dom0, work), "once")
             assert goes_live(running)
             own_dom0.kill()
             own_dom0.start()
@@ -92,7 +97,7 @@ def test_what_was_refused_is_not_asked_again_after_a_restart(
     own_dom0.write_policy(ASK)
     own_dom0.start()
     with pulse.microphone(noise(60)), recording(work) as running:
-        own_dom0.ask("answer", id=question_of(own_dom0, work), answer="no")
+        answer(own_dom0, work, question_of(own_dom0, work), "no")
         own_dom0.await_event("decision", domid=work.domid, decision="deny")
         own_dom0.kill()
         own_dom0.start()
@@ -111,5 +116,38 @@ def test_question_that_nobody_has_answered_is_asked_again_after_a_restart(
         question_of(own_dom0, work)
         own_dom0.kill()
         own_dom0.start()
-        own_dom0.ask("answer", id=question_of(own_dom0, work, count=2), answer="once")
+        answer(own_dom0, work, question_of(own_dom0, work, count=2), "once")
         assert goes_live(running)
+
+
+def test_answer_to_an_agent_that_has_died_lets_nobody_record(
+    own_dom0: Dom0, pulse: PulseServer, new_guest: Callable[[str], Guest]
+) -> None:
+    """Its successor asks again, about whichever stream it comes to first."""
+    trusted, untrusted = new_guest("trusted"), new_guest("untrusted")
+    own_dom0.write_policy(ASK)
+    own_dom0.start()
+    with (
+        pulse.microphone(noise(60)),
+        recording(trusted) as recording_trusted,
+        recording(untrusted) as recording_untrusted,
+    ):
+        seen = [question_of(own_dom0, guest) for guest in (trusted, untrusted)]
+        own_dom0.kill()
+        own_dom0.start()
+        asked = [question_of(own_dom0, guest, count=2) for guest in (trusted, untrusted)]
+        assert not {*seen} & {*asked}
+        for question in seen:
+            done = own_dom0.policy(f"--control={own_dom0.control}", "prompt", str(question), "once")
+            assert done.returncode == 2
+            assert done.stderr == (
+                f"xensnd-policy: question {question} is not open: answered already, or too late\n"
+            )
+        with pytest.raises(UsageError, match="is whether untrusted may record"):
+            answer(own_dom0, trusted, asked[1], "once")
+        assert stays_silent(recording_untrusted)
+        assert stays_silent(recording_trusted)
+        done = own_dom0.policy(f"--control={own_dom0.control}", "prompt", str(asked[0]), "once")
+        assert done.stdout == f"prompt {asked[0]}: once\n"
+        assert goes_live(recording_trusted)
+        assert stays_silent(recording_untrusted)

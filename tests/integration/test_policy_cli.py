@@ -1,4 +1,4 @@
-"""xensnd-policy as a person meets it: a program of its own, on real files."""
+"""xensnd-policy as a person uses it: run as a program, on real files."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def tool(tmp_path: Path) -> Tool:
     return made(tmp_path / "policy.d")
 
 
-def test_allow_capture_says_what_now_holds(tool: Tool) -> None:
+def test_allow_capture_shows_what_now_applies(tool: Tool) -> None:
     assert tool("allow-capture", "work") == Run(
         0, f"work: capture allow ({tool.user_file}:6)\n", ""
     )
@@ -123,7 +123,7 @@ def test_all_edits_of_two_guests_make_two_rules(tool: Tool) -> None:
     )
 
 
-def test_glob_tells_its_exceptions(tool: Tool) -> None:
+def test_edit_of_a_glob_shows_its_exceptions(tool: Tool) -> None:
     path = tool.put(HEAD + "- {guest: work-mail, capture: allow}\n")
     assert tool("deny-capture", "work-*") == Run(
         0,
@@ -165,7 +165,9 @@ def test_bad_policy_stops_every_command_with_its_first_problem(
         (["list", "x"], "unrecognized arguments: x"),
     ],
 )
-def test_wrong_usage_is_told_in_one_line(tool: Tool, arguments: list[str], message: str) -> None:
+def test_wrong_usage_is_reported_in_one_line(
+    tool: Tool, arguments: list[str], message: str
+) -> None:
     assert tool(*arguments) == Run(2, "", f"xensnd-policy: {message} (see xensnd-policy --help)\n")
 
 
@@ -243,7 +245,7 @@ def on_a_terminal(tool: Tool, *arguments: str, **environment: str) -> str:
     return printed.decode()
 
 
-def test_verbs_are_coloured_on_a_terminal_alone_and_not_against_ones_will(tool: Tool) -> None:
+def test_verbs_are_coloured_only_on_a_terminal_and_if_wanted(tool: Tool) -> None:
     tool.put(HEAD + "- {guest: deny, capture: ask}\n")
     coloured = on_a_terminal(tool, "list")
     assert "\ndeny   -         \x1b[33mask\x1b[0m      " in coloured
@@ -264,7 +266,7 @@ def public_tool() -> Iterator[Tool]:
 
 
 @needs_root
-def test_who_may_not_write_is_told_so(public_tool: Tool) -> None:
+def test_user_who_may_not_write_is_told_so(public_tool: Tool) -> None:
     assert public_tool("allow-capture", "work", user=65534) == Run(
         2, "", f"xensnd-policy: {public_tool.directory}: no permission to write; run this as root\n"
     )
@@ -272,7 +274,7 @@ def test_who_may_not_write_is_told_so(public_tool: Tool) -> None:
 
 
 @needs_root
-def test_who_may_not_read_is_told_so(public_tool: Tool) -> None:
+def test_user_who_may_not_read_is_told_so(public_tool: Tool) -> None:
     (public_tool.directory / "90-default.yaml").chmod(0o600)
     assert public_tool("list", user=65534) == Run(
         1,
@@ -315,7 +317,7 @@ def test_full_disk_leaves_the_file_as_it_was(tool: Tool) -> None:
     assert done.stdout == "2\n.30-user.yaml.lock\n30-user.yaml\nfiller\n" + text
 
 
-def test_output_that_cannot_be_written_is_told(tool: Tool) -> None:
+def test_output_that_cannot_be_written_is_reported(tool: Tool) -> None:
     with open("/dev/full", "w") as full:
         done = subprocess.run(
             tool.command("list"), cwd=ROOT, stdout=full, stderr=subprocess.PIPE, check=False
@@ -326,7 +328,7 @@ def test_output_that_cannot_be_written_is_told(tool: Tool) -> None:
     )
 
 
-def test_reader_that_goes_away_is_no_error(tool: Tool) -> None:
+def test_reader_that_closes_the_pipe_is_no_error(tool: Tool) -> None:
     tool.put(HEAD + "- {guest: a, capture: deny}\n" * 5000)
     with subprocess.Popen(
         tool.command("list"), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE

@@ -71,7 +71,8 @@ def test_question_is_shown_with_its_answers_and_stays(
 def test_click_answers(agent: FakeAgent, desktop: Notifications, action: str) -> None:
     agent.ask(3, "work")
     desktop.click(desktop.await_one("work"), action)
-    answer = {"version": 1, "do": "answer", "id": 3, "answer": action}
+    asked = {"id": 3, "guest": "work", "direction": "capture"}
+    answer = {"version": 1, "do": "answer", **asked, "answer": action}
     assert agent.await_request("answer") == answer | ({"seconds": 1800} if action == "for" else {})
 
 

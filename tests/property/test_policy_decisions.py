@@ -1,4 +1,4 @@
-"""The index decides as a plain walk does; a rule's text reads as itself; grants obey the last."""
+"""The index decides as a plain walk does; the text of a rule is that rule; the last edit wins."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ requests = st.tuples(
 
 @settings(max_examples=80, deadline=None)
 @given(st.lists(requests, min_size=1, max_size=5))
-def test_last_request_holds_whatever_was_granted_before(
+def test_last_request_applies_whatever_was_granted_before(
     made: list[tuple[str, Verb, int | None, int]],
 ) -> None:
     with tempfile.TemporaryDirectory() as name:

@@ -1,4 +1,4 @@
-"""The commands that speak with the agent, against one that only speaks."""
+"""The commands that ask the agent, against a stand-in for it."""
 
 from __future__ import annotations
 
@@ -52,19 +52,19 @@ def agent(tool: Tool) -> Iterator[FakeAgent]:
 
 
 @pytest.mark.usefixtures("agent")
-def test_status_is_plain_where_there_is_no_terminal(tool: Tool) -> None:
+def test_status_is_plain_without_a_terminal(tool: Tool) -> None:
     done = tool("status")
     assert done.status == 0
     assert "work: domid 7, records\n" in done.out
     assert "\033" not in done.out
 
 
-def test_status_as_json_is_what_the_agent_tells(tool: Tool, agent: FakeAgent) -> None:
+def test_status_as_json_is_the_agents_answer(tool: Tool, agent: FakeAgent) -> None:
     assert json.loads(tool("status", "--json").out) == agent.status
 
 
 @pytest.mark.usefixtures("agent")
-def test_watch_wants_a_terminal(tool: Tool) -> None:
+def test_watch_needs_a_terminal(tool: Tool) -> None:
     assert tool("status", "--watch") == Run(
         2,
         err="xensnd-policy: status --watch needs a terminal; for programs there is status --json\n",
@@ -105,13 +105,13 @@ def test_change_is_asked_of_the_agent(
 
 
 @pytest.mark.parametrize("percent", ["101%", "nan", "", "loud", "1e1%%", "inf", "+5"])
-def test_volume_that_is_none_is_refused(tool: Tool, percent: str) -> None:
+def test_invalid_volume_is_refused(tool: Tool, percent: str) -> None:
     assert tool("volume", "work", percent) == Run(
         2, err=f"xensnd-policy: volume {percent!r} is not 0% to 100% (write such as 60%)\n"
     )
 
 
-def test_refusal_is_told_in_the_agents_words(tool: Tool, agent: FakeAgent) -> None:
+def test_agents_refusal_is_shown_in_its_words(tool: Tool, agent: FakeAgent) -> None:
     agent.refusals["mute"] = "no guest named 'wrok' runs; running are work"
     assert tool("mute", "wrok") == Run(
         2, err="xensnd-policy: no guest named 'wrok' runs; running are work\n"
@@ -166,8 +166,17 @@ def test_open_questions_are_listed(tool: Tool, agent: FakeAgent) -> None:
 def test_question_is_answered(
     tool: Tool, agent: FakeAgent, words: list[str], answer: dict[str, object]
 ) -> None:
+    agent.status = status(prompts=(prompt(2, "web"), prompt(3, "work")))
     assert tool("prompt", "3", *words).status == 0
-    assert agent.requests == [{"version": 1, "do": "answer", "id": 3, **answer}]
+    asked = {"id": 3, "guest": "work", "direction": "capture"}
+    assert agent.requests[-1] == {"version": 1, "do": "answer", **asked, **answer}
+
+
+def test_answer_to_what_is_not_asked_any_more_is_not_sent(tool: Tool, agent: FakeAgent) -> None:
+    agent.status = status(prompts=(prompt(4, "work"),))
+    problem = "question 3 is not open: answered already, or too late"
+    assert tool("prompt", "3", "once") == Run(2, err=f"xensnd-policy: {problem}\n")
+    assert [each["do"] for each in agent.requests] == ["status"]
 
 
 @pytest.mark.parametrize(
@@ -180,7 +189,7 @@ def test_question_is_answered(
          "are d, h, m and s, in this order)"),
     ],
 )  # fmt: skip
-def test_answer_that_is_none_is_refused_before_it_is_sent(
+def test_invalid_answer_is_refused_before_it_is_sent(
     tool: Tool, agent: FakeAgent, words: list[str], problem: str
 ) -> None:
     assert tool("prompt", "3", *words) == Run(2, err=f"xensnd-policy: {problem}\n")
@@ -188,7 +197,7 @@ def test_answer_that_is_none_is_refused_before_it_is_sent(
 
 
 @pytest.mark.usefixtures("agent")
-def test_prompt_wants_a_terminal(tool: Tool) -> None:
+def test_prompt_needs_a_terminal(tool: Tool) -> None:
     done = tool("prompt")
     assert done.status == 2
     assert "elsewhere there are prompt --list and prompt ID ANSWER" in done.err
@@ -268,7 +277,7 @@ def test_agent_that_says_nonsense_is_no_agent(tmp_path: Path, line: bytes, probl
                 sending.join()
 
 
-def test_socket_that_is_none_is_refused(tmp_path: Path) -> None:
+def test_path_that_is_not_a_socket_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(NoAgentError):
         AgentClient(tmp_path / "file").__enter__()

@@ -46,13 +46,13 @@ def test_event_is_a_line_with_its_time(audit: Path, capsys: pytest.CaptureFixtur
     assert lines[1] == f"{NOW.astimezone():%Y-%m-%d %H:%M:%S} work: capture allow"
 
 
-def test_guest_is_chosen(audit: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_log_of_one_guest(audit: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (line,) = said(capsys, "--file", str(audit), "--guest", "web")
     assert line.endswith("web: capture deny")
 
 
 @pytest.mark.parametrize("since", ["30m", (NOW - timedelta(hours=1)).isoformat(timespec="minutes")])
-def test_time_is_chosen(audit: Path, capsys: pytest.CaptureFixture[str], since: str) -> None:
+def test_log_since_a_time(audit: Path, capsys: pytest.CaptureFixture[str], since: str) -> None:
     lines = said(capsys, "--file", str(audit), "--guest", "work", "--since", since)
     assert [line[20:] for line in lines] == ["work: capture allow"]
 
@@ -74,7 +74,7 @@ def test_json_has_all_fields(audit: Path, capsys: pytest.CaptureFixture[str]) ->
     }
 
 
-def test_line_that_is_no_event_is_passed_over(
+def test_line_that_is_not_an_event_is_skipped(
     audit: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with audit.open("ab") as file:

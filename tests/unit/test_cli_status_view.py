@@ -1,4 +1,4 @@
-"""What status looks like: text by text, at several widths."""
+"""The status as text, at several widths."""
 # ruff: noqa: E501 - as wide as terminals
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def test_table_at_80_columns_leaves_out_what_matters_least() -> None:
     assert shown(80) == MIDDLE.splitlines()
 
 
-def test_table_at_40_columns_still_tells_who_records() -> None:
+def test_table_at_40_columns_still_shows_who_records() -> None:
     assert shown(40) == NARROW.splitlines()
 
 
@@ -128,17 +128,30 @@ def test_colours_change_no_character_of_the_table() -> None:
     assert bare == shown(80)
 
 
-def test_capture_that_ticks_in_silence_is_not_shown_as_recording() -> None:
+def test_capture_in_silence_is_not_shown_as_recording() -> None:
     silent = status(guest("work", stream(is_heard=False, level=0.9)))
     lines = shown(80, silent)
     assert not any("REC" in line or "█" in line for line in lines)
     assert lines[-1] == "nobody records"
 
 
-def test_bad_policy_is_told_first() -> None:
+def test_bad_policy_is_shown_first() -> None:
     bad = status(policy={"directories": [], "rules": 0, "problem": "a.yaml:1:1: no"})
     assert shown(80, bad)[1] == "POLICY IS BAD, nobody records: a.yaml:1:1: no"
     assert "policy: bad: a.yaml:1:1: no, " in list(plain(bad))
+
+
+def test_guests_of_one_name_are_told_before_the_table() -> None:
+    twins = status(
+        guest("work", domid=7, shares_name=True), guest("work", domid=8, shares_name=True)
+    )
+    assert shown(80, twins)[1] == "TWO GUESTS ARE NAMED work: neither may record"
+    lines = [line for line in plain(twins) if line.startswith("work: domid")]
+    assert [line.endswith("silent, not the only guest of this name") for line in lines] == [
+        True,
+        True,
+    ]
+    assert not any("NAMED" in line for line in shown(80))
 
 
 def test_name_of_a_guest_cannot_command_the_terminal() -> None:

@@ -7,9 +7,9 @@ from itertools import count
 
 import pytest
 
-from agent_dom0.audit import CATCH_UP_SECONDS, KEPT_MAX, Audit
+from agent_dom0.audit import CATCH_UP_SECONDS, KEPT_MAX, AuditTrail
 from agent_dom0.events import Event, EventKind
-from tests.unit.test_dom0_permission import Trail
+from tests.unit.test_dom0_policy_state import Trail
 
 
 def event(text: str) -> Event:
@@ -18,10 +18,10 @@ def event(text: str) -> Event:
 
 def test_events_of_a_lost_trail_are_written_late_in_order_with_their_time() -> None:
     trail = Trail()
-    audit = Audit(trail)
+    audit = AuditTrail(trail)
     trail.is_broken = True
     lost = [event("a"), event("b")]
-    assert [audit.record(each) for each in lost] == [False, False]
+    assert [audit.append(each) for each in lost] == [False, False]
     assert (audit.is_lost, audit.missing) == (True, 2)
     trail.is_broken = False
     audit.retry()
@@ -34,15 +34,15 @@ def test_events_of_a_lost_trail_are_written_late_in_order_with_their_time() -> N
         each.time.isoformat(timespec="microseconds") for each in lost
     ]
     assert (audit.is_lost, audit.missing) == (False, 0)
-    assert audit.record(event("c"))
+    assert audit.append(event("c"))
 
 
 def test_no_more_than_the_bound_is_kept_and_the_rest_is_counted() -> None:
     trail = Trail()
-    audit = Audit(trail)
+    audit = AuditTrail(trail)
     trail.is_broken = True
     for number in range(KEPT_MAX + 5):
-        audit.record(event(str(number)))
+        audit.append(event(str(number)))
     trail.is_broken = False
     while audit.retry():
         pass  # it writes for a limited time, then asks to be called again
@@ -53,10 +53,10 @@ def test_no_more_than_the_bound_is_kept_and_the_rest_is_counted() -> None:
 
 def test_trail_that_breaks_again_half_way_writes_nothing_twice() -> None:
     trail = Trail()
-    audit = Audit(trail)
+    audit = AuditTrail(trail)
     trail.is_broken = True
     for text in "abc":
-        audit.record(event(text))
+        audit.append(event(text))
 
     class Flaky(Trail):
         def write(self, event: Event) -> None:
@@ -76,10 +76,10 @@ def test_trail_that_breaks_again_half_way_writes_nothing_twice() -> None:
 
 def test_many_late_events_are_written_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     trail = Trail()
-    audit = Audit(trail)
+    audit = AuditTrail(trail)
     trail.is_broken = True
     for text in "abcd":
-        audit.record(event(text))
+        audit.append(event(text))
     trail.is_broken = False
     clock = count(0, CATCH_UP_SECONDS * 0.6)
     monkeypatch.setattr(time, "monotonic", lambda: next(clock))

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
-from agent_dom0.access.prompts import ASKED_MAX, OPEN_MAX, Prompt, Prompts
+from agent_dom0.access.prompts import ASKED_MAX, OPEN_MAX, NotAsked, Prompt, Prompts
+from agent_dom0.access.reconsider import Reason
+from agent_dom0.audit import AuditTrail
+from agent_dom0.events import EventKind
 from policy.model import Direction
 from tests.unit.fake_clock import later, run
+from tests.unit.test_dom0_policy_state import Queue, Trail
 from xensnd.control.answers import Answer
 from xensnd.errors import UsageError
 
@@ -18,30 +24,83 @@ class Desk:
 
     def __init__(self) -> None:
         self.shown: list[Prompt] = []
-        self.gone: list[tuple[int, str, str]] = []
-        self.decided: list[tuple[Answer, float]] = []
-        self.looked_again = 0
-        self.prompts = Prompts(self.shown.append, self._went, self._look_again)
+        self.gone: list[tuple[int, str]] = []
+        self.answered: list[Answer] = []
+        self.written: list[tuple[Prompt, Answer, float]] = []
+        self.trail = Trail()
+        self.queue = Queue()
+        self.prompts = Prompts(
+            AuditTrail(self.trail), self, self.queue, lambda *said: self.written.append(said)
+        )
 
-    def ask(self, guest: str = "work", direction: Direction = CAPTURE) -> str | None:
-        return self.prompts.ask(guest, 7, direction, lambda *said: self.decided.append(said))
+    def ask(self, guest: str = "work", direction: Direction = CAPTURE) -> int:
+        return self.prompts.ask(guest, 7, direction, self.answered.append)
 
-    def _look_again(self) -> None:
-        self.looked_again += 1
+    def why_not(self, guest: str = "work") -> str:
+        with pytest.raises(NotAsked) as refused:
+            self.ask(guest)
+        return str(refused.value)
 
-    def _went(self, prompt: Prompt, why: str, by: str) -> None:
-        self.gone.append((prompt.number, why, by))
+    def prompt_shown(self, prompt: Prompt) -> None:
+        self.shown.append(prompt)
+
+    def prompt_gone(self, prompt: Prompt, why: str) -> None:
+        self.gone.append((prompt.number, why))
 
 
 def test_answer_reaches_whoever_asked_and_the_question_is_gone() -> None:
     async def test() -> None:
         desk = Desk()
-        assert desk.ask() is None
+        number = desk.ask()
         (prompt,) = desk.shown
-        desk.prompts.answer(prompt.number, Answer.FOR, 60, "uid 0")
-        assert desk.decided == [(Answer.FOR, 60)]
-        assert desk.gone == [(prompt.number, "for", "uid 0")]
+        desk.prompts.answer(number, "work", CAPTURE, Answer.ONCE, 0, "uid 0")
+        assert desk.answered == [Answer.ONCE]
+        assert desk.gone == [(prompt.number, "once")]
+        assert desk.queue.reasons == [Reason.ANSWER]
+        assert desk.trail.kinds() == [EventKind.PROMPT_SHOWN, EventKind.PROMPT_ANSWERED]
+        assert desk.trail.events[1].fields["XENSND_BY"] == "uid 0"
+        assert desk.written == []
         assert desk.prompts.open == []
+
+    run(test())
+
+
+def test_answer_that_lasts_is_written_down() -> None:
+    async def test() -> None:
+        desk = Desk()
+        desk.prompts.answer(desk.ask(), "work", CAPTURE, Answer.FOR, 60)
+        assert desk.answered == [Answer.FOR]
+        assert desk.written == [(desk.shown[0], Answer.FOR, 60)]
+
+    run(test())
+
+
+def test_number_of_a_question_does_not_come_again_in_the_next_agent() -> None:
+    async def test() -> None:
+        first = Desk()
+        numbers = [first.ask("trusted"), first.ask("untrusted")]
+        time.sleep(0.002)  # no agent follows another in less
+        second = Desk()
+        again = [second.ask("untrusted"), second.ask("trusted")]
+        assert len({*numbers, *again}) == 4
+
+    run(test())
+
+
+@pytest.mark.parametrize(
+    ("guest", "direction"), [("untrusted", CAPTURE), ("work", Direction.PLAYBACK)]
+)
+def test_answer_to_something_else_than_was_asked_is_refused(
+    guest: str, direction: Direction
+) -> None:
+    async def test() -> None:
+        desk = Desk()
+        number = desk.ask()
+        expected = f"question {number} is whether work may record, not whether {guest} may"
+        with pytest.raises(UsageError, match=expected):
+            desk.prompts.answer(number, guest, direction, Answer.ONCE)
+        assert desk.answered == []
+        assert [prompt.number for prompt in desk.prompts.open] == [number]
 
     run(test())
 
@@ -49,14 +108,15 @@ def test_answer_reaches_whoever_asked_and_the_question_is_gone() -> None:
 def test_no_answer_within_the_time_is_no_and_later_ones_are_too_late() -> None:
     async def test() -> None:
         desk = Desk()
-        desk.ask()
+        number = desk.ask()
         await later(29)
-        assert desk.decided == []
+        assert desk.answered == []
         await later(2)
-        assert desk.decided == [(Answer.NONE, 0)]
-        assert desk.gone == [(1, "no answer", "")]
-        with pytest.raises(UsageError, match="question 1 is not open: answered already, or too"):
-            desk.prompts.answer(1, Answer.ONCE)
+        assert desk.answered == [Answer.NONE]
+        assert desk.gone == [(number, "no answer")]
+        expected = f"question {number} is not open: answered already, or too"
+        with pytest.raises(UsageError, match=expected):
+            desk.prompts.answer(number, "work", CAPTURE, Answer.ONCE)
 
     run(test())
 
@@ -75,11 +135,11 @@ def test_open_question_tells_how_long_is_left() -> None:
 def test_withdrawn_question_decides_nothing() -> None:
     async def test() -> None:
         desk = Desk()
-        desk.ask()
-        desk.prompts.withdraw("work", CAPTURE)
+        number = desk.ask()
+        desk.prompts.withdraw(number)
         await later(60)
-        assert desk.decided == []
-        assert desk.gone == [(1, "withdrawn", "")]
+        assert desk.answered == []
+        assert desk.gone == [(number, "withdrawn")]
 
     run(test())
 
@@ -88,10 +148,9 @@ def test_refused_guest_is_quiet_for_twice_as_long_each_time() -> None:
     async def test() -> None:
         desk = Desk()
         for quiet_seconds in (10, 20, 40):
-            assert desk.ask() is None
-            desk.prompts.answer(desk.shown[-1].number, Answer.NO)
+            desk.prompts.answer(desk.ask(), "work", CAPTURE, Answer.NO)
             await later(quiet_seconds - 1)
-            assert desk.ask() == f"the person said no less than {quiet_seconds} s ago"
+            assert desk.why_not() == f"the person said no less than {quiet_seconds} s ago"
             await later(2)
 
     run(test())
@@ -101,21 +160,21 @@ def test_refused_guest_is_quiet_for_twice_as_long_each_time() -> None:
 def test_who_had_to_wait_is_told_once_when_it_may_be_asked_for(seconds_of_an_answer: float) -> None:
     async def test() -> None:
         desk = Desk()
-        desk.ask()
+        number = desk.ask()
         if seconds_of_an_answer:
             await later(seconds_of_an_answer)
         else:
-            desk.prompts.answer(1, Answer.NO)
+            desk.prompts.answer(number, "work", CAPTURE, Answer.NO)
         since = "nobody answered" if seconds_of_an_answer else "the person said no"
         for _ in range(3):
-            assert desk.ask() == f"{since} less than 10 s ago"
+            assert desk.why_not() == f"{since} less than 10 s ago"
         await later(9)
-        assert desk.looked_again == 0
+        assert Reason.PROMPT not in desk.queue.reasons
         await later(2)
-        assert desk.looked_again == 1
-        assert desk.ask() is None
+        assert desk.queue.reasons.count(Reason.PROMPT) == 1
+        desk.ask()
         await later(60)
-        assert desk.looked_again == 1
+        assert desk.queue.reasons.count(Reason.PROMPT) == 1
 
     run(test())
 
@@ -123,12 +182,13 @@ def test_who_had_to_wait_is_told_once_when_it_may_be_asked_for(seconds_of_an_ans
 def test_agent_that_ends_is_told_nothing_more() -> None:
     async def test() -> None:
         desk = Desk()
-        desk.ask()
-        desk.prompts.answer(1, Answer.NO)
-        desk.ask()
+        desk.prompts.answer(desk.ask(), "work", CAPTURE, Answer.NO)
+        desk.why_not()
+        desk.ask("other")
         desk.prompts.close()
         await later(60)
-        assert desk.looked_again == 0
+        assert Reason.PROMPT not in desk.queue.reasons
+        assert desk.answered == [Answer.NO]
 
     run(test())
 
@@ -137,8 +197,7 @@ def test_allowed_guest_is_not_quiet() -> None:
     async def test() -> None:
         desk = Desk()
         for _ in range(3):
-            assert desk.ask() is None
-            desk.prompts.answer(desk.shown[-1].number, Answer.ONCE)
+            desk.prompts.answer(desk.ask(), "work", CAPTURE, Answer.ONCE)
 
     run(test())
 
@@ -147,12 +206,11 @@ def test_guest_that_asks_and_leaves_is_shown_a_few_times_a_minute() -> None:
     async def test() -> None:
         desk = Desk()
         for _ in range(ASKED_MAX):
-            assert desk.ask() is None
-            desk.prompts.withdraw("work", CAPTURE)
-        assert desk.ask() == "it was asked 6 times within 60 s"
-        assert desk.ask("other") is None
+            desk.prompts.withdraw(desk.ask())
+        assert desk.why_not() == "it was asked 6 times within 60 s"
+        desk.ask("other")
         await later(61)
-        assert desk.ask() is None
+        desk.ask()
 
     run(test())
 
@@ -160,9 +218,9 @@ def test_guest_that_asks_and_leaves_is_shown_a_few_times_a_minute() -> None:
 def test_one_question_of_a_guest_and_direction_at_a_time() -> None:
     async def test() -> None:
         desk = Desk()
-        assert desk.ask() is None
-        assert desk.ask() == "it is being asked already"
-        assert desk.ask(direction=Direction.PLAYBACK) is None
+        desk.ask()
+        assert desk.why_not() == "it is being asked already"
+        desk.ask(direction=Direction.PLAYBACK)
 
     run(test())
 
@@ -171,7 +229,7 @@ def test_questions_that_are_open_are_few() -> None:
     async def test() -> None:
         desk = Desk()
         for number in range(OPEN_MAX):
-            assert desk.ask(f"guest{number}") is None
-        assert desk.ask("one-more") == "8 questions are open already"
+            desk.ask(f"guest{number}")
+        assert desk.why_not("one-more") == "8 questions are open already"
 
     run(test())

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from agent_dom0.access.policy_state import Permission
-from agent_dom0.audit import Audit
+from agent_dom0.access.policy_state import PolicyState
+from agent_dom0.audit import AuditTrail
 from policy.cli.main import main
 from policy.model import Direction, Verb
 from policy.paths import PolicyPaths
-from tests.unit.test_dom0_permission import WORK, Trail
+from tests.unit.test_dom0_policy_state import WORK, Queue, Trail
 
 GOOD = "version: 1\nrules:\n  - guest: work\n    playback: allow\n    capture: allow\n"
 BOMB = "a: &a [x]\n" + "".join(f"{name}: &{name} [*a, *a, *a, *a]\n" for name in "bcdefgh")
@@ -110,7 +110,7 @@ def test_abuse_is_refused_in_one_line_by_all_that_read_policy(
     assert (directory / "30-user.yaml").read_text() == GOOD
 
     trail = Trail()
-    permission = Permission(PolicyPaths([directory]), Audit(trail))
+    permission = PolicyState(PolicyPaths([directory]), AuditTrail(trail), Queue())
     permission.load()
     (event,) = trail.events
     assert f"xensnd-policy: {event.fields['XENSND_PROBLEM']}\n" == said.err

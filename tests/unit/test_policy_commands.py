@@ -82,7 +82,7 @@ def in_an_hour() -> str:
     return moment.replace(second=0, microsecond=0).isoformat(timespec="minutes")
 
 
-def test_grant_says_until_when_it_holds(tool: Tool) -> None:
+def test_grant_shows_when_it_ends(tool: Tool) -> None:
     until = in_an_hour()
     assert tool.granting("allow-capture", "work", f"--until={until}") == Run(
         0, f"work: capture allow, until: {until} ({tool.grants_file}:5)\n", ""
@@ -91,7 +91,7 @@ def test_grant_says_until_when_it_holds(tool: Tool) -> None:
     assert not tool.user_file.exists()
 
 
-def test_grant_for_a_length_of_time_ends_that_much_later(tool: Tool) -> None:
+def test_grant_for_a_length_of_time_ends_after_it(tool: Tool) -> None:
     before = datetime.now(UTC).replace(microsecond=0)
     assert tool.granting("ask-playback", "work", "--for", "1h30m").status == 0
     (rule,) = grants.read(tool.runtime)
@@ -109,7 +109,7 @@ def test_grant_until_a_time_of_day_ends_when_clocks_next_show_it(tool: Tool) -> 
     assert timedelta(0) < rule.ends - datetime.now(UTC) < timedelta(hours=25)
 
 
-def test_once_is_within_a_day_if_no_end_is_given(tool: Tool) -> None:
+def test_once_ends_within_a_day_if_no_end_is_given(tool: Tool) -> None:
     assert ", once: true (" in tool.granting("allow-capture", "work", "--once").out
     (rule,) = grants.read(tool.runtime)
     assert (rule.once, rule.taken_by) == (True, None)
@@ -122,7 +122,7 @@ def test_once_is_within_a_day_if_no_end_is_given(tool: Tool) -> None:
     assert rule.ends - datetime.now(UTC) < timedelta(minutes=11)
 
 
-def test_denying_for_good_takes_the_grant_away_and_says_so(tool: Tool) -> None:
+def test_permanent_denial_revokes_the_grant_and_says_so(tool: Tool) -> None:
     until = in_an_hour()
     tool.granting("allow-capture", "work", f"--until={until}")
     (rule,) = grants.read(tool.runtime)
@@ -144,14 +144,14 @@ def test_denying_for_good_takes_the_grant_away_and_says_so(tool: Tool) -> None:
          "argument --until: not allowed with argument --for (see xensnd-policy --help)"),
     ],
 )  # fmt: skip
-def test_time_that_is_wrong_is_refused(tool: Tool, times: list[str], message: str) -> None:
+def test_wrong_time_is_refused(tool: Tool, times: list[str], message: str) -> None:
     assert tool.granting("allow-capture", "work", *times) == Run(
         2, "", f"xensnd-policy: {message}\n"
     )
     assert not tool.runtime.exists()
 
 
-def test_grant_needs_a_runtime_directory_where_policy_is_not_the_machines_own(tool: Tool) -> None:
+def test_grant_needs_a_runtime_directory_if_the_policy_is_not_the_machines_own(tool: Tool) -> None:
     assert tool("allow-capture", "work", "--for", "5m") == Run(
         2,
         "",
@@ -162,7 +162,7 @@ def test_grant_needs_a_runtime_directory_where_policy_is_not_the_machines_own(to
 # What holds
 
 
-def test_list_shows_the_rules_in_the_order_they_are_asked(tool: Tool) -> None:
+def test_list_shows_the_rules_in_the_order_in_which_they_are_checked(tool: Tool) -> None:
     tool.put(HEAD + "- {guest: work, capture: allow}\n")
     where = tool.directory
     assert tool("list") == Run(
@@ -174,7 +174,7 @@ def test_list_shows_the_rules_in_the_order_they_are_asked(tool: Tool) -> None:
     )
 
 
-def test_explain_says_which_rule_decides_and_why_no_other(tool: Tool) -> None:
+def test_explain_shows_which_rule_decides_and_why_others_do_not(tool: Tool) -> None:
     user = tool.put(HEAD + "- {guest: work, capture: allow}\n- {guest: x, capture: deny}\n")
     default = tool.directory / "90-default.yaml"
     assert tool("explain", "work").out == (
@@ -192,7 +192,7 @@ def test_explain_says_which_rule_decides_and_why_no_other(tool: Tool) -> None:
     )
 
 
-def test_explain_says_when_no_rule_decides(tool: Tool) -> None:
+def test_explain_says_that_no_rule_decides(tool: Tool) -> None:
     (tool.directory / "90-default.yaml").unlink()
     assert tool("explain", "work").out == (
         "work: playback deny (no rule)\n"
@@ -203,7 +203,7 @@ def test_explain_says_when_no_rule_decides(tool: Tool) -> None:
     )
 
 
-def test_check_of_a_good_policy_names_its_files(tool: Tool) -> None:
+def test_check_of_a_good_policy_shows_its_files(tool: Tool) -> None:
     assert tool("check") == Run(
         0, f"good: 1 rule in 1 file\n  {tool.directory}/90-default.yaml\n", ""
     )
@@ -220,7 +220,7 @@ def test_check_has_one_line_for_each_bad_file(tool: Tool) -> None:
     )
 
 
-def test_list_shows_what_goes_with_the_verbs(tool: Tool) -> None:
+def test_list_shows_limits_and_times(tool: Tool) -> None:
     path = tool.put(
         HEAD + "- {guest: work, capture: ask, max-volume: 80%}\n"
         "- {guest: x, capture: allow, until: 2001-01-01T00:00Z}\n"
@@ -244,7 +244,7 @@ def test_explain_of_one_direction(tool: Tool) -> None:
     )
 
 
-def test_explain_says_what_is_not_known_and_takes_it(tool: Tool) -> None:
+def test_explain_says_what_is_not_known_and_takes_it_as_an_option(tool: Tool) -> None:
     path = tool.put(HEAD + "- {guest: tag:calls, playback: deny}\n")
     said = tool("explain", "work", "--direction", "playback").out
     assert said.startswith(
@@ -303,7 +303,7 @@ def test_schema_is_printed(tool: Tool) -> None:
 
 
 @pytest.mark.parametrize("command", [*COMMANDS, "list", "check", "explain", "diff", "schema"])
-def test_help_of_every_command_says_how_it_ends(tool: Tool, command: str) -> None:
+def test_help_of_every_command_explains_the_exit_status(tool: Tool, command: str) -> None:
     help_text = tool(command, "--help").out
     assert "exit status: 0 done or good, 1 the policy is bad, 2 wrong usage" in help_text
     if command in COMMANDS:

@@ -58,7 +58,7 @@ def left_behind(directory: Path) -> list[str]:
     return [path.name for path in directory.iterdir() if path.name.endswith(".new")]
 
 
-def test_file_that_is_not_there_is_made_with_a_head_that_teaches(directory: Path) -> None:
+def test_missing_file_is_created_with_a_comment_that_explains_it(directory: Path) -> None:
     old_umask = os.umask(0o077)
     try:
         edit = allow_capture(directory)
@@ -78,7 +78,7 @@ def test_second_edit_of_a_new_file_joins_the_rule(directory: Path) -> None:
     )
 
 
-def test_what_holds_already_is_not_written_again(directory: Path) -> None:
+def test_verb_that_applies_already_is_not_written_again(directory: Path) -> None:
     path = put(directory, HEAD + "- guest: work\n  capture: allow\n")
     before = path.stat()
     allow_capture(directory)
@@ -95,13 +95,13 @@ def test_rule_of_an_earlier_file_that_overrides_is_named(directory: Path) -> Non
     )
 
 
-def test_nothing_is_made_where_an_earlier_file_overrides(directory: Path) -> None:
+def test_nothing_is_created_if_an_earlier_file_overrides(directory: Path) -> None:
     put(directory, HEAD + "- guest: '*'\n  capture: deny\n", "10-site.yaml")
     refusal(directory)
     assert not (directory / USER_FILE).exists()
 
 
-def test_earlier_file_that_says_the_same_does_not_hinder(directory: Path) -> None:
+def test_earlier_file_with_the_same_verb_does_not_prevent_the_edit(directory: Path) -> None:
     site = put(directory, HEAD + "- guest: '*'\n  capture: allow\n", "10-site.yaml")
     assert allow_capture(directory).rule.source == f"{site}:3"
     assert "guest: work" in (directory / USER_FILE).read_text()
@@ -112,7 +112,7 @@ def test_later_files_are_overridden(directory: Path) -> None:
     assert allow_capture(directory).rule.file == directory / USER_FILE
 
 
-def test_glob_tells_which_rules_are_asked_before_it(directory: Path) -> None:
+def test_edit_of_a_glob_shows_the_rules_that_come_before_it(directory: Path) -> None:
     put(directory, HEAD + "- guest: work-mail\n  capture: deny\n")
     edit = allow_capture(directory, "work-*")
     assert (edit.rule.guest, edit.rule.line) == ("work-*", 5)
@@ -139,12 +139,12 @@ def test_glob_put_above_a_wider_one_leaves_the_exceptions_above_it(directory: Pa
         ("a" * 64, f"guest '{'a' * 40}'... has 64 characters, at most 63 are allowed"),
     ],
 )
-def test_guest_that_is_no_name_is_refused(directory: Path, guest: str, message: str) -> None:
+def test_invalid_guest_is_refused(directory: Path, guest: str, message: str) -> None:
     assert refusal(directory, guest) == message
     assert list(directory.iterdir()) == []
 
 
-def test_rule_of_an_earlier_file_that_might_override_is_told(directory: Path) -> None:
+def test_rule_of_an_earlier_file_that_might_override_is_reported(directory: Path) -> None:
     put(directory, HEAD + "- guest: tag:calls\n  capture: deny\n", "10-site.yaml")
     edit = allow_capture(directory)
     assert edit.rule.file == directory / USER_FILE
@@ -178,7 +178,7 @@ def test_bad_policy_is_not_edited(directory: Path, name: str) -> None:
     assert path.read_text() == "x"
 
 
-def test_layout_that_does_not_bear_the_edit_is_refused(directory: Path) -> None:
+def test_layout_that_cannot_be_edited_is_refused(directory: Path) -> None:
     put(directory, "version: 1\n? rules\n: - guest: '*'\n    capture: deny\n")
     assert refusal(directory).endswith("; edit it by hand")
 
@@ -193,7 +193,7 @@ def test_link_is_neither_followed_nor_replaced(tmp_path: Path, directory: Path) 
     assert (directory / USER_FILE).is_symlink()
 
 
-def test_missing_directory_is_told(tmp_path: Path) -> None:
+def test_missing_directory_is_reported(tmp_path: Path) -> None:
     with pytest.raises(PolicyError, match="no such policy directory"):
         allow_capture(tmp_path / "gone")
 
@@ -264,7 +264,7 @@ def test_edit_interrupted_before_the_rename_leaves_nothing(
     assert left_behind(directory) == []
 
 
-def test_what_a_killed_edit_left_is_ignored_and_cleared_away(directory: Path) -> None:
+def test_file_left_by_a_killed_edit_is_ignored_and_removed(directory: Path) -> None:
     put(directory, HEAD + "- guest: work\n  capture: deny\n")
     (directory / ".30-user.yaml.new").write_text("half a")
     assert len(load([directory]).rules) == 1
@@ -272,16 +272,16 @@ def test_what_a_killed_edit_left_is_ignored_and_cleared_away(directory: Path) ->
     assert left_behind(directory) == []
 
 
-def test_lock_that_others_hold_for_long_is_told(
+def test_lock_held_for_too_long_is_reported(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(atomic, "LOCK_SECONDS", 0.05)
     with atomic.locked(directory / USER_FILE):
         assert refusal(directory) == (
-            f"{directory}/30-user.yaml: somebody else has been editing it for 0 s; try again"
+            f"{directory}/30-user.yaml: locked by another program for 0 s; try again"
         )
 
 
-def test_lock_cannot_be_held_by_those_who_may_only_read(directory: Path) -> None:
+def test_users_who_may_only_read_cannot_hold_the_lock(directory: Path) -> None:
     allow_capture(directory)
     assert (directory / ".30-user.yaml.lock").stat().st_mode & 0o7777 == 0o600

@@ -1,4 +1,4 @@
-"""What a policy says of a guest: the first rule that matches and names the direction."""
+"""Decisions: the first rule that matches the guest and names the direction."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ MIXED = policy(
 )
 
 
-def test_no_rule_is_denied() -> None:
+def test_guest_without_a_rule_is_denied() -> None:
     decision = decide(policy(), "work", CAPTURE)
     assert (decision.verb, decision.rule, decision.source) == (Verb.DENY, None, "no rule")
     assert decision.reason == "no rule matches and names capture"
 
 
-def test_first_rule_that_speaks_of_the_direction_decides() -> None:
+def test_first_rule_that_names_the_direction_decides() -> None:
     decision = decide(MIXED, "work", CAPTURE)
     assert decision.verb is Verb.DENY
     assert decision.source == "/etc/xensnd/policy.d/30-user.yaml:4"
@@ -48,7 +48,7 @@ def test_first_rule_that_speaks_of_the_direction_decides() -> None:
     )
 
 
-def test_rule_silent_about_the_direction_is_passed_over() -> None:
+def test_rule_that_does_not_name_the_direction_is_skipped() -> None:
     assert decide(MIXED, "other", CAPTURE).source == "no rule"
     assert decide(MIXED, "other", PLAYBACK).verb is Verb.DENY
 
@@ -92,7 +92,7 @@ def test_guest_that_may_neither_play_nor_record_has_no_card() -> None:
     assert gives_device(policy(), "work") == set()
 
 
-def test_explanation_says_of_each_matching_rule_why_it_does_not_decide() -> None:
+def test_explanation_says_why_each_other_matching_rule_does_not_decide() -> None:
     explanation = explain(MIXED, "work", CAPTURE)
     assert explanation.decision == decide(MIXED, "work", CAPTURE)
     assert [(rule.line, part) for rule, part in explanation.roles] == [

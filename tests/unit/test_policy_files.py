@@ -1,4 +1,4 @@
-"""Which files are policy, in which order, and which are refused before a line of them is read."""
+"""Which files are policy files, in which order, and which are refused before they are parsed."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def test_link_to_a_policy_file_is_followed(tmp_path: Path, directory: Path) -> N
     assert load([directory]).rules[0].file == directory / "10-a.yaml"
 
 
-def test_dangling_link_is_refused(directory: Path) -> None:
+def test_broken_link_is_refused(directory: Path) -> None:
     (directory / "10-a.yaml").symlink_to("nothing")
     assert refused(directory) == (
         f"{directory}/10-a.yaml: a broken link, or just removed (remove the link, or try again)"
@@ -197,7 +197,7 @@ def test_largest_file_of_the_deepest_nesting_is_refused(directory: Path) -> None
     assert refused(directory) == f"{path}:1:9: nested deeper than 8 levels"
 
 
-def test_runtime_directory_is_held_to_the_same(tmp_path: Path, directory: Path) -> None:
+def test_runtime_directory_is_checked_in_the_same_way(tmp_path: Path, directory: Path) -> None:
     runtime = made(tmp_path / "run")
     put(runtime / "50-a.yaml", "b")
     assert [rule.guest for rule in load([directory], runtime=runtime).rules] == ["b"]
@@ -212,7 +212,7 @@ def test_runtime_directory_is_held_to_the_same(tmp_path: Path, directory: Path) 
     assert problems([directory], runtime=runtime) == (message,)
 
 
-def test_runtime_directory_that_is_a_link_to_nothing_is_refused(
+def test_runtime_directory_that_is_a_broken_link_is_refused(
     tmp_path: Path, directory: Path
 ) -> None:
     (tmp_path / "run").symlink_to("nothing")

@@ -1,4 +1,4 @@
-"""Edits to the letter: the text before, and the text after `work` was allowed to record."""
+"""Edits, exactly: the text before, and the text after `work` was allowed to record."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ GOLDEN = {
         HEAD + "  - guest: work # me\n    playback: deny # quiet\n    capture: allow\n\n"
         "  - guest: x\n    capture: deny",
     ),
-    "a rule is appended below the last, as far in": (
+    "a rule is appended below the last, with the same indentation": (
         HEAD + "    - guest: x\n      capture: deny  # no\n# end\n",
         HEAD + "    - guest: x\n      capture: deny  # no\n    - guest: work\n"
         "      capture: allow\n# end\n",
     ),
-    "a list that is not indented stays so": (
+    "a list without indentation stays so": (
         "rules:\n- guest: x\n  capture: deny\nversion: 1\n",
         "rules:\n- guest: x\n  capture: deny\n- guest: work\n  capture: allow\nversion: 1\n",
     ),
@@ -69,7 +69,7 @@ GOLDEN = {
         "version: 1\r\nrules:\r\n  - guest: x\r\n    capture: deny\r\n"
         "  - guest: work\r\n    capture: allow\r\n",
     ),
-    "a rule in braces is changed in them": (
+    "a rule in braces is changed inside them": (
         HEAD + "- {guest: work, playback: deny, } # c\n",
         HEAD + "- {guest: work, playback: deny, capture: allow, } # c\n",
     ),
@@ -81,41 +81,41 @@ GOLDEN = {
         "version: 1\nrules: []  # none\n",
         "version: 1\nrules: [{guest: work, capture: allow}]  # none\n",
     ),
-    "a list in brackets grows in them": (
+    "a rule is added inside brackets": (
         "version: 1\nrules: [\n  {guest: x, capture: deny}, # c\n]\n",
         "version: 1\nrules: [\n  {guest: x, capture: deny}, "
         "{guest: work, capture: allow}, # c\n]\n",
     ),
-    "a list in brackets is put above what overrides": (
+    "inside brackets a rule is added above the one that overrides": (
         "version: 1\nrules: [\n  {guest: '*', capture: deny} # c\n]\n",
         "version: 1\nrules: [\n  {guest: work, capture: allow}, "
         "{guest: '*', capture: deny} # c\n]\n",
     ),
-    "a glob above is overridden right above it, and keeps its comment": (
+    "a rule is added directly above a glob, which keeps its comment": (
         HEAD + "  # mail\n  - guest: mail\n    capture: deny\n  # the rest\n  - guest: '*'\n"
         "    capture: deny\n",
         HEAD + "  # mail\n  - guest: mail\n    capture: deny\n  - guest: work\n    capture: allow\n"
         "  # the rest\n  - guest: '*'\n    capture: deny\n",
     ),
-    "a glob at the top is overridden at the top, below the key": (
+    "a rule is added above a glob at the top, below the key": (
         HEAD + "  # the rest\n  -\n    guest: '*'\n    capture: deny\n",
         HEAD + "  - guest: work\n    capture: allow\n  # the rest\n  -\n    guest: '*'\n"
         "    capture: deny\n",
     ),
-    "a rule that a glob above overrides stays, and one is put above the glob": (
+    "a rule below a glob stays, and one is added above the glob": (
         HEAD + "- guest: '*'\n  capture: deny\n- guest: work\n  capture: deny\n",
         HEAD + "- guest: work\n  capture: allow\n- guest: '*'\n  capture: deny\n- guest: work\n"
         "  capture: deny\n",
     ),
-    "of two rules for the guest, the one that speaks of the direction is changed": (
+    "of two rules for the guest, the one that names the direction is changed": (
         HEAD + "- guest: work\n  playback: deny\n- guest: work\n  capture: deny\n",
         HEAD + "- guest: work\n  playback: deny\n- guest: work\n  capture: allow\n",
     ),
-    "a document in marks keeps them": (
+    "a document between markers keeps them": (
         "---\n" + HEAD + "- guest: x\n  capture: deny\n...\n",
         "---\n" + HEAD + "- guest: x\n  capture: deny\n- guest: work\n  capture: allow\n...\n",
     ),
-    "what holds already is not touched": (
+    "a verb that applies already is not changed": (
         HEAD + "- {guest: work, capture: 'allow'}\n- guest: '*'\n  capture: deny\n",
         HEAD + "- {guest: work, capture: 'allow'}\n- guest: '*'\n  capture: deny\n",
     ),
@@ -123,36 +123,36 @@ GOLDEN = {
         HEAD + "- guest: work\n  capture: deny\n  max-streams: 1 # c\n",
         HEAD + "- guest: work\n  capture: allow\n  max-streams: 1 # c\n",
     ),
-    "a new rule takes the limits over that held": (
+    "a new rule gets the limits that apply already": (
         HEAD + "- guest: '*'\n  capture: ask\n  device: mic\n  max-buffer: 65536\n",
         HEAD + "- guest: work\n  capture: allow\n  device: mic\n  max-buffer: 64KiB\n"
         "- guest: '*'\n  capture: ask\n  device: mic\n  max-buffer: 65536\n",
     ),
-    "a rule with limits of its own does not lend them to the other direction": (
+    "a rule with other limits does not get the other direction": (
         HEAD + "- {guest: work, playback: allow, max-volume: 50%}\n",
         HEAD + "- {guest: work, playback: allow, max-volume: 50%}\n- guest: work\n"
         "  capture: allow\n",
     ),
-    "a rule that ends stays, and one for good is put above its opposite": (
+    "a rule that ends stays, and a permanent one is added above its opposite": (
         HEAD + "- {guest: work, capture: deny, until: 2999-01-01T00:00Z}\n",
         HEAD + "- guest: work\n  capture: allow\n"
         "- {guest: work, capture: deny, until: 2999-01-01T00:00Z}\n",
     ),
-    "a rule that ends and says the same is not enough": (
+    "a rule with the same verb that ends is not enough": (
         HEAD + "- {guest: work, capture: allow, until: 2999-01-01T00:00Z}\n",
         HEAD + "- {guest: work, capture: allow, until: 2999-01-01T00:00Z}\n- guest: work\n"
         "  capture: allow\n",
     ),
-    "a rule that is over is neither changed nor in the way": (
+    "a rule that has ended is not changed and does not override": (
         HEAD + "- {guest: work, capture: deny, until: 2001-01-01T00:00Z}\n",
         HEAD + "- {guest: work, capture: deny, until: 2001-01-01T00:00Z}\n- guest: work\n"
         "  capture: allow\n",
     ),
-    "a rule by tag that might be about the guest is overridden right above it": (
+    "a rule is added directly above one for a tag that might match": (
         HEAD + "- {guest: tag:calls, capture: deny}\n",
         HEAD + "- guest: work\n  capture: allow\n- {guest: tag:calls, capture: deny}\n",
     ),
-    "letters of four octets do not shift the place": (
+    "characters of four octets do not shift the location": (
         "# \U0001f3a4\u00e9\n" + HEAD + "- guest: '\U0001f3a4'\n  capture: deny\n- guest: work\n"
         "  capture: deny # \U0001f3a4\n",
         "# \U0001f3a4\u00e9\n" + HEAD + "- guest: '\U0001f3a4'\n  capture: deny\n- guest: work\n"

@@ -73,7 +73,7 @@ def machine(tmp_path: Path) -> Machine:
     return Machine(tmp_path)
 
 
-def test_grant_holds_until_its_end_and_leaves_the_files_alone(machine: Machine) -> None:
+def test_grant_applies_until_its_end_and_changes_no_other_file(machine: Machine) -> None:
     edit = machine.grant("work", ALLOW, 30)
     assert edit.rule.source == f"{machine.grants_path}:5"
     assert machine.verb("work", NOON + 30 * MINUTE - timedelta(seconds=1)) is ALLOW
@@ -82,12 +82,12 @@ def test_grant_holds_until_its_end_and_leaves_the_files_alone(machine: Machine) 
     assert [path.name for path in machine.directory.iterdir()] == ["90-default.yaml"]
 
 
-def test_grant_does_not_hold_where_the_clock_was_set_back(machine: Machine) -> None:
+def test_grant_does_not_apply_after_the_clock_is_set_back(machine: Machine) -> None:
     machine.grant("work", ALLOW, 30)
     assert machine.verb("work", NOON - timedelta(days=3650)) is DENY
 
 
-def test_runtime_directory_is_made_so_that_others_cannot_write_it(machine: Machine) -> None:
+def test_runtime_directory_is_created_so_that_others_cannot_write_to_it(machine: Machine) -> None:
     old_umask = os.umask(0)
     try:
         machine.grant("work", ALLOW, 30)
@@ -98,7 +98,7 @@ def test_runtime_directory_is_made_so_that_others_cannot_write_it(machine: Machi
     assert machine.grants_path.stat().st_mode & 0o7777 == 0o644
 
 
-def test_runtime_directory_that_is_not_there_is_no_problem(machine: Machine) -> None:
+def test_runtime_directory_may_be_missing(machine: Machine) -> None:
     assert len(machine.policy.rules) == 1
     assert grants.read(machine.runtime) == ()
 
@@ -118,7 +118,7 @@ def test_grant_keeps_those_of_other_guests_and_of_the_other_direction(machine: M
     assert machine.grants == ["home allow", "work None", "work allow"]
 
 
-def test_grant_for_many_replaces_the_opposite_of_each_and_keeps_what_agrees(
+def test_grant_for_many_guests_replaces_opposite_grants_and_keeps_the_others(
     machine: Machine,
 ) -> None:
     machine.grant("work-a", DENY, 60)
@@ -129,7 +129,7 @@ def test_grant_for_many_replaces_the_opposite_of_each_and_keeps_what_agrees(
 
 
 @pytest.mark.parametrize("verb", [DENY, ASK])
-def test_change_for_good_takes_away_the_grant_that_opposes_it(machine: Machine, verb: Verb) -> None:
+def test_permanent_change_revokes_the_grant_that_opposes_it(machine: Machine, verb: Verb) -> None:
     machine.grant("work", ALLOW, 60)
     edit = machine.set("work", verb)
     assert machine.verb("work") is verb
@@ -137,20 +137,20 @@ def test_change_for_good_takes_away_the_grant_that_opposes_it(machine: Machine, 
     assert [rule.capture for rule in edit.revoked] == [ALLOW]
 
 
-def test_allowing_for_good_takes_away_a_denial_for_a_time(machine: Machine) -> None:
+def test_permanent_allow_revokes_a_temporary_denial(machine: Machine) -> None:
     machine.grant("work", DENY, 60)
     machine.set("work", ALLOW)
     assert machine.verb("work") is ALLOW
 
 
-def test_denying_many_takes_away_the_grant_of_each(machine: Machine) -> None:
+def test_denying_many_guests_revokes_the_grant_of_each(machine: Machine) -> None:
     machine.grant("work-a", ALLOW, 60)
     machine.grant("home", ALLOW, 60)
     machine.set("work-*", DENY)
     assert (machine.verb("work-a"), machine.verb("home")) == (DENY, ALLOW)
 
 
-def test_denying_one_leaves_the_grant_of_many_to_the_others(machine: Machine) -> None:
+def test_denying_one_guest_leaves_the_grant_to_the_others(machine: Machine) -> None:
     machine.grant("work-*", ALLOW, 60)
     edit = machine.set("work-a", DENY)
     assert (machine.verb("work-a"), machine.verb("work-b")) == (DENY, ALLOW)
@@ -159,13 +159,13 @@ def test_denying_one_leaves_the_grant_of_many_to_the_others(machine: Machine) ->
     assert edit.rule.file == machine.directory / "30-user.yaml"
 
 
-def test_denying_a_tag_holds_against_a_grant_of_who_might_have_it(machine: Machine) -> None:
+def test_denying_a_tag_overrides_the_grant_of_a_guest_that_might_have_it(machine: Machine) -> None:
     machine.grant("work", ALLOW, 60)
     machine.set("tag:untrusted", DENY)
     assert machine.verb("work") is DENY
 
 
-def test_grants_that_are_over_are_removed_at_the_next_edit(machine: Machine) -> None:
+def test_grants_that_have_ended_are_removed_at_the_next_edit(machine: Machine) -> None:
     machine.grant("a", ALLOW, 10)
     machine.grant("b", ALLOW, 20)
     edit = machine.set("c", ALLOW, NOON + 10 * MINUTE)
@@ -175,7 +175,7 @@ def test_grants_that_are_over_are_removed_at_the_next_edit(machine: Machine) -> 
     assert machine.grants == ["c allow"]
 
 
-def test_grant_keeps_the_limits_of_the_rule_that_held(machine: Machine) -> None:
+def test_grant_keeps_the_limits_that_apply_already(machine: Machine) -> None:
     machine.put("20-site.yaml", "- {guest: 'w*', capture: ask, device: headset, max-streams: 1}\n")
     machine.grant("work", ALLOW, 30)
     decision = machine.decide("work")
@@ -185,7 +185,7 @@ def test_grant_keeps_the_limits_of_the_rule_that_held(machine: Machine) -> None:
     )
 
 
-def test_grant_is_asked_before_the_rules_of_a_site_but_not_before_00_always(
+def test_grant_comes_before_the_rules_of_a_site_but_after_00_always(
     machine: Machine,
 ) -> None:
     machine.put("10-site.yaml", "- {guest: work, capture: deny}\n")
@@ -208,14 +208,14 @@ def test_grant_that_would_be_overridden_makes_no_directory(machine: Machine) -> 
     assert not machine.runtime.parent.exists()
 
 
-def test_bad_policy_gets_no_grant(machine: Machine) -> None:
+def test_bad_policy_refuses_a_grant(machine: Machine) -> None:
     machine.put("20-site.yaml", "- x\n")
     with pytest.raises(PolicyError, match="a rule must be a mapping"):
         machine.grant("work", ALLOW, 30)
     assert not machine.runtime.exists()
 
 
-def test_time_that_has_passed_gets_no_grant(machine: Machine) -> None:
+def test_grant_until_a_past_time_is_refused(machine: Machine) -> None:
     with pytest.raises(UsageError, match="that time has passed"):
         machine.grant("work", ALLOW, 0)
 
@@ -248,7 +248,7 @@ def test_disk_that_fails_leaves_the_grants_as_they_were(
     assert machine.grants_path.read_bytes() == before
 
 
-def test_where_only_the_second_file_fails_less_is_granted_and_that_is_told(
+def test_if_only_the_second_file_fails_less_is_granted_and_reported(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine.grant("work", ALLOW, 30)
@@ -268,7 +268,7 @@ def test_where_only_the_second_file_fails_less_is_granted_and_that_is_told(
     assert machine.verb("work") is DENY
 
 
-def test_what_lets_one_guest_record_ends_and_nothing_else_does(machine: Machine) -> None:
+def test_only_the_grants_that_let_one_guest_record_end(machine: Machine) -> None:
     for guest in ("work", "work-*", "web"):
         machine.grant(guest, ALLOW, 60)
     machine.grant("vault", DENY, 60)

@@ -1,4 +1,4 @@
-"""Rules that go by uuid, tag or label: whom they match, and what holds where that is not known."""
+"""Rules for a UUID, tag or label: which guests they match, and what happens if it is not known."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def policy(*rules: str) -> Policy:
 @pytest.mark.parametrize(
     "pattern", ["work", "w*", f"uuid:{UUID}", "tag:calls", "tag:office", "label:blue"]
 )
-def test_guest_is_matched_by_whatever_it_goes_by(pattern: str) -> None:
+def test_guest_is_matched_by_each_kind_of_pattern(pattern: str) -> None:
     one = policy(f"guest: '{pattern}', capture: allow")
     assert decide(one, WORK, CAPTURE).verb is Verb.ALLOW
     assert decide(one, PLAIN, CAPTURE).verb is Verb.DENY
     assert (applies_to(pattern, WORK), applies_to(pattern, PLAIN)) == (True, False)
 
 
-def test_first_rule_decides_whatever_it_goes_by() -> None:
+def test_first_rule_decides_whatever_its_kind() -> None:
     rules = policy(
         "guest: tag:other, capture: deny",
         "guest: label:blue, capture: ask",
@@ -50,14 +50,14 @@ def test_uuid_of_a_guest_may_be_in_capitals() -> None:
     assert decide(one, GuestIdentity("work", UUID.upper()), CAPTURE).verb is Verb.ALLOW
 
 
-def test_guest_that_is_called_like_a_tag_has_not_got_it() -> None:
+def test_guest_that_is_named_like_a_tag_does_not_have_it() -> None:
     one = policy("guest: tag:calls, capture: allow", "guest: '*', capture: deny")
     assert decide(one, GuestIdentity("tag:calls", UUID, "", frozenset()), CAPTURE).verb is Verb.DENY
 
 
 @pytest.mark.parametrize("pattern", [f"uuid:{UUID}", "tag:calls", "label:blue"])
 @pytest.mark.parametrize("verb", ["deny", "ask"])
-def test_rule_that_might_match_denies_where_that_is_not_known(pattern: str, verb: str) -> None:
+def test_rule_that_might_match_denies(pattern: str, verb: str) -> None:
     rules = policy(f"guest: {pattern}, capture: {verb}", "guest: '*', capture: allow")
     decision = decide(rules, "work", CAPTURE)
     kind = pattern.partition(":")[0]
@@ -69,22 +69,22 @@ def test_rule_that_might_match_denies_where_that_is_not_known(pattern: str, verb
 
 
 @pytest.mark.parametrize("pattern", [f"uuid:{UUID}", "tag:calls", "label:blue"])
-def test_rule_that_might_match_does_not_allow_where_that_is_not_known(pattern: str) -> None:
+def test_rule_that_might_match_does_not_allow(pattern: str) -> None:
     rules = policy(f"guest: {pattern}, capture: allow", "guest: '*', capture: deny")
     assert decide(rules, "work", CAPTURE).source == "30-user.yaml:4"
 
 
-def test_rule_above_one_that_might_match_decides_as_ever() -> None:
+def test_rule_above_one_that_might_match_still_decides() -> None:
     rules = policy("guest: work, capture: allow", "guest: tag:calls, capture: deny")
     assert decide(rules, "work", CAPTURE).verb is Verb.ALLOW
 
 
-def test_empty_uuid_is_one_that_is_not_known() -> None:
+def test_empty_uuid_means_not_known() -> None:
     rules = policy(f"guest: uuid:{UUID}, capture: deny", "guest: '*', capture: allow")
     assert decide(rules, GuestIdentity("work", ""), CAPTURE).verb is Verb.DENY
 
 
-def test_explanation_tells_what_is_not_known() -> None:
+def test_explanation_shows_what_is_not_known() -> None:
     rules = policy(
         "guest: label:blue, capture: allow",
         "guest: tag:calls, capture: ask",
@@ -103,7 +103,7 @@ def test_asking_gives_a_device() -> None:
     assert gives_device(policy("guest: work, capture: ask"), WORK) == set(Direction)
 
 
-def test_decision_carries_the_limits_of_the_rule_that_decides_and_of_no_other() -> None:
+def test_decision_has_the_limits_of_the_rule_that_decides_only() -> None:
     rules = policy(
         "guest: work, playback: allow, max-streams: 1",
         "guest: '*', playback: allow, capture: deny, max-volume: 50%, on-deny: refuse",
@@ -130,10 +130,10 @@ def test_decision_carries_the_limits_of_the_rule_that_decides_and_of_no_other() 
         (f"uuid:{UUID.upper()}", "is not uuid: and 8-4-4-4-12 hexadecimal digits in lower case"),
     ],
 )  # fmt: skip
-def test_kind_that_is_not_known_or_holds_no_value_is_refused(guest: str, wrong: str) -> None:
+def test_unknown_kind_or_invalid_value_is_refused(guest: str, wrong: str) -> None:
     assert find_mistake(guest) == wrong
 
 
-def test_name_with_a_colon_is_reached_by_a_glob() -> None:
+def test_name_with_a_colon_is_matched_by_a_glob() -> None:
     assert find_mistake("a[:]b") is None
     assert decide(policy("guest: 'a[:]b', capture: allow"), "a:b", CAPTURE).verb is Verb.ALLOW

@@ -1,4 +1,4 @@
-"""What a policy file may say, and the exact words for each mistake."""
+"""What a policy file may contain, and the exact message for each mistake."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def mistake(octets: bytes) -> str:
     return message.removeprefix("30-user.yaml:")
 
 
-def test_each_rule_carries_what_it_says_and_where_it_stands() -> None:
+def test_each_rule_has_its_verbs_and_its_location() -> None:
     text = (
         "# mine\n" + HEAD + "  - guest: work-1\n    capture: allow\n  - {guest: x, playback: deny}"
     )
@@ -48,7 +48,7 @@ def test_each_rule_carries_what_it_says_and_where_it_stands() -> None:
 @pytest.mark.parametrize(
     "guest", ["no", "12:30", "0777", "null", "~", "1e3", "1:b", "Büro", "-x", "?x", "=", "a b"]
 )
-def test_guest_is_the_text_that_is_written_and_nothing_is_converted(guest: str) -> None:
+def test_guest_is_the_text_as_written_and_not_converted(guest: str) -> None:
     assert said(HEAD + f"  - guest: {guest}\n    capture: deny\n") == [(guest, None, "deny")]
 
 
@@ -66,7 +66,7 @@ def test_layout_is_free(text: str) -> None:
     assert said(text) == [("a", None, "deny")]
 
 
-def test_rules_may_be_none() -> None:
+def test_rules_may_be_empty() -> None:
     assert said("version: 1\nrules: []\n") == []
 
 
@@ -191,7 +191,7 @@ OCTETS = {
 
 
 @pytest.mark.parametrize(("text", "message"), WHOLE_FILE.items())
-def test_file_that_is_no_policy_is_refused(text: str, message: str) -> None:
+def test_file_that_is_not_a_policy_is_refused(text: str, message: str) -> None:
     assert mistake(text.encode()) == message
 
 
@@ -201,7 +201,7 @@ def test_rule_with_a_mistake_is_refused(line: str, message: str) -> None:
 
 
 @pytest.mark.parametrize(("guest", "message"), GUESTS.items())
-def test_guest_that_is_no_name_is_refused(guest: str, message: str) -> None:
+def test_invalid_guest_is_refused(guest: str, message: str) -> None:
     assert mistake((HEAD + f"  - guest: {guest}\n    capture: deny\n").encode()) == message
 
 
@@ -221,7 +221,7 @@ def test_octets_that_are_not_plain_text_are_refused(octets: bytes, message: str)
          "indentation (indent with spaces, not tabs; quote a value that starts with @, % or `)"),
     ],
 )  # fmt: skip
-def test_item_that_is_no_rule_is_refused(item: str, message: str) -> None:
+def test_item_that_is_not_a_rule_is_refused(item: str, message: str) -> None:
     assert mistake((HEAD + f"  - {item}\n").encode()) == message
 
 
@@ -231,6 +231,6 @@ def test_more_rules_than_anyone_needs_are_refused() -> None:
     assert len(parse(text.encode()[:-28], FILE)) == 10_000
 
 
-def test_first_mistake_of_a_file_is_the_one_that_is_told() -> None:
+def test_only_the_first_mistake_of_a_file_is_reported() -> None:
     text = HEAD + "- guest: a\n  captur: allow\n- guest: b\n  capture: alow\nrulse: []\n"
     assert mistake(text.encode()) == "4:3: unknown key 'captur' (did you mean 'capture'?)"

@@ -1,4 +1,4 @@
-"""Grants for one stream: taken by the first that goes live, used up when it ends."""
+"""Grants for one stream: taken by the first stream that goes live, removed when it ends."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def taken(machine: Machine, stream: str) -> bool:
     return grants.take(machine.runtime, rule, stream)
 
 
-def test_once_is_for_the_stream_that_takes_it_and_no_other(machine: Machine) -> None:
+def test_once_grant_is_only_for_the_stream_that_takes_it(machine: Machine) -> None:
     machine.grant("work", ALLOW, 30, once=True)
     assert machine.decide("work", stream="7/0/1").must_be_taken
     assert taken(machine, "7/0/1")
@@ -38,7 +38,7 @@ def test_once_is_for_the_stream_that_takes_it_and_no_other(machine: Machine) -> 
     assert machine.verb("work") is DENY
 
 
-def test_once_is_used_up_when_the_stream_ends(machine: Machine) -> None:
+def test_once_grant_ends_when_its_stream_ends(machine: Machine) -> None:
     machine.grant("work", ALLOW, 30, once=True)
     taken(machine, "7/0/1")
     assert not grants.release(machine.runtime, "7/0/0")
@@ -47,7 +47,7 @@ def test_once_is_used_up_when_the_stream_ends(machine: Machine) -> None:
     assert machine.grants == []
 
 
-def test_once_is_taken_by_one_of_two_streams(machine: Machine) -> None:
+def test_once_grant_is_taken_by_one_of_two_streams(machine: Machine) -> None:
     machine.grant("work", ALLOW, 30, once=True)
     rule = machine.decide("work").rule
     assert rule is not None
@@ -55,7 +55,7 @@ def test_once_is_taken_by_one_of_two_streams(machine: Machine) -> None:
     assert not grants.take(machine.runtime, rule, "7/0/1")
 
 
-def test_once_that_was_taken_away_meanwhile_cannot_be_taken(machine: Machine) -> None:
+def test_once_grant_that_was_revoked_cannot_be_taken(machine: Machine) -> None:
     machine.grant("work", ALLOW, 30, once=True)
     rule = machine.decide("work").rule
     assert rule is not None
@@ -63,20 +63,20 @@ def test_once_that_was_taken_away_meanwhile_cannot_be_taken(machine: Machine) ->
     assert not grants.take(machine.runtime, rule, "7/0/0")
 
 
-def test_denying_takes_away_what_a_stream_has_taken(machine: Machine) -> None:
+def test_denying_revokes_a_grant_that_a_stream_has_taken(machine: Machine) -> None:
     machine.grant("work", ALLOW, 30, once=True)
     taken(machine, "7/0/1")
     machine.set("work", DENY)
     assert machine.decide("work", stream="7/0/1").verb is DENY
 
 
-def test_once_ends_with_its_time_even_while_a_stream_has_it(machine: Machine) -> None:
+def test_once_grant_ends_at_its_time_even_while_a_stream_uses_it(machine: Machine) -> None:
     machine.grant("work", ALLOW, 30, once=True)
     taken(machine, "7/0/1")
     assert machine.decide("work", NOON + 30 * MINUTE, "7/0/1").verb is DENY
 
 
-def test_agent_that_starts_releases_what_dead_streams_had_taken(machine: Machine) -> None:
+def test_agent_that_starts_removes_the_grants_of_streams_that_are_gone(machine: Machine) -> None:
     machine.grant("work", ALLOW, 30, once=True)
     taken(machine, "7/0/1")
     machine.grant("home", ALLOW, 30)
@@ -93,6 +93,6 @@ def test_grant_that_cannot_be_written_cannot_be_taken(
     with atomic.locked(machine.grants_path), pytest.raises(PolicyError) as caught:
         taken(machine, "7/0/1")
     assert str(caught.value).startswith(
-        f"{machine.grants_path}: cannot be written: {machine.grants_path}: somebody else has been"
+        f"{machine.grants_path}: cannot be written: {machine.grants_path}: locked by another"
     )
     assert machine.decide("work", stream="7/0/1").must_be_taken

@@ -1,4 +1,4 @@
-"""What a rule may say besides a verb: each option's values, and the exact words for a wrong one."""
+"""The options of a rule: the values of each, and the exact message for a wrong one."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ BAD = {
 
 
 @pytest.mark.parametrize(("line", "message"), BAD.items())
-def test_option_that_is_wrong_is_told(line: str, message: str) -> None:
+def test_wrong_option_is_reported(line: str, message: str) -> None:
     assert mistake(line) == message
 
 
@@ -135,14 +135,14 @@ def test_device_is_either_a_sink_or_a_source() -> None:
     )
 
 
-def test_rule_of_options_alone_says_nothing() -> None:
+def test_rule_with_options_only_is_refused() -> None:
     with pytest.raises(
         PolicyError, match=r"3:3: the rule names no direction \(add playback: or capture"
     ):
         parse(b"version: 1\nrules:\n- guest: a\n  max-streams: 1\n", FILE)
 
 
-def test_options_stand_in_the_text_of_the_rule_as_one_writes_them() -> None:
+def test_text_of_a_rule_has_its_options_as_one_writes_them() -> None:
     lines = (
         "latency: 2.500ms", "max-buffer: 1024KiB", "max-streams: 2", "rates: [ 48000,44100 ]",
         "formats: ['s16_le']", "device: mic", "on-deny: refuse", "max-volume: 80%",

@@ -1,4 +1,4 @@
-"""What a policy says of all that a rule's guest can stand for."""
+"""What other rules leave of an edit, for all guests that its pattern matches."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def of(guest: str, verb: Verb, *rules: str) -> Outcome:
 
 
 @pytest.mark.parametrize(
-    ("subject", "pattern", "reach"),
+    ("subject", "pattern", "overlap"),
     [
         ("work", "work", Overlap.ALL),
         ("work", "w*", Overlap.ALL),
@@ -58,13 +58,13 @@ def of(guest: str, verb: Verb, *rules: str) -> Outcome:
         (UUID, "w*", Overlap.SOME),
     ],
 )
-def test_pattern_reaches_all_some_or_none_of_a_subject(
-    subject: str, pattern: str, reach: Overlap
+def test_pattern_matches_all_some_or_none_of_a_subject(
+    subject: str, pattern: str, overlap: Overlap
 ) -> None:
-    assert Subject.of(subject).overlap_with(pattern) is reach
+    assert Subject.of(subject).overlap_with(pattern) is overlap
 
 
-def test_tags_that_are_known_say_whether_a_name_is_reached() -> None:
+def test_known_tags_decide_whether_a_name_is_matched() -> None:
     work = Subject.of("work", TagsFile((Entry("work", None, frozenset({"x"})),)))
     assert work.identity == GuestIdentity("work", None, "", frozenset({"x"}))
     assert work.overlap_with("tag:x") is Overlap.ALL
@@ -78,7 +78,7 @@ def test_set_is_decided_by_the_first_rule_that_covers_all_of_it() -> None:
     assert [rule.guest for rule in outcome.exceptions] == ["work-a"]
 
 
-def test_exceptions_are_the_rules_above_that_say_otherwise() -> None:
+def test_exceptions_are_the_rules_above_with_another_verb() -> None:
     outcome = of(
         "work-*",
         Verb.DENY,
@@ -92,24 +92,24 @@ def test_exceptions_are_the_rules_above_that_say_otherwise() -> None:
     assert [rule.guest for rule in outcome.exceptions] == ["work-mail", "wo*-y", "tag:calls"]
 
 
-def test_rule_that_says_otherwise_for_all_overrides_also_if_it_begins_later() -> None:
+def test_rule_with_another_verb_for_all_overrides_even_if_it_starts_later() -> None:
     outcome = of("work", Verb.DENY, "guest: '*', capture: allow, from: 2027-01-01T00:00Z")
     assert outcome.overriding is not None
 
 
-def test_rule_that_is_over_counts_for_nothing() -> None:
+def test_rule_that_has_ended_is_ignored() -> None:
     assert of("work", Verb.DENY, "guest: '*', capture: allow, until: 2026-11-20T12:00Z") == (
         Outcome(None, None, ())
     )
 
 
-def test_rule_that_ends_does_not_fulfil_a_wish_for_good() -> None:
+def test_rule_that_ends_does_not_fulfil_a_permanent_request() -> None:
     assert (
         of("work", Verb.DENY, "guest: work, capture: deny, until: 2027-01-01T00:00Z").rule is None
     )
 
 
-def test_rule_that_ends_outweighs_an_opposite_that_ends_no_later() -> None:
+def test_temporary_rule_cancels_an_opposite_one_that_ends_no_later() -> None:
     rules = (
         "guest: work, capture: deny, until: 2027-01-01T00:00Z",
         "guest: '*', capture: allow, until: 2027-01-01T00:00Z",
@@ -122,7 +122,7 @@ def test_rule_that_ends_outweighs_an_opposite_that_ends_no_later() -> None:
     assert of("work", Verb.DENY, rules[0], longer, rules[2]).rule is None
 
 
-def test_limits_are_those_of_the_first_rule_for_good_that_covers_all() -> None:
+def test_limits_are_those_of_the_first_permanent_rule_that_covers_all() -> None:
     rules = policy(
         "guest: work, capture: deny, max-streams: 1, until: 2027-01-01T00:00Z",
         "guest: tag:x, capture: allow, max-streams: 2",

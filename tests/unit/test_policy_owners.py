@@ -1,4 +1,4 @@
-"""Root and the agent, as a user of its own, edit the same policy; nobody else does."""
+"""Root and the agent's own user edit the same policy; other users cannot."""
 
 from __future__ import annotations
 
@@ -70,9 +70,7 @@ def guests(machine: Path) -> list[str]:
     return sorted(rule.guest for rule in rules)
 
 
-def test_rule_of_roots_is_joined_by_one_of_the_agents(
-    machine: Path, agent_user: pwd.struct_passwd
-) -> None:
+def test_agent_adds_a_rule_to_a_file_of_root(machine: Path, agent_user: pwd.struct_passwd) -> None:
     set_capture(machine, "work")
     with being(agent_user.pw_uid):
         set_capture(machine, "personal")
@@ -81,7 +79,7 @@ def test_rule_of_roots_is_joined_by_one_of_the_agents(
     assert guests(machine) == ["personal", "vault", "work"]
 
 
-def test_rule_of_the_agents_is_joined_by_one_of_roots(
+def test_root_adds_a_rule_to_a_file_of_the_agent(
     machine: Path, agent_user: pwd.struct_passwd
 ) -> None:
     with being(agent_user.pw_uid):
@@ -114,7 +112,7 @@ def test_grant_that_root_gave_is_taken_by_the_agent(
     assert guests(machine) == ["personal", "work"]
 
 
-def test_directory_that_root_makes_is_given_to_nobody_if_it_was_changed_for_a_link(
+def test_directory_that_root_makes_is_not_given_away_if_a_link_replaced_it(
     machine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By an agent that is no longer ours, between the making and the giving."""

@@ -1,4 +1,4 @@
-"""The JSON schema says what the loader does, as far as a schema can, and its copies are fresh."""
+"""The JSON schema agrees with the loader, as far as a schema can, and its copy is up to date."""
 
 from __future__ import annotations
 

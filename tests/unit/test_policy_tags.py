@@ -1,4 +1,4 @@
-"""The tags file: who is who, and the exact words for each mistake in it."""
+"""The tags file: which guest has which tags, and the exact message for each mistake in it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_guest_has_the_first_label_and_all_tags_of_the_entries_that_match_it() -
     assert TAGS.guest("home") == GuestIdentity("home", None, "green", frozenset())
 
 
-def test_guest_that_the_file_does_not_name_has_none() -> None:
+def test_guest_that_no_entry_matches_has_no_tags_and_no_label() -> None:
     assert TAGS.guest("other") == GuestIdentity("other", None, "", frozenset())
 
 
@@ -48,7 +48,7 @@ def test_without_a_file_tags_and_labels_are_not_known(tmp_path: Path) -> None:
     assert NAMES_ALONE.guest("work", "") == GuestIdentity("work", None, None, None)
 
 
-def test_entry_by_uuid_leaves_all_unknown_until_the_uuid_is_known() -> None:
+def test_entry_with_a_uuid_leaves_tags_unknown_until_the_uuid_is_known() -> None:
     tags = parse((HEAD + f"- {{guest: uuid:{UUID}, tags: [untrusted]}}\n").encode(), FILE)
     assert tags.guest("work") == GuestIdentity("work")
     assert tags.guest("work", UUID) == GuestIdentity("work", UUID, "", frozenset({"untrusted"}))
@@ -80,7 +80,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize(("text", "message"), MISTAKES.items())
-def test_mistake_in_the_tags_file_is_told(text: str, message: str) -> None:
+def test_mistake_in_the_tags_file_is_reported(text: str, message: str) -> None:
     assert mistake(text) == message
 
 
@@ -92,7 +92,7 @@ def test_tags_file_that_others_may_write_is_refused(tmp_path: Path) -> None:
         load(path)
 
 
-def test_tags_file_that_is_a_link_to_nothing_is_refused(tmp_path: Path) -> None:
+def test_tags_file_that_is_a_broken_link_is_refused(tmp_path: Path) -> None:
     os.symlink("nothing", tmp_path / "tags.yaml")
     with pytest.raises(PolicyError, match="a broken link"):
         load(tmp_path / "tags.yaml")

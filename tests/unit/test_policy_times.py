@@ -1,4 +1,4 @@
-"""Rules that begin and end: how times are written, when a rule holds, when a decision changes."""
+"""Rules with times: how times are written, when a rule is active, when a decision changes."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_end_is_read_from_its_text(times: str, ends: str) -> None:
     assert rule(times).ends == datetime.fromisoformat(ends)
 
 
-def test_time_of_day_that_clocks_leap_over_is_within_an_hour_of_it() -> None:
+def test_time_of_day_that_clocks_skip_is_moved_by_at_most_an_hour() -> None:
     """From two to three, that night."""
     ends = rule("from: 2026-03-28T12:00, until: 02:30").ends
     assert ends is not None
@@ -113,7 +113,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize(("times", "message"), WRONG.items())
-def test_time_that_is_wrong_is_told(times: str, message: str) -> None:
+def test_wrong_time_is_reported(times: str, message: str) -> None:
     assert mistake(times) == message
 
 
@@ -139,7 +139,7 @@ TIMED = policy(
         (NOON + 30 * MINUTE, Verb.DENY),
     ],
 )
-def test_rule_holds_from_its_start_to_just_before_its_end(now: datetime, verb: Verb) -> None:
+def test_rule_is_active_from_its_start_to_just_before_its_end(now: datetime, verb: Verb) -> None:
     assert decide(TIMED, "a", CAPTURE, now).verb is verb
 
 
@@ -156,19 +156,19 @@ def test_policy_without_times_never_changes() -> None:
     assert next_change(policy("guest: a, capture: allow"), NOON) is None
 
 
-def test_now_is_now_where_none_is_given() -> None:
+def test_current_time_is_used_if_none_is_given() -> None:
     later = (datetime.now(UTC) + 60 * MINUTE).isoformat(timespec="seconds")
     earlier = (datetime.now(UTC) - 60 * MINUTE).isoformat(timespec="seconds")
     assert decide(policy(f"guest: a, capture: allow, until: {later}"), "a", CAPTURE).verb == "allow"
     assert decide(policy(f"guest: a, capture: allow, until: {earlier}"), "a", CAPTURE).rule is None
 
 
-def test_card_comes_and_goes_with_the_time() -> None:
+def test_card_appears_and_disappears_with_time() -> None:
     assert gives_device(TIMED, "a", NOON) == set(Direction)
     assert gives_device(TIMED, "a", NOON + 30 * MINUTE) == set()
 
 
-def test_explanation_tells_of_a_rule_whose_time_is_over_or_has_not_come() -> None:
+def test_explanation_shows_rules_that_have_ended_or_are_not_active_yet() -> None:
     for now, part in ((NOON - MINUTE, Role.NOT_YET), (NOON + 30 * MINUTE, Role.ENDED)):
         parts = explain(TIMED, "a", CAPTURE, now).roles
         assert [(rule.line, part) for rule, part in parts] == [(3, part), (5, Role.DECIDES)]

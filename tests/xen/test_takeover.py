@@ -60,16 +60,16 @@ def test_killed_agent_leaves_the_card_of_an_idle_guest(
 def test_killed_agent_lets_a_guest_record_on(
     dom0: Machine, pulse: Pulse, agent: Agent, guest: XenGuest
 ) -> None:
-    spoken = noise(20, seed=3)
+    spoken = noise(30, seed=3)
     with (
         pulse.microphone(spoken),
-        start_recording(guest, STEREO, "-d4", *LONG_BUFFER) as recording,
+        start_recording(guest, STEREO, "-d8", *LONG_BUFFER) as recording,
     ):
         before = recording.listen_until(lambda heard: len(heard.strip(b"\0")) > SECOND)
         kill_worker(dom0, agent)
         ended = recording.ended()
         assert_recorded(arecord(guest, 1), spoken, 1)
-    assert (ended.status, ended.errors, len(ended.octets)) == (0, "", 4 * SECOND)
+    assert (ended.status, ended.errors, len(ended.octets)) == (0, "", 8 * SECOND)
     assert ended.octets[-1:] != b"\0"
     (outage,) = gaps(ended.octets, spoken)
     assert len(before) // FRAME_OCTETS <= outage.at

@@ -15,6 +15,7 @@ from .engine import ChannelHandle, Engine, channel_struct
 from .pcm import PcmParameters
 
 REFUSED_MAX = int(lib.XN_REFUSED_MAX)  # READs and WRITEs outside the buffer
+NO_DEADLINE = 2**63 - 1
 PCM_STATE_OCTETS = int(ffi.sizeof("struct xn_pcm"))
 
 
@@ -119,6 +120,20 @@ class BackendStream:
 
     def detach_audio(self) -> None:
         lib.xn_backend_detach_audio(self.handle)
+
+    def open_gate(self, until_usec: int | None = None) -> None:
+        """Lets the microphone into the guest's buffer: until then, in microseconds of
+        time.monotonic(), or until close_gate(). The engine minds the time itself.
+
+        The gate is closed when a PCM is opened, adopted or closed. Playback has no use for it.
+        """
+        until = NO_DEADLINE if until_usec is None else max(0, min(until_usec, NO_DEADLINE))
+        lib.xn_backend_open_gate(self.handle, until)
+
+    def close_gate(self) -> None:
+        """Silence from now on: when this returns, nothing of the microphone crosses. Does not wait
+        for the engine's lock."""
+        lib.xn_backend_close_gate(self.handle)
 
     def peek(self, offset: int, octets: int) -> bytes:
         """Return a copy of a part of the PCM's buffer: untrusted."""

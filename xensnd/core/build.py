@@ -20,6 +20,7 @@ SOURCES = [
     "engine.c",
     "event_page.c",
     "frontend.c",
+    "gate.c",
     "page_directory.c",
     "pcm.c",
     "pulse_context.c",
@@ -105,6 +106,8 @@ void xn_backend_stop(struct xn_backend *);
 bool xn_backend_attach_audio(struct xn_backend *, struct xn_client *,
     const struct xn_audio_config *, const char **error);
 void xn_backend_detach_audio(struct xn_backend *);
+void xn_backend_open_gate(struct xn_backend *, int64_t until_usec);
+void xn_backend_close_gate(struct xn_backend *);
 bool xn_backend_audio_failed(struct xn_backend *, const char **error);
 bool xn_backend_peek(struct xn_backend *, uint32_t offset, void *to, uint32_t octets);
 bool xn_backend_poke(struct xn_backend *, uint32_t offset, const void *from, uint32_t octets);

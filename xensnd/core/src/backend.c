@@ -61,6 +61,12 @@ void xn_backend_detach_audio(struct xn_backend *backend) {
     xn_engine_unlock(backend->engine);
 }
 
+void xn_backend_open_gate(struct xn_backend *backend, int64_t until_usec) {
+    xn_gate_open(&backend->gate, until_usec);
+}
+
+void xn_backend_close_gate(struct xn_backend *backend) { xn_gate_close(&backend->gate); }
+
 bool xn_backend_audio_failed(struct xn_backend *backend, const char **error) {
     xn_engine_lock(backend->engine);
     bool failed = backend->audio && xn_audio_has_failed(backend->audio);
@@ -206,6 +212,7 @@ void xn_backend_answer(struct xn_backend *backend, const uint8_t response[64]) {
 void xn_backend_open_pcm(struct xn_backend *backend, const struct xn_pcm_config *config,
                          void *buffer) {
     xn_engine_lock(backend->engine);
+    xn_gate_close(&backend->gate);
     xn_pcm_open(backend->pcm, config, buffer);
     memset(&backend->stats, 0, sizeof backend->stats);
     xn_engine_unlock(backend->engine);
@@ -214,6 +221,7 @@ void xn_backend_open_pcm(struct xn_backend *backend, const struct xn_pcm_config 
 bool xn_backend_adopt_pcm(struct xn_backend *backend, const struct xn_pcm_config *config,
                           void *buffer) {
     xn_engine_lock(backend->engine);
+    xn_gate_close(&backend->gate);
     bool adopted = xn_pcm_adopt(backend->pcm, config, buffer, xn_now_usec());
     xn_engine_unlock(backend->engine);
     return adopted;
@@ -224,6 +232,7 @@ void xn_backend_close_pcm(struct xn_backend *backend) {
     /* No event may come after this: a closed PCM would find it at its next open. */
     xn_backend_report(backend);
     xn_backend_release_audio(backend, xn_pcm_available(backend->pcm) == 0);
+    xn_gate_close(&backend->gate);
     xn_pcm_close(backend->pcm);
     backend->pcm->report_now = false;
     run_pass(backend, xn_now_usec(), false);
@@ -257,6 +266,7 @@ void xn_backend_stop(struct xn_backend *backend) {
 void xn_backend_stats(struct xn_backend *backend, struct xn_backend_stats *stats) {
     xn_engine_lock(backend->engine);
     int64_t latency_usec;
+    xn_backend_advance(backend, xn_now_usec());
     *stats = backend->stats;
     stats->position_octets = backend->pcm->position;
     stats->buffered_octets = backend->playback ? xn_pcm_available(backend->pcm) : 0;

@@ -87,6 +87,12 @@ bool xn_backend_attach_audio(struct xn_backend *backend, struct xn_client *clien
 /* From now on the clock. What the server still has of a playback is not heard. */
 void xn_backend_detach_audio(struct xn_backend *backend);
 
+/* Capture: octets of the microphone cross into the guest's buffer until then (monotonic; INT64_MAX:
+ * until the gate is closed); silence does otherwise. It is closed when a PCM is opened, adopted or
+ * closed. Neither waits for the engine; when xn_backend_close_gate() returns, nothing crosses. */
+void xn_backend_open_gate(struct xn_backend *backend, int64_t until_usec);
+void xn_backend_close_gate(struct xn_backend *backend);
+
 /* *error is NULL unless the stream at the server failed. */
 bool xn_backend_audio_failed(struct xn_backend *backend, const char **error);
 

@@ -29,13 +29,24 @@ void xn_backend_fill_server(struct xn_backend *backend, int64_t now_usec) {
     backend->underfed = !give(backend, wanted);
 }
 
-/* A part of what was recorded; as much as the frontend has room for. */
+/* One part, or silence in its place if the gate is closed or `from` is NULL. Returns how much the
+ * frontend had room for. */
+static uint32_t capture_part(struct xn_backend *backend, const uint8_t *from, uint32_t octets,
+                             int64_t now_usec) {
+    bool crosses = from && xn_gate_enter(&backend->gate, xn_now_usec());
+    uint32_t count = xn_pcm_capture(backend->pcm, crosses ? from : NULL, octets, now_usec);
+    if (crosses) xn_gate_leave(&backend->gate);
+    *(crosses ? &backend->stats.octets : &backend->stats.discarded_octets) += count;
+    return count;
+}
+
 static void capture(struct xn_backend *backend, const uint8_t *from, uint32_t octets,
                     int64_t now_usec) {
+    uint32_t part_max = XN_GATE_OCTETS - XN_GATE_OCTETS % backend->pcm->config.frame_octets;
     while (octets > 0) {
-        uint32_t count = xn_pcm_capture(backend->pcm, from, octets, now_usec);
+        uint32_t part = octets < part_max ? octets : part_max;
+        uint32_t count = capture_part(backend, from, part, now_usec);
         if (count == 0) return; /* the frontend does not keep up: an overrun, as in hardware */
-        backend->stats.octets += count;
         octets -= count;
         if (from) from += count;
         xn_backend_report(backend);

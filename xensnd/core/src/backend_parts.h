@@ -12,6 +12,7 @@
 
 #include "backend.h"
 #include "event_page.h"
+#include "gate.h"
 #include "ring.h"
 
 struct xn_backend {
@@ -32,6 +33,7 @@ struct xn_backend {
     bool is_polled;                       /* the request channel */
 
     struct xn_pcm own_pcm, *pcm; /* elsewhere if it is to outlive this process */
+    struct xn_gate gate; /* capture */
     struct xn_audio *audio;
     bool stalled;
     bool underfed; /* the audio server wants more than there was */
@@ -55,7 +57,8 @@ void xn_backend_await_requests(struct xn_backend *backend, int64_t now_usec);
 /* Playback: gives the server what it wants, as far as the guest has written it. */
 void xn_backend_fill_server(struct xn_backend *backend, int64_t now_usec);
 
-/* Capture: takes all that the server has recorded; what comes before START is nobody's. */
+/* Capture: takes all that the server has recorded, as far as the gate lets it through; what comes
+ * before START is nobody's. */
 void xn_backend_take_recorded(struct xn_backend *backend, int64_t now_usec);
 
 /* Notes what became of the stream at the server. */

@@ -6,6 +6,7 @@ of eventfds; the stand-in creates both and sends them over a socket.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -197,7 +198,7 @@ class _Connection:
         with self._turn:
             try:
                 self._socket.send(request)
-                octets, fds, _, _ = socket.recv_fds(
+                octets, fds, flags, _ = socket.recv_fds(
                     self._socket, _REPLY_OCTETS_MAX, _FDS_IN_A_REPLY_MAX
                 )
             except OSError as error:
@@ -209,7 +210,19 @@ class _Connection:
         reply = json.loads(octets)
         if "refused" in reply:
             raise _REFUSALS[reply["refused"]](reply["text"])
+        if flags & socket.MSG_CTRUNC:
+            self._give_back(reply, fds)
+            raise OSError(errno.EMFILE, f"{os.strerror(errno.EMFILE)}: {op}")
         return reply, fds
+
+    def _give_back(self, reply: dict[str, Any], fds: list[int]) -> None:
+        """What came without room for all of its descriptors."""
+        for fd in fds:
+            os.close(fd)
+        if "port" in reply:
+            self.call("end_channel", port=reply["port"])
+        if "first_ref" in reply:
+            self.call("end_share", first_ref=reply["first_ref"])
 
     def close(self) -> None:
         self._socket.close()

@@ -1,22 +1,24 @@
-"""Permission: policy files, the clock, grants, and what fails closed around them."""
+"""The policy in use: its files, the clock, grants, and what fails closed around them."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from agent_dom0.access.policy_state import Permission
-from agent_dom0.audit import Audit
+from agent_dom0.access.policy_state import PolicyState
+from agent_dom0.access.reconsider import DecisionQueue, Reason
+from agent_dom0.audit import AuditTrail
 from agent_dom0.events import Event, EventKind
-from agent_dom0.guest import Guest
+from agent_dom0.guest import RunningGuest
 from policy.edit import editor
 from policy.model import Direction, Verb
 from policy.paths import PolicyPaths
 
 CAPTURE, PLAYBACK = Direction.CAPTURE, Direction.PLAYBACK
-WORK = Guest(7, "work", "0a1b2c3d-0000-4000-8000-0123456789ab", "blue")
+WORK = RunningGuest(7, "work", "0a1b2c3d-0000-4000-8000-0123456789ab", "blue")
 ASK = "version: 1\nrules:\n  - {guest: '*', playback: allow, capture: ask}\n"
 
 
@@ -39,6 +41,17 @@ class Trail:
         return [event.kind for event in self.events if event.kind is not EventKind.POLICY_LOADED]
 
 
+class Queue(DecisionQueue):
+    """Notes why it was asked to decide anew, and does not."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda _reasons: None)
+        self.reasons: list[Reason] = []
+
+    def reconsider(self, reason: Reason) -> None:
+        self.reasons.append(reason)
+
+
 class Place:
     def __init__(self, directory: Path) -> None:
         self.directory = directory / "policy.d"
@@ -47,17 +60,21 @@ class Place:
         self.runtime = directory / "grants"
         self.now = datetime(2026, 11, 20, 12, tzinfo=UTC)
         self.trail = Trail()
-        self.audit = Audit(self.trail)
-        sources = PolicyPaths([self.directory], self.runtime)
-        self.permission = Permission(sources, self.audit, lambda: self.now)
+        self.audit = AuditTrail(self.trail)
+        self.queue = Queue()
+        self.sources = PolicyPaths([self.directory], self.runtime)
+        self.policy = PolicyState(self.sources, self.audit, self.queue, now=lambda: self.now)
 
-    def use(self, policy: str) -> None:
-        self.file.write_text(policy)
+    def write(self, text: str) -> None:
+        self.file.write_text(text)
         self.file.chmod(0o644)
-        self.permission.load()
+
+    def use(self, text: str) -> None:
+        self.write(text)
+        self.policy.load()
 
     def verb(self, direction: Direction = CAPTURE, stream: str | None = None) -> Verb:
-        return self.permission.decide(WORK, direction, stream).verb
+        return self.policy.decide(WORK, direction, stream).verb
 
 
 @pytest.fixture
@@ -68,17 +85,34 @@ def place(tmp_path: Path) -> Place:
 def test_bad_policy_denies_capture_and_keeps_playback(place: Place) -> None:
     place.use(ASK.replace("ask", "allow"))
     place.use("version: 1\nrules: [7]\n")
-    decision = place.permission.decide(WORK, CAPTURE)
+    decision = place.policy.decide(WORK, CAPTURE)
     assert decision.verb is Verb.DENY
     assert decision.reason.startswith(f"bad policy: {place.file}:2:9: ")
     assert place.verb(PLAYBACK) is Verb.ALLOW
-    assert place.permission.problem is not None
+    assert place.policy.problem is not None
+
+
+def test_streams_are_decided_anew_when_the_files_say_something_else(place: Place) -> None:
+    place.use(ASK)
+    place.use(ASK)
+    assert place.queue.reasons == [Reason.POLICY]
+    place.use("version: 1\nrules: [7]\n")
+    place.use(ASK)
+    assert place.queue.reasons == [Reason.POLICY] * 3
+
+
+def test_guest_that_shares_its_name_may_play_and_not_record(place: Place) -> None:
+    place.use(ASK.replace("ask", "allow"))
+    twin = replace(WORK, shares_name=True)
+    decision = place.policy.decide(twin, CAPTURE)
+    assert (decision.verb, decision.reason) == (Verb.DENY, "another guest named work runs")
+    assert place.policy.decide(twin, PLAYBACK).verb is Verb.ALLOW
 
 
 def test_lost_trail_denies_capture(place: Place) -> None:
     place.use(ASK)
     place.trail.is_broken = True
-    place.audit.record(Event(EventKind.AGENT_STARTED, "x"))
+    place.audit.append(Event(EventKind.AGENT_STARTED, "x"))
     assert place.verb() is Verb.DENY
     place.trail.is_broken = False
     place.audit.retry()
@@ -104,61 +138,61 @@ def test_tags_file_beside_the_policy_says_what_tags_are(place: Place) -> None:
 
 def test_grant_begins_ends_and_is_audited(place: Place) -> None:
     place.use(ASK)
-    place.permission.write_grant("work", CAPTURE, 60)
-    place.permission.load()
+    place.policy.write_grant("work", CAPTURE, 60)
+    place.policy.load()
     assert place.verb() is Verb.ALLOW
-    assert place.permission.next_change() == timedelta(seconds=60)
+    assert place.policy.next_change() == timedelta(seconds=60)
     place.now += timedelta(seconds=60)
-    place.permission.follow_time()
+    place.policy.follow_time()
     assert place.verb() is Verb.ASK
-    assert place.permission.next_change() is None
+    assert place.policy.next_change() is None
     assert place.trail.kinds() == [EventKind.GRANT_MADE, EventKind.GRANT_EXPIRED]
 
 
 def test_grant_that_is_taken_away_is_revoked(place: Place) -> None:
     place.use(ASK)
-    place.permission.write_grant("work", CAPTURE, 60)
-    place.permission.load()
-    place.permission.write_rule("work", CAPTURE, Verb.DENY)
-    place.permission.load()
+    place.policy.write_grant("work", CAPTURE, 60)
+    place.policy.load()
+    place.policy.write_rule("work", CAPTURE, Verb.DENY)
+    place.policy.load()
     assert place.verb() is Verb.DENY
     assert place.trail.kinds() == [EventKind.GRANT_MADE, EventKind.GRANT_REVOKED]
 
 
 def grant_once(place: Place) -> None:
-    context = editor.EditContext(place.permission.sources, now=place.now)
+    context = editor.EditContext(place.sources, now=place.now)
     editor.grant(context, "work", CAPTURE, Verb.ALLOW, place.now + timedelta(hours=1), once=True)
-    place.permission.load()
+    place.policy.load()
 
 
 def test_grant_for_one_stream_is_for_the_first_that_takes_it(place: Place) -> None:
     place.use(ASK)
     grant_once(place)
-    assert place.permission.take(WORK, CAPTURE, "7/0/1").verb is Verb.ALLOW
-    assert place.permission.take(WORK, CAPTURE, "7/0/2").verb is Verb.ASK
+    assert place.policy.take(WORK, CAPTURE, "7/0/1").verb is Verb.ALLOW
+    assert place.policy.take(WORK, CAPTURE, "7/0/2").verb is Verb.ASK
     assert place.verb(stream="7/0/1") is Verb.ALLOW
-    place.permission.release("7/0/1")
-    assert place.permission.take(WORK, CAPTURE, "7/0/1").verb is Verb.ASK
+    place.policy.release("7/0/1")
+    assert place.policy.take(WORK, CAPTURE, "7/0/1").verb is Verb.ASK
     assert place.trail.kinds() == [EventKind.GRANT_MADE, EventKind.GRANT_EXPIRED]
 
 
 def test_agent_that_starts_uses_up_what_streams_had_that_are_gone(place: Place) -> None:
     place.use(ASK)
     grant_once(place)
-    place.permission.take(WORK, CAPTURE, "7/0/1")
-    place.permission.release_others(["7/0/1"])
+    place.policy.take(WORK, CAPTURE, "7/0/1")
+    place.policy.release_others(["7/0/1"])
     assert place.verb(stream="7/0/1") is Verb.ALLOW
-    place.permission.release_others([])
+    place.policy.release_others([])
     assert place.verb(stream="7/0/1") is Verb.ASK
 
 
 def test_grant_that_cannot_be_released_is_nobodys(place: Place) -> None:
     place.use(ASK)
     grant_once(place)
-    place.permission.take(WORK, CAPTURE, "7/0/1")
+    place.policy.take(WORK, CAPTURE, "7/0/1")
     good = (place.runtime / "00-grants.yaml").read_bytes()
     (place.runtime / "00-grants.yaml").write_bytes(b"nonsense")
-    place.permission.release("7/0/1")
+    place.policy.release("7/0/1")
     (place.runtime / "00-grants.yaml").write_bytes(good)
-    place.permission.load()
-    assert place.permission.take(WORK, CAPTURE, "7/0/1").verb is Verb.ASK
+    place.policy.load()
+    assert place.policy.take(WORK, CAPTURE, "7/0/1").verb is Verb.ASK

@@ -1,0 +1,102 @@
+"""One running guest: who it is, its cards, and what all its streams share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from agent_dom0.audio.guest_client import GuestClient
+from agent_dom0.audit import AuditTrail
+from agent_dom0.cards.device import Device
+from agent_dom0.cards.stream import Stream
+from agent_dom0.cards.throttle import Throttle
+from agent_dom0.events import EventKind, Priority, guest_event
+from agent_dom0.guest import RunningGuest
+from xensnd.core import Budget
+from xensnd.sndif.store_fields import Direction
+
+
+def stream_id(domid: int, devid: int, name: str) -> str:
+    """What grants for one stream call it, also for an agent that takes it over."""
+    return f"{domid}/{devid}/{name}"
+
+
+class ServedGuest:
+    """`devices` are in the order of their numbers."""
+
+    def __init__(self, guest: RunningGuest, audio: GuestClient, trail: AuditTrail) -> None:
+        self.guest = guest
+        self.audio = audio
+        self.throttle = Throttle()
+        self.budget = Budget()  # of the engine's time
+        self._pauses = 0  # by that budget, as far as they were told
+        self.devices: dict[int, Device] = {}
+        self._trail = trail
+
+    @property
+    def is_in_use(self) -> bool:
+        """Whether it uses a card of ours."""
+        return any(device.is_in_use for device in self.devices.values())
+
+    def streams(self, direction: Direction) -> Iterator[Stream]:
+        for device in self.devices.values():
+            for stream in device.streams:
+                if stream.direction is direction:
+                    yield stream
+
+    def open_streams(self, direction: Direction) -> int:
+        return sum(stream.is_open for stream in self.streams(direction))
+
+    def open_stream_ids(self) -> list[str]:
+        return [
+            stream_id(self.guest.domid, devid, stream.name)
+            for devid, device in self.devices.items()
+            for stream in device.streams
+            if stream.is_open
+        ]
+
+    def was_paused(self) -> bool:
+        """Whether the engine has stopped listening to it for a while, since this was asked last."""
+        before, self._pauses = self._pauses, self.budget.stats().pauses
+        return self._pauses != before
+
+    def is_heard(self, direction: Direction) -> bool:
+        """It plays, or records: not on its clock alone."""
+        return any(stream.is_heard for stream in self.streams(direction))
+
+    def set_volume(
+        self, direction: Direction, *, percent: int | None = None, is_muted: bool | None = None
+    ) -> int:
+        """For a person. Returns how many streams that changed."""
+        if percent is not None:
+            self.audio.set_percent(direction, percent)
+        if is_muted is not None:
+            self.audio.set_muted(direction, is_muted)
+        return sum(stream.turn_volume() for stream in self.streams(direction))
+
+    def rename(self, guest: RunningGuest) -> None:
+        """The same session under another name. Its streams are to be decided anew."""
+        before, self.guest = self.guest, replace(guest, shares_name=self.guest.shares_name)
+        self.audio.rename(self.guest)
+        if guest.name != before.name:
+            text = f"was named {before.name}"
+            event = guest_event(
+                EventKind.GUEST_RENAMED, guest.name, guest.domid, text, Priority.NOTICE
+            )
+            event.fields["XENSND_OLD_NAME"] = before.name
+            self._trail.append(event)
+
+    def share_name(self, *, shares: bool) -> None:
+        """Whether another guest of this name runs. Its streams are to be decided anew."""
+        self.guest = replace(self.guest, shares_name=shares)
+        if shares:
+            self.audit(
+                EventKind.NAME_SHARED,
+                f"domain {self.guest.domid} is not the only guest of this name; "
+                "none of them may record",
+                Priority.WARNING,
+            )
+
+    def audit(self, kind: EventKind, text: str, priority: Priority = Priority.INFO) -> None:
+        guest = self.guest
+        self._trail.append(guest_event(kind, guest.name, guest.domid, text, priority))

@@ -1,0 +1,388 @@
+"""Cards and guests when something fails: it ends one device, is audited, and is tried again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from agent_dom0.access.prompts import Prompts
+from agent_dom0.cards.device import Device, DevicePath
+from agent_dom0.cards.factory import Factory
+from agent_dom0.cards.registry import Registry
+from agent_dom0.cards.stream import Stream
+from agent_dom0.cards.throttle import Throttle
+from agent_dom0.cards.toolstack import make_device
+from agent_dom0.events import Event, EventKind, Priority
+from agent_dom0.guest import RunningGuest
+from agent_dom0.parameters import Limits
+from tests.unit.fake_clock import later, run
+from tests.unit.test_dom0_policy_state import ASK, Place, place
+from xensnd.core import Engine
+from xensnd.sndif.states import XenbusState
+from xensnd.sndif.store_fields import Direction, StreamConfig, StreamRings
+from xensnd.transport.interface import Store, Transport, WatchEvent
+
+__all__ = ["place"]
+
+WORK = RunningGuest(7, "work", "uuid-7")
+PATH = DevicePath(0, 7, 0)
+FULL = OSError(24, "Too many open files")
+
+
+class MemoryStore:
+    """XenStore in a dictionary. It refuses to write below what is in `refused`."""
+
+    def __init__(self) -> None:
+        self.nodes: dict[str, str] = {}
+        self.refused: set[str] = set()
+        self.fired: list[WatchEvent] = []
+
+    def read(self, path: str) -> str:
+        return self.nodes[path]
+
+    def write(self, path: str, value: str) -> None:
+        if any(path.startswith(refused) for refused in self.refused):
+            raise PermissionError(13, "Permission denied", path)
+        self.nodes[path] = value
+
+    def list(self, path: str) -> list[str]:
+        below = [node for node in self.nodes if node.startswith(f"{path}/")]
+        if not below and path not in self.nodes:
+            raise KeyError(path)
+        return sorted({node.removeprefix(f"{path}/").split("/")[0] for node in below})
+
+    def remove(self, path: str) -> None:
+        for node in list(self.nodes):
+            if node == path or node.startswith(f"{path}/"):
+                del self.nodes[node]
+
+    def mkdir(self, path: str) -> None:
+        self.nodes.setdefault(path, "")
+
+    def get_permissions(self, path: str) -> Sequence[str]:
+        raise NotImplementedError(path)
+
+    def set_permissions(self, path: str, permissions: Sequence[str]) -> None:
+        pass
+
+    @contextmanager
+    def transaction(self) -> Iterator[Store]:
+        yield cast(Store, self)
+
+    def transactions(self) -> Iterator[Any]:
+        yield self.transaction()
+
+    def watch(self, path: str, token: str) -> None:
+        pass
+
+    def unwatch(self, path: str, token: str) -> None:
+        pass
+
+    def events(self) -> Sequence[WatchEvent]:
+        fired, self.fired = self.fired, []
+        return fired
+
+    def fileno(self) -> int:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        pass
+
+    # What the others do
+
+    def add_guest(self, domid: int, name: str) -> None:
+        self.nodes[f"/local/domain/{domid}/name"] = name
+        self.nodes[f"/local/domain/{domid}/vm"] = f"/vm/uuid-{domid}"
+
+    def publish(self, path: DevicePath) -> None:
+        """What a frontend writes before it is connected."""
+        number = iter(range(1, 100))
+        for stream in ("0/0", "0/1"):
+            for name in StreamRings.NODES:
+                self.nodes[f"{path.frontend}/{stream}/{name}"] = str(next(number))
+        self.enter(path, XenbusState.INITIALISED)
+
+    def enter(self, path: DevicePath, state: XenbusState) -> None:
+        self.nodes[f"{path.frontend}/state"] = str(int(state))
+
+    def state(self, path: DevicePath) -> XenbusState:
+        return XenbusState(int(self.nodes[f"{path.backend}/state"]))
+
+
+class NoStream:
+    """In the place of a stream, which asks for nothing."""
+
+    def __init__(self, name: str, rings: StreamRings) -> None:
+        self.name = name
+        self.rings = rings
+        self.ends: list[str] = []
+        self.limits: list[str] = []
+        self.error: Exception | None = None
+
+    def begin(self, *, adopt: bool) -> None:
+        pass
+
+    def next_request(self) -> bytes | None:
+        if self.error is not None:
+            raise self.error
+        return None
+
+    def tell_limit(self, text: str) -> None:
+        self.limits.append(text)
+
+    def close(self) -> None:
+        self.ends.append("closed")
+
+    def leave(self) -> None:
+        self.ends.append("left")
+
+
+class Scene:
+    """A device of a guest, whose streams are made while `room` is there for them."""
+
+    def __init__(self) -> None:
+        self.store = MemoryStore()
+        self.guest = WORK
+        self.throttle = Throttle()
+        self.paused = False  # by the engine
+        self.events: list[Event] = []
+        self.room = 2
+        self.made: list[NoStream] = []
+        make_device(cast(Store, self.store), PATH)
+
+    def device(self) -> Device:
+        return Device(cast(Store, self.store), PATH, self, self._make, lambda work: work())
+
+    def was_paused(self) -> bool:
+        paused, self.paused = self.paused, False
+        return paused
+
+    def audit(self, kind: EventKind, text: str, priority: Priority = Priority.INFO) -> None:
+        self.events.append(Event(kind, text, priority))
+
+    @property
+    def failures(self) -> list[str]:
+        return [event.text for event in self.events if event.kind is EventKind.DEVICE_FAILED]
+
+    def _make(self, name: str, _config: StreamConfig, rings: StreamRings) -> Stream:
+        if self.room == 0:
+            raise FULL
+        self.room -= 1
+        self.made.append(NoStream(name, rings))
+        return cast(Stream, self.made[-1])
+
+
+def test_card_without_room_for_its_streams_is_audited_once_and_tried_until_there_is() -> None:
+    async def test() -> None:
+        scene = Scene()
+        device = scene.device()
+        device.step()
+        scene.room = 1
+        scene.store.publish(PATH)
+        device.step()
+        assert scene.failures == ["device 0: [Errno 24] Too many open files; it is tried again"]
+        assert scene.made[0].ends == ["closed"]
+        assert scene.store.state(PATH) is XenbusState.INIT_WAIT
+        await later(10)
+        assert not device.is_in_use
+        scene.room = 2
+        await later(10)
+        assert device.is_in_use
+        assert scene.store.state(PATH) is XenbusState.CONNECTED
+        assert len(scene.failures) == 1
+
+    run(test())
+
+
+def test_card_that_cannot_be_taken_over_yet_is_left_as_it_is_until_it_can() -> None:
+    async def test() -> None:
+        scene = Scene()
+        scene.store.publish(PATH)
+        scene.store.enter(PATH, XenbusState.CONNECTED)
+        scene.store.nodes[f"{PATH.backend}/state"] = str(int(XenbusState.CONNECTED))
+        device = scene.device()
+        scene.room = 1
+        device.step()
+        assert len(scene.failures) == 1
+        assert scene.made[0].ends == ["left"]
+        assert scene.store.state(PATH) is XenbusState.CONNECTED
+        scene.room = 2
+        await later(1)
+        assert device.is_in_use
+        assert [event.text for event in scene.events][1:] == ["device 0 taken over"]
+
+    run(test())
+
+
+def test_error_of_a_card_in_use_closes_it() -> None:
+    async def test() -> None:
+        scene = Scene()
+        device = scene.device()
+        device.step()
+        scene.store.publish(PATH)
+        device.step()
+        scene.store.enter(PATH, XenbusState.CONNECTED)
+        device.step()
+        scene.made[0].error = OSError(12, "Cannot allocate memory")
+        device.poll()
+        assert [stream.ends for stream in scene.made] == [["closed"], ["closed"]]
+        assert scene.store.state(PATH) is XenbusState.CLOSED
+        assert scene.failures == ["device 0: [Errno 12] Cannot allocate memory; it is tried again"]
+
+    run(test())
+
+
+def test_guest_that_the_engine_does_not_listen_to_is_told_of_once() -> None:
+    async def test() -> None:
+        scene = Scene()
+        device = scene.device()
+        device.step()
+        scene.store.publish(PATH)
+        device.step()
+        scene.paused = True
+        device.poll()
+        device.poll()
+        text = "more requests than the guest's share; all its streams wait"
+        assert [stream.limits for stream in scene.made] == [[text], []]
+
+    run(test())
+
+
+def test_store_that_refuses_ends_nothing_but_this_card() -> None:
+    async def test() -> None:
+        scene = Scene()
+        scene.store.refused.add(PATH.backend)
+        device = scene.device()
+        device.step()
+        assert len(scene.failures) == 1
+        assert "Permission denied" in scene.failures[0]
+        scene.store.refused.clear()
+        await later(1)
+        assert scene.store.state(PATH) is XenbusState.INIT_WAIT
+
+    run(test())
+
+
+# All guests
+
+
+class Host:
+    """A transport, of which only this is asked for."""
+
+    domid = 0
+
+    def __init__(self, directory: Path) -> None:
+        self.runtime_directory = directory
+
+
+class House:
+    """Guests in XenStore, and a registry that follows it."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.store = MemoryStore()
+        self.engine = Engine()
+        place.use(ASK)
+        factory = Factory(
+            cast(Transport, Host(place.directory.parent)),
+            self.engine,
+            None,
+            place.policy,
+            cast(Prompts, None),
+            place.audit,
+            Limits(),
+            lambda work: work(),
+        )
+        self.registry = Registry(0, factory, place.policy, place.queue)
+
+    def changed(self, path: str, token: str) -> None:
+        self.store.fired.append(WatchEvent(path, token))
+        self.registry.follow_store(cast(Store, self.store))
+
+    def rename(self, domid: int, name: str) -> None:
+        self.store.nodes[f"/local/domain/{domid}/name"] = name
+        self.changed(f"/local/domain/{domid}/name", f"name:{domid}")
+
+    def texts(self, kind: EventKind) -> list[str]:
+        return [event.text for event in self.place.trail.events if event.kind is kind]
+
+
+@pytest.fixture
+def house(place: Place) -> Iterator[House]:
+    made = House(place)
+    yield made
+    made.registry.close()
+    made.engine.close()
+
+
+def test_guest_whose_card_cannot_be_made_keeps_no_other_from_its_own(house: House) -> None:
+    async def test() -> None:
+        house.store.add_guest(7, "work")
+        house.store.add_guest(8, "personal")
+        house.store.refused.add("/local/domain/7/")
+        house.registry.use_store(cast(Store, house.store))
+        assert house.texts(EventKind.DEVICE_MADE) == ["personal: device 0 made"]
+        (failure,) = house.texts(EventKind.DEVICE_FAILED)
+        assert failure.startswith("work: its card: [Errno 13] Permission denied")
+        house.registry.provision(cast(Store, house.store))
+        assert len(house.texts(EventKind.DEVICE_FAILED)) == 1
+        house.store.refused.clear()
+        await later(3)
+        assert house.texts(EventKind.DEVICE_MADE)[1:] == ["work: device 0 made"]
+
+    run(test())
+
+
+def test_guest_that_is_renamed_goes_on_under_its_new_name(house: House) -> None:
+    async def test() -> None:
+        house.store.add_guest(7, "work")
+        house.registry.use_store(cast(Store, house.store))
+        house.place.queue.reasons.clear()
+        house.rename(7, "untrusted")
+        (guest,) = house.registry.guests()
+        assert guest == replace(WORK, name="untrusted")
+        assert house.place.queue.reasons == ["a guest has another name"]
+        (event,) = [e for e in house.place.trail.events if e.kind is EventKind.GUEST_RENAMED]
+        assert event.text == "untrusted: was named work"
+        assert event.fields["XENSND_OLD_NAME"] == "work"
+        assert len(house.texts(EventKind.DEVICE_MADE)) == 1
+
+    run(test())
+
+
+def test_guests_of_one_name_share_it_until_one_of_them_is_renamed(house: House) -> None:
+    async def test() -> None:
+        house.store.add_guest(7, "work")
+        house.store.add_guest(8, "personal")
+        house.registry.use_store(cast(Store, house.store))
+        house.rename(8, "work")
+        assert [each["shares_name"] for each in house.registry.status()] == [True, True]
+        assert len(house.texts(EventKind.NAME_SHARED)) == 2
+        assert [each.guest.domid for each in house.registry.named("work")] == [7, 8]
+        house.place.queue.reasons.clear()
+        house.rename(8, "personal")
+        assert [each["shares_name"] for each in house.registry.status()] == [False, False]
+        assert house.place.queue.reasons
+        assert len(house.texts(EventKind.NAME_SHARED)) == 2
+
+    run(test())
+
+
+def test_other_guest_of_the_same_number_is_another_one(house: House) -> None:
+    async def test() -> None:
+        house.store.add_guest(7, "work")
+        house.registry.use_store(cast(Store, house.store))
+        house.registry.named("work")[0].set_volume(Direction.PLAYBACK, percent=30)
+        house.store.nodes["/local/domain/7/vm"] = "/vm/another"
+        house.changed("@introduceDomain", "domains")
+        (guest,) = house.registry.guests()
+        assert guest.uuid == "another"
+        assert house.texts(EventKind.GUEST_RENAMED) == []
+        assert len(house.texts(EventKind.DEVICE_MADE)) == 2
+
+    run(test())

@@ -1,0 +1,26 @@
+#include "gate.h"
+
+#include <sched.h>
+
+/* Sequentially consistent all: who enters says so before it asks whether the gate is open, and who
+ * closes says so before it asks whether somebody is in it. One of the two sees the other. */
+
+void xn_gate_open(struct xn_gate *gate, int64_t until_usec) {
+    __atomic_store_n(&gate->until_usec, until_usec, __ATOMIC_SEQ_CST);
+}
+
+void xn_gate_close(struct xn_gate *gate) {
+    __atomic_store_n(&gate->until_usec, 0, __ATOMIC_SEQ_CST);
+    while (__atomic_load_n(&gate->is_crossed, __ATOMIC_SEQ_CST)) sched_yield();
+}
+
+bool xn_gate_enter(struct xn_gate *gate, int64_t now_usec) {
+    __atomic_store_n(&gate->is_crossed, true, __ATOMIC_SEQ_CST);
+    if (now_usec < __atomic_load_n(&gate->until_usec, __ATOMIC_SEQ_CST)) return true;
+    xn_gate_leave(gate);
+    return false;
+}
+
+void xn_gate_leave(struct xn_gate *gate) {
+    __atomic_store_n(&gate->is_crossed, false, __ATOMIC_SEQ_CST);
+}
