@@ -180,15 +180,15 @@ class Daemon(Startable):
     def await_end(self) -> int:
         """Wait until it ends. Returns its exit status."""
         assert self.process is not None, f"{self.name} does not run"
-        process, self.process = self.process, None
-        with process:
+        with self.process as process:
             try:
                 process.wait(END_SECONDS)
             except subprocess.TimeoutExpired:
                 process.kill()
-                raise RuntimeError(
-                    f"{self.name} does not end; its log:\n{self.end_of_log}"
-                ) from None
+                what = f"{self.name} does not end; its log:\n{self.end_of_log}"
+                raise RuntimeError(what) from None
+            finally:
+                self.process = None
         return process.returncode
 
 
