@@ -15,7 +15,7 @@ from tests.xen.remote import Machine, Process
 
 ALLOW_PLAYBACK = 'version: 1\nrules:\n  - guest: "*"\n    playback: allow\n    capture: deny\n'
 ALLOW_BOTH = ALLOW_PLAYBACK.replace("deny", "allow")
-MODULE = "agent_dom0.cli"  # as the command line of its processes has it
+COMMAND = "agent_dom0[.]cli"  # as it stands in its processes' command lines, and in no search's
 READY_SECONDS = 30
 EVENT_SECONDS = 30
 
@@ -184,14 +184,19 @@ class Agent:
         return process.ended().status
 
     @property
+    def _pids(self) -> list[int]:
+        """The supervisor's, and that of the worker below it."""
+        found = self._dom0.run("sh", "-c", f"grep -ls '{COMMAND}' /proc/[0-9]*/cmdline").output
+        return sorted(int(path.split("/")[2]) for path in found.split())
+
+    @property
     def worker(self) -> str:
         """The process below its supervisor, that does the work."""
-        return self._dom0.do("pgrep", "-n", "-f", MODULE).strip()
+        return str(self._pids[-1])
 
     def in_proc(self, command: str, name: str) -> str:
         """What a command says of this in /proc for its processes, supervisor and worker."""
-        pids = self._dom0.do("pgrep", "-f", MODULE).split()
-        return self._dom0.do(*command.split(), *(f"/proc/{pid}/{name}" for pid in pids))
+        return self._dom0.do(*command.split(), *(f"/proc/{pid}/{name}" for pid in self._pids))
 
     @property
     def devices(self) -> str:
