@@ -155,7 +155,8 @@ class Dom0(Daemon):
         """What the trail says, of one kind (`decision`), with these XENSND_ fields (guest=...)."""
         if not self.audit_file.exists():
             return []
-        records = [json.loads(line) for line in self.audit_file.read_text().splitlines()]
+        lines = self.audit_file.read_text().splitlines()
+        records = [json.loads(line) for line in lines if kind is None or kind in line]
         wanted = {f"XENSND_{name.upper()}": value for name, value in fields.items()}
         return [
             record
