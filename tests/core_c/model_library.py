@@ -47,7 +47,7 @@ struct xn_pcm {
     struct xn_pcm_config config;
     uint8_t *buffer;
     bool running;
-    uint64_t written, taken, heard, position, reported, clock_octets;
+    uint64_t written, taken, heard, rewritten, position, reported, clock_octets;
     int64_t clock_usec;
     bool report_now;
 };

@@ -15,6 +15,7 @@ struct xn_audio {
     bool orphan; /* freed, and only still here to play its rest */
     bool dry; /* the server has played all it had */
     uint32_t gaps;
+    int64_t seek_octets; /* where the next write goes, relative to the end of the last */
     struct xn_volume volume;
     char *name, *device;
     pa_proplist *properties;
@@ -77,11 +78,15 @@ bool xn_audio_commit(struct xn_audio *audio, const void *from, uint32_t octets) 
         pa_stream_cancel_write(audio->stream);
         return true;
     }
-    if (pa_stream_write(audio->stream, from, octets, NULL, 0, PA_SEEK_RELATIVE) < 0) return false;
+    int64_t seek = audio->seek_octets;
+    if (pa_stream_write(audio->stream, from, octets, NULL, seek, PA_SEEK_RELATIVE) < 0) return false;
+    audio->seek_octets = 0;
     audio->gaps += audio->dry;
     audio->dry = false;
     return true;
 }
+
+void xn_audio_seek_back(struct xn_audio *audio, uint32_t octets) { audio->seek_octets -= octets; }
 
 bool xn_audio_peek(struct xn_audio *audio, const void **from, uint32_t *octets) {
     size_t count;
@@ -263,6 +268,7 @@ void xn_audio_start(struct xn_audio *audio) {
 
 void xn_audio_stop(struct xn_audio *audio, bool drain) {
     audio->running = audio->dry = false;
+    audio->seek_octets = 0;
     if (!xn_audio_is_ready(audio)) return;
     if (drain && audio->playback) {
         if (!audio->drain) audio->drain = pa_stream_drain(audio->stream, on_drained, audio);
