@@ -144,11 +144,13 @@ struct xn_channel fake_channel_end(struct fake_channel *channel) {
 int64_t fake_latency_usec;
 bool fake_server_failed;
 uint32_t fake_server_wants_again;
+uint8_t fake_server_has[FAKE_SERVER_HAS];
 
 struct xn_audio {
     struct xn_audio_owner owner;
     bool exists, running;
     uint32_t wanted, given;
+    uint32_t sought_back;
     uint8_t *memory; /* of the server's, for what is written next: fenced, as the real one is not */
     const void *recorded;
     uint32_t recorded_octets;
@@ -196,20 +198,31 @@ uint32_t xn_audio_writable(const struct xn_audio *asked) {
 }
 
 void *xn_audio_begin_write(struct xn_audio *written, uint32_t *octets) {
-    CHECK(!written->memory && *octets > 0 && *octets <= written->wanted);
+    CHECK(!written->memory && *octets > 0);
+    CHECK(*octets <= written->wanted + written->sought_back);
     note_stack();
     written->memory = malloc(*octets);
     return written->memory;
 }
 
 bool xn_audio_commit(struct xn_audio *written, const void *from, uint32_t octets) {
-    CHECK(from == written->memory && octets <= written->wanted);
+    CHECK(from == written->memory);
+    uint32_t place = written->given - written->sought_back;
+    for (uint32_t i = 0; i < octets; i++)
+        fake_server_has[(place + i) % FAKE_SERVER_HAS] = written->memory[i];
     free(written->memory);
     written->memory = NULL;
-    written->given += octets;
+    written->given = place + octets;
+    written->wanted += written->sought_back;
     written->wanted -= octets;
+    written->sought_back = 0;
     if (written->wanted == 0) written->wanted = fake_server_wants_again;
     return true;
+}
+
+void xn_audio_seek_back(struct xn_audio *sought, uint32_t octets) {
+    CHECK(octets > 0 && sought->sought_back + octets <= sought->given);
+    sought->sought_back += octets;
 }
 
 bool xn_audio_peek(struct xn_audio *recorder, const void **from, uint32_t *octets) {

@@ -35,6 +35,7 @@ class BackendStats:
     refused: int
     octets: int
     discarded_octets: int
+    late_octets: int  # playback: written over when they had been audible
     position_octets: int
     buffered_octets: int
     gaps: int

@@ -88,8 +88,8 @@ enum xn_violation {
 };
 struct xn_backend_stats {
     uint64_t requests; uint64_t refused; uint64_t octets; uint64_t discarded_octets;
-    uint64_t position_octets; uint64_t buffered_octets; uint32_t gaps; uint32_t stalled;
-    int64_t server_latency_usec;
+    uint64_t late_octets; uint64_t position_octets; uint64_t buffered_octets;
+    uint32_t gaps; uint32_t stalled; int64_t server_latency_usec;
 };
 struct xn_backend *xn_backend_new(struct xn_engine *, bool playback, void *ring_page,
     void *event_page, const struct xn_channel *requests, const struct xn_channel *events,

@@ -34,6 +34,7 @@ struct xn_backend_stats { /* since the PCM was opened */
     uint64_t refused;  /* READ and WRITE outside the buffer, or without one */
     uint64_t octets;   /* moved between the guest's buffer and the audio server */
     uint64_t discarded_octets; /* playback: gone with the clock; capture: silence made up */
+    uint64_t late_octets; /* playback: written over when they had been audible */
     uint64_t position_octets;
     uint64_t buffered_octets; /* playback: written, not yet at the server */
     uint32_t gaps;    /* playback: times that the guest was late and it could be heard */

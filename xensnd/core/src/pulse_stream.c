@@ -19,6 +19,7 @@ struct xn_audio {
     uint32_t admitted; /* the source's index; PA_INVALID_INDEX: none */
     bool mixed; /* the server may have octets of a source that was not admitted */
     pa_cvolume volume; /* channels 0: as the server remembers it */
+    int64_t seek_octets; /* where the next write goes, relative to the end of the last */
     char *name, *device;
     pa_proplist *properties;
     pa_sample_spec spec;
@@ -80,7 +81,9 @@ bool xn_audio_commit(struct xn_audio *audio, const void *from, uint32_t octets) 
         pa_stream_cancel_write(audio->stream);
         return true;
     }
-    if (pa_stream_write(audio->stream, from, octets, NULL, 0, PA_SEEK_RELATIVE) < 0) return false;
+    int64_t seek = audio->seek_octets;
+    if (pa_stream_write(audio->stream, from, octets, NULL, seek, PA_SEEK_RELATIVE) < 0) return false;
+    audio->seek_octets = 0;
     audio->gaps += audio->dry;
     audio->dry = false;
     return true;
@@ -92,6 +95,8 @@ static bool may_be_read(const struct xn_audio *audio) {
     return !audio->mixed && audio->admitted != PA_INVALID_INDEX &&
            audio->admitted == pa_stream_get_device_index(audio->stream);
 }
+
+void xn_audio_seek_back(struct xn_audio *audio, uint32_t octets) { audio->seek_octets -= octets; }
 
 bool xn_audio_peek(struct xn_audio *audio, const void **from, uint32_t *octets) {
     size_t count;
@@ -288,6 +293,7 @@ void xn_audio_start(struct xn_audio *audio) {
 
 void xn_audio_stop(struct xn_audio *audio, bool drain) {
     audio->running = audio->dry = false;
+    audio->seek_octets = 0;
     if (!xn_audio_is_ready(audio)) return;
     if (drain && audio->playback) {
         if (!audio->drain) audio->drain = pa_stream_drain(audio->stream, on_drained, audio);

@@ -66,6 +66,10 @@ uint32_t xn_audio_writable(const struct xn_audio *audio);
 void *xn_audio_begin_write(struct xn_audio *audio, uint32_t *octets);
 bool xn_audio_commit(struct xn_audio *audio, const void *from, uint32_t octets);
 
+/* Playback: what is committed next takes the place of the last so many octets, as far as the server
+ * has not played them. */
+void xn_audio_seek_back(struct xn_audio *audio, uint32_t octets);
+
 /* Capture: the next octets that the server has recorded; *from NULL is a hole. False: there are
  * none. xn_audio_drop() when they were used. */
 bool xn_audio_peek(struct xn_audio *audio, const void **from, uint32_t *octets);
