@@ -524,7 +524,7 @@ TEST(positions_of_another_shape_are_not_adopted) {
 
 /* ---- reports -------------------------------------------------------------------------------- */
 
-TEST(position_is_told_twice_a_period_or_a_little_early) {
+TEST(position_is_told_when_it_has_moved_by_three_eighths_of_a_period) {
     begin();
     pcm.position = HALF_PERIOD * 3 / 4 - FRAME;
     CHECK_EQUAL(tell(), 0);
@@ -535,9 +535,35 @@ TEST(position_is_told_twice_a_period_or_a_little_early) {
     CHECK_EQUAL(tell(), pcm.position);
 }
 
+TEST(end_of_a_period_is_told_one_frame_past_it_however_little_that_is) {
+    begin();
+    CHECK_EQUAL(xn_pcm_period_end(&pcm), PERIOD + FRAME);
+    pcm.position = PERIOD;
+    CHECK_EQUAL(tell(), PERIOD);
+    CHECK_EQUAL(xn_pcm_period_end(&pcm), PERIOD + FRAME);
+    pcm.position = PERIOD + FRAME;
+    CHECK_EQUAL(tell(), PERIOD + FRAME);
+    CHECK_EQUAL(xn_pcm_period_end(&pcm), 2 * PERIOD + FRAME);
+}
+
 TEST(period_of_one_frame_is_told_each_frame) {
     begin_with(BUFFER, FRAME);
-    CHECK_EQUAL(xn_pcm_report_octets(&pcm), FRAME);
+    for (uint64_t position = FRAME; position < 10 * FRAME; position += FRAME) {
+        pcm.position = position;
+        CHECK_EQUAL(tell(), position);
+    }
+}
+
+TEST(clock_knows_when_a_period_ends) {
+    begin();
+    xn_pcm_wrote(&pcm, 0, BUFFER);
+    xn_pcm_start(&pcm, 1000);
+    CHECK_EQUAL(xn_pcm_playback_due_usec(&pcm, false), INT64_MAX); /* the sink has nothing yet */
+    int64_t due_usec = xn_pcm_playback_due_usec(&pcm, true);
+    xn_pcm_advance_playback(&pcm, due_usec - 1, NULL, true);
+    CHECK_EQUAL(pcm.position, PERIOD);
+    xn_pcm_advance_playback(&pcm, due_usec, NULL, true);
+    CHECK_EQUAL(pcm.position, PERIOD + FRAME);
 }
 
 TEST(report_never_jumps_a_lap) {

@@ -113,16 +113,13 @@ def test_question_from_before_is_shown(
 def test_question_of_which_the_number_comes_after_the_end_is_withdrawn(
     agent: FakeAgent, desktop: Notifications, helper: SessionHelper
 ) -> None:
-    process = helper.process
-    assert process is not None
-
     def end_first() -> None:
-        process.terminate()
+        helper.signal(signal.SIGTERM)
         time.sleep(0.2)  # until it has taken notice
 
     desktop.before_reply = end_first
     agent.ask(3, "work")
-    assert process.wait(10) == 0
+    assert helper.await_end() == 0
     desktop.await_none()
 
 

@@ -99,6 +99,46 @@ def test_explanation_names_the_rule_that_decides(
 rates = st.lists(st.integers(1000, 768_000), min_size=1, max_size=5, unique=True).map(tuple)
 options = st.builds(
     Options,
+    max_volume_percent=st.none() | st.integers(1, 100),
+    on_deny=st.sampled_from(OnDeny),
+    device=st.none()
+    | st.from_regex(r"[A-Za-z_][A-Za-z0-9_.:-]{0,20}[a-z]", fullmatch=True).filter(
+        lambda name: not name.endswith(".monitor")
+    ),
+    formats=st.none() | st.lists(st.sampled_from(PLAYABLE), min_size=1, unique=True).map(tuple),
+    rates_hz=st.none() | rates,
+    max_streams=st.none() | st.integers(1, 64),
+    max_buffer_octets=st.none() | st.integers(1 << 10, 16 << 20),
+    latency_usec=st.none() | st.integers(1_000, 2_000_000),
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(rules, max_size=6), guests, st.integers(-4, 4))
+def test_nothing_changes_before_the_next_change(
+    listed: list[Rule], guest: GuestIdentity, hour: int
+) -> None:
+    policy, now = Policy(tuple(listed), ()), NOON + hour * HOUR
+    following = next_change(policy, now)
+    until = following or now + 1000 * HOUR
+    decision = decide(policy, guest, Direction.CAPTURE, now)
+    assert decide(policy, guest, Direction.CAPTURE, until - timedelta.resolution) == decision
+    assert following is None or following > now
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(rules, max_size=6), guests, st.integers(-4, 4))
+def test_explanation_names_the_rule_that_decides(
+    listed: list[Rule], guest: GuestIdentity, hour: int
+) -> None:
+    explanation = explain(Policy(tuple(listed), ()), guest, Direction.CAPTURE, NOON + hour * HOUR)
+    deciding = [rule for rule, role in explanation.roles if role.startswith(("decides", "denies"))]
+    assert deciding == ([explanation.decision.rule] if explanation.decision.rule else [])
+
+
+rates = st.lists(st.integers(1000, 768_000), min_size=1, max_size=5, unique=True).map(tuple)
+options = st.builds(
+    Options,
     st.none() | st.integers(1, 100),
     st.sampled_from(OnDeny),
     st.none() | st.from_regex(r"[A-Za-z_][A-Za-z0-9_.:-]{0,20}[a-z]", fullmatch=True).filter(

@@ -155,7 +155,8 @@ class Dom0(Daemon):
         """What the trail says, of one kind (`decision`), with these XENSND_ fields (guest=...)."""
         if not self.audit_file.exists():
             return []
-        records = [json.loads(line) for line in self.audit_file.read_text().splitlines()]
+        lines = self.audit_file.read_text().splitlines()
+        records = [json.loads(line) for line in lines if kind is None or kind in line]
         wanted = {f"XENSND_{name.upper()}": value for name, value in fields.items()}
         return [
             record
@@ -336,18 +337,6 @@ def play_and_record(transport: Transport, played: bytes, frames: int = 0) -> byt
 
 def guest_command(transport: str, domain: str, *arguments: str) -> list[str]:
     return [str(BIN / "xensnd-guest"), f"--transport={transport}", f"--domain={domain}", *arguments]
-
-
-def run_guest(
-    transport: str, domain: str, *arguments: str, seconds: float = 60
-) -> subprocess.CompletedProcess[bytes]:
-    """xensnd-guest to its end."""
-    return subprocess.run(
-        guest_command(transport, domain, *arguments),
-        capture_output=True,
-        timeout=seconds,
-        check=False,
-    )
 
 
 def start_guest(

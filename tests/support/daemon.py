@@ -170,19 +170,25 @@ class Daemon(Startable):
         self.end(signal.SIGKILL)
 
     def end(self, signum: int) -> int:
-        process, self.process = self.process, None
-        if process is None:
+        """Send a signal that ends it, and wait for that. Returns its exit status."""
+        if self.process is None:
             return 0
-        with process:
-            process.send_signal(signum)
-            process.send_signal(signal.SIGCONT)  # it may be frozen
+        self.signal(signum)
+        self.thaw()  # it may be frozen
+        return self.await_end()
+
+    def await_end(self) -> int:
+        """Wait until it ends. Returns its exit status."""
+        assert self.process is not None, f"{self.name} does not run"
+        with self.process as process:
             try:
                 process.wait(END_SECONDS)
             except subprocess.TimeoutExpired:
                 process.kill()
-                raise RuntimeError(
-                    f"{self.name} does not end; its log:\n{self.end_of_log}"
-                ) from None
+                what = f"{self.name} does not end; its log:\n{self.end_of_log}"
+                raise RuntimeError(what) from None
+            finally:
+                self.process = None
         return process.returncode
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import TracebackType
 from typing import Self
 
 from tests.xen.lab import XenGuest
@@ -46,12 +45,7 @@ class Detached:
         self._guest.do("sh", "-c", SCRIPT, "-", self._directory, "env", *self._env, *self._argv)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self.is_running:
             self.terminate()
             self.ended()

@@ -6,16 +6,16 @@ import json
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from types import TracebackType
 from typing import Any, Self
 
+from tests.support.daemon import Startable
 from tests.xen.images import SINK
 from tests.xen.lab import wait_until
 from tests.xen.remote import Machine, Process
 
 ALLOW_PLAYBACK = 'version: 1\nrules:\n  - guest: "*"\n    playback: allow\n    capture: deny\n'
 ALLOW_BOTH = ALLOW_PLAYBACK.replace("deny", "allow")
-MODULE = "agent_dom0.cli"  # as the command line of its processes has it
+COMMAND = "agent_dom0[.]cli"  # as it stands in its processes' command lines, and in no search's
 READY_SECONDS = 30
 EVENT_SECONDS = 30
 
@@ -25,7 +25,7 @@ QUEUED_MSEC = 400
 PATIENT = f"--latency={QUEUED_MSEC}"
 
 
-class Pulse:
+class Pulse(Startable):
     """`norewinds`: an idle null sink renders two seconds ahead, and new streams would wait."""
 
     def __init__(self, dom0: Machine, directory: str = "/run/pulse") -> None:
@@ -33,18 +33,6 @@ class Pulse:
         self._dom0 = dom0
         self._directory = directory
         self._process: Process | None = None
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.stop()
 
     def start(self) -> None:
         self._dom0.do("mkdir", "-p", self._directory)
@@ -168,12 +156,7 @@ class Agent:
         self.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._process is not None:
             self.stop()
         for process in self._processes:
@@ -201,14 +184,19 @@ class Agent:
         return process.ended().status
 
     @property
+    def _pids(self) -> list[int]:
+        """The supervisor's, and that of the worker below it."""
+        found = self._dom0.run("sh", "-c", f"grep -ls '{COMMAND}' /proc/[0-9]*/cmdline").output
+        return sorted(int(path.split("/")[2]) for path in found.split())
+
+    @property
     def worker(self) -> str:
         """The process below its supervisor, that does the work."""
-        return self._dom0.do("pgrep", "-n", "-f", MODULE).strip()
+        return str(self._pids[-1])
 
     def in_proc(self, command: str, name: str) -> str:
         """What a command says of this in /proc for its processes, supervisor and worker."""
-        pids = self._dom0.do("pgrep", "-f", MODULE).split()
-        return self._dom0.do(*command.split(), *(f"/proc/{pid}/{name}" for pid in pids))
+        return self._dom0.do(*command.split(), *(f"/proc/{pid}/{name}" for pid in self._pids))
 
     @property
     def devices(self) -> str:

@@ -9,7 +9,6 @@ import json
 import select
 import sys
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from tests.support.peer import Worker
@@ -38,12 +37,7 @@ class Peer:
         )
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.kill()
 
     def do(self, what: str, *arguments: object) -> Any:

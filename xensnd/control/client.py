@@ -9,7 +9,6 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from xensnd.control.messages import LINE_OCTETS_MAX, decode, encode_request
@@ -63,12 +62,7 @@ class AgentClient:
             raise UsageError(f"{self._path}: {error.strerror or error}; ask as root") from None
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._socket.close()
 
     def fileno(self) -> int:

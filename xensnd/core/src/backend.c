@@ -252,6 +252,7 @@ void xn_backend_stop(struct xn_backend *backend) {
 void xn_backend_stats(struct xn_backend *backend, struct xn_backend_stats *stats) {
     xn_engine_lock(backend->engine);
     int64_t latency_usec;
+    xn_backend_advance(backend, xn_now_usec());
     *stats = backend->stats;
     stats->position_octets = backend->pcm->position;
     stats->buffered_octets = backend->playback ? xn_pcm_available(backend->pcm) : 0;

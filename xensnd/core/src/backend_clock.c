@@ -4,11 +4,12 @@
  * then the clock goes on without it. Linux gives up after max(100 ms, 1.1 buffers). */
 #define STALL_MIN_USEC 50000
 
+/* The end of a period is told up to so much later, together with those of other streams. */
+#define TOGETHER_USEC 1000
 /* Positions are not looked at more often than this, however short the periods are. */
 #define TICK_MIN_USEC 1000
+/* A full event page, and a clock without an audio server, are looked at this often. */
 #define TICK_MAX_USEC 20000
-/* A position may be told this much late if the audio server's next request comes first. */
-#define SERVER_LATE_USEC 1000
 
 void xn_backend_report(struct xn_backend *backend) {
     bool told = false;
@@ -75,27 +76,40 @@ bool xn_backend_is_fed(const struct xn_backend *backend) {
            !backend->underfed;
 }
 
-static int64_t tick_usec(const struct xn_backend *backend) {
-    int64_t usec = TICK_MAX_USEC;
-    if (backend->pcm->config.period_octets)
-        usec = xn_pcm_octets_to_usec(backend->pcm, xn_pcm_report_octets(backend->pcm));
-    if (usec < TICK_MIN_USEC) return TICK_MIN_USEC;
-    return usec < TICK_MAX_USEC ? usec : TICK_MAX_USEC;
+static int64_t earlier(int64_t a, int64_t b) { return a < b ? a : b; }
+static int64_t later(int64_t a, int64_t b) { return a > b ? a : b; }
+
+/* All streams tick on one grid; that of short periods is finer. */
+static int64_t on_grid(const struct xn_backend *backend, int64_t due_usec) {
+    int64_t period_usec = xn_pcm_octets_to_usec(backend->pcm, backend->pcm->config.period_octets);
+    int64_t step = later(earlier(TOGETHER_USEC, period_usec / 4), TOGETHER_USEC / 10);
+    return due_usec > INT64_MAX - step ? due_usec : (due_usec + step - 1) / step * step;
+}
+
+/* When the position is worth telling though nothing happened but time. */
+static int64_t report_due_usec(const struct xn_backend *backend, int64_t now_usec) {
+    const struct xn_pcm *pcm = backend->pcm;
+    bool on_clock = !backend->audio || backend->stalled;
+    if (pcm->report_now || (pcm->buffer && pcm->position >= xn_pcm_period_end(pcm)))
+        return now_usec + TICK_MAX_USEC; /* the event page is full */
+    if (!pcm->running) return XN_NEVER;
+    if (!backend->playback && !on_clock) return XN_NEVER; /* the server's data is the clock */
+    int64_t due_usec = on_grid(backend, backend->playback ? xn_pcm_playback_due_usec(pcm, on_clock)
+                                                          : xn_pcm_capture_due_usec(pcm));
+    bool is_short = xn_pcm_octets_to_usec(pcm, pcm->config.period_octets) < TICK_MIN_USEC;
+    due_usec = later(due_usec, now_usec + (is_short ? TICK_MIN_USEC : 0));
+    return on_clock ? earlier(due_usec, now_usec + TICK_MAX_USEC) : due_usec;
+}
+
+static int64_t stall_due_usec(const struct xn_backend *backend) {
+    if (!backend->pcm->running || !backend->audio || backend->stalled) return XN_NEVER;
+    return backend->progress_usec + stall_usec(backend) + 1;
 }
 
 void xn_backend_schedule(struct xn_backend *backend, int64_t now_usec) {
-    int64_t due_usec = XN_NEVER;
-    if (backend->pcm->running || backend->pcm->report_now) {
-        /* All streams of one period tick together, on a grid of their own. */
-        int64_t step = tick_usec(backend);
-        due_usec = (now_usec / step + 1) * step;
-        /* A server that asks on time makes the clock's own wakeups unnecessary. */
-        if (xn_backend_is_fed(backend)) due_usec = now_usec + step + SERVER_LATE_USEC;
-    }
+    int64_t due_usec = earlier(report_due_usec(backend, now_usec), stall_due_usec(backend));
     bool is_paused = backend->has_begun && !backend->violation && !backend->is_polled;
-    if (is_paused && due_usec > backend->budget->resumes_usec)
-        due_usec = backend->budget->resumes_usec;
-    if (backend->more_requests && due_usec > now_usec + TICK_MIN_USEC)
-        due_usec = now_usec + TICK_MIN_USEC;
+    if (is_paused) due_usec = earlier(due_usec, backend->budget->resumes_usec);
+    if (backend->more_requests) due_usec = earlier(due_usec, now_usec + TICK_MIN_USEC);
     xn_engine_schedule(backend->engine, &backend->tick, due_usec);
 }

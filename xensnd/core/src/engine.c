@@ -6,9 +6,6 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Tasks that are due within this time run at once, so that streams share wakeups. */
-#define TOGETHER_USEC 500
-
 struct xn_engine {
     pa_threaded_mainloop *mainloop;
     pa_mainloop_api *api;
@@ -54,7 +51,7 @@ static void run_tasks(pa_mainloop_api *api, pa_io_event *event, int fd, pa_io_ev
     engine->running_tasks = true;
     for (struct xn_task *task = engine->tasks, *next; task; task = next) {
         next = task->next;
-        if (task->due_usec > now_usec + TOGETHER_USEC) continue;
+        if (task->due_usec > now_usec) continue;
         task->due_usec = XN_NEVER;
         task->run(task->owner, now_usec);
     }

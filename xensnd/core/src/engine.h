@@ -46,7 +46,7 @@ int64_t xn_now_usec(void);
 void xn_engine_add_task(struct xn_engine *engine, struct xn_task *task);
 void xn_engine_remove_task(struct xn_engine *engine, struct xn_task *task);
 
-/* Run the task at `due_usec`, or a little later together with others. */
+/* Run the task at `due_usec`. Tasks of one time share a wakeup. */
 void xn_engine_schedule(struct xn_engine *engine, struct xn_task *task, int64_t due_usec);
 
 #endif

@@ -121,6 +121,11 @@ static bool frontend_is_deaf(const struct xn_pcm *pcm) {
            pcm->position - pcm->reported >= pcm->config.buffer_octets / 2 + pcm->config.frame_octets;
 }
 
+/* Nothing more comes from the frontend, as far as is known. */
+static bool is_starved(const struct xn_pcm *pcm, bool discard) {
+    return discard || pcm->taken == pcm->written;
+}
+
 void xn_pcm_advance_playback(struct xn_pcm *pcm, int64_t now_usec, const uint64_t *heard,
                              bool discard) {
     if (frontend_is_deaf(pcm)) {
@@ -131,7 +136,7 @@ void xn_pcm_advance_playback(struct xn_pcm *pcm, int64_t now_usec, const uint64_
         pcm->heard = *heard;
         set_clock(pcm, *heard, now_usec);
     }
-    bool starved = discard || pcm->taken == pcm->written;
+    bool starved = is_starved(pcm, discard);
     uint64_t limit = starved ? pcm->written + pcm->config.period_octets : pcm->taken;
     uint64_t target = clock_position(pcm, now_usec);
     if (target >= limit) {
@@ -175,17 +180,42 @@ uint32_t xn_pcm_capture_due(const struct xn_pcm *pcm, int64_t now_usec) {
     return due > pcm->position ? (uint32_t)smaller(due - pcm->position, UINT32_MAX / 2) : 0;
 }
 
-uint32_t xn_pcm_report_octets(const struct xn_pcm *pcm) {
-    uint32_t frames = pcm->config.period_octets / pcm->config.frame_octets / 2;
-    return (frames ? frames : 1) * pcm->config.frame_octets;
+uint64_t xn_pcm_period_end(const struct xn_pcm *pcm) {
+    uint64_t frame = pcm->config.frame_octets, period = pcm->config.period_octets;
+    if (!period) return UINT64_MAX;
+    uint64_t told = pcm->reported < frame ? 0 : (pcm->reported - frame) / period;
+    return (told + 1) * period + frame;
+}
+
+/* When the clock comes to a position ahead of it. */
+static int64_t when(const struct xn_pcm *pcm, uint64_t position) {
+    if (position <= pcm->clock_octets) return pcm->clock_usec;
+    uint64_t frames = (position - pcm->clock_octets + pcm->config.frame_octets - 1) /
+                      pcm->config.frame_octets;
+    if (frames > UINT32_MAX) return INT64_MAX;
+    return pcm->clock_usec +
+           (int64_t)((frames * 1000000u + pcm->config.rate_hz - 1) / pcm->config.rate_hz);
+}
+
+int64_t xn_pcm_playback_due_usec(const struct xn_pcm *pcm, bool discard) {
+    uint64_t end = xn_pcm_period_end(pcm), limit = pcm->written + pcm->config.period_octets;
+    /* A sink that is to play more than it took takes that before. */
+    if (!is_starved(pcm, discard)) return end <= pcm->taken ? when(pcm, end) : INT64_MAX;
+    if (pcm->position >= limit) return INT64_MAX;
+    return when(pcm, smaller(end, limit));
+}
+
+int64_t xn_pcm_capture_due_usec(const struct xn_pcm *pcm) {
+    return when(pcm, xn_pcm_period_end(pcm));
 }
 
 uint64_t xn_pcm_report(const struct xn_pcm *pcm) {
     if (!pcm->config.period_octets) return 0;
     uint64_t moved = pcm->position - pcm->reported;
-    /* Who looks that often looks a little early at times: the next look would be too late. */
-    uint32_t enough = xn_pcm_report_octets(pcm) / 4 * 3;
-    if (moved == 0 || (moved < enough && !pcm->report_now)) return 0;
+    /* Who looks for another reason tells what is worth it. */
+    uint64_t enough = pcm->config.period_octets / 8 * 3;
+    bool period_is_over = pcm->position >= xn_pcm_period_end(pcm);
+    if (moved == 0 || (moved < enough && !period_is_over && !pcm->report_now)) return 0;
     /* A frontend takes it modulo its buffer: a whole lap would look like standing still. */
     return pcm->reported +
            smaller(moved, pcm->config.buffer_octets - pcm->config.frame_octets);

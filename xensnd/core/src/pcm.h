@@ -93,8 +93,14 @@ uint32_t xn_pcm_capture_due(const struct xn_pcm *pcm, int64_t now_usec);
 uint64_t xn_pcm_report(const struct xn_pcm *pcm);
 void xn_pcm_reported(struct xn_pcm *pcm, uint64_t position);
 
-/* How far the position moves between two reports. Linux counts a period only when it has moved
- * by more than one, so exactly one a period would lose every second of them. */
-uint32_t xn_pcm_report_octets(const struct xn_pcm *pcm);
+/* Where the position must stand for the frontend to learn that a period is over: one frame past its
+ * end, since Linux counts a period only when the position has moved by more than one. Without
+ * periods it is out of reach. */
+uint64_t xn_pcm_period_end(const struct xn_pcm *pcm);
+
+/* When the clock alone brings the position to where the frontend must be told of it; INT64_MAX:
+ * something else must happen before. `discard`: as in xn_pcm_advance_playback(). */
+int64_t xn_pcm_playback_due_usec(const struct xn_pcm *pcm, bool discard);
+int64_t xn_pcm_capture_due_usec(const struct xn_pcm *pcm);
 
 #endif
