@@ -114,45 +114,6 @@ options = st.builds(
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.lists(rules, max_size=6), guests, st.integers(-4, 4))
-def test_nothing_changes_before_the_next_change(
-    listed: list[Rule], guest: GuestIdentity, hour: int
-) -> None:
-    policy, now = Policy(tuple(listed), ()), NOON + hour * HOUR
-    following = next_change(policy, now)
-    until = following or now + 1000 * HOUR
-    decision = decide(policy, guest, Direction.CAPTURE, now)
-    assert decide(policy, guest, Direction.CAPTURE, until - timedelta.resolution) == decision
-    assert following is None or following > now
-
-
-@settings(max_examples=200, deadline=None)
-@given(st.lists(rules, max_size=6), guests, st.integers(-4, 4))
-def test_explanation_names_the_rule_that_decides(
-    listed: list[Rule], guest: GuestIdentity, hour: int
-) -> None:
-    explanation = explain(Policy(tuple(listed), ()), guest, Direction.CAPTURE, NOON + hour * HOUR)
-    deciding = [rule for rule, role in explanation.roles if role.startswith(("decides", "denies"))]
-    assert deciding == ([explanation.decision.rule] if explanation.decision.rule else [])
-
-
-rates = st.lists(st.integers(1000, 768_000), min_size=1, max_size=5, unique=True).map(tuple)
-options = st.builds(
-    Options,
-    st.none() | st.integers(1, 100),
-    st.sampled_from(OnDeny),
-    st.none() | st.from_regex(r"[A-Za-z_][A-Za-z0-9_.:-]{0,20}[a-z]", fullmatch=True).filter(
-        lambda name: not name.endswith(".monitor")
-    ),
-    st.none() | st.lists(st.sampled_from(PLAYABLE), min_size=1, unique=True).map(tuple),
-    st.none() | rates,
-    st.none() | st.integers(1, 64),
-    st.none() | st.integers(1 << 10, 16 << 20),
-    st.none() | st.integers(1_000, 2_000_000),
-)  # fmt: skip
-
-
-@settings(max_examples=200, deadline=None)
 @given(patterns, verbs, options, hours, st.integers(1, 10**7), streams)
 def test_text_of_any_rule_reads_as_the_rule(
     guest: str, verb: Verb, limits: Options, starts: datetime | None, seconds: int,
