@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import closing, contextmanager
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable
+from contextlib import closing
+from typing import TypeVar
 
 import pytest
 
@@ -13,7 +13,7 @@ from agent_guest.card import Card
 from agent_guest.pcm import BufferSize, Pcm, SampleSpec
 from tests.support.agents import Guest
 from tests.support.local_machine import LocalMachine
-from tests.support.pulse_server import PulseServer, noise
+from tests.support.pulse_server import PulseServer, noise, sink_input
 from tests.support.raw_frontend import eventually
 from xensnd.core import Engine
 from xensnd.errors import RemoteProtocolError
@@ -23,19 +23,6 @@ from xensnd.transport.factory import open_transport
 
 SOUND = SampleSpec(SampleFormat.S16_LE, 48000, 2)
 T = TypeVar("T")
-
-
-@contextmanager
-def sink_input(pulse: PulseServer, name: str) -> Iterator[Callable[[], Any]]:
-    """The guest's sink input, asked for anew at each call."""
-    with pulse.mixer() as mixer:
-
-        def now() -> Any:
-            inputs = mixer.sink_input_list()
-            return next((i for i in inputs if i.proplist["application.name"] == name), None)
-
-        assert eventually(now)
-        yield now
 
 
 @pytest.mark.usefixtures("dom0")

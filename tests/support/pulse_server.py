@@ -17,6 +17,7 @@ from typing import Any
 import pulsectl
 
 from tests.support.daemon import Daemon
+from tests.support.raw_frontend import eventually
 from tests.support.urgency import Urgency, urgent
 
 LOOK_SECONDS = 0.03
@@ -163,6 +164,19 @@ class PulseServer(Daemon):
             yield ears
         finally:
             ears.stop()
+
+
+@contextmanager
+def sink_input(pulse: PulseServer, name: str) -> Iterator[Callable[[], Any]]:
+    """The guest's sink input, asked for anew at each call."""
+    with pulse.mixer() as mixer:
+
+        def now() -> Any:
+            inputs = mixer.sink_input_list()
+            return next((i for i in inputs if i.proplist["application.name"] == name), None)
+
+        assert eventually(now)
+        yield now
 
 
 class Listener:
