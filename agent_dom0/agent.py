@@ -19,6 +19,7 @@ from agent_dom0.access.lasting_answers import LastingAnswers
 from agent_dom0.access.policy_state import PolicyState
 from agent_dom0.access.prompts import Prompts
 from agent_dom0.access.reconsider import DecisionQueue, Reason
+from agent_dom0.audio.mixer import Mixer
 from agent_dom0.audit import open_trail
 from agent_dom0.cards.factory import Factory
 from agent_dom0.cards.registry import Registry
@@ -77,10 +78,11 @@ class Agent:
         self._prompts = Prompts(
             self._trail, subscribers, self._queue, lasting_answers.write, settings.ask_seconds
         )
+        self._mixer = Mixer(settings.about.server, self._tell_others)
         factory = Factory(
             settings.transport,
             self._engine,
-            settings.about.server,
+            self._mixer,
             self._policy,
             self._prompts,
             self._trail,
@@ -167,6 +169,7 @@ class Agent:
         self._operations.close()
         self._prompts.close()
         self._registry.close()
+        self._mixer.close()
         self._engine.close()
         if self._store is not None:
             self._store.close()

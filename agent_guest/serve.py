@@ -225,6 +225,7 @@ class Bridge:
                 # Moved, it could play the microphone, or record what it plays itself.
                 is_pinned=True,
                 variable_rate=True,
+                any_source=True,  # our own sink's monitor
                 properties={"module-stream-restore.id": f"xensnd-{self._direction}"},
             ),
             self._target_fill_octets,

@@ -132,7 +132,7 @@ def bench_agent(machine: LocalMachine, dom0: Dom0, rounds: int) -> tuple[Took, T
 
 
 def bench_mixer(pulse: PulseServer, rounds: int) -> Took:
-    command = ["parec", "--raw", "--latency-msec=20", "--device=microphone.monitor"]
+    command = ["parec", "--raw", "--latency-msec=20", "--device=microphone"]
     with Hearing([*command, "--client-name=bare"], pulse.environment) as hearing:
         hearing.await_sound()
         with pulse.mixer() as mixer:

@@ -29,6 +29,7 @@ class Options:
     max_volume_percent: int | None = None
     on_deny: OnDeny = OnDeny.SILENCE
     device: str | None = None  # of the audio server: a sink for playback, a source for capture
+    allows_monitor: bool = False  # the device may be a sink's monitor
     formats: tuple[SampleFormat, ...] | None = None
     rates_hz: tuple[int, ...] | None = None
     max_streams: int | None = None  # open at once, of this guest in this direction
@@ -67,6 +68,16 @@ def _read_on_deny(text: str) -> OnDeny:
     return OnDeny(text)
 
 
+def _read_monitor(text: str) -> bool:
+    if text != "allow":
+        raise values.InvalidValue("is not allow", "write allow, or leave it out")
+    return True
+
+
+def _write_monitor(_allows: bool) -> str:
+    return "allow"
+
+
 def _write_list(write: Callable[[Any], str]) -> Callable[[Any], str]:
     return lambda items: f"[{', '.join(map(write, items))}]"
 
@@ -95,9 +106,17 @@ KEYS = (
         str,
         {
             "type": "string",
-            "pattern": rf"^(?!.*\.monitor$){values.DEVICE_PATTERN}$",
+            "pattern": rf"^{values.DEVICE_PATTERN}$",
         },
         "The one sink (playback) or source (capture) of the audio server that the guest may use.",
+    ),
+    Key(
+        "monitor",
+        "allows_monitor",
+        _read_monitor,
+        _write_monitor,
+        {"enum": ["allow"]},
+        "The device of the rule is a sink's monitor: the guest hears what others play.",
     ),
     Key(
         "formats",

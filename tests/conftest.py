@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,9 +16,15 @@ from tests.support.raw_frontend import eventually
 MARK = "XENSND_TEST_SESSION"
 
 
-def pytest_configure() -> None:
-    """A shell's background job ignores SIGINT, and what it starts would inherit that."""
+def pytest_configure(config: pytest.Config) -> None:
+    # A shell's background job ignores SIGINT, and what it starts would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Programs are started hundreds of times: where nothing compiled may be kept beside their
+    # sources, it is kept until the tests are over.
+    if os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
+        directory = tempfile.TemporaryDirectory(prefix="xensnd-compiled-")
+        config.add_cleanup(directory.cleanup)
+        os.environ["PYTHONPYCACHEPREFIX"] = directory.name
 
 
 def _marked(mark: bytes) -> dict[int, str]:

@@ -13,12 +13,14 @@ from collections.abc import Callable
 from typing import Protocol
 
 from agent_dom0.audio.guest_volume import KnobRecord
+from agent_dom0.audio.mixer import Mixer
 from agent_dom0.audit import AuditTrail
 from agent_dom0.events import EventKind, Priority, guest_event
 from agent_dom0.guest import RunningGuest
 from xensnd.backoff import BackOff
 from xensnd.core import AudioClient, AudioStreamConfig, ClientState, Engine
 from xensnd.errors import AudioUnavailable
+from xensnd.sndif.packets import Open
 from xensnd.sndif.store_fields import Direction
 
 log = logging.getLogger("xensnd-dom0")
@@ -36,6 +38,9 @@ class Voice(Protocol):
 
     def attach(self, client: AudioClient) -> None: ...
     def detach(self) -> None: ...
+    def poll(self) -> None:
+        """Something happened in the engine."""
+
     @property
     def audio_error(self) -> str | None:
         """Why its stream at the server failed; None: it did not."""
@@ -53,14 +58,14 @@ class GuestClient:
     def __init__(
         self,
         engine: Engine,
-        server: str | None,
+        mixer: Mixer,
         guest: RunningGuest,
         trail: AuditTrail,
         record: KnobRecord,
     ) -> None:
-        self._engine = engine
-        self._server = server
+        self.mixer = mixer
         self.guest = guest
+        self._engine = engine
         self._trail = trail
         self._record = record
         self.knobs = record.load()
@@ -125,10 +130,12 @@ class GuestClient:
         if self._client.state is ClientState.FAILED:
             self._lose(self._client.error)
             return
-        for voice in self._voices:
+        for voice in list(self._voices):
             error = voice.audio_error
             if error:
                 self._lose_stream(voice, error)
+            else:
+                voice.poll()
         if self._voices and all(voice.audio_is_ready for voice in self._voices):
             self._find()
 
@@ -149,7 +156,7 @@ class GuestClient:
     def _connect(self) -> None:
         self._retry = None
         self._tried = asyncio.get_running_loop().time()
-        self._client = AudioClient(self._engine, self._server, self.client_properties())
+        self._client = AudioClient(self._engine, self.mixer.server, self.client_properties())
         for voice in self._voices:
             self._attach(voice, self._client)
         # libpulse may have failed at once, before anyone could be told.
@@ -217,7 +224,7 @@ class GuestClient:
         self._lost = True
         self._say(
             EventKind.SERVER_LOST,
-            f"audio server {self._server or 'of this session'}: {why}; "
+            f"audio server {self.mixer.server or 'of this session'}: {why}; "
             "sound comes back when it does",
             Priority.WARNING,
         )
@@ -234,27 +241,30 @@ class GuestClient:
 
 def stream_config(
     guest: RunningGuest,
+    request: Open,
+    device: str | None,
     *,
     playback: bool,
-    pulse_format: str,
-    rate_hz: int,
-    channels: int,
+    is_pinned: bool,
     latency_usec: int,
-    device: str | None,
+    volume: tuple[float, ...] | None,
+    muted: bool | None,
 ) -> AudioStreamConfig:
     """How a guest's stream appears: named after it, and remembered by the mixer under its name.
 
-    `device`: the only sink or source that it may use; None: as the mixer sees fit."""
+    `device`: None is as the server sees fit; if `is_pinned`, the only one that it may use."""
     what = "playback" if playback else "capture"
     return AudioStreamConfig(
         playback=playback,
         name=f"{guest.name} {what}",
-        pulse_format=pulse_format,
-        rate_hz=rate_hz,
-        channels=channels,
+        pulse_format=request.sample_format.pulse_name or "",
+        rate_hz=request.rate_hz,
+        channels=request.channels,
         latency_usec=latency_usec,
         device=device,
-        is_pinned=device is not None,
+        is_pinned=is_pinned,
+        volume=volume,
+        muted=muted,
         properties={
             "module-stream-restore.id": f"xensnd-{what}:{guest.name}",
             "media.icon_name": "audio-card" if playback else "audio-input-microphone",

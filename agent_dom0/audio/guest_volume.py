@@ -40,10 +40,6 @@ class Knobs:
         return round(60_000 * math.log10(self.percent / 100))
 
 
-def percent_of(milli_db: int) -> int:
-    return 0 if milli_db <= SILENCE_MILLI_DB else round(100 * 10 ** (milli_db / 60_000))
-
-
 def untouched() -> dict[Direction, Knobs]:
     return {direction: Knobs() for direction in Direction}
 

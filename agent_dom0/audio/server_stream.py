@@ -1,36 +1,84 @@
-"""A guest's open stream at the audio server: its connection and its volume."""
+"""A guest's open stream at the audio server: its connection, its volume, and what it records.
+
+What a source gives reaches a guest only when the source is known, and is no monitor of a sink:
+that would be what other guests play. The core gives silence until then, and again from the moment
+that the server moves the stream; see xn_audio_admit_source().
+"""
 
 from __future__ import annotations
 
+import asyncio
+import math
+from typing import Protocol
+
 from agent_dom0.audio.guest_client import GuestClient, stream_config
+from agent_dom0.audio.mixer import AudioDevice, MixerStream, Seen
 from agent_dom0.audio.stream_volume import Loudness
+from agent_dom0.events import EventKind, Priority
 from policy.model import NO_OPTIONS, Options
-from xensnd.core import AudioClient, BackendStream
+from xensnd.core import Admission, AudioClient, BackendStream
 from xensnd.sndif.packets import Open
 from xensnd.sndif.store_fields import Direction
+
+ANEW_SECONDS = 0.1
+
+
+class Audit(Protocol):
+    """StreamAudit, as far as it is needed here."""
+
+    def tell(
+        self,
+        kind: EventKind,
+        text: str,
+        priority: Priority = Priority.INFO,
+        **fields: str | int,
+    ) -> bool: ...
+
+
+def why_refused(source: AudioDevice, options: Options) -> str | None:
+    """Why nothing of this source may reach the guest; None: it may."""
+    if options.device is not None and source.name != options.device:
+        return f"is not {options.device}, which the rule wants"
+    if source.is_monitor and not options.allows_monitor:
+        return "is a monitor, which gives what others play"
+    return None
 
 
 class ServerStream:
     """Of one open PCM. It is connected while it may sound: see sound() and silence()."""
 
     def __init__(
-        self, core: BackendStream, client: GuestClient, direction: Direction, request: Open
+        self,
+        core: BackendStream,
+        client: GuestClient,
+        direction: Direction,
+        request: Open,
+        audit: Audit,
     ) -> None:
-        self.loudness = Loudness(core, request.channels, client.knobs[direction])
+        self.device: AudioDevice | None = None  # that it plays into, or records
         self._core = core
         self._client = client
         self._direction = direction
         self._request = request
+        self._audit = audit
         self._options = NO_OPTIONS
         self._latency_usec = 0
+        self._stream: MixerStream | None = None
+        self._source: tuple[int, str] | None = None  # as the core has it
+        self._is_admitted = False
+        self._next_device: str | None = None  # for the next connection alone
+        self._anew_at = -math.inf  # when, in the loop's time
+        self._said: tuple[str, str | None] | None = None  # source, and why not
+        knobs = client.knobs[direction]
+        self.loudness = Loudness(request.channels, knobs, core.peek, core.poke)
 
     # What the stream asks of it
 
     def sound(self, options: Options, latency_usec: int) -> None:
         """Within these limits, from now on."""
-        before = (self._options.device, self._latency_usec)
+        before = (self._options.device, self._options.allows_monitor, self._latency_usec)
         self._options, self._latency_usec = options, latency_usec
-        if before != (options.device, latency_usec):
+        if before != (options.device, options.allows_monitor, latency_usec):
             self.silence()  # it must be another stream at the server
         self._client.join(self)
 
@@ -41,31 +89,50 @@ class ServerStream:
 
     def leave(self) -> None:
         """The core ends the stream itself, in the way it wants."""
+        self._forget()
         self._client.leave(self)
 
     @property
     def is_connected(self) -> bool:
+        """It is heard; or what it gives is what a source records."""
+        if self._direction is Direction.CAPTURE and not self._is_admitted:
+            return False
         return self.audio_is_ready
 
     # What the guest's client asks of it
 
     def attach(self, client: AudioClient) -> None:
+        device, self._next_device = self._next_device, None
         self._core.attach_audio(
             client,
             stream_config(
                 self._client.guest,
+                self._request,
+                self._options.device or device,
                 playback=self._direction is Direction.PLAYBACK,
-                pulse_format=self._request.sample_format.pulse_name or "",
-                rate_hz=self._request.rate_hz,
-                channels=self._request.channels,
+                is_pinned=self._options.device is not None,
                 latency_usec=self._latency_usec,
-                device=self._options.device,
+                volume=self.loudness.wanted_volume,
+                muted=self.loudness.wanted_mute,
             ),
         )
-        self.loudness.apply_again()
 
     def detach(self) -> None:
         self._core.detach_audio()
+        self._forget()
+
+    def poll(self) -> None:
+        """Something happened in the engine: the stream is ready, or was moved."""
+        index = self._core.audio_index
+        if index is None:
+            return
+        if self._stream is None:
+            self._stream = self._client.mixer.follow(self._direction, index, self._see)
+            self.loudness.appear(self._stream)
+        if self._direction is Direction.CAPTURE and self._source != self._core.source:
+            self._source = self._core.source
+            self._is_admitted = False
+            self._stream.poll()
 
     @property
     def audio_error(self) -> str | None:
@@ -74,3 +141,56 @@ class ServerStream:
     @property
     def audio_is_ready(self) -> bool:
         return self._core.audio_index is not None
+
+    def _forget(self) -> None:
+        if self._stream is not None:
+            self._stream.end()
+        self._stream = self._source = self.device = None
+        self._is_admitted = False
+        self.loudness.vanish()
+
+    # What the mixer tells
+
+    def _see(self, seen: Seen) -> None:
+        self.loudness.see(seen)
+        self.device = seen.device
+        if self._direction is Direction.CAPTURE and seen.device is not None:
+            self._judge(seen.device)
+
+    def _judge(self, source: AudioDevice) -> None:
+        why_not = why_refused(source, self._options)
+        if why_not is not None:
+            self._is_admitted = False
+            self._tell(source, why_not)
+            return
+        # What the core does not record now, or not any more, it will tell of: see poll().
+        match self._core.admit_source(source.index, source.name):
+            case Admission.ADMITTED:
+                self._is_admitted = True
+                self._tell(source, None)
+            case Admission.MIXED:
+                self._connect_anew(source)
+
+    def _connect_anew(self, source: AudioDevice) -> None:
+        """To the source that the stream is on now. A server that moves each new one as well is
+        not asked more often than this."""
+        loop = asyncio.get_running_loop()
+        if loop.time() < self._anew_at + ANEW_SECONDS and self._stream is not None:
+            loop.call_later(ANEW_SECONDS, self._stream.poll)
+            return
+        self._anew_at = loop.time()
+        self.silence()
+        self._next_device = source.name
+        self._client.join(self)
+
+    def _tell(self, source: AudioDevice, why_not: str | None) -> None:
+        if self._said == (source.name, why_not):
+            return
+        self._said = (source.name, why_not)
+        if why_not is None:
+            kind, priority = EventKind.SOURCE_ADMITTED, Priority.NOTICE
+            text = f"records {source.name}"
+        else:
+            kind, priority = EventKind.SOURCE_REFUSED, Priority.WARNING
+            text = f"gets silence: {source.name} {why_not}"
+        self._audit.tell(kind, text, priority, XENSND_SOURCE=source.name)

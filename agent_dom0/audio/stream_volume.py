@@ -1,15 +1,17 @@
-"""Volume and mute as a guest asks for them, channel by channel: sndif.h, SET_VOLUME to UNMUTE.
+"""Volume and mute of one open stream: what the guest, a person and policy want, channel by channel.
 
-The mixer has one volume a channel and one mute a stream; a person turns the same knobs. So the
-guest's volume of a channel it has muted is remembered here, everything else is asked there.
+A guest speaks of 0.001 dB and of muted channels (sndif.h, SET_VOLUME to UNMUTE). The audio server
+has one volume a channel, on a cubic scale, and one mute a stream, which a person turns too. So the
+guest's volume of a channel that it has muted is remembered here; of all else the server's holds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 
-from agent_dom0.audio.guest_volume import Knobs, percent_of
-from xensnd.core import BackendStream
+from agent_dom0.audio.guest_volume import SILENCE_MILLI_DB, Knobs
+from agent_dom0.audio.mixer import MixerStream, Seen
 from xensnd.sndif.packets import (
     GetVolume,
     Mute,
@@ -22,16 +24,39 @@ from xensnd.sndif.packets import (
 )
 
 
-class Loudness:
-    """Of one open PCM."""
+def volume_of(milli_db: int) -> float:
+    """On the server's cubic scale: 1 for 0 dB, 0 for silence."""
+    return 0.0 if milli_db <= SILENCE_MILLI_DB else float(10 ** (milli_db / 60_000))
 
-    def __init__(self, core: BackendStream, channels: int, knobs: Knobs) -> None:
-        self._core = core
+
+def milli_db_of(volume: float) -> int:
+    if volume <= 0:
+        return SILENCE_MILLI_DB
+    return max(round(60_000 * math.log10(volume)), SILENCE_MILLI_DB)
+
+
+class Loudness:
+    """Of one open PCM. `peek` and `poke` reach its buffer, which is the guest's."""
+
+    def __init__(
+        self,
+        channels: int,
+        knobs: Knobs,
+        peek: Callable[[int, int], bytes],
+        poke: Callable[[int, bytes], None],
+    ) -> None:
         self._knobs = knobs
-        self._cap: int | None = None
+        self._peek = peek
+        self._poke = poke
+        self._cap: float | None = None
         self._milli_db = (0,) * channels
         self._muted = (False,) * channels
-        self._is_set = False  # by somebody; before, the mixer's memory holds
+        self._is_set = False  # by somebody; before, the server's memory holds
+        self._mute_is_set = False
+        self._stream: MixerStream | None = None
+        # What the server has, or will have when it has done what was ordered last.
+        self._volume: tuple[float, ...] | None = None  # None: not known
+        self._is_muted = False
 
     def serve(self, request: Span) -> None:
         """RemoteProtocolError if the request's values are not in the buffer."""
@@ -48,44 +73,78 @@ class Loudness:
                 now = (a and not b for a, b in zip(self._muted, marked, strict=True))
                 self._set(self._current(), tuple(now))
             case GetVolume(offset, octets):
-                self._core.poke(offset, encode_volumes(self._current())[:octets])
+                self._poke(offset, encode_volumes(self._current())[:octets])
 
-    def apply_again(self) -> None:
-        """The stream is a new one at the audio server."""
-        self._core.set_volume_cap(self._cap)
-        if self._is_set or self._knobs.milli_db is not None:
-            self._apply()
-        elif self._knobs.is_muted:
-            self._core.set_mute(True)
+    # At the audio server
+
+    @property
+    def wanted_volume(self) -> tuple[float, ...] | None:
+        """None: nobody has said, and the server's memory holds. A guest is never louder than a
+        person has set it; of a stream with some channels muted, these have no volume."""
+        if not self._is_set and self._knobs.milli_db is None:
+            return None
+        most = self._knobs.milli_db
+        volume = [volume_of(v if most is None else min(v, most)) for v in self._milli_db]
+        if not self._is_all_muted:
+            volume = [0.0 if m else v for v, m in zip(volume, self._muted, strict=True)]
+        return tuple(v if self._cap is None else min(v, self._cap) for v in volume)
+
+    @property
+    def wanted_mute(self) -> bool | None:
+        """A mute that a person has set in a mixer stays as long as nobody says anything here."""
+        if self._mute_is_set or self._knobs.is_muted or any(self._muted):
+            return self._is_all_muted
+        return None
+
+    def appear(self, stream: MixerStream) -> None:
+        """The stream is at the audio server, perhaps anew."""
+        self._stream = stream
+        stream.set_cap(self._cap)
+        self._order()
+
+    def vanish(self) -> None:
+        """It is there no more."""
+        self._stream = self._volume = None
+
+    def see(self, seen: Seen) -> None:
+        """What the server has now, whoever turned it."""
+        self._volume = seen.volume
+        self._is_muted = seen.is_muted
 
     def set_cap(self, percent: int | None) -> None:
         """Policy's: nobody turns it up any further."""
-        self._cap = percent
-        self._core.set_volume_cap(percent)
+        self._cap = None if percent is None else percent / 100
+        if self._stream is not None:
+            self._stream.set_cap(self._cap)
 
     def turned(self) -> None:
         """A person has turned the knobs: the volume is theirs until the guest wants less."""
         if self._knobs.milli_db is not None:
             self._milli_db = (self._knobs.milli_db,) * len(self._muted)
             self._is_set = True
-            self._apply()
-        self._core.set_mute(self._knobs.is_muted or all(self._muted))
+        self._mute_is_set = True
+        self._order()
 
     @property
     def shown(self) -> tuple[int | None, bool]:
         """As mixers show it: the loudest channel in percent, if it is known, and whether it is
         muted. While the stream is not at the audio server, what a person has set for it."""
-        channels = self._core.volume(len(self._muted))
-        if channels is None:
-            return self._knobs.percent, self._knobs.is_muted or all(self._muted)
-        return percent_of(max(channels)), self._core.is_muted
+        if not self._volume:
+            return self._knobs.percent, self._is_all_muted
+        return round(100 * max(self._volume)), self._is_muted
+
+    @property
+    def _is_all_muted(self) -> bool:
+        return self._knobs.is_muted or all(self._muted)
 
     def _values(self, offset: int, octets: int, octets_each: int) -> bytes:
         """What the request speaks of, and no more than its channels need."""
-        return self._core.peek(offset, min(octets, len(self._muted) * octets_each))
+        return self._peek(offset, min(octets, len(self._muted) * octets_each))
 
     def _current(self) -> tuple[int, ...]:
-        actual = self._core.volume(len(self._muted)) or self._milli_db
+        if self._volume is None or len(self._volume) != len(self._muted):
+            return self._milli_db
+        actual = map(milli_db_of, self._volume)
         return tuple(
             mine if muted else theirs
             for mine, muted, theirs in zip(self._milli_db, self._muted, actual, strict=True)
@@ -95,10 +154,16 @@ class Loudness:
         self._milli_db = tuple(min(value, 0) for value in milli_db)
         self._muted = tuple(muted)
         self._is_set = True
-        self._apply()
+        self._mute_is_set = self._mute_is_set or any(muted)
+        self._order()
 
-    def _apply(self) -> None:
-        """A guest is never louder than a person has set it, nor heard while they mute it."""
-        most = self._knobs.milli_db
-        volumes = [value if most is None else min(value, most) for value in self._milli_db]
-        self._core.set_volume(volumes, [self._knobs.is_muted or muted for muted in self._muted])
+    def _order(self) -> None:
+        if self._stream is None:
+            return
+        volume, muted = self.wanted_volume, self.wanted_mute
+        if volume is not None:
+            self._stream.set_volume(volume)
+            self._volume = volume
+        if muted is not None:
+            self._stream.set_mute(muted)
+            self._is_muted = muted

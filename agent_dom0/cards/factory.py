@@ -11,6 +11,7 @@ from agent_dom0.access.prompts import Prompts
 from agent_dom0.access.stream_access import StreamAccess
 from agent_dom0.audio.guest_client import GuestClient
 from agent_dom0.audio.guest_volume import KnobRecord
+from agent_dom0.audio.mixer import Mixer
 from agent_dom0.audio.server_stream import ServerStream
 from agent_dom0.audit import AuditTrail
 from agent_dom0.cards.device import Device, DevicePath
@@ -29,11 +30,11 @@ from xensnd.transport.interface import Store, Transport
 
 @dataclass(frozen=True, slots=True)
 class Factory:
-    """`server` is the audio server's address, None: that of this session. `run`: see Device."""
+    """`run`: see Device."""
 
     transport: Transport
     engine: Engine
-    server: str | None
+    mixer: Mixer
     policy: PolicyState
     prompts: Prompts
     trail: AuditTrail
@@ -43,7 +44,7 @@ class Factory:
     def guest(self, guest: RunningGuest) -> ServedGuest:
         directory = self.transport.runtime_directory / "knobs"
         record = KnobRecord(directory / str(guest.domid), guest.uuid)
-        audio = GuestClient(self.engine, self.server, guest, self.trail, record)
+        audio = GuestClient(self.engine, self.mixer, guest, self.trail, record)
         return ServedGuest(guest, audio, self.trail)
 
     def device(self, store: Store, path: DevicePath, owner: ServedGuest) -> Device:
@@ -80,7 +81,7 @@ class Factory:
         )
 
         def new_audio(request: Open) -> ServerStream:
-            return ServerStream(link.core, owner.audio, direction, request)
+            return ServerStream(link.core, owner.audio, direction, request, audit)
 
         return Stream(name, config, link, access, new_audio, audit, self.limits)
 

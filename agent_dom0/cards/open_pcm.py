@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from agent_dom0.audio.mixer import AudioDevice
 from agent_dom0.audio.stream_volume import Loudness
 from policy.model import Decision, Options, Verb
 from xensnd.sndif.packets import Open
@@ -19,6 +20,10 @@ class AudioSide(Protocol):
 
     @property
     def loudness(self) -> Loudness: ...
+    @property
+    def device(self) -> AudioDevice | None:
+        """Where it plays, or what it records; None: not known."""
+
     @property
     def is_connected(self) -> bool: ...
     def sound(self, options: Options, latency_usec: int, /) -> None:

@@ -23,7 +23,7 @@ from xensnd.errors import RemoteProtocolError
 from xensnd.sndif.formats import format_from_wire
 from xensnd.sndif.packets import Open
 
-_MAGIC = b"xensnd-1"
+_MAGIC = b"xensnd-2"  # also the layout of the core's positions
 _OPEN = struct.Struct("<36s?3xIB3xBxxxIII")
 _ANSWER_AT = 120  # one octet, written in one go: the answer's place among all, 0 for none
 _NAME_AT = 124  # the check sum of the guest's name, of which the answer was given

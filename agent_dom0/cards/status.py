@@ -24,6 +24,7 @@ class StreamStatus:
     source: str
     reason: str
     is_heard: bool  # runs, is allowed and connected with the audio server
+    device: str | None  # the sink or source there
     latency_ms: float | None
     level: float
     volume_percent: int | None
@@ -45,6 +46,7 @@ def stream_status(
         source=pcm.decision.source,
         reason=pcm.decision.reason,
         is_heard=pcm.is_heard,
+        device=None if pcm.audio.device is None else pcm.audio.device.name,
         latency_ms=_queued_ms(pcm.request, stats),
         level=_level(pcm.request, stats, core) if pcm.is_running else 0.0,
         volume_percent=volume_percent,

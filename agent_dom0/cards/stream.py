@@ -6,7 +6,9 @@ OPEN, CLOSE, TRIGGER, HW_PARAM_QUERY.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from agent_dom0.cards.open_pcm import AudioSide, OpenPcm
@@ -343,12 +345,14 @@ class Stream:
     def _apply(self, pcm: OpenPcm, decision: Decision) -> None:
         """Lets the stream sound within the limits, or leaves it to its clock."""
         before, pcm.decision = pcm.decision, decision
+        if pcm.is_allowed:
+            # Also if little has changed: it may be by another rule, which ends at another time.
+            self._core.open_gate(_monotonic_end_usec(decision))
         if (before.verb, before.options) == (decision.verb, decision.options):
             return
         options = decision.options
         pcm.audio.loudness.set_cap(options.max_volume_percent)
         if pcm.is_allowed:
-            self._core.open_gate()
             pcm.audio.sound(options, limits_within(self._limits, options).latency_usec)
         else:
             self._core.close_gate()
@@ -362,6 +366,14 @@ class Stream:
             self._audit.tell(EventKind.PROTOCOL_VIOLATION, f"{self.name}: {text}", Priority.WARNING)
         if self._faults >= FAULTS_MAX:
             raise RemoteProtocolError(f"stream {self.name}: {self._faults} requests were wrong")
+
+
+def _monotonic_end_usec(decision: Decision) -> int | None:
+    """When the rule that decides ends, in microseconds of time.monotonic(); None: it does not."""
+    if decision.rule is None or decision.rule.ends is None:
+        return None
+    rest = decision.rule.ends - datetime.now(UTC)
+    return int(time.monotonic() * 1_000_000) + rest // timedelta(microseconds=1)
 
 
 def _core_config(request: Open, frame_octets: int) -> PcmParameters:

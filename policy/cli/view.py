@@ -116,6 +116,8 @@ def question(prompt: Mapping[str, Any]) -> str:
 
 def _plain_stream(stream: Mapping[str, Any]) -> str:
     connected = "connected" if stream.get("is_heard") else "not connected"
+    if stream.get("device"):
+        connected += f" with {escaped(stream['device'])}"
     return (
         f"stream {_word(stream, 'name')} {_word(stream, 'direction')} {_word(stream, 'state')}, "
         f"{_word(stream, 'decision')}, {connected}, {_word(stream, 'sound')}, "

@@ -45,6 +45,7 @@ def _read_rule(node: Node, are_grants: bool) -> Rule:
     if "device" in found and found.keys() >= set(Direction):
         message = "device is a sink or a source, but the rule names both playback and capture"
         raise fields.node_of(node, "device").start.error(message, "write two rules")
+    _check_monitor(node, found)
     starts, ends = _read_times(node, found)
     _check_grant(node, found, are_grants, ends)
     return Rule(
@@ -99,6 +100,25 @@ def _read_times(node: Node, found: Mapping[str, Any]) -> tuple[datetime | None, 
         except values.InvalidValue as problem:
             raise duration.start.error(f"for: {problem}", problem.hint) from None
     return starts, ends
+
+
+def _check_monitor(node: Node, found: Mapping[str, Any]) -> None:
+    """A monitor gives what others play: it is allowed by name and by word, and only to record."""
+    is_monitor = str(found.get("device", "")).endswith(".monitor")
+    if "monitor" in found:
+        if not is_monitor:
+            message = "monitor: allow is for a device that is a monitor"
+            hint = "add device: NAME.monitor, or remove it"
+            raise fields.node_of(node, "monitor").start.error(message, hint)
+        if Direction.PLAYBACK in found:
+            message = "a monitor is a source, but the rule names playback"
+            raise fields.node_of(node, "monitor").start.error(message, "write two rules")
+    elif is_monitor:
+        text = quoted(found["device"])
+        raise fields.node_of(node, "device").start.error(
+            f"device: {text} is a monitor, which would let the guest hear what other guests play",
+            "name a microphone; 'pactl list short sources' shows them",
+        )
 
 
 def _read_verb(key: str, node: Node) -> Verb:

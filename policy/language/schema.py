@@ -55,6 +55,13 @@ def _rule() -> _Schema:
         "required": ["guest"],
         "anyOf": [{"required": [str(direction)]} for direction in Direction],
         "not": {"required": ["until", "for"]},
+        "if": {"required": ["monitor"]},
+        "then": {
+            "required": ["device"],
+            "not": {"required": [str(Direction.PLAYBACK)]},
+            "properties": {"device": {"pattern": r"\.monitor$"}},
+        },
+        "else": {"properties": {"device": {"pattern": r"^(?!.*\.monitor$)"}}},
         "dependencies": {
             "for": ["from"],
             "taken-by": ["once"],

@@ -106,12 +106,7 @@ def read_format(text: str) -> SampleFormat:
 
 
 def read_device(text: str) -> str:
-    """The name of a sink or source; never a number, an @alias@ or the monitor of a sink."""
-    if text.endswith(".monitor"):
-        raise InvalidValue(
-            "is a monitor, which would let the guest hear what other guests play",
-            "name a microphone; 'pactl list short sources' shows them",
-        )
+    """The name of a sink or source; never a number or an @alias@."""
     hint = "write a name, not a number; 'pactl list short sinks' and 'sources' show the names"
     return _match(_DEVICE, text, "is not the name of a sink or source", hint)[0]
 

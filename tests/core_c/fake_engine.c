@@ -144,11 +144,13 @@ struct xn_channel fake_channel_end(struct fake_channel *channel) {
 int64_t fake_latency_usec;
 bool fake_server_failed;
 uint32_t fake_server_wants_again;
+uint8_t fake_server_has[FAKE_SERVER_HAS];
 
 struct xn_audio {
     struct xn_audio_owner owner;
     bool exists, running;
     uint32_t wanted, given;
+    uint32_t sought_back;
     uint8_t *memory; /* of the server's, for what is written next: fenced, as the real one is not */
     const void *recorded;
     uint32_t recorded_octets;
@@ -196,20 +198,31 @@ uint32_t xn_audio_writable(const struct xn_audio *asked) {
 }
 
 void *xn_audio_begin_write(struct xn_audio *written, uint32_t *octets) {
-    CHECK(!written->memory && *octets > 0 && *octets <= written->wanted);
+    CHECK(!written->memory && *octets > 0);
+    CHECK(*octets <= written->wanted + written->sought_back);
     note_stack();
     written->memory = malloc(*octets);
     return written->memory;
 }
 
 bool xn_audio_commit(struct xn_audio *written, const void *from, uint32_t octets) {
-    CHECK(from == written->memory && octets <= written->wanted);
+    CHECK(from == written->memory);
+    uint32_t place = written->given - written->sought_back;
+    for (uint32_t i = 0; i < octets; i++)
+        fake_server_has[(place + i) % FAKE_SERVER_HAS] = written->memory[i];
     free(written->memory);
     written->memory = NULL;
-    written->given += octets;
+    written->given = place + octets;
+    written->wanted += written->sought_back;
     written->wanted -= octets;
+    written->sought_back = 0;
     if (written->wanted == 0) written->wanted = fake_server_wants_again;
     return true;
+}
+
+void xn_audio_seek_back(struct xn_audio *sought, uint32_t octets) {
+    CHECK(octets > 0 && sought->sought_back + octets <= sought->given);
+    sought->sought_back += octets;
 }
 
 bool xn_audio_peek(struct xn_audio *recorder, const void **from, uint32_t *octets) {
@@ -281,27 +294,13 @@ struct xn_engine *fake_engine_new(void) {
 
 /* The mixer: there is none. */
 
-struct xn_volume *xn_audio_volume(struct xn_audio *asked) {
-    (void)asked;
+const char *xn_audio_source(const struct xn_audio *asked, uint32_t *index) {
+    (void)asked, (void)index;
     return NULL;
 }
 
-void xn_volume_set(struct xn_volume *volume, const int32_t *milli_db, const uint8_t *muted) {
-    (void)volume, (void)milli_db, (void)muted;
-}
-
-void xn_volume_set_mute(struct xn_volume *volume, bool muted) { (void)volume, (void)muted; }
-
-void xn_volume_set_cap(struct xn_volume *volume, uint32_t percent) {
-    (void)volume, (void)percent;
-}
-
-bool xn_volume_is_muted(const struct xn_volume *volume) {
-    (void)volume;
-    return false;
-}
-
-bool xn_volume_get(const struct xn_volume *volume, int32_t *milli_db) {
-    (void)volume, (void)milli_db;
-    return false;
+enum xn_admission xn_audio_admit_source(struct xn_audio *admitting, uint32_t index,
+                                        const char *name) {
+    (void)admitting, (void)index, (void)name;
+    return XN_NOT_ITS_SOURCE;
 }

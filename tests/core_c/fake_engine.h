@@ -49,6 +49,10 @@ void fake_server_records(const void *from, uint32_t octets);
 /* It wants so much more whenever it was given all that it wanted: a server that never has enough. */
 extern uint32_t fake_server_wants_again;
 
+/* What it was given last, modulo this. */
+#define FAKE_SERVER_HAS 65536
+extern uint8_t fake_server_has[FAKE_SERVER_HAS];
+
 /* How far the stack had grown, at most, when the server was asked or given something. */
 uintptr_t fake_deepest_stack(void);
 

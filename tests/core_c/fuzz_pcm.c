@@ -64,6 +64,15 @@ static void take_some(struct fuzz_input *input) {
     free(to);
 }
 
+static void take_back(void) {
+    uint64_t before = pcm.taken;
+    uint32_t octets = xn_pcm_rewritten(&pcm);
+    (void)xn_pcm_take_back(&pcm);
+    REQUIRE(octets <= pcm.config.buffer_octets && pcm.taken == before - octets);
+    REQUIRE(!octets || pcm.taken >= pcm.position);
+    REQUIRE(xn_pcm_rewritten(&pcm) == 0);
+}
+
 static void playback_step(struct fuzz_input *input, uint32_t step) {
     uint64_t heard = pcm.taken;
     switch (step % 8) {
@@ -85,6 +94,9 @@ static void playback_step(struct fuzz_input *input, uint32_t step) {
         break;
     case 5:
         xn_pcm_hold(&pcm, now_usec);
+        break;
+    case 6:
+        take_back();
         break;
     default:
         xn_pcm_rewind_to_position(&pcm);

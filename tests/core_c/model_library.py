@@ -47,7 +47,7 @@ struct xn_pcm {
     struct xn_pcm_config config;
     uint8_t *buffer;
     bool running;
-    uint64_t written, taken, heard, position, reported, clock_octets;
+    uint64_t written, taken, heard, rewritten, position, reported, clock_octets;
     int64_t clock_usec;
     bool report_now;
 };
@@ -58,6 +58,8 @@ void xn_pcm_stop(struct xn_pcm *);
 void xn_pcm_wrote(struct xn_pcm *, uint32_t offset, uint32_t octets);
 uint32_t xn_pcm_available(const struct xn_pcm *);
 void xn_pcm_take(struct xn_pcm *, void *to, uint32_t octets);
+uint32_t xn_pcm_rewritten(const struct xn_pcm *);
+uint32_t xn_pcm_take_back(struct xn_pcm *);
 void xn_pcm_advance_playback(struct xn_pcm *, int64_t now_usec, const uint64_t *heard, bool);
 void xn_pcm_hold(struct xn_pcm *, int64_t now_usec);
 void xn_pcm_rewind_to_position(struct xn_pcm *);

@@ -171,6 +171,24 @@ TEST(rewrite_of_nothing_but_what_the_sink_took_makes_nothing_available) {
     CHECK_EQUAL(pcm.written, 1200);
 }
 
+TEST(rewind_is_taken_back_from_where_it_begins_and_not_before_the_position) {
+    begin();
+    xn_pcm_wrote(&pcm, 0, 1200);
+    xn_pcm_start(&pcm, 0);
+    uint8_t to[1200];
+    xn_pcm_take(&pcm, to, 1000);
+    CHECK_EQUAL(xn_pcm_rewritten(&pcm), 0);
+    xn_pcm_wrote(&pcm, 800, 40);
+    CHECK_EQUAL(xn_pcm_rewritten(&pcm), 200);
+    xn_pcm_wrote(&pcm, 400, 40);
+    CHECK_EQUAL(xn_pcm_rewritten(&pcm), 600);
+    pcm.position = 600;
+    CHECK_EQUAL(xn_pcm_rewritten(&pcm), 400);
+    CHECK_EQUAL(xn_pcm_take_back(&pcm), 200);
+    CHECK_EQUAL(pcm.taken, 600);
+    CHECK_EQUAL(xn_pcm_rewritten(&pcm), 0);
+}
+
 TEST(write_repeated_after_stop_counts_from_the_new_lap) {
     begin();
     discard_up_to(1000);

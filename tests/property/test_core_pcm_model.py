@@ -145,6 +145,14 @@ class Playing(Pcm):
         self.server_says_how_far_it_is(0)
 
     @rule()
+    def server_is_given_again_what_was_rewritten(self) -> None:
+        before, octets = self.pcm.taken, self.lib.xn_pcm_rewritten(self.pcm)
+        self.lib.xn_pcm_take_back(self.pcm)
+        assert self.pcm.taken == before - octets
+        assert octets == 0 or self.pcm.taken >= self.pcm.position, "it was heard"
+        assert self.lib.xn_pcm_rewritten(self.pcm) == 0
+
+    @rule()
     def server_has_not_begun(self) -> None:
         self.lib.xn_pcm_hold(self.pcm, self.now_usec)
 
@@ -219,7 +227,11 @@ class LinuxFrontend(Playing):
             offset = self.appl % self.size
             octets = min(end - self.appl, self.size - offset)
             self.octets[offset : offset + octets] = self._sound(self.appl, octets)
+            heard, taken = self.pcm.position, self.pcm.taken
             self.lib.xn_pcm_wrote(self.pcm, offset, octets)
+            if max(self.appl, heard) < min(self.appl + octets, taken):
+                again = taken - self.lib.xn_pcm_rewritten(self.pcm)
+                assert again <= max(self.appl, heard), "the server has what was written over"
             self.appl += octets
             assert self.pcm.written == max(self.appl, self.pcm.taken)
 

@@ -99,17 +99,18 @@ def test_explanation_names_the_rule_that_decides(
 rates = st.lists(st.integers(1000, 768_000), min_size=1, max_size=5, unique=True).map(tuple)
 options = st.builds(
     Options,
-    st.none() | st.integers(1, 100),
-    st.sampled_from(OnDeny),
-    st.none() | st.from_regex(r"[A-Za-z_][A-Za-z0-9_.:-]{0,20}[a-z]", fullmatch=True).filter(
+    max_volume_percent=st.none() | st.integers(1, 100),
+    on_deny=st.sampled_from(OnDeny),
+    device=st.none()
+    | st.from_regex(r"[A-Za-z_][A-Za-z0-9_.:-]{0,20}[a-z]", fullmatch=True).filter(
         lambda name: not name.endswith(".monitor")
     ),
-    st.none() | st.lists(st.sampled_from(PLAYABLE), min_size=1, unique=True).map(tuple),
-    st.none() | rates,
-    st.none() | st.integers(1, 64),
-    st.none() | st.integers(1 << 10, 16 << 20),
-    st.none() | st.integers(1_000, 2_000_000),
-)  # fmt: skip
+    formats=st.none() | st.lists(st.sampled_from(PLAYABLE), min_size=1, unique=True).map(tuple),
+    rates_hz=st.none() | rates,
+    max_streams=st.none() | st.integers(1, 64),
+    max_buffer_octets=st.none() | st.integers(1 << 10, 16 << 20),
+    latency_usec=st.none() | st.integers(1_000, 2_000_000),
+)
 
 
 @settings(max_examples=200, deadline=None)

@@ -147,6 +147,15 @@ class Dom0(Daemon):
         with AgentClient(self.control) as agent:
             return agent.ask(operation, **arguments)
 
+    def shown(self, guest: str) -> Any:
+        """The guest as `status` shows it."""
+        return next(each for each in self.ask("status")["guests"] if each["name"] == guest)
+
+    def stream(self, guest: str) -> Any:
+        """The guest's only stream, as `status` shows it."""
+        (stream,) = (each for card in self.shown(guest)["devices"] for each in card["streams"])
+        return stream
+
     def use(self, policy: str) -> None:
         """Until the agent has read it."""
         with self.one_more("policy_loaded"):
@@ -158,7 +167,8 @@ class Dom0(Daemon):
         """What the trail says, of one kind (`decision`), with these XENSND_ fields (guest=...)."""
         if not self.audit_file.exists():
             return []
-        records = [json.loads(line) for line in self.audit_file.read_text().splitlines()]
+        lines = self.audit_file.read_text().splitlines()
+        records = [json.loads(line) for line in lines if kind is None or kind in line]
         wanted = {f"XENSND_{name.upper()}": value for name, value in fields.items()}
         return [
             record

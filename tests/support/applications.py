@@ -10,19 +10,20 @@ from tests.support.agents import Guest, Running
 from tests.support.heard import RATE_HZ
 from tests.support.pipewire_server import PipeWireServer
 from tests.support.pulse_server import Listener, PulseServer, feed
+from tests.support.urgency import Urgency, urgent
 
 AnyServer = PulseServer | PipeWireServer
 
 
 @contextmanager
-def playing(server: AnyServer, sound: bytes, *options: str) -> Iterator[None]:
-    """An application of the server that plays, to its end."""
+def playing(server: AnyServer, sound: bytes, *options: str) -> Iterator[subprocess.Popen[bytes]]:
+    """An application of the server that plays, until the block ends."""
     command = ["pacat", "--raw", f"--rate={RATE_HZ}", "--latency-msec=20", *options]
     with subprocess.Popen(command, env=server.environment, stdin=subprocess.PIPE) as process:
+        urgent(process, Urgency.GUEST)
         feeder = feed(process, [sound])
         try:
-            yield
-            process.wait(30)
+            yield process
         finally:
             process.kill()
             feeder.join()

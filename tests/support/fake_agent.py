@@ -25,6 +25,7 @@ def stream(name: str = "0/1", **fields: object) -> dict[str, Any]:
         "source": "/etc/xensnd/policy.d/30-user.yaml:4",
         "reason": "first rule that matches",
         "is_heard": True,
+        "device": "microphone",
         "latency_ms": 21.5,
         "level": 0.31,
         "volume_percent": 60,

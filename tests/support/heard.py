@@ -24,18 +24,36 @@ def tone(seconds: float) -> bytes:
     return both.tobytes() * round(seconds * TONE_HZ)
 
 
-def tone_seconds(heard: bytes) -> float:
+class _ToneMeter:
     """How long the longest unbroken tone was: a lap without a loud sample ends it, and so does a
-    lap with too many sign changes."""
-    left = memoryview(heard[: len(heard) // 4 * 4]).cast("h")[::2].tolist()
-    lap = RATE_HZ // TONE_HZ
-    longest = run = 0
-    for at in range(0, len(left) - lap, lap):
-        part = left[at : at + lap]
-        changes = sum((a < 0) != (b < 0) for a, b in pairwise(part))
-        run = run + 1 if max(part) > LOUD and min(part) < -LOUD and changes <= 3 else 0
-        longest = max(longest, run)
-    return longest / TONE_HZ
+    lap with too many sign changes. Each lap is looked at once, however often it is asked."""
+
+    def __init__(self, after: int = 0) -> None:
+        self._at = after  # octets
+        self._run = self._longest = 0  # laps
+
+    def seconds(self, heard: bytes) -> float:
+        """Of all that was heard by now."""
+        lap_octets = RATE_HZ // TONE_HZ * FRAME_OCTETS
+        while self._at + lap_octets < len(heard):
+            lap = memoryview(heard)[self._at : self._at + lap_octets].cast("h")[::2].tolist()
+            changes = sum((a < 0) != (b < 0) for a, b in pairwise(lap))
+            is_tone = max(lap) > LOUD and min(lap) < -LOUD and changes <= 3
+            self._run = self._run + 1 if is_tone else 0
+            self._longest = max(self._longest, self._run)
+            self._at += lap_octets
+        return self._longest / TONE_HZ
+
+
+def tone_seconds(heard: bytes) -> float:
+    """The longest unbroken tone."""
+    return _ToneMeter().seconds(heard)
+
+
+def tone_lasts(seconds: float, *, after: int = 0) -> Callable[[bytes], bool]:
+    """Whether an unbroken tone is longer, `after` so many octets, for listen_until()."""
+    meter = _ToneMeter(after)
+    return lambda heard: meter.seconds(heard) > seconds
 
 
 def without_silence(heard: bytes) -> bytes:

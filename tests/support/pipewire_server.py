@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pulsectl
 
@@ -46,13 +47,18 @@ class PipeWireServer(Startable):
     def stop(self) -> None:
         self._stack.close()
 
+    @contextmanager
+    def mixer(self) -> Iterator[Any]:
+        with pulsectl.Pulse("test", server=self.address) as mixer:
+            yield mixer
+
     def _run(self, *command: str, is_ready: Callable[[], bool] | None = None) -> None:
         daemon = _Part(command, self.environment, self.directory / "log", is_ready)
         self._stack.enter_context(daemon)
 
     def _answers(self) -> bool:
         try:
-            with pulsectl.Pulse("test", server=self.address) as mixer:
+            with self.mixer() as mixer:
                 return bool(mixer.server_info())
         except pulsectl.PulseError:
             return False

@@ -1,4 +1,4 @@
-"""A private PulseAudio with one null sink, ears on its monitor, and sounds to tell apart."""
+"""A private PulseAudio: a null sink, ears on its monitor, a silent source, sounds to tell apart."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import threading
 import time
 from array import array
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, Protocol
 
 import pulsectl
 
@@ -22,6 +22,7 @@ from tests.support.urgency import Urgency, urgent
 
 LOOK_SECONDS = 0.03
 SINK = "speakers"
+SOURCE = "line_in"
 
 
 def faketime() -> str:
@@ -36,7 +37,8 @@ class PulseServer(Daemon):
     """`with PulseServer(directory) as pulse:`; may be stopped, killed and started again inside.
 
     `norewinds`: an idle null sink renders two seconds ahead, and new streams would wait for that.
-    `speed`: how fast its clock runs beside that of the others.
+    `speed`: how fast its clock runs beside that of the others. `has_source`: without it, the only
+    source is the sink's monitor.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class PulseServer(Daemon):
         channels: int = 2,
         modules: tuple[str, ...] = (),
         speed: float = 1,
+        has_source: bool = True,
     ) -> None:
         super().__init__("pulseaudio", directory / "log")
         self.directory = directory
@@ -58,6 +61,7 @@ class PulseServer(Daemon):
             f"module-native-protocol-unix socket={directory}/native auth-anonymous=1",
             f"module-null-sink sink_name={SINK} norewinds=1 rate={rate_hz} "
             f"format={sample_format} channels={channels}",
+            *([f"module-null-source source_name={SOURCE}"] if has_source else []),
             *modules,
         )
         self.spec_options = (
@@ -134,16 +138,18 @@ class PulseServer(Daemon):
         channels: int = 2,
     ) -> Iterator[None]:
         """The default source gives these octets, from a moment on. Then silence."""
-        with self.sink(
-            "microphone", rate_hz=rate_hz, sample_format=sample_format, channels=channels
+        with (
+            self.sink("voice", rate_hz=rate_hz, sample_format=sample_format, channels=channels),
+            self.source("microphone", master="voice.monitor"),
         ):
             with self.mixer() as mixer:
-                mixer.source_default_set("microphone.monitor")
-            command = ["pacat", "--raw", "--device=microphone", "--latency-msec=500"]
+                before = mixer.server_info().default_source_name
+                mixer.source_default_set("microphone")
+            command = ["pacat", "--raw", "--device=voice", "--latency-msec=500"]
             command += [f"--format={sample_format}", f"--rate={rate_hz}", f"--channels={channels}"]
             with (
                 subprocess.Popen(command, env=self.environment, stdin=subprocess.PIPE) as speaking,
-                self.listening(device="microphone.monitor") as ears,
+                self.listening(device="microphone") as ears,
             ):
                 urgent(speaking, Urgency.SERVER)
                 feeder = feed(speaking, [octets])
@@ -154,7 +160,20 @@ class PulseServer(Daemon):
                     speaking.kill()
                     feeder.join()
             with self.mixer() as mixer:
-                mixer.source_default_set(f"{SINK}.monitor")
+                mixer.source_default_set(before)
+
+    @contextmanager
+    def source(self, name: str, *, master: str) -> Iterator[str]:
+        """A source that is no monitor and gives what another one gives, octet for octet."""
+        with self.mixer() as mixer:
+            module = mixer.module_load(
+                "module-remap-source", f"source_name={name} master={master} remix=no"
+            )
+        try:
+            yield name
+        finally:
+            with self.mixer() as mixer:
+                mixer.module_unload(module)
 
     @contextmanager
     def listening(self, *options: str, device: str = f"{SINK}.monitor") -> Iterator[Ears]:
@@ -166,8 +185,12 @@ class PulseServer(Daemon):
             ears.stop()
 
 
+class HasMixer(Protocol):
+    def mixer(self) -> AbstractContextManager[Any]: ...
+
+
 @contextmanager
-def sink_input(pulse: PulseServer, name: str) -> Iterator[Callable[[], Any]]:
+def sink_input(pulse: HasMixer, name: str) -> Iterator[Callable[[], Any]]:
     """The guest's sink input, asked for anew at each call."""
     with pulse.mixer() as mixer:
 

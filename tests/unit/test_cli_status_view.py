@@ -12,11 +12,18 @@ from policy.cli.terminal import columns_of, fitted
 from policy.cli.view import Display, meter, plain, table
 from tests.support.fake_agent import guest, prompt, status, stream
 
-PLAYS = stream("0/0", direction="playback", level=0.5, source="/x/90-default.yaml:4", is_muted=True)
+PLAYS = stream(
+    "0/0",
+    direction="playback",
+    device="speakers",
+    level=0.5,
+    source="/x/90-default.yaml:4",
+    is_muted=True,
+)
 BUSY = status(
     guest("work", stream(), PLAYS, label="blue", records=True, plays=True),
     guest("personal", domid=9),
-    guest("web-1", stream(decision="deny", is_heard=False, level=0.0), domid=11),
+    guest("web-1", stream(decision="deny", is_heard=False, device=None, level=0.0), domid=11),
     prompts=(prompt(3, "web-2"),),
 )
 
@@ -32,8 +39,8 @@ audit: journal, 0 missing
 prompt 3: web-2 wants to record, 30 s to answer
 work: domid 7, label blue, records and plays
 work: device 0 connected
-work: stream 0/1 capture running, allow, connected, s16_le 48000 Hz, 2 channels, buffer 65536 octets, latency 21.5 ms, level 31%, volume 60%, gaps 0 (/etc/xensnd/policy.d/30-user.yaml:4)
-work: stream 0/0 playback running, allow, connected, s16_le 48000 Hz, 2 channels, buffer 65536 octets, latency 21.5 ms, level 50%, volume 60% muted, gaps 0 (/x/90-default.yaml:4)
+work: stream 0/1 capture running, allow, connected with microphone, s16_le 48000 Hz, 2 channels, buffer 65536 octets, latency 21.5 ms, level 31%, volume 60%, gaps 0 (/etc/xensnd/policy.d/30-user.yaml:4)
+work: stream 0/0 playback running, allow, connected with speakers, s16_le 48000 Hz, 2 channels, buffer 65536 octets, latency 21.5 ms, level 50%, volume 60% muted, gaps 0 (/x/90-default.yaml:4)
 personal: domid 9, silent
 personal: device 0 connected
 web-1: domid 11, silent

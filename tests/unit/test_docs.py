@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shutil
 import subprocess
@@ -77,3 +78,49 @@ def test_journalctl_takes_the_catalog(tmp_path: Path) -> None:
     listed = subprocess.run([*journalctl, "--list-catalog"], capture_output=True, check=True)
     lines = listed.stdout.decode().splitlines()
     assert {line.split()[0] for line in lines} == {kind.value for kind in EventKind}
+
+
+def _defines(path: Path, name: str) -> bool:
+    """Whether this file defines the function, class or method."""
+    if path.suffix == ".c":
+        return re.search(rf"^[^\s/*].*\b{name}\(", path.read_text(), re.MULTILINE) is not None
+    inside: ast.AST = ast.parse(path.read_text())
+    for part in name.split("."):
+        definitions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+        found = [
+            node
+            for node in ast.iter_child_nodes(inside)
+            if isinstance(node, definitions) and node.name == part
+        ]
+        if not found:
+            return False
+        inside = found[0]
+    return True
+
+
+HOP = re.compile(r"^\d+\. `([\w/]+\.(?:py|c))` `([\w.]+)`: ", re.MULTILINE)
+
+
+def test_every_hop_of_the_ways_through_the_architecture_is_a_function_that_exists() -> None:
+    ways = (DOCS / "architecture.md").read_text().partition("## Six ways")[2].partition("\n## ")[0]
+    hops = HOP.findall(ways)
+    assert len(hops) == len(re.findall(r"^\d+\. ", ways, re.MULTILINE))
+    assert len(ways.split("\n**")) == 1 + 6
+    missing = [hop for hop in hops if not _defines(DOCS.parent / hop[0], hop[1])]
+    assert missing == []
+
+
+def test_every_name_of_the_folder_map_is_a_folder_or_a_module() -> None:
+    text = (DOCS / "architecture.md").read_text().partition("## The folders")[2].split("```")[1]
+    folder = DOCS.parent
+    checked = 0
+    for line in text.splitlines():
+        if heading := re.match(r"(\w+)/ ", line):
+            folder = DOCS.parent / heading[1]
+            assert folder.is_dir()
+        elif names := re.match(r"  (\w[\w/ ]*?)(?:  |$)", line):
+            for name in names[1].split():
+                path = folder / name
+                assert path.is_dir() or path.with_suffix(".py").exists(), path
+                checked += 1
+    assert checked > 10

@@ -11,6 +11,7 @@ from typing import Any, cast
 import pytest
 
 from agent_dom0.access.prompts import Prompts
+from agent_dom0.audio.mixer import Mixer
 from agent_dom0.cards.device import Device, DevicePath
 from agent_dom0.cards.factory import Factory
 from agent_dom0.cards.registry import Registry
@@ -291,7 +292,7 @@ class House:
         factory = Factory(
             cast(Transport, Host(place.directory.parent)),
             self.engine,
-            None,
+            Mixer(None, lambda: None),
             place.policy,
             cast(Prompts, None),
             place.audit,

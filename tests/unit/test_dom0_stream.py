@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from agent_dom0.audio.guest_volume import Knobs
+from agent_dom0.audio.mixer import AudioDevice
 from agent_dom0.audio.stream_volume import Loudness
 from agent_dom0.cards.saved_state import SavedState
 from agent_dom0.cards.stream import FAULTS_MAX, Stream
 from agent_dom0.events import Event, EventKind, Priority
 from agent_dom0.parameters import Limits
-from policy.model import NO_OPTIONS, Decision, Direction, Options, Verb
+from policy.model import NO_OPTIONS, Decision, Direction, Options, Rule, Verb
 from tests.unit.test_core_streams import PAGE_OCTETS, Guest, Memory, fd_pair, until
 from xensnd.control.answers import Answer
 from xensnd.core import BackendStream, Engine
@@ -123,9 +127,10 @@ class NoAudio:
     """Notes whether it is to sound; nothing does."""
 
     is_connected = False
+    device: AudioDevice | None = None
 
     def __init__(self, core: BackendStream, channels: int) -> None:
-        self.loudness = Loudness(core, channels, Knobs())
+        self.loudness = Loudness(channels, Knobs(), core.peek, core.poke)
         self.sounds = False
 
     def sound(self, _options: Options, _latency_usec: int) -> None:
@@ -319,3 +324,20 @@ def test_stream_that_was_closed_is_not_taken_over(scene: Scene) -> None:
     scene.stream.leave()
     scene.begin(adopt=True)
     assert not scene.stream.is_open
+
+
+def test_gate_closes_by_itself_when_the_rule_ends_that_allows(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends_usec: list[int | None] = []
+    monkeypatch.setattr(
+        BackendStream, "open_gate", lambda _, until_usec=None: ends_usec.append(until_usec)
+    )
+    rule = Rule("work", None, Verb.ALLOW, Path("40-grants.yaml"), 3, 5)
+    grant = replace(rule, ends=datetime.now(UTC) + timedelta(seconds=60))
+    scene.access.decision = Decision(Verb.ALLOW, grant, "a test says so")
+    scene.ask(OPEN)
+    assert ends_usec[-1] == pytest.approx((time.monotonic() + 60) * 1e6, abs=5e6)
+    scene.access.decision = Decision(Verb.ALLOW, rule, "a test says so")
+    scene.stream.decide()
+    assert ends_usec[-1] is None

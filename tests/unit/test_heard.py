@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.heard import FRAME_OCTETS, RATE_HZ, Gap, gaps, gaps_of_whole
+from tests.support.heard import (
+    FRAME_OCTETS,
+    RATE_HZ,
+    Gap,
+    gaps,
+    gaps_of_whole,
+    tone,
+    tone_lasts,
+    tone_seconds,
+)
 from tests.support.pulse_server import noise
 
 SOUND = noise(0.5)
@@ -82,3 +91,12 @@ def test_what_was_queued_may_be_heard_again() -> None:
     queued = 10 * RATE_HZ // 1000
     heard = frames(0, 5000) + frames(5000 - queued, END)
     assert gaps_of_whole(heard, SOUND, queued_msec=10) == [Gap(5000, silent=0, missing=-queued)]
+
+
+def test_a_tone_that_comes_bit_by_bit_is_as_long_as_at_once() -> None:
+    heard = b"\0" * 4000 + tone(0.5)[4:] + b"\0" * 480 + tone(0.3)
+    lasts, is_longer = tone_lasts(0.4, after=4), tone_lasts(0.6, after=4)
+    found = [lasts(heard[:octets]) for octets in range(0, len(heard), 997)]
+    assert [tone_seconds(heard[4:octets]) > 0.4 for octets in range(0, len(heard), 997)] == found
+    assert found[-1]
+    assert not is_longer(heard)

@@ -15,8 +15,8 @@ HEAD = "version: 1\nrules:\n"
 WRITE_ONE = "write allow, deny or ask"
 NAME = "write a name, or a glob in quotes such as 'work-*'"
 KNOWN = (
-    "known keys: guest, playback, capture, max-volume, on-deny, device, formats, rates, "
-    "max-streams, max-buffer, latency, from, until, for, once, taken-by"
+    "known keys: guest, playback, capture, max-volume, on-deny, device, monitor, formats, "
+    "rates, max-streams, max-buffer, latency, from, until, for, once, taken-by"
 )
 ITEMS = "(start each item with '- ', or write 'rules: []' for none)"
 INDENT = "check the indentation, and that quotes and brackets are closed"

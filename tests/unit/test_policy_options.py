@@ -80,6 +80,11 @@ BAD = {
         "5:11: device: 'alsa_output.usb.monitor' is a monitor, which would let the guest hear what "
         "other guests play (name a microphone; 'pactl list short sources' shows them)"
     ),
+    "monitor: allow": (
+        "5:12: monitor: allow is for a device that is a monitor "
+        "(add device: NAME.monitor, or remove it)"
+    ),
+    "monitor: deny": "5:12: monitor: 'deny' is not allow (write allow, or leave it out)",
     "device: '@DEFAULT_MONITOR@'": f"5:11: device: '@DEFAULT_MONITOR@' {NOT_A_NAME}",
     "device: 3": f"5:11: device: '3' {NOT_A_NAME}",
     "device: 0x3": f"5:11: device: '0x3' {NOT_A_NAME}",
@@ -155,3 +160,22 @@ def test_text_of_a_rule_has_its_options_as_one_writes_them() -> None:
 
 def test_every_option_has_one_key() -> None:
     assert [key.field for key in KEYS] == [field.name for field in fields(Options)]
+
+
+def test_monitor_may_be_recorded_where_its_name_and_the_word_stand() -> None:
+    both = rule("device: speakers.monitor", "monitor: allow")
+    assert both.options == Options(device="speakers.monitor", allows_monitor=True)
+    assert both.text.endswith("device: speakers.monitor, monitor: allow")
+
+
+def test_microphone_needs_no_word() -> None:
+    assert mistake("device: microphone", "monitor: allow") == (
+        "6:12: monitor: allow is for a device that is a monitor "
+        "(add device: NAME.monitor, or remove it)"
+    )
+
+
+def test_rule_about_playback_speaks_of_no_monitor() -> None:
+    text = "version: 1\nrules:\n- {guest: a, playback: allow, device: x.monitor, monitor: allow}\n"
+    with pytest.raises(PolicyError, match="a monitor is a source, but the rule names playback"):
+        parse(text.encode(), FILE)

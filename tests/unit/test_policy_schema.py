@@ -23,7 +23,7 @@ VALUES: Mapping[str, list[Any]] = {
     "playback": ["allow", "deny", "ask", "yes", "Allow"],
     "max-volume": ["1%", "80%", "100%", "0%", "101%", "80", "08%"],
     "on-deny": ["silence", "refuse", "mute"],
-    "device": ["mic", "a.b-c:d", "x.monitor", "3", "@DEFAULT_SOURCE@", "a b", "m" * 128, "m" * 129],
+    "device": ["mic", "a.b-c:d", "3", "@DEFAULT_SOURCE@", "a b", "m" * 128, "m" * 129],
     "max-streams": [1, 64, 0, 65],
     "max-buffer": ["64KiB", "1MiB", 65536, 512, "64kB", "64 KiB", "-1"],
     "latency": ["20ms", "2.5ms", "20", "20 ms", "2.5555ms"],
@@ -62,6 +62,28 @@ def loads(key: str, value: Any) -> bool:
 )
 def test_schema_and_loader_agree(key: str, value: Any) -> None:
     assert allows(RULE["properties"][key], value) is loads(key, value)
+
+
+@pytest.mark.parametrize("device", ["mic", "x.monitor", None])
+@pytest.mark.parametrize("direction", ["playback", "capture"])
+@pytest.mark.parametrize("says_monitor", [True, False])
+def test_schema_and_loader_agree_on_monitors(
+    device: str | None, direction: str, says_monitor: bool
+) -> None:
+    rule = {"guest": "a", direction: "allow"}
+    rule |= {"device": device} if device else {}
+    rule |= {"monitor": "allow"} if says_monitor else {}
+    wants = RULE["then" if says_monitor else "else"]
+    text = json.dumps({"version": 1, "rules": [rule]})
+    try:
+        loads = bool(parse(text.encode(), FILE))
+    except PolicyError:
+        loads = False
+    assert loads is (
+        rule.keys() >= set(wants.get("required", []))
+        and not rule.keys() & set(wants.get("not", {}).get("required", []))
+        and (device is None or allows(wants["properties"]["device"], device))
+    )
 
 
 def test_schema_has_the_keys_that_the_loader_reads() -> None:

@@ -63,9 +63,10 @@ def test_killed_agent_lets_a_guest_record_on(
         ended = recording.ended()
     assert ended.status == 0, ended.errors
     assert len(ended.octets) == 8 * SECOND
-    (outage,) = gaps(ended.octets, spoken)
-    assert len(before) // FRAME_OCTETS <= outage.at
-    assert 0 <= outage.silent <= outage.missing
+    # The emulation may make the guest late for its short buffer at other times, too.
+    missed = gaps(ended.octets, spoken)
+    assert any(len(before) // FRAME_OCTETS <= each.at for each in missed)
+    assert all(0 <= each.silent <= each.missing for each in missed)
 
 
 def test_killed_agent_leaves_a_guest_its_sink(
@@ -116,6 +117,6 @@ def test_playing_goes_on_when_dom0s_audio_server_is_back(pulse: Pulse, bare: Xen
         with pulse.listening() as ears:
             ended = playing.ended()
             ears.listen_until(lambda heard: played[-64:] in heard)
-            (after,) = stretches(ears.heard, played)
     assert (ended.status, ended.errors) == (0, "")
-    assert after.end == len(played) // FRAME_OCTETS
+    assert stretches(ears.heard, played)[-1].end == len(played) // FRAME_OCTETS
+    assert all(each.missing == 0 for each in gaps(ears.heard, played))

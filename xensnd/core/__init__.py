@@ -8,7 +8,7 @@ one event does.
 
 from __future__ import annotations
 
-from .audio_client import AudioClient, AudioStreamConfig, ClientState
+from .audio_client import Admission, AudioClient, AudioStreamConfig, ClientState
 from .backend import PCM_STATE_OCTETS, REFUSED_MAX, BackendStats, BackendStream, Violation
 from .budget import Budget, BudgetStats
 from .engine import Engine
@@ -19,6 +19,7 @@ from .pcm import PcmParameters
 __all__ = [
     "PCM_STATE_OCTETS",
     "REFUSED_MAX",
+    "Admission",
     "AudioClient",
     "AudioStreamConfig",
     "BackendStats",

@@ -10,6 +10,9 @@ from typing import Any
 from ._core import ffi, lib
 from .engine import Engine
 
+VOLUME_NORM = 0x10000  # PA_VOLUME_NORM, 100 %
+_MUTE = {None: lib.XN_MUTE_AS_REMEMBERED, False: lib.XN_MUTE_OFF, True: lib.XN_MUTE_ON}
+
 
 def text(pointer: Any) -> str:
     """Return the text of a C string; of NULL, nothing."""
@@ -59,10 +62,20 @@ class AudioClient:
             self.handle = None
 
 
+class Admission(IntEnum):
+    ADMITTED = lib.XN_ADMITTED
+    NOT_ITS_SOURCE = lib.XN_NOT_ITS_SOURCE  # any more, or yet
+    MIXED = lib.XN_MIXED  # with octets of a source that was not admitted: another stream is needed
+
+
 @dataclass(frozen=True, slots=True)
 class AudioStreamConfig:
     """A stream at the audio server. `pulse_format` is PulseAudio's name of the sample format;
-    `device` None is the server's default."""
+    `device` None is the server's default.
+
+    `volume` (a value for each channel, 1 for 100 %) and `muted` are how it begins; None: as the
+    server remembers it. libpulse begins no recording at a volume.
+    """
 
     playback: bool
     name: str
@@ -73,6 +86,9 @@ class AudioStreamConfig:
     device: str | None = None
     is_pinned: bool = False  # to its device: the server refuses to move it
     variable_rate: bool = False
+    any_source: bool = False  # a recording needs no BackendStream.admit_source()
+    volume: tuple[float, ...] | None = None
+    muted: bool | None = None
     properties: Mapping[str, str] = field(default_factory=dict)
 
     def struct(self) -> tuple[Any, list[Any]]:
@@ -81,6 +97,9 @@ class AudioStreamConfig:
         name = ffi.new("char[]", self.name.encode())
         pulse_format = ffi.new("char[]", self.pulse_format.encode())
         device = ffi.new("char[]", self.device.encode()) if self.device else ffi.NULL
+        volume = ffi.NULL
+        if self.volume is not None:
+            volume = ffi.new("uint32_t[]", [round(each * VOLUME_NORM) for each in self.volume])
         struct = ffi.new(
             "struct xn_audio_config *",
             {
@@ -93,7 +112,10 @@ class AudioStreamConfig:
                 "latency_usec": self.latency_usec,
                 "is_pinned": self.is_pinned,
                 "variable_rate": self.variable_rate,
+                "any_source": self.any_source,
+                "volume": volume,
+                "mute": _MUTE[self.muted],
                 "properties": array,
             },
         )
-        return struct, [owned, array, name, pulse_format, device]
+        return struct, [owned, array, name, pulse_format, device, volume]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from enum import IntEnum
 from typing import Any
 
 from ..errors import AudioUnavailable, RemoteProtocolError
 from ._core import ffi, lib
-from .audio_client import AudioClient, AudioStreamConfig, text
+from .audio_client import Admission, AudioClient, AudioStreamConfig, text
 from .budget import Budget
 from .engine import ChannelHandle, Engine, channel_struct
 from .pcm import PcmParameters
@@ -17,6 +16,7 @@ from .pcm import PcmParameters
 REFUSED_MAX = int(lib.XN_REFUSED_MAX)  # READs and WRITEs outside the buffer
 NO_DEADLINE = 2**63 - 1
 PCM_STATE_OCTETS = int(ffi.sizeof("struct xn_pcm"))
+SOURCE_NAME_OCTETS = 512  # libpulse's names are shorter
 
 
 class Violation(IntEnum):
@@ -35,6 +35,7 @@ class BackendStats:
     refused: int
     octets: int
     discarded_octets: int
+    late_octets: int  # playback: written over when they had been audible
     position_octets: int
     buffered_octets: int
     gaps: int
@@ -147,27 +148,19 @@ class BackendStream:
         if not lib.xn_backend_poke(self.handle, offset, data, len(data)):
             raise RemoteProtocolError(f"octets {offset}+{len(data)} are not in the buffer")
 
-    def set_volume(self, milli_db: Sequence[int], muted: Sequence[bool]) -> None:
-        """A value for each channel, at most 0 dB; nothing happens while there is no audio."""
-        lib.xn_backend_set_volume(self.handle, list(milli_db), list(map(bool, muted)))
-
-    def set_mute(self, muted: bool) -> None:
-        """All channels at once; the volume stays."""
-        lib.xn_backend_set_mute(self.handle, muted)
-
-    def set_volume_cap(self, percent: int | None) -> None:
-        """No channel is louder than this from now on, in percent as mixers show it."""
-        lib.xn_backend_set_volume_cap(self.handle, percent or 0)
-
-    def volume(self, channels: int) -> tuple[int, ...] | None:
-        """Each channel's, in 0.001 dB, as the mixer has it; None: not known."""
-        values = ffi.new("int32_t[]", channels)
-        return tuple(values) if lib.xn_backend_get_volume(self.handle, values) else None
-
     @property
-    def is_muted(self) -> bool:
-        """All channels, in the mixer."""
-        return bool(lib.xn_backend_is_muted(self.handle))
+    def source(self) -> tuple[int, str] | None:
+        """Index and name of the source that is recorded; None: none is known."""
+        index = ffi.new("uint32_t *")
+        name = ffi.new("char[]", SOURCE_NAME_OCTETS)
+        if not lib.xn_backend_source(self.handle, index, name, SOURCE_NAME_OCTETS):
+            return None
+        return int(index[0]), text(name)
+
+    def admit_source(self, index: int, name: str) -> Admission:
+        """From now on what this source gives reaches the guest, if the stream is connected to it.
+        Until then, and when the server has moved the stream to another, silence does."""
+        return Admission(lib.xn_backend_admit_source(self.handle, index, name.encode()))
 
     @property
     def audio_error(self) -> str | None:

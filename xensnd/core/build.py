@@ -27,7 +27,6 @@ SOURCES = [
     "pulse_stream.c",
     "rate_loop.c",
     "ring.c",
-    "volume.c",
 ]
 
 DECLARATIONS = """
@@ -60,10 +59,12 @@ struct xn_pcm_config {
 struct xn_pcm { ...; };
 
 /* pulse_stream.h */
+enum xn_mute { XN_MUTE_AS_REMEMBERED, XN_MUTE_OFF, XN_MUTE_ON };
+enum xn_admission { XN_ADMITTED, XN_NOT_ITS_SOURCE, XN_MIXED };
 struct xn_audio_config {
     bool playback; const char *name; const char *device; const char *format; uint32_t rate_hz;
     uint32_t channels; uint32_t latency_usec; bool is_pinned; bool variable_rate;
-    const char *const *properties;
+    bool any_source; const uint32_t *volume; enum xn_mute mute; const char *const *properties;
 };
 
 /* page_directory.h */
@@ -87,8 +88,8 @@ enum xn_violation {
 };
 struct xn_backend_stats {
     uint64_t requests; uint64_t refused; uint64_t octets; uint64_t discarded_octets;
-    uint64_t position_octets; uint64_t buffered_octets; uint32_t gaps; uint32_t stalled;
-    int64_t server_latency_usec;
+    uint64_t late_octets; uint64_t position_octets; uint64_t buffered_octets;
+    uint32_t gaps; uint32_t stalled; int64_t server_latency_usec;
 };
 struct xn_backend *xn_backend_new(struct xn_engine *, bool playback, void *ring_page,
     void *event_page, const struct xn_channel *requests, const struct xn_channel *events,
@@ -111,11 +112,8 @@ void xn_backend_close_gate(struct xn_backend *);
 bool xn_backend_audio_failed(struct xn_backend *, const char **error);
 bool xn_backend_peek(struct xn_backend *, uint32_t offset, void *to, uint32_t octets);
 bool xn_backend_poke(struct xn_backend *, uint32_t offset, const void *from, uint32_t octets);
-void xn_backend_set_volume(struct xn_backend *, const int32_t *milli_db, const uint8_t *muted);
-void xn_backend_set_mute(struct xn_backend *, bool muted);
-void xn_backend_set_volume_cap(struct xn_backend *, uint32_t percent);
-bool xn_backend_get_volume(struct xn_backend *, int32_t *milli_db);
-bool xn_backend_is_muted(struct xn_backend *);
+bool xn_backend_source(struct xn_backend *, uint32_t *index, char *name, uint32_t octets);
+enum xn_admission xn_backend_admit_source(struct xn_backend *, uint32_t index, const char *name);
 uint32_t xn_backend_audio_index(struct xn_backend *);
 void xn_backend_stats(struct xn_backend *, struct xn_backend_stats *);
 

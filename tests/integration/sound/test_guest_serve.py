@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.agents import Dom0, Guest
 from tests.support.applications import AnyServer, playing, recording, serving
-from tests.support.heard import RATE_HZ, tone, tone_seconds
+from tests.support.heard import RATE_HZ, tone, tone_lasts, tone_seconds
 from tests.support.local_machine import LocalMachine
 from tests.support.pipewire_server import PipeWireServer
 from tests.support.pulse_server import PulseServer
@@ -38,7 +38,7 @@ def test_what_applications_play_is_heard_in_dom0(
     work: Guest, pulse: PulseServer, guest_server: AnyServer
 ) -> None:
     with serving(work, guest_server), pulse.listening() as ears, playing(guest_server, tone(3)):
-        heard = ears.listen_until(lambda heard: tone_seconds(heard) > 2.5, 10)
+        heard = ears.listen_until(tone_lasts(2.5), 10)
     assert tone_seconds(heard) > 2.5
 
 
@@ -51,7 +51,7 @@ def test_what_dom0_records_is_heard_by_applications(
         pulse.microphone(tone(8)),
         recording(guest_server, "xensnd_microphone") as ears,
     ):
-        heard = ears.listen_until(lambda heard: tone_seconds(heard) > 2, 10)
+        heard = ears.listen_until(tone_lasts(2), 10)
     assert tone_seconds(heard) > 2
 
 
@@ -66,8 +66,8 @@ def test_guests_server_may_keep_more(
         pulse.listening() as ears,
         playing(guest_pulse, tone(4)),
     ):
-        heard = ears.listen_until(lambda heard: tone_seconds(heard) > 2, 10)
-        recorded = microphone.listen_until(lambda heard: tone_seconds(heard) > 2, 10)
+        heard = ears.listen_until(tone_lasts(2), 10)
+        recorded = microphone.listen_until(tone_lasts(2), 10)
     assert tone_seconds(heard) > 2
     assert tone_seconds(recorded) > 2
 
@@ -91,7 +91,7 @@ def test_what_a_patient_dom0_records_is_unbroken(tmp_path: Path) -> None:
         pulse.microphone(tone(10)),
         recording(guest_pulse, "xensnd_microphone") as ears,
     ):
-        heard = ears.listen_until(lambda heard: tone_seconds(heard) > 2, 8)
+        heard = ears.listen_until(tone_lasts(2), 8)
     assert tone_seconds(heard) > 2
 
 
@@ -136,8 +136,8 @@ def test_the_guest_follows_a_dom0_whose_clock_is_faster(
         PulseServer(tmp_path / "guest") as guest_pulse,
         serving(Guest(machine, "work"), guest_pulse) as agent,
     ):
-        with playing(guest_pulse, tone(15)):
-            dom0.await_event("stream_opened", guest="work")
+        with playing(guest_pulse, tone(15)) as application:
+            assert application.wait(30) == 0
         dom0.await_event("stream_closed", guest="work")
         said = re.search(r"(\d+) Hz to follow dom0's clock, (\d+) ms", agent.errors)
     assert said, agent.errors
@@ -156,7 +156,7 @@ def test_sound_comes_back_when_the_guests_audio_server_does(
         assert eventually(lambda: "the audio server is back" in agent.errors)
         assert eventually(lambda: has_sink(guest_pulse))
         with playing(guest_pulse, tone(2)):
-            assert tone_seconds(ears.listen_until(lambda heard: tone_seconds(heard) > 1, 10)) > 1
+            assert tone_seconds(ears.listen_until(tone_lasts(1), 10)) > 1
 
 
 def has_sink(server: PulseServer) -> bool:
@@ -168,13 +168,12 @@ def test_sound_comes_back_when_dom0s_agent_does(
     work: Guest, dom0: Dom0, pulse: PulseServer, guest_pulse: PulseServer
 ) -> None:
     with serving(work, guest_pulse), pulse.listening() as ears, playing(guest_pulse, tone(12)):
-        assert tone_seconds(ears.listen_until(lambda heard: tone_seconds(heard) > 1, 10)) > 1
+        assert tone_seconds(ears.listen_until(tone_lasts(1), 10)) > 1
         dom0.kill()
         dom0.start()
         before = len(ears.heard)
-        assert (
-            tone_seconds(ears.listen_until(lambda heard: tone_seconds(heard[before:]) > 2, 10)) > 2
-        )
+        heard = ears.listen_until(tone_lasts(2, after=before), 10)
+        assert tone_seconds(heard[before:]) > 2
 
 
 def test_sound_goes_on_with_the_next_card(
@@ -185,11 +184,11 @@ def test_sound_goes_on_with_the_next_card(
         pulse.listening() as ears,
         playing(guest_pulse, tone(8)),
     ):
-        assert tone_seconds(ears.listen_until(lambda heard: tone_seconds(heard) > 0.5)) > 0.5
+        assert tone_seconds(ears.listen_until(tone_lasts(0.5))) > 0.5
         work.replace_card()
         dom0.await_event("stream_opened", guest="work", domid=work.domid, count=2)
         before = len(ears.heard)
-        ears.listen_until(lambda heard: tone_seconds(heard[before:]) > 1, 10)
+        ears.listen_until(tone_lasts(1, after=before), 10)
         assert tone_seconds(ears.heard[before:]) > 1
 
 

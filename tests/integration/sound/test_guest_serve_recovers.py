@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.agents import Dom0, Guest
 from tests.support.applications import playing, recording, serving
-from tests.support.heard import tone, tone_seconds
+from tests.support.heard import tone, tone_lasts, tone_seconds
 from tests.support.pulse_server import PulseServer
 from tests.support.raw_frontend import eventually
 
@@ -69,12 +69,12 @@ def test_playback_comes_back_when_its_source_output_is_killed(
         pulse.listening() as ears,
         playing(guest_pulse, tone(12)),
     ):
-        microphone.listen_until(lambda heard: tone_seconds(heard) > 0.5)
-        assert tone_seconds(ears.listen_until(lambda heard: tone_seconds(heard) > 1)) > 1
+        microphone.listen_until(tone_lasts(0.5))
+        assert tone_seconds(ears.listen_until(tone_lasts(1))) > 1
         recorded = len(microphone.heard)
         kill_source_output(guest_pulse)
         before = len(ears.heard)
-        heard = ears.listen_until(lambda heard: tone_seconds(heard[before:]) > 1, 10)
+        heard = ears.listen_until(tone_lasts(1, after=before), 10)
         assert tone_seconds(heard[before:]) > 1
         assert tone_seconds(microphone.heard[recorded:]) > 0.5
         assert "capture: " not in agent.errors
@@ -92,10 +92,10 @@ def test_capture_comes_back_when_its_sink_input_is_killed(
         pulse.microphone(tone(20)),
         recording(guest_pulse, "xensnd_microphone") as microphone,
     ):
-        assert tone_seconds(microphone.listen_until(lambda heard: tone_seconds(heard) > 1)) > 1
+        assert tone_seconds(microphone.listen_until(tone_lasts(1))) > 1
         kill_sink_input(guest_pulse)
         before = len(microphone.heard)
-        heard = microphone.listen_until(lambda heard: tone_seconds(heard[before:]) > 1, 10)
+        heard = microphone.listen_until(tone_lasts(1, after=before), 10)
         assert tone_seconds(heard[before:]) > 1
         assert len(dom0.events("stream_opened", guest="work", domid=work.domid)) == 1
         assert agent.errors.count("capture: the audio server ended the stream: ") == 1
@@ -113,7 +113,7 @@ def test_a_stream_that_is_killed_again_and_again_is_connected_each_time(
             kill_source_output(guest_pulse)
             killed += 1
         before = len(ears.heard)
-        heard = ears.listen_until(lambda heard: tone_seconds(heard[before:]) > 1, 10)
+        heard = ears.listen_until(tone_lasts(1, after=before), 10)
     assert tone_seconds(heard[before:]) > 1
 
 
@@ -132,14 +132,14 @@ def test_a_sink_that_is_unloaded_is_loaded_again(
         pulse.listening() as ears,
     ):
         with playing(guest_pulse, tone(1)):
-            ears.listen_until(lambda heard: tone_seconds(heard) > 0.5)
+            ears.listen_until(tone_lasts(0.5))
         recorded = len(microphone.heard)
         unload(guest_pulse, "sink_name=xensnd")
         with guest_pulse.mixer() as mixer:
             assert eventually(lambda: mixer.server_info().default_sink_name == "xensnd")
         before = len(ears.heard)
         with playing(guest_pulse, tone(2)):
-            heard = ears.listen_until(lambda heard: tone_seconds(heard[before:]) > 1, 10)
+            heard = ears.listen_until(tone_lasts(1, after=before), 10)
         assert tone_seconds(heard[before:]) > 1
         assert tone_seconds(microphone.heard[recorded:]) > 0.5
         assert "capture: " not in agent.errors
@@ -152,7 +152,7 @@ def test_the_microphones_sink_that_is_unloaded_is_loaded_again_with_all_that_han
 ) -> None:
     with serving(work, guest_pulse), pulse.microphone(tone(20)):
         with recording(guest_pulse, "xensnd_microphone") as microphone:
-            heard = microphone.listen_until(lambda heard: tone_seconds(heard) > 0.5)
+            heard = microphone.listen_until(tone_lasts(0.5))
             assert tone_seconds(heard) > 0.5
         unload(guest_pulse, "sink_name=xensnd_capture")
         with guest_pulse.mixer() as mixer:
@@ -160,5 +160,5 @@ def test_the_microphones_sink_that_is_unloaded_is_loaded_again_with_all_that_han
                 lambda: mixer.server_info().default_source_name == "xensnd_microphone"
             )
         with recording(guest_pulse, "xensnd_microphone") as microphone:
-            heard = microphone.listen_until(lambda heard: tone_seconds(heard) > 1, 10)
+            heard = microphone.listen_until(tone_lasts(1), 10)
         assert tone_seconds(heard) > 1

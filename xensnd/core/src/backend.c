@@ -1,5 +1,6 @@
 #include "backend.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -92,37 +93,22 @@ bool xn_backend_poke(struct xn_backend *backend, uint32_t offset, const void *fr
     return inside;
 }
 
-void xn_backend_set_volume(struct xn_backend *backend, const int32_t *milli_db,
-                           const uint8_t *muted) {
+bool xn_backend_source(struct xn_backend *backend, uint32_t *index, char *name, uint32_t octets) {
     xn_engine_lock(backend->engine);
-    if (backend->audio) xn_volume_set(xn_audio_volume(backend->audio), milli_db, muted);
+    const char *known = backend->audio ? xn_audio_source(backend->audio, index) : NULL;
+    if (known) snprintf(name, octets, "%s", known);
     xn_engine_unlock(backend->engine);
+    return known != NULL;
 }
 
-void xn_backend_set_mute(struct xn_backend *backend, bool muted) {
+enum xn_admission xn_backend_admit_source(struct xn_backend *backend, uint32_t index,
+                                          const char *name) {
     xn_engine_lock(backend->engine);
-    if (backend->audio) xn_volume_set_mute(xn_audio_volume(backend->audio), muted);
+    enum xn_admission admission = backend->audio
+                                      ? xn_audio_admit_source(backend->audio, index, name)
+                                      : XN_NOT_ITS_SOURCE;
     xn_engine_unlock(backend->engine);
-}
-
-void xn_backend_set_volume_cap(struct xn_backend *backend, uint32_t percent) {
-    xn_engine_lock(backend->engine);
-    if (backend->audio) xn_volume_set_cap(xn_audio_volume(backend->audio), percent);
-    xn_engine_unlock(backend->engine);
-}
-
-bool xn_backend_get_volume(struct xn_backend *backend, int32_t *milli_db) {
-    xn_engine_lock(backend->engine);
-    bool known = backend->audio && xn_volume_get(xn_audio_volume(backend->audio), milli_db);
-    xn_engine_unlock(backend->engine);
-    return known;
-}
-
-bool xn_backend_is_muted(struct xn_backend *backend) {
-    xn_engine_lock(backend->engine);
-    bool muted = backend->audio && xn_volume_is_muted(xn_audio_volume(backend->audio));
-    xn_engine_unlock(backend->engine);
-    return muted;
+    return admission;
 }
 
 uint32_t xn_backend_audio_index(struct xn_backend *backend) {

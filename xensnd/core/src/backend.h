@@ -34,6 +34,7 @@ struct xn_backend_stats { /* since the PCM was opened */
     uint64_t refused;  /* READ and WRITE outside the buffer, or without one */
     uint64_t octets;   /* moved between the guest's buffer and the audio server */
     uint64_t discarded_octets; /* playback: gone with the clock; capture: silence made up */
+    uint64_t late_octets; /* playback: written over when they had been audible */
     uint64_t position_octets;
     uint64_t buffered_octets; /* playback: written, not yet at the server */
     uint32_t gaps;    /* playback: times that the guest was late and it could be heard */
@@ -101,13 +102,12 @@ bool xn_backend_peek(struct xn_backend *backend, uint32_t offset, void *to, uint
 bool xn_backend_poke(struct xn_backend *backend, uint32_t offset, const void *from,
                      uint32_t octets);
 
-/* The volume of the stream at the audio server, a value for each channel: see volume.h. */
-void xn_backend_set_volume(struct xn_backend *backend, const int32_t *milli_db,
-                           const uint8_t *muted);
-void xn_backend_set_mute(struct xn_backend *backend, bool muted);
-void xn_backend_set_volume_cap(struct xn_backend *backend, uint32_t percent);
-bool xn_backend_get_volume(struct xn_backend *backend, int32_t *milli_db);
-bool xn_backend_is_muted(struct xn_backend *backend);
+/* A copy of the name of the source that is recorded, cut to `octets`. False: none is known. */
+bool xn_backend_source(struct xn_backend *backend, uint32_t *index, char *name, uint32_t octets);
+
+/* See xn_audio_admit_source(). */
+enum xn_admission xn_backend_admit_source(struct xn_backend *backend, uint32_t index,
+                                          const char *name);
 
 uint32_t xn_backend_audio_index(struct xn_backend *backend);
 void xn_backend_stats(struct xn_backend *backend, struct xn_backend_stats *stats);

@@ -1,5 +1,8 @@
 #include "backend_parts.h"
 
+/* A server that is told to play something else after all renders anew; so not more often. */
+#define REWRITE_USEC 5000
+
 static void note_progress(struct xn_backend *backend, int64_t now_usec) {
     backend->progress_usec = now_usec;
     backend->stalled = false;
@@ -22,11 +25,23 @@ static bool give(struct xn_backend *backend, uint32_t wanted) {
     return true;
 }
 
+/* A rewind: what the frontend has written over goes to the server once more, in its place. Returns
+ * how many octets. */
+static uint32_t take_back(struct xn_backend *backend, int64_t now_usec) {
+    uint32_t octets = xn_pcm_rewritten(backend->pcm);
+    if (octets == 0 || now_usec < backend->rewrite_usec) return 0;
+    backend->rewrite_usec = now_usec + REWRITE_USEC;
+    backend->stats.late_octets += xn_pcm_take_back(backend->pcm);
+    xn_audio_seek_back(backend->audio, octets);
+    return octets;
+}
+
 void xn_backend_fill_server(struct xn_backend *backend, int64_t now_usec) {
     if (!backend->audio || !backend->pcm->running || !xn_audio_is_ready(backend->audio)) return;
     uint32_t wanted = xn_audio_writable(backend->audio);
     if (wanted > 0) note_progress(backend, now_usec);
-    backend->underfed = !give(backend, wanted);
+    uint32_t again = take_back(backend, now_usec);
+    backend->underfed = !give(backend, again + wanted);
 }
 
 /* One part, or silence in its place if the gate is closed or `from` is NULL. Returns how much the

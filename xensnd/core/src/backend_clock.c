@@ -106,8 +106,15 @@ static int64_t stall_due_usec(const struct xn_backend *backend) {
     return backend->progress_usec + stall_usec(backend) + 1;
 }
 
+static int64_t rewrite_due_usec(const struct xn_backend *backend) {
+    bool waits = backend->audio && backend->pcm->running && xn_audio_is_ready(backend->audio) &&
+                 xn_pcm_rewritten(backend->pcm) > 0;
+    return waits ? backend->rewrite_usec : XN_NEVER;
+}
+
 void xn_backend_schedule(struct xn_backend *backend, int64_t now_usec) {
     int64_t due_usec = earlier(report_due_usec(backend, now_usec), stall_due_usec(backend));
+    if (backend->playback) due_usec = earlier(due_usec, rewrite_due_usec(backend));
     bool is_paused = backend->has_begun && !backend->violation && !backend->is_polled;
     if (is_paused) due_usec = earlier(due_usec, backend->budget->resumes_usec);
     if (backend->more_requests) due_usec = earlier(due_usec, now_usec + TICK_MIN_USEC);

@@ -37,6 +37,7 @@ struct xn_backend {
     struct xn_audio *audio;
     bool stalled;
     bool underfed; /* the audio server wants more than there was */
+    int64_t rewrite_usec;  /* what was written over is given to the server not before */
     int64_t progress_usec; /* when the audio server last took or gave octets */
 
     struct xn_backend_stats stats;

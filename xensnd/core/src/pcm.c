@@ -9,6 +9,7 @@ void xn_pcm_open(struct xn_pcm *pcm, const struct xn_pcm_config *config, void *b
     memset(pcm, 0, sizeof *pcm);
     pcm->config = *config;
     pcm->buffer = buffer;
+    pcm->rewritten = XN_NOT_REWRITTEN;
 }
 
 void xn_pcm_close(struct xn_pcm *pcm) {
@@ -82,6 +83,7 @@ void xn_pcm_stop(struct xn_pcm *pcm) {
     pcm->report_now = pcm->config.period_octets && pcm->position != pcm->reported;
     pcm->running = false;
     pcm->written = pcm->taken = pcm->heard = pcm->position;
+    pcm->rewritten = XN_NOT_REWRITTEN;
 }
 
 void xn_pcm_wrote(struct xn_pcm *pcm, uint32_t offset, uint32_t octets) {
@@ -90,11 +92,14 @@ void xn_pcm_wrote(struct xn_pcm *pcm, uint32_t offset, uint32_t octets) {
     bool continues = pcm->written % size == offset && end <= pcm->position + size;
     if (!continues) {
         /* A rewind, or the write that an underrun interrupted, sent again. A frontend writes up to
-         * a lap ahead of the position: that tells which lap it means. What the sink has is not
-         * taken back. */
+         * a lap ahead of the position: that tells which lap it means. What the sink has is given
+         * to it again: xn_pcm_rewritten(). */
         uint32_t into_lap = (uint32_t)(pcm->position % size);
         uint32_t ahead = (uint32_t)((offset + (uint64_t)octets + size - into_lap) % size);
-        end = larger(pcm->position + (ahead || !octets ? ahead : size), pcm->taken);
+        end = pcm->position + (ahead || !octets ? ahead : size);
+        uint64_t start = end > octets ? end - octets : 0;
+        if (octets && start < pcm->taken) pcm->rewritten = smaller(pcm->rewritten, start);
+        end = larger(end, pcm->taken);
     }
     /* After an underrun the position is ahead of the sink: what came too late is written over. */
     if (end - pcm->taken > size) pcm->taken = end - size;
@@ -108,6 +113,18 @@ uint32_t xn_pcm_available(const struct xn_pcm *pcm) {
 void xn_pcm_take(struct xn_pcm *pcm, void *to, uint32_t octets) {
     xn_pcm_copy_out(pcm, pcm->taken, to, octets);
     pcm->taken += octets;
+}
+
+uint32_t xn_pcm_rewritten(const struct xn_pcm *pcm) {
+    uint64_t from = larger(pcm->rewritten, pcm->position);
+    return from < pcm->taken ? (uint32_t)(pcm->taken - from) : 0;
+}
+
+uint32_t xn_pcm_take_back(struct xn_pcm *pcm) {
+    uint64_t late_end = smaller(pcm->position, pcm->taken), from = pcm->rewritten;
+    pcm->taken -= xn_pcm_rewritten(pcm);
+    pcm->rewritten = XN_NOT_REWRITTEN;
+    return from < late_end ? (uint32_t)(late_end - from) : 0;
 }
 
 static uint64_t clock_position(const struct xn_pcm *pcm, int64_t now_usec) {
@@ -145,6 +162,7 @@ void xn_pcm_advance_playback(struct xn_pcm *pcm, int64_t now_usec, const uint64_
         if (starved && limit > pcm->position) pcm->report_now = pcm->config.period_octets != 0;
     }
     pcm->position = larger(pcm->position, target);
+    if (discard) pcm->rewritten = XN_NOT_REWRITTEN;
     if (discard) pcm->taken = larger(pcm->taken, smaller(pcm->position, pcm->written));
 }
 
@@ -153,6 +171,7 @@ void xn_pcm_hold(struct xn_pcm *pcm, int64_t now_usec) { set_clock(pcm, pcm->pos
 void xn_pcm_rewind_to_position(struct xn_pcm *pcm) {
     pcm->taken = smaller(pcm->position, pcm->written);
     pcm->heard = pcm->taken;
+    pcm->rewritten = XN_NOT_REWRITTEN;
 }
 
 uint32_t xn_pcm_capture(struct xn_pcm *pcm, const void *from, uint32_t octets, int64_t now_usec) {

@@ -24,6 +24,8 @@ struct xn_pcm_config {
     uint8_t silence_octet;  /* repeated, it is silence in the stream's format */
 };
 
+#define XN_NOT_REWRITTEN UINT64_MAX
+
 struct xn_pcm {
     struct xn_pcm_config config;
     uint8_t *buffer; /* NULL: not open. Shared with the peer, who may change it at any moment */
@@ -31,6 +33,8 @@ struct xn_pcm {
     uint64_t written;  /* playback: end of what the frontend wrote */
     uint64_t taken;    /* playback: end of what went to the sink */
     uint64_t heard;    /* playback: end of what the sink has made audible, as far as known */
+    uint64_t rewritten; /* playback: from here to `taken` the sink has what the frontend has written
+                         * over since; XN_NOT_REWRITTEN: it has not */
     uint64_t position; /* where the stream is */
     uint64_t reported; /* what the frontend was last told of it */
     uint64_t clock_octets; /* at clock_usec the position was clock_octets; it runs on from there */
@@ -70,6 +74,14 @@ uint32_t xn_pcm_available(const struct xn_pcm *pcm);
 
 /* Playback: copies and takes. `octets` is at most what is available. */
 void xn_pcm_take(struct xn_pcm *pcm, void *to, uint32_t octets);
+
+/* Playback: so many octets before `taken` are to be given to the sink again: it has made none of
+ * them audible, and the frontend has written over the first of them. 0: none. */
+uint32_t xn_pcm_rewritten(const struct xn_pcm *pcm);
+
+/* They are available again. Returns how many octets were written over too late, after they were
+ * audible. */
+uint32_t xn_pcm_take_back(struct xn_pcm *pcm);
 
 /* Playback: moves the position to where it is by now. `heard`: end of what the sink has made
  * audible, or NULL if no sink can say. `discard`: there is no sink, the data goes with the clock.*/

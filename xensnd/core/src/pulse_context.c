@@ -14,32 +14,11 @@ pa_proplist *xn_proplist(const char *const *properties) {
     return list;
 }
 
-static void on_event(pa_context *context, pa_subscription_event_type_t event, uint32_t index,
-                     void *data) {
-    (void)context;
-    struct xn_client *client = data;
-    bool playback =
-        (event & PA_SUBSCRIPTION_EVENT_FACILITY_MASK) == PA_SUBSCRIPTION_EVENT_SINK_INPUT;
-    if ((event & PA_SUBSCRIPTION_EVENT_TYPE_MASK) != PA_SUBSCRIPTION_EVENT_CHANGE) return;
-    for (struct xn_client_listener *l = client->listeners; l; l = l->next)
-        l->stream_changed(l->owner, playback, index);
-}
-
-static void subscribe(struct xn_client *client) {
-    pa_subscription_mask_t mask =
-        PA_SUBSCRIPTION_MASK_SINK_INPUT | PA_SUBSCRIPTION_MASK_SOURCE_OUTPUT;
-    pa_context_set_subscribe_callback(client->context, on_event, client);
-    pa_operation *operation = pa_context_subscribe(client->context, mask, NULL, NULL);
-    if (operation) pa_operation_unref(operation);
-}
-
 static void on_state(pa_context *context, void *data) {
     struct xn_client *client = data;
     xn_engine_count_wakeup(client->engine);
     switch (pa_context_get_state(context)) {
     case PA_CONTEXT_READY:
-        subscribe(client);
-        /* fall through */
     case PA_CONTEXT_FAILED:
     case PA_CONTEXT_TERMINATED:
         for (struct xn_client_listener *l = client->listeners, *next; l; l = next) {
@@ -76,7 +55,6 @@ struct xn_client *xn_client_new(struct xn_engine *engine, const char *server,
 void xn_client_free(struct xn_client *client) {
     xn_engine_lock(client->engine);
     pa_context_set_state_callback(client->context, NULL, NULL);
-    pa_context_set_subscribe_callback(client->context, NULL, NULL);
     pa_context_disconnect(client->context);
     pa_context_unref(client->context);
     xn_engine_unlock(client->engine);

@@ -26,12 +26,10 @@ const char *xn_client_error(struct xn_client *client);
 pa_context *xn_client_context(struct xn_client *client);
 struct xn_engine *xn_client_engine(struct xn_client *client);
 
-/* To be told, under the engine's lock, when the client becomes ready or fails, and when a sink
- * input (or source output) of the server has changed. */
+/* To be told, under the engine's lock, when the client becomes ready or fails. */
 struct xn_client_listener {
     struct xn_client_listener *next;
     void (*changed)(void *owner);
-    void (*stream_changed)(void *owner, bool playback, uint32_t index);
     void *owner;
 };
 void xn_client_listen(struct xn_client *client, struct xn_client_listener *listener);

@@ -15,7 +15,11 @@ struct xn_audio {
     bool orphan; /* freed, and only still here to play its rest */
     bool dry; /* the server has played all it had */
     uint32_t gaps;
-    struct xn_volume volume;
+    bool any_source;
+    uint32_t admitted; /* the source's index; PA_INVALID_INDEX: none */
+    bool mixed; /* the server may have octets of a source that was not admitted */
+    pa_cvolume volume; /* channels 0: as the server remembers it */
+    int64_t seek_octets; /* where the next write goes, relative to the end of the last */
     char *name, *device;
     pa_proplist *properties;
     pa_sample_spec spec;
@@ -26,7 +30,6 @@ struct xn_audio {
 
 static void destroy(struct xn_audio *audio) {
     xn_client_unlisten(audio->client, &audio->listener);
-    xn_volume_done(&audio->volume);
     if (audio->drain) {
         pa_operation_cancel(audio->drain);
         pa_operation_unref(audio->drain);
@@ -36,6 +39,7 @@ static void destroy(struct xn_audio *audio) {
         pa_stream_set_write_callback(audio->stream, NULL, NULL);
         pa_stream_set_read_callback(audio->stream, NULL, NULL);
         pa_stream_set_underflow_callback(audio->stream, NULL, NULL);
+        pa_stream_set_moved_callback(audio->stream, NULL, NULL);
         pa_stream_disconnect(audio->stream);
         pa_stream_unref(audio->stream);
     }
@@ -77,17 +81,29 @@ bool xn_audio_commit(struct xn_audio *audio, const void *from, uint32_t octets) 
         pa_stream_cancel_write(audio->stream);
         return true;
     }
-    if (pa_stream_write(audio->stream, from, octets, NULL, 0, PA_SEEK_RELATIVE) < 0) return false;
+    int64_t seek = audio->seek_octets;
+    if (pa_stream_write(audio->stream, from, octets, NULL, seek, PA_SEEK_RELATIVE) < 0) return false;
+    audio->seek_octets = 0;
     audio->gaps += audio->dry;
     audio->dry = false;
     return true;
 }
+
+/* Asked before each read: libpulse has learnt of a move before it has octets of the new source. */
+static bool may_be_read(const struct xn_audio *audio) {
+    if (audio->any_source) return true;
+    return !audio->mixed && audio->admitted != PA_INVALID_INDEX &&
+           audio->admitted == pa_stream_get_device_index(audio->stream);
+}
+
+void xn_audio_seek_back(struct xn_audio *audio, uint32_t octets) { audio->seek_octets -= octets; }
 
 bool xn_audio_peek(struct xn_audio *audio, const void **from, uint32_t *octets) {
     size_t count;
     if (audio->playback || !xn_audio_is_ready(audio)) return false;
     if (pa_stream_peek(audio->stream, from, &count) < 0 || count == 0) return false;
     *octets = (uint32_t)count;
+    if (!may_be_read(audio)) *from = NULL; /* as long, and silent */
     return true;
 }
 
@@ -113,6 +129,14 @@ static void on_underflow(pa_stream *stream, void *data) {
     audio->dry = audio->running;
 }
 
+static void on_moved(pa_stream *stream, void *data) {
+    (void)stream;
+    struct xn_audio *audio = data;
+    audio->mixed = audio->mixed || audio->admitted == PA_INVALID_INDEX;
+    audio->admitted = PA_INVALID_INDEX;
+    xn_engine_wake_python(xn_client_engine(audio->client));
+}
+
 static void on_stream_state(pa_stream *stream, void *data) {
     struct xn_audio *audio = data;
     pa_stream_state_t state = pa_stream_get_state(stream);
@@ -120,7 +144,6 @@ static void on_stream_state(pa_stream *stream, void *data) {
         if (!PA_STREAM_IS_GOOD(state)) destroy(audio);
         return;
     }
-    if (state == PA_STREAM_READY) xn_volume_ready(&audio->volume, pa_stream_get_index(stream));
     if (state != PA_STREAM_READY && PA_STREAM_IS_GOOD(state)) return;
     tell_owner(audio, XN_AUDIO_CHANGED);
     if (state == PA_STREAM_READY && audio->running) set_corked(audio, false);
@@ -135,9 +158,11 @@ static bool make_stream(struct xn_audio *audio) {
     pa_stream_set_write_callback(audio->stream, on_write, audio);
     pa_stream_set_read_callback(audio->stream, on_read, audio);
     pa_stream_set_underflow_callback(audio->stream, on_underflow, audio);
+    pa_stream_set_moved_callback(audio->stream, on_moved, audio);
+    const pa_cvolume *volume = audio->volume.channels ? &audio->volume : NULL;
     int error = audio->playback
                     ? pa_stream_connect_playback(audio->stream, audio->device, &audio->attributes,
-                                                 audio->flags, NULL, NULL)
+                                                 audio->flags, volume, NULL)
                     : pa_stream_connect_record(audio->stream, audio->device, &audio->attributes,
                                                audio->flags);
     return error == 0;
@@ -157,11 +182,6 @@ static void on_client_changed(void *owner) {
     connect_stream(audio);
 }
 
-static void on_stream_changed(void *owner, bool playback, uint32_t index) {
-    struct xn_audio *audio = owner;
-    if (playback == audio->playback) xn_volume_changed(&audio->volume, index);
-}
-
 static void set_attributes(struct xn_audio *audio, const struct xn_audio_config *config) {
     uint32_t latency = (uint32_t)pa_usec_to_bytes(config->latency_usec, &audio->spec);
     audio->attributes = (pa_buffer_attr){
@@ -176,6 +196,14 @@ static void set_attributes(struct xn_audio *audio, const struct xn_audio_config 
                    PA_STREAM_AUTO_TIMING_UPDATE | PA_STREAM_INTERPOLATE_TIMING;
     if (config->is_pinned) audio->flags |= PA_STREAM_DONT_MOVE;
     if (config->variable_rate) audio->flags |= PA_STREAM_VARIABLE_RATE;
+    if (config->mute == XN_MUTE_ON) audio->flags |= PA_STREAM_START_MUTED;
+    if (config->mute == XN_MUTE_OFF) audio->flags |= PA_STREAM_START_UNMUTED;
+}
+
+static void set_volume(struct xn_audio *audio, const struct xn_audio_config *config) {
+    if (!config->volume) return;
+    audio->volume.channels = (uint8_t)config->channels;
+    for (size_t i = 0; i < config->channels; i++) audio->volume.values[i] = config->volume[i];
 }
 
 static bool set_spec(struct xn_audio *audio, const struct xn_audio_config *config) {
@@ -204,9 +232,11 @@ struct xn_audio *xn_audio_new(struct xn_client *client, const struct xn_audio_co
     audio->device = config->device ? strdup(config->device) : NULL;
     audio->properties = xn_proplist(config->properties);
     set_attributes(audio, config);
-    audio->listener = (struct xn_client_listener){
-        .changed = on_client_changed, .stream_changed = on_stream_changed, .owner = audio};
-    xn_volume_init(&audio->volume, client, config->playback, (uint8_t)config->channels);
+    set_volume(audio, config);
+    audio->any_source = config->playback || config->any_source;
+    audio->admitted = PA_INVALID_INDEX;
+    audio->listener =
+        (struct xn_client_listener){.changed = on_client_changed, .owner = audio};
     xn_client_listen(client, &audio->listener);
     connect_stream(audio);
     return audio;
@@ -263,6 +293,7 @@ void xn_audio_start(struct xn_audio *audio) {
 
 void xn_audio_stop(struct xn_audio *audio, bool drain) {
     audio->running = audio->dry = false;
+    audio->seek_octets = 0;
     if (!xn_audio_is_ready(audio)) return;
     if (drain && audio->playback) {
         if (!audio->drain) audio->drain = pa_stream_drain(audio->stream, on_drained, audio);
@@ -283,7 +314,20 @@ bool xn_audio_latency_usec(struct xn_audio *audio, int64_t *latency_usec) {
 
 uint32_t xn_audio_gaps(const struct xn_audio *audio) { return audio->gaps; }
 
-struct xn_volume *xn_audio_volume(struct xn_audio *audio) { return &audio->volume; }
+const char *xn_audio_source(const struct xn_audio *audio, uint32_t *index) {
+    if (audio->playback || !xn_audio_is_ready(audio)) return NULL;
+    *index = pa_stream_get_device_index(audio->stream);
+    return *index == PA_INVALID_INDEX ? NULL : pa_stream_get_device_name(audio->stream);
+}
+
+enum xn_admission xn_audio_admit_source(struct xn_audio *audio, uint32_t index, const char *name) {
+    uint32_t now;
+    const char *name_now = xn_audio_source(audio, &now);
+    if (!name_now || now != index || strcmp(name, name_now) != 0) return XN_NOT_ITS_SOURCE;
+    if (audio->mixed) return XN_MIXED;
+    audio->admitted = index;
+    return XN_ADMITTED;
+}
 
 void xn_audio_set_rate(struct xn_audio *audio, uint32_t rate_hz) {
     if (xn_audio_is_ready(audio))

@@ -8,9 +8,10 @@
 #define XENSND_PULSE_STREAM_H
 
 #include "pulse_context.h"
-#include "volume.h"
 
 struct xn_audio;
+
+enum xn_mute { XN_MUTE_AS_REMEMBERED, XN_MUTE_OFF, XN_MUTE_ON };
 
 struct xn_audio_config {
     bool playback;
@@ -22,6 +23,11 @@ struct xn_audio_config {
     uint32_t latency_usec;
     bool is_pinned;     /* to its device: nobody moves it to another */
     bool variable_rate; /* xn_audio_set_rate() will be used */
+    bool any_source;    /* capture: no source must be admitted first */
+    /* Playback: at which volume it begins, PA_VOLUME_NORM for 100 %, a value for each channel.
+     * NULL: as the server remembers it. */
+    const uint32_t *volume;
+    enum xn_mute mute; /* how it begins */
     const char *const *properties; /* key, value, ..., NULL */
 };
 
@@ -60,6 +66,10 @@ uint32_t xn_audio_writable(const struct xn_audio *audio);
 void *xn_audio_begin_write(struct xn_audio *audio, uint32_t *octets);
 bool xn_audio_commit(struct xn_audio *audio, const void *from, uint32_t octets);
 
+/* Playback: what is committed next takes the place of the last so many octets, as far as the server
+ * has not played them. */
+void xn_audio_seek_back(struct xn_audio *audio, uint32_t octets);
+
 /* Capture: the next octets that the server has recorded; *from NULL is a hole. False: there are
  * none. xn_audio_drop() when they were used. */
 bool xn_audio_peek(struct xn_audio *audio, const void **from, uint32_t *octets);
@@ -77,8 +87,15 @@ bool xn_audio_latency_usec(struct xn_audio *audio, int64_t *latency_usec);
 /* Playback: how often the server ran dry and sound came after it: gaps that could be heard. */
 uint32_t xn_audio_gaps(const struct xn_audio *audio);
 
-/* Its volume at the server's mixer, for as long as the stream is there. */
-struct xn_volume *xn_audio_volume(struct xn_audio *audio);
+/* Capture: the source that the stream is connected to. NULL: not known yet. The text is libpulse's,
+ * until the mainloop runs again. Python is woken when the server has moved the stream. */
+const char *xn_audio_source(const struct xn_audio *audio, uint32_t *index);
+
+/* What the stream gives is silence until the source that it is connected to was admitted, and
+ * again as soon as the server has moved it to another. The server may still have octets of the
+ * source before: one that was not admitted leaves the stream mixed for good. */
+enum xn_admission { XN_ADMITTED, XN_NOT_ITS_SOURCE, XN_MIXED };
+enum xn_admission xn_audio_admit_source(struct xn_audio *audio, uint32_t index, const char *name);
 
 void xn_audio_set_rate(struct xn_audio *audio, uint32_t rate_hz);
 
