@@ -13,6 +13,7 @@ import pytest
 
 from agent_guest.pcm import Pcm
 from tests.support.agents import PATIENT, Dom0, Ended, Guest
+from tests.support.guest_pcm import with_open_pcm
 from tests.support.local_machine import LocalMachine
 from tests.support.pipewire_server import PipeWireServer
 from tests.support.pulse_server import PulseServer, noise, sink_input
