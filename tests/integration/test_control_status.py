@@ -7,10 +7,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.integration.test_asking import next_event
-from tests.integration.test_guest_volume import sink_input
 from tests.support.agents import ALLOW_PLAYBACK, Dom0, Guest, run
-from tests.support.pulse_server import PulseServer, noise
+from tests.support.asking import next_event
+from tests.support.pulse_server import PulseServer, noise, sink_input
 from tests.support.raw_frontend import eventually
 from xensnd.control.client import AgentClient
 from xensnd.errors import UsageError
