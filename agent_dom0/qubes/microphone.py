@@ -235,7 +235,7 @@ class Microphones:
             self.wake()
 
     async def _publish(self, db: QubesDb, guest: RunningGuest) -> None:
-        """Write the keys, CONFIG first. If the agent dies before ACTUAL is written, it looks as if a
+        """Write the keys, CONFIG first. If the agent dies before it writes ACTUAL, it looks as if a
         person had made the same change, which is harmless. CONFIG is read again before it is
         written, because a person may be changing it now."""
         keys = self._state.keys[guest]
