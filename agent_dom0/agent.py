@@ -73,12 +73,17 @@ class Agent:
         self._policy = PolicyState(settings.policy, self._trail, self._queue, qubes.why_not)
         self._watch = DirectoryWatch(settings.policy.all_directories, settings.policy.tags_file)
         self._engine = Engine()
+        self._mixer = Mixer(settings.about.server, self._tell_others)
         subscribers = Subscribers()
         lasting_answers = LastingAnswers(self._policy)
         self._prompts = Prompts(
-            self._trail, subscribers, self._queue, lasting_answers.write, settings.ask_seconds
+            self._trail,
+            subscribers,
+            self._queue,
+            lasting_answers.write,
+            settings.ask_seconds,
+            self._mixer.find_default_source,
         )
-        self._mixer = Mixer(settings.about.server, self._tell_others)
         factory = Factory(
             settings.transport,
             self._engine,

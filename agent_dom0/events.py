@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import Enum, IntEnum
+from typing import Protocol
 
 from policy.model import Decision, Direction
 
@@ -72,6 +73,19 @@ class Event:
     priority: Priority = Priority.INFO
     fields: dict[str, str | int] = field(default_factory=dict)
     time: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+
+class Auditor(Protocol):
+    """Writes events about one guest or stream to the audit trail."""
+
+    def tell(
+        self,
+        kind: EventKind,
+        text: str,
+        priority: Priority = Priority.INFO,
+        **fields: str | int,
+    ) -> bool:
+        """Return whether the event was written."""
 
 
 def decision_event(guest: str, domid: int, direction: Direction, decision: Decision) -> Event:

@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Protocol
 
 from agent_dom0.access.reconsider import DecisionQueue, Reason
@@ -27,6 +28,7 @@ ANSWER_SECONDS = 30.0
 OPEN_MAX = 8
 ASKED_MAX = 6  # within this time, of one guest and direction
 ASKED_SECONDS = 60.0
+FIND_SOURCE_SECONDS = 0.2
 QUIET_FIRST_SECONDS = 10.0
 QUIET_LAST_SECONDS = 600.0
 
@@ -43,14 +45,16 @@ class Prompt:
     domid: int
     direction: Direction
     seconds: float
+    source: str | None = None  # that would be recorded; None: not known, or it is no recording
 
-    def described(self) -> dict[str, str | int | float]:
+    def described(self) -> dict[str, str | int | float | None]:
         return {
             "id": self.number,
             "guest": self.guest,
             "domid": self.domid,
             "direction": self.direction.value,
             "seconds": self.seconds,
+            "source": self.source,
         }
 
 
@@ -59,6 +63,7 @@ class _Open:
     prompt: Prompt
     answered: Callable[[Answer], None]
     timer: asyncio.TimerHandle
+    is_shown: bool = False
 
 
 @dataclass(slots=True)
@@ -85,7 +90,8 @@ class Viewers(Protocol):
 
 
 class Prompts:
-    """`write` is called with an answer that is to last, and the seconds of Answer.FOR."""
+    """`write` is called with an answer that is to last, and the seconds of Answer.FOR.
+    `find_source` calls what it is given with the name of what the audio server would record."""
 
     def __init__(
         self,
@@ -94,7 +100,9 @@ class Prompts:
         queue: DecisionQueue,
         write: Callable[[Prompt, Answer, float], None],
         seconds: float = ANSWER_SECONDS,
+        find_source: Callable[[Callable[[str | None], None]], None] | None = None,
     ) -> None:
+        self._find_source = find_source
         self._trail = trail
         self._viewers = viewers
         self._queue = queue
@@ -113,13 +121,15 @@ class Prompts:
         return [
             replace(each.prompt, seconds=round(max(each.timer.when() - now, 0.0), 1))
             for each in self._open.values()
+            if each.is_shown
         ]
 
     def why_not(self, guest: str, direction: Direction) -> str | None:
         """Why this cannot be asked now; None: it can."""
         if (quiet := self._quiet_until((guest, direction))) is not None:
             return quiet[1]
-        if any((p.guest, p.direction) == (guest, direction) for p in self.open):
+        asked = [each.prompt for each in self._open.values()]
+        if any((p.guest, p.direction) == (guest, direction) for p in asked):
             return "it is being asked already"
         if len(self._open) >= OPEN_MAX:
             return f"{OPEN_MAX} questions are open already"
@@ -145,8 +155,10 @@ class Prompts:
         domid: int,
         direction: Direction,
         answered: Callable[[Answer], None],
+        source: str | None = None,
     ) -> int:
-        """Returns the question's number, or raises NotAsked. `answered` is called once, unless the
+        """Returns the question's number, or raises NotAsked. `source` is what would be recorded, if
+        a rule says so. `answered` is called once, unless the
         question is withdrawn; then all streams are decided anew."""
         why_not = self.why_not(guest, direction)
         if why_not is not None:
@@ -157,9 +169,24 @@ class Prompts:
         prompt = Prompt(self._next_number(), guest, domid, direction, self._seconds)
         timer = loop.call_later(self._seconds, self._end, prompt.number, Answer.NONE, 0, "")
         self._open[prompt.number] = _Open(prompt, answered, timer)
-        self._audit(EventKind.PROMPT_SHOWN, prompt, "the person is asked")
-        self._viewers.prompt_shown(prompt)
+        if direction is Direction.CAPTURE and source is None and self._find_source is not None:
+            self._find_source(partial(self._show, prompt.number))
+            # The server may hang: then the person is asked without its word.
+            loop.call_later(FIND_SOURCE_SECONDS, self._show, prompt.number, None)
+        else:
+            self._show(prompt.number, source)
         return prompt.number
+
+    def _show(self, number: int, source: str | None) -> None:
+        """Unless it was shown, or is over."""
+        asked = self._open.get(number)
+        if asked is None or asked.is_shown:
+            return
+        asked.is_shown = True
+        asked.prompt = replace(asked.prompt, source=source)
+        fields = {} if source is None else {"XENSND_SOURCE": source}
+        self._audit(EventKind.PROMPT_SHOWN, asked.prompt, "the person is asked", **fields)
+        self._viewers.prompt_shown(asked.prompt)
 
     def _next_number(self) -> int:
         """One that no agent has used: what a person has on the screen may be another one's."""
@@ -225,9 +252,10 @@ class Prompts:
     def _close(self, number: int, why: str, by: str = "") -> _Open:
         closed = self._open.pop(number)
         closed.timer.cancel()
-        fields = {"XENSND_ANSWER": why, **({"XENSND_BY": by} if by else {})}
-        self._audit(EventKind.PROMPT_ANSWERED, closed.prompt, f"asked: {why}", **fields)
-        self._viewers.prompt_gone(closed.prompt, why)
+        if closed.is_shown:
+            fields = {"XENSND_ANSWER": why, **({"XENSND_BY": by} if by else {})}
+            self._audit(EventKind.PROMPT_ANSWERED, closed.prompt, f"asked: {why}", **fields)
+            self._viewers.prompt_gone(closed.prompt, why)
         if self._somebody_waits:
             self._somebody_waits = False
             self._queue.reconsider(Reason.PROMPT)

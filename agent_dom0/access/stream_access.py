@@ -162,7 +162,11 @@ class StreamAccess:
             guest = self._owner.guest
             try:
                 self._question = self._prompts.ask(
-                    guest.name, guest.domid, self._direction, self._answered
+                    guest.name,
+                    guest.domid,
+                    self._direction,
+                    self._answered,
+                    decision.options.device,
                 )
             except NotAsked as why_not:
                 self._audit.tell_limit(f"not asked about: {why_not}")

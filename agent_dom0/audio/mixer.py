@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from agent_dom0.audio.load_pulsectl import pulsectl
@@ -134,6 +135,7 @@ class Mixer:
         self._streams: dict[_Key, MixerStream] = {}
         self._to_look_at: dict[_Key, None] = {}
         self._to_tell: dict[MixerStream, tuple[Seen, int]] = {}
+        self._asks_default: list[Callable[[str | None], None]] = []
 
     # In the agent's loop
 
@@ -141,12 +143,23 @@ class Mixer:
         stream = MixerStream(self, direction, index, told)
         with self.lock:
             self._streams[direction, index] = stream
+        self._start()
+        self.look_at(stream)
+        return stream
+
+    def find_default_source(self, told: Callable[[str | None], None]) -> None:
+        """`told` is called with the name of what is recorded if nobody says what else; None: the
+        server does not say. While the server hangs it is not called."""
+        with self.lock:
+            self._asks_default.append(told)
+        self._start()
+        self._wake()
+
+    def _start(self) -> None:
         if self._thread is None:
             self._loop = asyncio.get_running_loop()
             self._thread = threading.Thread(target=self._run, name="mixer", daemon=True)
             self._thread.start()
-        self.look_at(stream)
-        return stream
 
     def look_at(self, stream: MixerStream) -> None:
         with self.lock:
@@ -180,7 +193,7 @@ class Mixer:
     def _run(self) -> None:
         retry_seconds = RETRY_FIRST_SECONDS
         while not self._is_closing:
-            if not self._streams:
+            if not self._streams and not self._asks_default:
                 self._wait(math.inf)
                 continue
             try:
@@ -190,6 +203,7 @@ class Mixer:
                 retry_seconds = RETRY_FIRST_SECONDS
                 self._rest(retry_seconds)
             except pulsectl.PulseError as error:
+                self._tell_default(None)
                 if retry_seconds == RETRY_FIRST_SECONDS:
                     where = self.server or "of this session"
                     log.warning("mixer of audio server %s: %s; tried again", where, error)
@@ -269,6 +283,8 @@ class Mixer:
 
     def _look(self, pulse: Any) -> None:
         """Does what was ordered, and reports what the server has then."""
+        if self._asks_default:
+            self._tell_default(pulse.server_info().default_source_name)
         while not self._is_closing:
             with self.lock:
                 if not self._to_look_at:
@@ -309,9 +325,20 @@ class Mixer:
         with self.lock:
             is_under_way = bool(self._to_tell)
             self._to_tell[stream] = (seen, serial)
-        if not is_under_way and self._loop is not None:
-            with contextlib.suppress(RuntimeError):  # the loop has ended
-                self._loop.call_soon_threadsafe(self._tell)
+        if not is_under_way:
+            self._call(self._tell)
+
+    def _tell_default(self, name: str | None) -> None:
+        with self.lock:
+            asks, self._asks_default = self._asks_default, []
+        for told in asks:
+            self._call(partial(told, name))
+
+    def _call(self, work: Callable[[], None]) -> None:
+        """In the agent's loop."""
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # it has ended
+                self._loop.call_soon_threadsafe(work)
 
     def _tell(self) -> None:
         """In the agent's loop."""

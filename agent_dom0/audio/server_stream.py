@@ -9,30 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import math
-from typing import Protocol
 
 from agent_dom0.audio.guest_client import GuestClient, stream_config
 from agent_dom0.audio.mixer import AudioDevice, MixerStream, Seen
 from agent_dom0.audio.stream_volume import Loudness
-from agent_dom0.events import EventKind, Priority
+from agent_dom0.events import Auditor, EventKind, Priority
 from policy.model import NO_OPTIONS, Options
 from xensnd.core import Admission, AudioClient, BackendStream
 from xensnd.sndif.packets import Open
 from xensnd.sndif.store_fields import Direction
 
 ANEW_SECONDS = 0.1
-
-
-class Audit(Protocol):
-    """StreamAudit, as far as it is needed here."""
-
-    def tell(
-        self,
-        kind: EventKind,
-        text: str,
-        priority: Priority = Priority.INFO,
-        **fields: str | int,
-    ) -> bool: ...
 
 
 def why_refused(source: AudioDevice, options: Options) -> str | None:
@@ -53,7 +40,7 @@ class ServerStream:
         client: GuestClient,
         direction: Direction,
         request: Open,
-        audit: Audit,
+        audit: Auditor,
     ) -> None:
         self.device: AudioDevice | None = None  # that it plays into, or records
         self._core = core

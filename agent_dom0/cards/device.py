@@ -80,6 +80,11 @@ class DevicePath:
         return f"/local/domain/{self.guest_domid}/device/vsnd/{self.devid}"
 
 
+def kind_of(failure: BaseException) -> object:
+    """Equal for failures of one kind: the trail is told of the first, wherever it comes up."""
+    return failure.errno if isinstance(failure, OSError) else str(failure)
+
+
 class CardOwner(Protocol):
     """The guest whose card it is."""
 
@@ -117,7 +122,7 @@ class Device:
         self._odd_states = 0
         self._retries_connect = False  # once, since what the frontend had published was no good
         self._withdrawn_at: float | None = None
-        self._failure: str | None = None  # the last, while it is not over
+        self._failure: object = None  # the kind of the last, while it is not over
         self._retry: asyncio.TimerHandle | None = None
         self._back_off = BackOff(RETRY_FIRST_SECONDS, RETRY_LAST_SECONDS)
         # When each began, and each new start after a closing.
@@ -251,16 +256,16 @@ class Device:
         try:
             work()
         except FAILURES as error:
-            self._fail(str(error))
+            self._fail(error)
         else:
             if self._streams:
                 self._failure = None
                 self._back_off.reset()
 
-    def _fail(self, failure: str) -> None:
+    def _fail(self, failure: BaseException) -> None:
         """Ends what there is of it, and tries again after a time that grows."""
-        if failure != self._failure:
-            self._failure = failure
+        if kind_of(failure) != self._failure:
+            self._failure = kind_of(failure)
             text = f"device {self.path.devid}: {failure}; it is tried again"
             self._owner.audit(EventKind.DEVICE_FAILED, text, Priority.WARNING)
         if self._phase is None:

@@ -14,7 +14,7 @@ from typing import Protocol
 from agent_dom0.cards.open_pcm import AudioSide, OpenPcm
 from agent_dom0.cards.saved_state import SavedState
 from agent_dom0.cards.status import StreamStatus, described, stream_status
-from agent_dom0.events import EventKind, Priority
+from agent_dom0.events import Auditor, EventKind, Priority
 from agent_dom0.parameters import Limits, answer_within, check_open, limits_within
 from policy.model import Decision, Options
 from xensnd.control.answers import Answer
@@ -82,16 +82,9 @@ class AccessSide(Protocol):
     def close(self, *, goes_on: bool = False) -> None: ...
 
 
-class Audit(Protocol):
+class StreamAuditor(Auditor, Protocol):
     """StreamAudit, as far as it is needed here."""
 
-    def tell(
-        self,
-        kind: EventKind,
-        text: str,
-        priority: Priority = Priority.INFO,
-        **fields: str | int,
-    ) -> bool: ...
     def tell_limit(self, text: str) -> None: ...
 
 
@@ -106,7 +99,7 @@ class Stream:
         link: Link,
         access: AccessSide,
         new_audio: Callable[[Open], AudioSide],
-        audit: Audit,
+        audit: StreamAuditor,
         limits: Limits,
     ) -> None:
         self.name = name

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime
 from itertools import count
 from typing import Any
 
 import pytest
 
-from tests.support.agents import Dom0, Guest, Running
+from tests.support.agents import Dom0, Guest
+from tests.support.asking import (
+    answer,
+    falls_silent,
+    goes_live,
+    next_event,
+    question_of,
+    recording,
+    stays_silent,
+)
 from tests.support.pulse_server import PulseServer, noise
 from tests.support.raw_frontend import eventually
 from xensnd.control.client import AgentClient
@@ -19,7 +26,6 @@ from xensnd.errors import UsageError
 
 POLICY = 'version: 1\nrules:\n  - guest: "*"\n    playback: allow\n    capture: ask\n'
 OPTIONS = ["--ask-seconds=5"]
-SECOND = 48000 * 4
 NUMBERS = count(1)
 
 
@@ -43,41 +49,6 @@ def guest(new_guest: Any) -> Guest:
 def microphone(pulse: PulseServer) -> Iterator[None]:
     with pulse.microphone(noise(30)):
         yield
-
-
-@contextmanager
-def recording(guest: Guest) -> Iterator[Running]:
-    with guest.start("record", "-", "--seconds=30") as running:
-        yield running
-        running.process.terminate()  # so that it closes its stream
-        running.ended()
-
-
-def question_of(dom0: Dom0, guest: Guest, count: int = 1) -> int:
-    shown = dom0.await_event("prompt_shown", guest=guest.name, count=count)
-    return int(shown["XENSND_PROMPT"])
-
-
-def answer(dom0: Dom0, guest: Guest, question: int, said: str, **more: object) -> None:
-    """To a question about recording."""
-    dom0.ask("answer", id=question, guest=guest.name, direction="capture", answer=said, **more)
-
-
-def goes_live(running: Running) -> bool:
-    arrived = len(running.heard)
-    heard = running.listen_until(lambda heard: heard[arrived:].strip(b"\0"), 5)
-    return bool(heard[arrived:].strip(b"\0"))
-
-
-def stays_silent(running: Running) -> bool:
-    arrived = len(running.heard)
-    heard = running.listen_until(lambda heard: len(heard) > arrived + SECOND // 2)
-    return len(heard) > arrived and not heard[arrived:].strip(b"\0")
-
-
-def falls_silent(running: Running) -> bool:
-    heard = running.listen_until(lambda heard: not heard[-SECOND // 5 :].strip(b"\0"), 8)
-    return not heard[-SECOND // 5 :].strip(b"\0")
 
 
 def test_recording_is_silent_until_the_person_allows_it_once(dom0: Dom0, guest: Guest) -> None:
@@ -208,12 +179,3 @@ def test_watcher_sees_the_question_and_its_end(dom0: Dom0, guest: Guest) -> None
             answer(dom0, guest, question["id"], "no")
             gone = next_event(agent, "prompt-gone")
             assert gone == {"event": "prompt-gone", "id": question["id"], "why": "no"}
-
-
-def next_event(agent: AgentClient, kind: str) -> dict[str, Any]:
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        event = agent.event(1)
-        if event is not None and event.get("event") == kind:
-            return event
-    raise AssertionError(f"no {kind}")

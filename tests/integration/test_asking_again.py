@@ -10,8 +10,8 @@ import pytest
 
 from agent_guest.card import Card
 from agent_guest.pcm import BufferSize, SampleSpec
-from tests.integration.test_grants_restart import ASK
 from tests.support.agents import PATIENT, Dom0
+from tests.support.asking import ASK
 from tests.support.local_machine import LocalMachine
 from tests.support.pulse_server import PulseServer
 from xensnd.core import Engine

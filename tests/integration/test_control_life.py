@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.integration.test_guest_volume import sink_input
 from tests.support.agents import Dom0, Guest, run
 from tests.support.local_machine import LocalMachine
-from tests.support.pulse_server import PulseServer, noise
+from tests.support.pulse_server import PulseServer, noise, sink_input
 from tests.support.raw_frontend import eventually
 
 

@@ -6,13 +6,11 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.integration.test_asking import answer, goes_live, question_of, recording, stays_silent
 from tests.support.agents import Dom0, Guest
+from tests.support.asking import ASK, answer, goes_live, question_of, recording, stays_silent
 from tests.support.local_machine import LocalMachine
 from tests.support.pulse_server import PulseServer, noise
 from xensnd.errors import UsageError
-
-ASK = 'version: 1\nrules:\n  - guest: "*"\n    playback: allow\n    capture: ask\n'
 
 
 def test_stream_keeps_its_grant_over_a_restart_and_uses_it_up_when_it_ends(

@@ -6,10 +6,11 @@ from __future__ import annotations
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import pulsectl
 import pytest
 
 from tests.support.agents import PATIENT, Dom0, Guest
@@ -222,6 +223,35 @@ def test_stream_that_was_on_a_monitor_is_another_one_on_the_microphone(
             assert is_live(recording.listen_until(is_live))
 
 
+def test_person_who_is_asked_is_told_what_would_be_recorded(
+    dom0: Dom0, pulse: PulseServer, work: Guest
+) -> None:
+    dom0.use(allow().replace("allow", "ask"))
+    with pulse.microphone(SPOKEN), work.start("record", "-", "--seconds=20") as recording:
+        asked = dom0.await_event("prompt_shown", guest="work")
+        assert asked["XENSND_SOURCE"] == "microphone"
+        (prompt,) = dom0.ask("status")["prompts"]
+        assert (prompt["id"], prompt["source"]) == (asked["XENSND_PROMPT"], "microphone")
+        dom0.ask("answer", id=prompt["id"], guest="work", direction="capture", answer="once")
+        admitted = dom0.await_event("source_admitted", guest="work")
+        assert admitted["XENSND_SOURCE"] == asked["XENSND_SOURCE"]
+        assert is_live(recording.listen_until(is_live))
+
+
+def test_person_is_asked_without_the_source_while_the_audio_server_hangs(
+    dom0: Dom0, pulse: PulseServer, work: Guest
+) -> None:
+    dom0.use(allow().replace("allow", "ask"))
+    pulse.freeze()
+    try:
+        with work.start("record", "-", "--seconds=20"):
+            dom0.await_event("prompt_shown", guest="work")
+            (prompt,) = dom0.ask("status")["prompts"]
+            assert prompt["source"] is None
+    finally:
+        pulse.thaw()
+
+
 @pytest.mark.usefixtures("neighbour")
 def test_monitor_is_recorded_where_a_rule_names_it_and_has_the_word(
     dom0: Dom0, work: Guest
@@ -250,8 +280,15 @@ def pipewire(tmp_path: Path) -> Iterator[PipeWireServer]:
 def plug_in(pipewire: PipeWireServer) -> None:
     with pipewire.mixer() as mixer:
         mixer.module_load("module-remap-source", "source_name=microphone master=voice.monitor")
-        assert eventually(lambda: "microphone" in [each.name for each in mixer.source_list()])
-        mixer.source_default_set("microphone")
+        assert eventually(lambda: prefer(mixer, "microphone"))
+
+
+def prefer(mixer: Any, source: str) -> bool:
+    """Whether PipeWire's session manager is ready to be told."""
+    with suppress(pulsectl.PulseOperationFailed):
+        mixer.source_default_set(source)
+        return bool(mixer.server_info().default_source_name == source)
+    return False
 
 
 def unplug(pipewire: PipeWireServer) -> None:

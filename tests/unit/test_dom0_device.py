@@ -32,7 +32,6 @@ __all__ = ["place"]
 
 WORK = RunningGuest(7, "work", "uuid-7")
 PATH = DevicePath(0, 7, 0)
-FULL = OSError(24, "Too many open files")
 
 
 class MemoryStore:
@@ -153,6 +152,7 @@ class Scene:
         self.paused = False  # by the engine
         self.events: list[Event] = []
         self.room = 2
+        self.refused = 0
         self.made: list[NoStream] = []
         make_device(cast(Store, self.store), PATH)
 
@@ -172,7 +172,8 @@ class Scene:
 
     def _make(self, name: str, _config: StreamConfig, rings: StreamRings) -> Stream:
         if self.room == 0:
-            raise FULL
+            self.refused += 1
+            raise OSError(24, f"Too many open files: {self.refused}")
         self.room -= 1
         self.made.append(NoStream(name, rings))
         return cast(Stream, self.made[-1])
@@ -186,11 +187,12 @@ def test_card_without_room_for_its_streams_is_audited_once_and_tried_until_there
         scene.room = 1
         scene.store.publish(PATH)
         device.step()
-        assert scene.failures == ["device 0: [Errno 24] Too many open files; it is tried again"]
+        assert scene.failures == ["device 0: [Errno 24] Too many open files: 1; it is tried again"]
         assert scene.made[0].ends == ["closed"]
         assert scene.store.state(PATH) is XenbusState.INIT_WAIT
         await later(10)
         assert not device.is_in_use
+        assert scene.refused > 1
         scene.room = 2
         await later(10)
         assert device.is_in_use

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.sound.test_agent_takeover import worker
 from tests.support.agents import PATIENT, QUEUED_MSEC, Dom0, Guest
 from tests.support.heard import gaps_of_whole, seconds_heard
 from tests.support.local_machine import LocalMachine
@@ -102,7 +101,7 @@ def test_an_agent_that_hangs_is_taken_over_and_no_frame_is_lost(
     with pulse.listening() as ears, work.start("play", "-", stdin=[played]) as playing:
         ears.listen_until(seconds_heard(1))
         told = len(manager.told)
-        os.kill(worker(dom0), signal.SIGSTOP)
+        os.kill(dom0.agent_pid, signal.SIGSTOP)
         dom0.await_event("stream_taken_over", guest="work", domid=work.domid)
         assert playing.ended().status == 0
         heard = ears.listen_until(lambda heard: played[-64:] in heard, 5)
@@ -112,5 +111,5 @@ def test_an_agent_that_hangs_is_taken_over_and_no_frame_is_lost(
 
 
 def test_an_agent_that_hangs_while_it_ends_does_not_stay(dom0: Dom0) -> None:
-    os.kill(worker(dom0), signal.SIGSTOP)
+    os.kill(dom0.agent_pid, signal.SIGSTOP)
     assert dom0.stop() == 128 + signal.SIGKILL

@@ -14,11 +14,10 @@ import pytest
 
 from agent_guest.card import Card
 from agent_guest.pcm import BufferSize, Pcm, SampleSpec
-from tests.integration.test_asking import goes_live
-from tests.integration.test_guest_volume import sink_input
 from tests.support.agents import ALLOW_PLAYBACK, Dom0, Ended, Guest
+from tests.support.asking import goes_live
 from tests.support.local_machine import LocalMachine
-from tests.support.pulse_server import PulseServer, noise
+from tests.support.pulse_server import PulseServer, noise, sink_input
 from tests.support.raw_frontend import eventually
 from xensnd.core import Engine
 from xensnd.errors import AccessDenied
