@@ -102,9 +102,20 @@ def recorder(server: PulseServer | PipeWireServer) -> Any:
 
 
 def move(server: PulseServer | PipeWireServer, source: str) -> None:
-    with server.mixer() as mixer:
-        sources = {each.name: each.index for each in mixer.source_list()}
-        mixer.source_output_move(recorder(server).index, sources[source])
+    """As a person does in a mixer; again if the server was busy with the stream, or it was just
+    replaced by another."""
+
+    def is_there() -> bool:
+        with server.mixer() as mixer, suppress(pulsectl.PulseOperationFailed):
+            wanted = next(each.index for each in mixer.source_list() if each.name == source)
+            stream = recorder(server)
+            if stream is not None and stream.source == wanted:
+                return True
+            if stream is not None:
+                mixer.source_output_move(stream.index, wanted)
+        return False
+
+    assert eventually(is_there)
 
 
 def device(dom0: Dom0) -> str | None:
