@@ -140,7 +140,7 @@ class Agent:
         self._trail.append(Event(EventKind.AGENT_STARTED, "the agent has started"))
         self._policy.load()
         self._open_store()
-        self._wind_clock()
+        self._schedule_next_change()
         await self._control.start()
         tasks = [
             asyncio.create_task(self._stopped.wait()),
@@ -274,9 +274,9 @@ class Agent:
         self._with_store(self._registry.provision)
         if self._microphones is not None:
             self._microphones.follow_policy()
-        self._wind_clock()
+        self._schedule_next_change()
 
-    def _wind_clock(self) -> None:
+    def _schedule_next_change(self) -> None:
         """Wakes when the next rule begins or ends to hold."""
         if self._clock_timer is not None:
             self._clock_timer.cancel()

@@ -248,7 +248,7 @@ class Device:
             self._end_streams()
             self._store.unwatch(f"{self.path.frontend}/state", self.path.backend)
             return
-        self._leave_streams()
+        self._hand_over_streams()
 
     # Failures
 
@@ -269,7 +269,7 @@ class Device:
             text = f"device {self.path.devid}: {failure}; it is tried again"
             self._owner.audit(EventKind.DEVICE_FAILED, text, Priority.WARNING)
         if self._phase is None:
-            self._leave_streams()  # the next try takes them over
+            self._hand_over_streams()  # the next try takes them over
         self._end_streams()
         if self._phase is BackendPhase.CONNECTED:
             self._phase = BackendPhase.CLOSED  # its frontend has to begin anew
@@ -425,10 +425,10 @@ class Device:
             self._audit(EventKind.DEVICE_DISCONNECTED, "disconnected")
         self._streams.clear()
 
-    def _leave_streams(self) -> None:
-        """They go on, for the next agent."""
+    def _hand_over_streams(self) -> None:
+        """Stop serving the streams; the next agent adopts them."""
         for stream in self._streams:
-            stream.leave()
+            stream.hand_over()
         self._streams.clear()
 
     def _violated(self, text: str) -> None:

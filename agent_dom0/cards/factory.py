@@ -10,7 +10,7 @@ from agent_dom0.access.policy_state import PolicyState
 from agent_dom0.access.prompts import Prompts
 from agent_dom0.access.stream_access import StreamAccess
 from agent_dom0.audio.guest_client import GuestClient
-from agent_dom0.audio.guest_volume import KnobRecord
+from agent_dom0.audio.guest_volume import VolumeFile
 from agent_dom0.audio.mixer import Mixer
 from agent_dom0.audio.server_stream import ServerStream
 from agent_dom0.audit import AuditTrail
@@ -42,8 +42,8 @@ class Factory:
     run: Callable[[Callable[[], None]], None]
 
     def guest(self, guest: RunningGuest) -> ServedGuest:
-        directory = self.transport.runtime_directory / "knobs"
-        record = KnobRecord(directory / str(guest.domid), guest.uuid)
+        directory = self.transport.runtime_directory / "volumes"
+        record = VolumeFile(directory / str(guest.domid), guest.uuid)
         audio = GuestClient(self.engine, self.mixer, guest, self.trail, record)
         return ServedGuest(guest, audio, self.trail)
 

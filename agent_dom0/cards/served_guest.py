@@ -67,12 +67,12 @@ class ServedGuest:
     def set_volume(
         self, direction: Direction, *, percent: int | None = None, is_muted: bool | None = None
     ) -> int:
-        """For a person. Returns how many streams that changed."""
+        """Set what a person wants. Return how many open streams that changed."""
         if percent is not None:
             self.audio.set_percent(direction, percent)
         if is_muted is not None:
             self.audio.set_muted(direction, is_muted)
-        return sum(stream.turn_volume() for stream in self.streams(direction))
+        return sum(stream.apply_volume() for stream in self.streams(direction))
 
     def rename(self, guest: RunningGuest) -> None:
         """The same session under another name. Its streams are to be decided anew."""

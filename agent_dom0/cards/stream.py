@@ -179,10 +179,10 @@ class Stream:
         if self._pcm is not None:
             self._apply(self._pcm, self._access.follow(self._pcm.request, self._pcm.decision))
 
-    def turn_volume(self) -> bool:
-        """A person has set the guest's volume or mute. Whether there is a stream to hear it of."""
+    def apply_volume(self) -> bool:
+        """Apply the volume and mute that a person has set. Return whether a PCM is open."""
         if self._pcm is not None:
-            self._pcm.audio.loudness.turned()
+            self._pcm.audio.volume.apply_settings()
         return self._pcm is not None
 
     def withdraw(self) -> None:
@@ -195,11 +195,11 @@ class Stream:
         self._close_pcm()
         self._link.close(keep=False)
 
-    def leave(self) -> None:
-        """Ends here, not for the guest: the next agent takes the stream over where it stands."""
+    def hand_over(self) -> None:
+        """Stop serving and keep the saved state: the next agent adopts the open PCM."""
         pcm, self._pcm = self._pcm, None
         if pcm is not None:
-            pcm.audio.leave()
+            pcm.audio.end()
         self._link.close(keep=True)
         if pcm is not None:
             pcm.buffer.close()
@@ -247,7 +247,7 @@ class Stream:
             case Span():
                 if self._pcm is None:
                     raise RemoteProtocolError(f"{operation_of(request).name} before OPEN")
-                self._pcm.audio.loudness.serve(request)
+                self._pcm.audio.volume.serve(request)
         return None
 
     def _answer_query(self, asked: HwParams) -> HwParams:
@@ -320,7 +320,7 @@ class Stream:
             return
         stats = self._core.stats()
         self._link.saved.clear()
-        self._pcm.audio.leave()
+        self._pcm.audio.end()
         self._core.close_pcm()
         self._pcm.buffer.close()
         self._pcm = None
@@ -344,7 +344,7 @@ class Stream:
         if (before.verb, before.options) == (decision.verb, decision.options):
             return
         options = decision.options
-        pcm.audio.loudness.set_cap(options.max_volume_percent)
+        pcm.audio.volume.set_cap(options.max_volume_percent)
         if pcm.is_allowed:
             pcm.audio.sound(options, limits_within(self._limits, options).latency_usec)
         else:

@@ -48,7 +48,7 @@ def test_guest_of_the_same_number_is_not_muted_with_the_one_before(
     work = Guest(machine, "work")
     own_dom0.await_event("device_made", domid=work.domid)
     own_dom0.ask("mute", guest="work")
-    record = own_dom0.control.parent / "knobs" / str(work.domid)
+    record = own_dom0.control.parent / "volumes" / str(work.domid)
     assert record.exists()
     work.destroy()
     assert eventually(lambda: not record.exists())

@@ -157,7 +157,7 @@ def test_guest_that_does_not_run_is_named_with_those_that_do(
         dom0.ask("mute", guest="wrok")
 
 
-def loudness(dom0: Dom0) -> tuple[int | None, bool]:
+def volume_shown(dom0: Dom0) -> tuple[int | None, bool]:
     stream = dom0.stream("work")
     return stream["volume_percent"], stream["is_muted"]
 
@@ -166,19 +166,19 @@ def test_status_shows_volume_and_mute_as_the_mixer_has_them_whoever_turned_them(
     dom0: Dom0, pulse: PulseServer, work: Guest
 ) -> None:
     with work.start("play", "-", stdin=[noise(20)]), sink_input(pulse, "work") as now:
-        assert eventually(lambda: loudness(dom0) == (100, False))
+        assert eventually(lambda: volume_shown(dom0) == (100, False))
         dom0.ask("volume", guest="work", percent=60)
-        assert eventually(lambda: loudness(dom0) == (60, False))
+        assert eventually(lambda: volume_shown(dom0) == (60, False))
         dom0.ask("mute", guest="work")
-        assert eventually(lambda: loudness(dom0) == (60, True))
+        assert eventually(lambda: volume_shown(dom0) == (60, True))
         with AgentClient(dom0.control) as agent, pulse.mixer() as mixer:
             agent.ask("watch")
             next_event(agent, "recording")
             mixer.mute(now(), False)
             next_event(agent, "changed")
-            assert loudness(dom0) == (60, False)
+            assert volume_shown(dom0) == (60, False)
             mixer.volume_set_all_chans(now(), 0.35)
-            assert eventually(lambda: loudness(dom0) == (35, False))
+            assert eventually(lambda: volume_shown(dom0) == (35, False))
         shown_to_people = run("xensnd-policy", f"--control={dom0.control}", "status").stdout
         assert ", volume 35%, gaps " in shown_to_people
 
@@ -194,4 +194,4 @@ def test_status_shows_what_a_person_has_set_for_a_stream_that_is_not_heard(
     dom0.ask("mute", guest="work")
     with work.start("play", "-", stdin=[noise(5)]):
         dom0.await_event("stream_started", domid=work.domid)
-        assert loudness(dom0) == (None, True)
+        assert volume_shown(dom0) == (None, True)

@@ -130,7 +130,7 @@ def test_guest_of_a_machine_without_a_microphone_hears_nothing(dom0: Dom0, work:
         refused = dom0.await_event("source_refused", guest="work")
         assert refused["XENSND_SOURCE"] == MONITOR
         assert refused["MESSAGE"] == (
-            f"work: capture gets silence: {MONITOR} is a monitor, which gives what others play"
+            f"work: capture gets silence: {MONITOR} is a monitor, which records what others play"
         )
         assert eventually(lambda: device(dom0) == MONITOR)
         assert not dom0.shown("work")["records"]

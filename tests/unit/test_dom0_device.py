@@ -138,7 +138,7 @@ class NoStream:
     def close(self) -> None:
         self.ends.append("closed")
 
-    def leave(self) -> None:
+    def hand_over(self) -> None:
         self.ends.append("left")
 
 

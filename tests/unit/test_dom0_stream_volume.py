@@ -6,10 +6,10 @@ import struct
 
 import pytest
 
-from agent_dom0.audio.guest_volume import SILENCE_MILLI_DB, Knobs
-from agent_dom0.audio.mixer import AudioDevice, Mixer, MixerStream, Seen
+from agent_dom0.audio.guest_volume import SILENCE_MILLI_DB, GuestVolume
+from agent_dom0.audio.mixer import AudioDevice, Mixer, MixerState, MixerStream
 from agent_dom0.audio.server_stream import why_refused
-from agent_dom0.audio.stream_volume import Loudness, milli_db_of, volume_of
+from agent_dom0.audio.stream_volume import StreamVolume, milli_db_of, volume_of
 from policy.model import NO_OPTIONS, Options
 from xensnd.sndif.packets import GetVolume, Mute, SetVolume, Unmute
 from xensnd.sndif.store_fields import Direction
@@ -21,10 +21,10 @@ MONITOR = AudioDevice(2, "speakers.monitor", "Monitor of Speakers", is_monitor=T
 class Guest:
     """A stereo stream of a guest: what it asks, and what the server is ordered to do."""
 
-    def __init__(self, knobs: Knobs | None = None) -> None:
+    def __init__(self, settings: GuestVolume | None = None) -> None:
         self.buffer = bytearray(64)
-        self.loudness = Loudness(2, knobs or Knobs(), self._peek, self._poke)
-        self.told: list[Seen] = []
+        self.stream_volume = StreamVolume(2, settings or GuestVolume(), self._peek, self._poke)
+        self.told: list[MixerState] = []
         self.stream = MixerStream(Mixer(None, lambda: None), Direction.PLAYBACK, 7, self._tell)
 
     def _peek(self, offset: int, octets: int) -> bytes:
@@ -33,32 +33,32 @@ class Guest:
     def _poke(self, offset: int, octets: bytes) -> None:
         self.buffer[offset : offset + len(octets)] = octets
 
-    def _tell(self, seen: Seen) -> None:
-        self.told.append(seen)
-        self.loudness.see(seen)
+    def _tell(self, state: MixerState) -> None:
+        self.told.append(state)
+        self.stream_volume.update(state)
 
     def set_volume(self, left: int, right: int) -> None:
         self.buffer[:8] = struct.pack("<ii", left, right)
-        self.loudness.serve(SetVolume(0, 8))
+        self.stream_volume.serve(SetVolume(0, 8))
 
     def mute(self, *marked: int) -> None:
         self.buffer[:2] = bytes(marked)
-        self.loudness.serve(Mute(0, 2))
+        self.stream_volume.serve(Mute(0, 2))
 
     def unmute(self, *marked: int) -> None:
         self.buffer[:2] = bytes(marked)
-        self.loudness.serve(Unmute(0, 2))
+        self.stream_volume.serve(Unmute(0, 2))
 
     @property
     def volume(self) -> tuple[int, ...]:
         """The answer to GET_VOLUME."""
-        self.loudness.serve(GetVolume(0, 8))
+        self.stream_volume.serve(GetVolume(0, 8))
         return struct.unpack("<ii", self.buffer[:8])
 
     def seen(self, *volume: float, is_muted: bool = False, orders: int | None = None) -> None:
         """The server tells, after so many orders or after all."""
         serial = self.stream.orders if orders is None else orders
-        self.stream.tell(Seen(volume, is_muted), serial)
+        self.stream.report(MixerState(volume, is_muted), serial)
 
 
 @pytest.mark.parametrize(
@@ -76,23 +76,23 @@ def test_no_volume_is_less_than_silence() -> None:
 
 def test_nothing_is_ordered_before_somebody_has_said_something() -> None:
     guest = Guest()
-    assert guest.loudness.wanted_volume is None
-    assert guest.loudness.wanted_mute is None
-    guest.loudness.appear(guest.stream)
+    assert guest.stream_volume.wanted_volume is None
+    assert guest.stream_volume.wanted_mute is None
+    guest.stream_volume.attach(guest.stream)
     assert guest.stream.volume_order is None
     assert guest.stream.mute_order is None
 
 
 def test_what_was_said_before_the_stream_is_at_the_server_is_how_it_begins() -> None:
-    guest = Guest(Knobs(percent=50, is_muted=True))
+    guest = Guest(GuestVolume(percent=50, is_muted=True))
     guest.set_volume(-60_000, 0)
-    assert guest.loudness.wanted_volume == pytest.approx((0.1, 0.5), abs=1e-4)
-    assert guest.loudness.wanted_mute is True
+    assert guest.stream_volume.wanted_volume == pytest.approx((0.1, 0.5), abs=1e-4)
+    assert guest.stream_volume.wanted_mute is True
 
 
 def test_channel_that_is_muted_alone_has_no_volume_and_all_of_them_mute_the_stream() -> None:
     guest = Guest()
-    guest.loudness.appear(guest.stream)
+    guest.stream_volume.attach(guest.stream)
     guest.mute(1, 0)
     assert guest.stream.volume_order == (0.0, 1.0)
     assert guest.stream.mute_order is False
@@ -105,21 +105,21 @@ def test_channel_that_is_muted_alone_has_no_volume_and_all_of_them_mute_the_stre
 
 
 def test_nobody_is_louder_than_the_person_or_the_policy_says() -> None:
-    knobs = Knobs(percent=80)
-    guest = Guest(knobs)
-    guest.loudness.appear(guest.stream)
+    settings = GuestVolume(percent=80)
+    guest = Guest(settings)
+    guest.stream_volume.attach(guest.stream)
     guest.set_volume(6_000, 0)
     assert guest.stream.volume_order == pytest.approx((0.8, 0.8), abs=1e-4)
-    guest.loudness.set_cap(50)
+    guest.stream_volume.set_cap(50)
     assert guest.stream.cap == 0.5
-    knobs.percent = 100
-    guest.loudness.turned()
+    settings.percent = 100
+    guest.stream_volume.apply_settings()
     assert guest.stream.volume_order == (0.5, 0.5)
 
 
 def test_guest_is_told_what_it_has_set_before_the_server_has_done_it() -> None:
     guest = Guest()
-    guest.loudness.appear(guest.stream)
+    guest.stream_volume.attach(guest.stream)
     guest.seen(0.1, 0.1)
     guest.set_volume(-6_000, -3_000)
     assert guest.volume == (-6_000, -3_000)
@@ -127,14 +127,14 @@ def test_guest_is_told_what_it_has_set_before_the_server_has_done_it() -> None:
 
 def test_what_was_seen_before_the_last_order_does_not_count() -> None:
     guest = Guest()
-    guest.loudness.appear(guest.stream)
+    guest.stream_volume.attach(guest.stream)
     before = guest.stream.orders
     guest.set_volume(-6_000, -6_000)
     guest.seen(0.1, 0.1, orders=before)
     assert guest.volume == (-6_000, -6_000)
     guest.seen(0.1, 0.2)
     assert guest.volume == (-60_000, milli_db_of(0.2))
-    assert guest.loudness.shown == (20, False)
+    assert guest.stream_volume.shown == (20, False)
 
 
 def test_stream_that_has_ended_is_told_nothing() -> None:
@@ -148,15 +148,15 @@ def test_stream_that_has_ended_is_told_nothing() -> None:
     ("source", "options", "refused"),
     [
         (MICROPHONE, NO_OPTIONS, None),
-        (MONITOR, NO_OPTIONS, "is a monitor, which gives what others play"),
+        (MONITOR, NO_OPTIONS, "is a monitor, which records what others play"),
         (MICROPHONE, Options(device="microphone"), None),
-        (MICROPHONE, Options(device="headset"), "is not headset, which the rule wants"),
-        (MONITOR, Options(device=MONITOR.name), "is a monitor, which gives what others play"),
+        (MICROPHONE, Options(device="headset"), "is not headset, the device of the rule"),
+        (MONITOR, Options(device=MONITOR.name), "is a monitor, which records what others play"),
         (MONITOR, Options(device=MONITOR.name, allows_monitor=True), None),
         (
             MONITOR,
             Options(device="other.monitor", allows_monitor=True),
-            "is not other.monitor, which the rule wants",
+            "is not other.monitor, the device of the rule",
         ),
     ],
 )
