@@ -1,7 +1,7 @@
-"""What the audit trail can say: each kind of event, with its MESSAGE_ID and its text.
+"""The events of the audit trail: each kind with its MESSAGE_ID, and the texts.
 
-The ids are fixed for ever; journalctl finds a kind of event by its id (`journalctl
-MESSAGE_ID=...`), whatever its text says by then.
+The ids never change; journalctl finds a kind of event by its id (`journalctl MESSAGE_ID=...`),
+also when its text has changed.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class Auditor(Protocol):
 
 
 def decision_event(guest: str, domid: int, direction: Direction, decision: Decision) -> Event:
-    """What policy said when a guest was about to play or record, and where it says so."""
+    """Return the event for a decision, with the rule that made it."""
     fields: dict[str, str | int] = {
         "XENSND_GUEST": guest,
         "XENSND_DOMID": domid,

@@ -224,7 +224,7 @@ class Device:
     def _serve(self, stream: Stream) -> None:
         packet = stream.next_request()
         if self._owner.was_paused():
-            stream.tell_limit("more requests than the guest's share; all its streams wait")
+            stream.tell_limit("more requests than the guest's budget allows; all its streams wait")
         if packet is None:
             return
         if self._owner.throttle.admits():
@@ -311,7 +311,7 @@ class Device:
             )
         if self._odd_states < ODD_STATES_MAX:
             return phase
-        self._violated(f"{self._odd_states} states that no frontend should be in")
+        self._violated(f"{self._odd_states} unexpected states of the frontend")
         return BackendPhase.CLOSED
 
     def _may_start_afresh(self) -> bool:

@@ -203,7 +203,7 @@ class Registry:
         if found := [guest for guest in self._guests.values() if guest.guest.name == name]:
             return found
         running = ", ".join(sorted(guest.name for guest in self.guests())) or "none"
-        raise UsageError(f"no guest named {quoted(name)} runs; running are {running}")
+        raise UsageError(f"no guest named {quoted(name)} runs; running guests: {running}")
 
     def open_stream_ids(self) -> list[str]:
         """What grants for one stream call them."""

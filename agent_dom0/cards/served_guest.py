@@ -79,7 +79,7 @@ class ServedGuest:
         before, self.guest = self.guest, replace(guest, shares_name=self.guest.shares_name)
         self.audio.rename(self.guest)
         if guest.name != before.name:
-            text = f"was named {before.name}"
+            text = f"renamed, was {before.name}"
             event = guest_event(
                 EventKind.GUEST_RENAMED, guest.name, guest.domid, text, Priority.NOTICE
             )

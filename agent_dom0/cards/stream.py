@@ -46,9 +46,9 @@ from xensnd.transport.interface import Pages
 FAULTS_MAX = 64
 
 _VIOLATIONS = {
-    Violation.RING_INDEX: "the request ring's index is beyond the ring",
-    Violation.STORM: "it sends requests or notifications without end",
-    Violation.REFUSED: f"{REFUSED_MAX} READs and WRITEs were wrong",
+    Violation.RING_INDEX: "the request ring's index is out of range",
+    Violation.STORM: "too many requests or notifications for too long",
+    Violation.REFUSED: f"{REFUSED_MAX} READs and WRITEs were invalid",
 }
 _TRIGGERS = {
     Trigger.START: StreamEvent.START,
@@ -358,7 +358,7 @@ class Stream:
         if self._faults in {1, FAULTS_MAX}:
             self._audit.tell(EventKind.PROTOCOL_VIOLATION, f"{self.name}: {text}", Priority.WARNING)
         if self._faults >= FAULTS_MAX:
-            raise RemoteProtocolError(f"stream {self.name}: {self._faults} requests were wrong")
+            raise RemoteProtocolError(f"stream {self.name}: {self._faults} requests were invalid")
 
 
 def _monotonic_end_usec(decision: Decision) -> int | None:

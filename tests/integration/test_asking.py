@@ -58,7 +58,7 @@ def test_recording_is_silent_until_the_person_allows_it_once(dom0: Dom0, guest: 
         answer(dom0, guest, question, "once")
         assert goes_live(running)
         decision = dom0.await_event("decision", guest=guest.name, decision="allow")
-        assert decision["XENSND_REASON"] == "asked for, and allowed: once"
+        assert decision["XENSND_REASON"] == "the person answered: once"
     answered = dom0.await_event("prompt_answered", guest=guest.name)
     assert answered["XENSND_ANSWER"] == "once"
     assert answered["XENSND_BY"].startswith("uid ")
@@ -112,7 +112,9 @@ def test_answer_that_cannot_be_written_holds_for_the_stream_alone(dom0: Dom0, gu
     with recording(guest) as running:
         answer(dom0, guest, question_of(dom0, guest), "always")
         assert goes_live(running)
-    assert f"{guest.name}: capture always holds for this stream alone: " in dom0.log
+    assert (
+        f"{guest.name}: the answer 'always' for capture applies to this stream only: " in dom0.log
+    )
     with recording(guest) as running:
         question_of(dom0, guest, count=2)
         assert stays_silent(running)
@@ -125,7 +127,8 @@ def test_guest_that_was_refused_is_not_asked_for_again_at_once(dom0: Dom0, guest
     with recording(guest) as running:
         hit = dom0.await_event("limit_hit", guest=guest.name)
         assert hit["MESSAGE"] == (
-            f"{guest.name}: capture not asked about: the person said no less than 10 s ago"
+            f"{guest.name}: capture stays silent, and no question is asked: "
+            "the person said no less than 10 s ago"
         )
         assert stays_silent(running)
     assert len(dom0.events("prompt_shown", guest=guest.name)) == 1

@@ -152,7 +152,7 @@ def test_guest_that_does_not_run_is_named_with_those_that_do(
     for guest in (work, other):
         dom0.await_event("device_made", domid=guest.domid)
     with pytest.raises(
-        UsageError, match=r"no guest named 'wrok' runs; running are .*personal.*work"
+        UsageError, match=r"no guest named 'wrok' runs; running guests: .*personal.*work"
     ):
         dom0.ask("mute", guest="wrok")
 

@@ -250,7 +250,7 @@ def test_guest_that_the_engine_does_not_listen_to_is_told_of_once() -> None:
         scene.paused = True
         device.poll()
         device.poll()
-        text = "more requests than the guest's share; all its streams wait"
+        text = "more requests than the guest's budget allows; all its streams wait"
         assert [stream.limits for stream in scene.made] == [[text], []]
 
     run(test())
@@ -351,7 +351,7 @@ def test_guest_that_is_renamed_goes_on_under_its_new_name(house: House) -> None:
         assert guest == replace(WORK, name="untrusted")
         assert house.place.queue.reasons == ["a guest has another name"]
         (event,) = [e for e in house.place.trail.events if e.kind is EventKind.GUEST_RENAMED]
-        assert event.text == "untrusted: was named work"
+        assert event.text == "untrusted: renamed, was work"
         assert event.fields["XENSND_OLD_NAME"] == "work"
         assert len(house.texts(EventKind.DEVICE_MADE)) == 1
 

@@ -283,7 +283,7 @@ def test_trigger_of_a_closed_stream_is_a_fault_and_too_many_end_the_session(scen
     for _ in range(FAULTS_MAX - 1):
         assert scene.ask(START) == Status.EINVAL
     assert scene.audit.kinds == [EventKind.PROTOCOL_VIOLATION]
-    with pytest.raises(RemoteProtocolError, match="64 requests were wrong"):
+    with pytest.raises(RemoteProtocolError, match="64 requests were invalid"):
         scene.ask(START)
 
 

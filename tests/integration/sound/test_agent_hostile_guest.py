@@ -129,7 +129,7 @@ def test_garbage_in_the_ring_closes_the_session(evil: EvilGuest) -> None:
         if not eventually(lambda: stream.ring[RSP_PROD_OFFSET // 4] == stream.sent, 0.5):
             break
     evil.await_backend(XenbusState.CLOSED)
-    assert evil.violation() == closed("stream 0/0: 64 requests were wrong")
+    assert evil.violation() == closed("stream 0/0: 64 requests were invalid")
 
 
 def test_requests_before_open_are_refused(again: Callable[[], EvilGuest]) -> None:
@@ -152,7 +152,10 @@ def test_requests_before_open_are_refused(again: Callable[[], EvilGuest]) -> Non
 WRONG_OPENS: list[tuple[dict[str, Any], str | None]] = [
     ({"buffer_octets": 2**32 - 4}, "OPEN buffer 4294967292 octets, limit 262144"),
     ({"buffer_octets": 0}, "OPEN buffer 0 octets, limit 262144"),
-    ({"buffer_octets": 65535}, "OPEN buffer 65535 octets is no number of frames of 4"),
+    (
+        {"buffer_octets": 65535},
+        "OPEN buffer 65535 octets is not a whole number of frames of 4 octets",
+    ),
     (
         {"period_octets": 2**32 - 4},
         "OPEN period 4294967292 octets, allowed 0 to 65536 in frames of 4",
@@ -315,7 +318,7 @@ def test_ring_index_beyond_the_ring_closes_the_session(again: Callable[[], EvilG
             stream.requests.notify()
             evil.await_backend(XenbusState.CLOSED)
             assert evil.violation() == closed(
-                "stream 0/0: the request ring's index is beyond the ring"
+                "stream 0/0: the request ring's index is out of range"
             )
 
 
@@ -496,7 +499,7 @@ def test_states_that_make_no_sense_close_the_device(dom0: Dom0, evil: EvilGuest)
         evil.enter(XenbusState.RECONFIGURING)
         evil.enter(XenbusState.RECONFIGURED)
     evil.await_backend(XenbusState.CLOSED)
-    assert evil.violation() == closed("64 states that no frontend should be in")
+    assert evil.violation() == closed("64 unexpected states of the frontend")
     assert len(dom0.log.splitlines()) - before < 10
 
 

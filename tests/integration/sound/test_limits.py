@@ -200,7 +200,7 @@ def test_grant_for_one_stream_is_used_up_by_it(dom0: Dom0, pulse: PulseServer, w
             assert recording.ended() == Ended(0)
             assert recording.heard.strip(b"\0")
         expired = dom0.events("grant_expired", guest="work")[-1]
-        assert expired["MESSAGE"].endswith("used up by one stream")
+        assert expired["MESSAGE"].endswith("used by one stream")
         with work.start("record", "-", "--seconds=0.3") as recording:
             assert recording.ended() == Ended(0)
             assert recording.heard == bytes(SECOND * 3 // 10)
