@@ -6,16 +6,13 @@ import asyncio
 
 import pytest
 
-from agent_guest.pcm import Pcm, SampleSpec
+from agent_guest.pcm import Pcm
 from tests.support.agents import Guest
 from tests.support.guest_pcm import with_open_pcm
 from tests.support.local_machine import LocalMachine
 from tests.support.pulse_server import PulseServer, noise, sink_input
 from tests.support.raw_frontend import eventually
 from xensnd.errors import RemoteProtocolError
-from xensnd.sndif.formats import SampleFormat
-
-SOUND = SampleSpec(SampleFormat.S16_LE, 48000, 2)
 
 
 @pytest.mark.usefixtures("dom0")

@@ -6,10 +6,11 @@ from __future__ import annotations
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import pulsectl
 import pytest
 
 from tests.support.agents import PATIENT, Dom0, Guest
@@ -101,9 +102,20 @@ def recorder(server: PulseServer | PipeWireServer) -> Any:
 
 
 def move(server: PulseServer | PipeWireServer, source: str) -> None:
-    with server.mixer() as mixer:
-        sources = {each.name: each.index for each in mixer.source_list()}
-        mixer.source_output_move(recorder(server).index, sources[source])
+    """As a person does in a mixer; again if the server was busy with the stream, or it was just
+    replaced by another."""
+
+    def is_there() -> bool:
+        with server.mixer() as mixer, suppress(pulsectl.PulseOperationFailed):
+            wanted = next(each.index for each in mixer.source_list() if each.name == source)
+            stream = recorder(server)
+            if stream is not None and stream.source == wanted:
+                return True
+            if stream is not None:
+                mixer.source_output_move(stream.index, wanted)
+        return False
+
+    assert eventually(is_there)
 
 
 def device(dom0: Dom0) -> str | None:
@@ -279,8 +291,15 @@ def pipewire(tmp_path: Path) -> Iterator[PipeWireServer]:
 def plug_in(pipewire: PipeWireServer) -> None:
     with pipewire.mixer() as mixer:
         mixer.module_load("module-remap-source", "source_name=microphone master=voice.monitor")
-        assert eventually(lambda: "microphone" in [each.name for each in mixer.source_list()])
-        mixer.source_default_set("microphone")
+        assert eventually(lambda: prefer(mixer, "microphone"))
+
+
+def prefer(mixer: Any, source: str) -> bool:
+    """Whether PipeWire's session manager is ready to be told."""
+    with suppress(pulsectl.PulseOperationFailed):
+        mixer.source_default_set(source)
+        return bool(mixer.server_info().default_source_name == source)
+    return False
 
 
 def unplug(pipewire: PipeWireServer) -> None:

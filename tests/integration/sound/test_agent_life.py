@@ -87,7 +87,7 @@ def test_bad_policy_stops_capture_until_it_is_good_again_and_keeps_playback(
     dom0.write_policy(ALLOW_ALL)
     dom0.await_event("policy_loaded", count=2)
     spoken = noise(20)
-    problem = f"{dom0.policy_file}:4:15: playback: 'alow' is not one of allow, deny"
+    problem = f"{dom0.policy_file}:4:15: playback: 'alow' is not allow, deny or ask"
     with (
         pulse.microphone(spoken),
         neighbour_of(pulse, neighbour_guest) as neighbour,

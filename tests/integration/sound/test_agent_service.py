@@ -18,7 +18,7 @@ from tests.support.pulse_server import PulseServer, noise
 
 WAIT_SECONDS = 20
 # An agent that is silent for half of it is taken to hang.
-WATCHDOG_USEC = 6_000_000
+WATCHDOG_USEC = 4_000_000
 
 
 class Manager:
@@ -68,7 +68,7 @@ def test_it_says_when_it_is_ready_and_what_it_does(
 ) -> None:
     work = new_guest("work")
     dom0.await_event("device_made", guest="work")
-    with work.start("play", "-", stdin=[noise(3)]) as playing:
+    with work.start("play", "-", stdin=[noise(1.5)]) as playing:
         told = manager.await_told("STATUS=1 guest; work plays")
         assert playing.ended().status == 0
     manager.await_told("STATUS=1 guest", after=told)
@@ -95,7 +95,7 @@ def test_it_says_that_it_ends(dom0: Dom0, manager: Manager) -> None:
 def test_an_agent_that_hangs_is_taken_over_and_no_frame_is_lost(
     dom0: Dom0, manager: Manager, pulse: PulseServer, new_guest: Callable[[str], Guest]
 ) -> None:
-    played = noise(4)
+    played = noise(2.5)
     work = new_guest("work")
     dom0.await_event("device_made", guest="work")
     with pulse.listening() as ears, work.start("play", "-", stdin=[played]) as playing:

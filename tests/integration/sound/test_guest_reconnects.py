@@ -19,7 +19,7 @@ POLICY = 'version: 1\nrules:\n  - guest: "*"\n    playback: allow\n    capture: 
 
 
 def test_playing_goes_on_with_the_next_card(work: Guest, dom0: Dom0, pulse: PulseServer) -> None:
-    played = noise(4)
+    played = noise(2.5)
     with pulse.listening() as ears, work.start("play", "-", stdin=[played]) as playing:
         ears.listen_until(lambda heard: len(heard.strip(b"\0")) > 4 * 48000)
         work.replace_card()
@@ -45,7 +45,7 @@ def test_recording_goes_on_with_the_next_card(work: Guest, dom0: Dom0, tmp_path:
 def test_guest_that_stands_still_while_it_plays_is_heard_whole(
     work: Guest, pulse: PulseServer
 ) -> None:
-    played = noise(5)
+    played = noise(2.5)
     with pulse.listening() as ears, work.start("play", "-", stdin=[played]) as playing:
         ears.listen_until(seconds_heard(1))
         playing.process.send_signal(signal.SIGSTOP)
@@ -61,13 +61,13 @@ def test_guest_that_stands_still_while_it_records_misses_that_time_alone(
     work: Guest, pulse: PulseServer
 ) -> None:
     spoken = noise(10)
-    with pulse.microphone(spoken), work.start("record", "-", "--seconds=4") as recording:
+    with pulse.microphone(spoken), work.start("record", "-", "--seconds=2.5") as recording:
         recording.listen_until(seconds_heard(1))
         recording.process.send_signal(signal.SIGSTOP)
         time.sleep(2)
         recording.process.send_signal(signal.SIGCONT)
         assert recording.ended().status == 0
-    assert len(recording.heard) == 4 * SECOND
+    assert len(recording.heard) == 2.5 * SECOND
     # The last lap of that time may be there: dom0 goes on until the event page is full.
     broken = gaps(recording.heard, spoken)
     assert len(broken) <= 2
