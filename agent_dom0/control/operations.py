@@ -73,6 +73,7 @@ class Operations:
             "unmute": lambda peer, arguments: self._mute(peer, arguments, False),
             "volume": self._volume,
             "answer": self._answer,
+            "release": self._release,
             "reload": lambda _peer, _arguments: self._load(),
         }
 
@@ -136,6 +137,7 @@ class Operations:
         for prompt in status["prompts"]:
             del prompt["seconds"]
         for guest in status["guests"]:
+            guest["quarantine_seconds"] = guest["quarantine_seconds"] is not None
             for device in guest["devices"]:
                 for stream in device["streams"]:
                     for name in _FLEETING:
@@ -187,6 +189,13 @@ class Operations:
         guest, direction = text_argument(arguments, "guest"), _direction(arguments, default=None)
         self._prompts.answer(number, guest, direction, Answer(said), seconds, _who(peer))
         return {}
+
+    def _release(self, peer: Peer, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        guest = text_argument(arguments, "guest")
+        released = self._registry.release(guest, _who(peer))
+        if released == 0:
+            raise UsageError(f"{quoted(guest)} is not in quarantine; it is served")
+        return {"released": released}
 
     def _load(self) -> Mapping[str, Any]:
         self._reload()
