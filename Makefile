@@ -19,10 +19,11 @@ lint: env
 	.venv/bin/lint-imports
 
 # What listens to each octet, or measures time, does so alone: two such cases at once hear gaps on
-# two cores. Of all others the ones that wait come first, and what only computes fills the rest.
+# two cores. The others wait for two thirds of their time, so there are four at once; first come
+# those that wait, and what only computes fills the rest.
 SOUND = tests/integration/sound
 test: env
-	$(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore $(SOUND) \
+	$(PYTHON) -m pytest -n 4 --dist loadfile --no-loadscope-reorder --ignore $(SOUND) \
 		tests/integration tests/contract tests/property tests/unit
 	$(PYTHON) -m pytest $(SOUND)
 

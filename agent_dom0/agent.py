@@ -1,6 +1,6 @@
 """The agent: one event loop that follows XenStore, the policy files and the audio engine.
 
-While sound plays and nothing changes, none of these has anything to say and the loop sleeps.
+While sound plays and nothing changes, the loop sleeps.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ from xensnd.transport.interface import Store, Transport
 
 log = logging.getLogger("xensnd-dom0")
 
-# How often the agent says that it is alive, and tries a trail that was lost.
+# How often the agent sends a heartbeat, and tries to write a trail that was lost.
 HEARTBEAT_SECONDS = 1.0
 STORE_RETRY_FIRST_SECONDS = 0.1
 STORE_RETRY_LAST_SECONDS = 2.0
-# An editor makes several changes at once; the policy is read after them. Capture that is denied
-# falls silent within 50 ms, so there is no time to wait longer.
+# An editor makes several changes at once, and the policy is read after the last. Capture that is
+# denied must be silent within 50 ms, so the delay is short.
 POLICY_SETTLE_SECONDS = 0.005
-# The wall clock may be set, so it is read again, however far away the next change is.
+# The wall clock may be set, so it is read at least this often.
 CLOCK_SECONDS = 60.0
 
 
@@ -58,10 +58,10 @@ class Settings:
     about: About
     audit: str  # `journal`, or the path of a file
     limits: Limits
-    control: Path  # the socket that people's tools talk with
+    control: Path  # the control socket
     control_group: str | None
-    ask_seconds: float  # how long a person's answer is waited for
-    qubesdb: Path | None = None  # the socket of Qubes' database; None: this is no Qubes
+    ask_seconds: float  # how long a question waits for an answer
+    qubesdb: Path | None = None  # the socket of QubesDB; None: this is not Qubes
 
 
 class Agent:
@@ -73,12 +73,17 @@ class Agent:
         self._policy = PolicyState(settings.policy, self._trail, self._queue, qubes.why_not)
         self._watch = DirectoryWatch(settings.policy.all_directories, settings.policy.tags_file)
         self._engine = Engine()
+        self._mixer = Mixer(settings.about.server, self._tell_others)
         subscribers = Subscribers()
         lasting_answers = LastingAnswers(self._policy)
         self._prompts = Prompts(
-            self._trail, subscribers, self._queue, lasting_answers.write, settings.ask_seconds
+            self._trail,
+            subscribers,
+            self._queue,
+            lasting_answers.write,
+            settings.ask_seconds,
+            self._mixer.find_default_source,
         )
-        self._mixer = Mixer(settings.about.server, self._tell_others)
         factory = Factory(
             settings.transport,
             self._engine,
@@ -114,11 +119,11 @@ class Agent:
         self._store_back_off = BackOff(STORE_RETRY_FIRST_SECONDS, STORE_RETRY_LAST_SECONDS)
         self._policy_timer: asyncio.TimerHandle | None = None
         self._clock_timer: asyncio.TimerHandle | None = None
-        self._is_new = True  # has not seen which streams were open before it
+        self._is_new = True  # has not read yet which streams are open
         self._stopped = asyncio.Event()
 
     async def run(self, heartbeat: Heartbeat) -> None:
-        """Until SIGTERM or SIGINT. Ready once everything that runs has been seen."""
+        """Serve until SIGTERM or SIGINT. The agent is ready when it has seen all running guests."""
         domid = self._transport.domid
         runtime_directory = self._transport.runtime_directory
         require_trusted_directory(runtime_directory)
@@ -135,7 +140,7 @@ class Agent:
         self._trail.append(Event(EventKind.AGENT_STARTED, "the agent has started"))
         self._policy.load()
         self._open_store()
-        self._wind_clock()
+        self._schedule_next_change()
         await self._control.start()
         tasks = [
             asyncio.create_task(self._stopped.wait()),
@@ -147,7 +152,7 @@ class Agent:
             heartbeat.ready()
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
-                task.result()  # what none of them expected is for the supervisor
+                task.result()  # an unexpected exception ends the agent
         finally:
             for task in tasks:
                 task.cancel()
@@ -202,7 +207,7 @@ class Agent:
         self._with_store(self._registry.follow_store)
 
     def _with_store(self, work: Callable[[Store], None]) -> None:
-        """Does work that may find XenStore gone, which is no reason to stop the sound."""
+        """Do work during which XenStore may be lost. Sound goes on then."""
         if self._store is None:
             return
         try:
@@ -212,7 +217,7 @@ class Agent:
         self._tell_others()
 
     def _tell_others(self) -> None:
-        """What people and Qubes are told may have changed."""
+        """Tell clients of the control socket and Qubes soon, if anything has changed."""
         self._operations.tell_changes_soon()
         if self._microphones is not None:
             self._microphones.wake()
@@ -240,7 +245,7 @@ class Agent:
         self._run(self._registry.poll)
 
     def _run(self, work: Callable[[], None]) -> None:
-        """Does work for guests, in which XenStore or the hypervisor may be found gone."""
+        """Do work for guests, during which XenStore or the hypervisor may be lost."""
         try:
             work()
         except TransportLost as error:
@@ -263,16 +268,16 @@ class Agent:
         self._policy.load()
 
     def _decide_anew(self, _reasons: Set[Reason]) -> None:
-        """Does what follows when anything that permission depends on has changed."""
+        """Decide all streams again, and create or remove cards as policy says now."""
         self._policy.follow_time()
         self._registry.decide()
         self._with_store(self._registry.provision)
         if self._microphones is not None:
             self._microphones.follow_policy()
-        self._wind_clock()
+        self._schedule_next_change()
 
-    def _wind_clock(self) -> None:
-        """Wakes when the next rule begins or ends to hold."""
+    def _schedule_next_change(self) -> None:
+        """Set a timer for the time when the next rule begins or ends to apply."""
         if self._clock_timer is not None:
             self._clock_timer.cancel()
             self._clock_timer = None
@@ -285,8 +290,8 @@ class Agent:
     # Its supervisor
 
     async def _beat(self, heartbeat: Heartbeat) -> None:
-        """Says in the same breath what it does, for which streams are asked in the core: were that
-        stuck, nothing would be said."""
+        """Send heartbeats with a summary. The summary asks the core, so a core that hangs stops the
+        heartbeats too."""
         while True:
             heartbeat.alive(self._registry.summary())
             await asyncio.sleep(HEARTBEAT_SECONDS)

@@ -1,6 +1,7 @@
 """The audit trail: events to the journal, or to a file of JSON lines.
 
-A trail that cannot be written denies capture, so every sink says when an event was not kept.
+While the trail cannot be written, capture is denied. So every sink reports an event that it could
+not keep.
 """
 
 from __future__ import annotations
@@ -27,10 +28,11 @@ log = logging.getLogger("xensnd-dom0")
 KEPT_MAX = 1000
 
 JOURNAL_SOCKET = "/run/systemd/journal/socket"
-# Several events come at once, and its queue may be as short as ten. Sound waits for us meanwhile.
+# How long a send may wait. Several events come at once, and journald's queue may hold only ten; the
+# event loop waits meanwhile.
 ROOM_SECONDS = 0.02
 
-# Events that are late are written for so long at a time, for the same reason.
+# Late events are written for this long at a time, for the same reason.
 CATCH_UP_SECONDS = 0.02
 
 
@@ -42,8 +44,8 @@ class AuditSink(Protocol):
 
 
 class JournalSink:
-    """journald, in its native protocol. systemd-python's send() says nothing when nobody listens,
-    and a journald that hangs makes it wait for ever: policy would not be followed meanwhile."""
+    """Writes to journald in its native protocol. systemd-python's send() reports no error when
+    nobody listens, and waits for ever when journald hangs; the whole agent would wait."""
 
     def write(self, event: Event) -> None:
         fields = {
@@ -60,7 +62,7 @@ class JournalSink:
             try:
                 sending.send(datagram)
             except TimeoutError:
-                text = "journald does not take any more; is it well?"
+                text = "journald accepts no more messages; see whether it still works"
                 raise OSError(errno.EAGAIN, text) from None
 
     def describe(self) -> str:
@@ -99,7 +101,7 @@ class FileSink:
         line = (json.dumps(entry, ensure_ascii=True) + "\n").encode()
         written = os.write(self._fd, line)
         if written != len(line):
-            # The disk filled up in the middle: what is there of the line would spoil the next.
+            # The disk is full: remove the part of the line, or it would spoil the next one.
             end = os.lseek(self._fd, 0, os.SEEK_END)
             os.ftruncate(self._fd, end - written)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -109,12 +111,11 @@ class FileSink:
 
 
 class AuditTrail:
-    """Writes events to the sink, and knows whether the trail is whole.
+    """Writes events to the sink, and knows whether the trail is complete.
 
-    Events go to the log as well, unless that `is_log`, so that they are seen once. `on_change` is
-    told when the trail is lost and when it is back. While it is lost, events are kept in memory, up
-    to KEPT_MAX; `retry()` tries to write them, late, and says in the trail how many there are, and
-    how many are missing.
+    Events go to the log as well, unless the sink `is_log`. `on_change` is called when the trail is
+    lost and when it is back. While it is lost, up to KEPT_MAX events are kept in memory. `retry()`
+    writes them late, and then an event that says how many were late and how many are missing.
     """
 
     def __init__(
@@ -146,7 +147,7 @@ class AuditTrail:
         return self._sink.describe()
 
     def append(self, event: Event) -> bool:
-        """False: the event is not in the trail, so whatever it was to allow must not be."""
+        """Write the event. False: it is not in the trail, so what it would allow must be denied."""
         if self._is_lost:
             self._keep(event)
             return False
@@ -168,7 +169,7 @@ class AuditTrail:
         return True
 
     def retry(self) -> bool:
-        """Whether there is more that can be written at once."""
+        """Write late events for a while. Return whether there are more to write at once."""
         if not self._is_lost:
             return False
         deadline = time.monotonic() + CATCH_UP_SECONDS
@@ -192,7 +193,7 @@ class AuditTrail:
         return False
 
     def _keep(self, event: Event) -> None:
-        """The first are kept, that say how it came to this."""
+        """Keep the first events, which show what happened before the trail was lost."""
         if len(self._kept) < KEPT_MAX:
             self._kept.append(event)
         else:

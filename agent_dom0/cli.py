@@ -30,8 +30,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="xensnd-dom0",
         description="Serves the sound cards of Xen guests: plays and records for each of them "
         "what policy allows, and keeps an audit trail of every decision.",
-        epilog="SIGHUP reads the policy again (changed files are noticed anyway); SIGTERM ends. "
-        "Who may play or record is said with xensnd-policy.",
+        epilog="On SIGHUP it reads the policy again (it also notices changed files by itself); on "
+        "SIGTERM it ends. xensnd-policy shows and changes who may play and record.",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {VERSION}")
     parser.add_argument(
@@ -64,39 +64,40 @@ def _parser() -> argparse.ArgumentParser:
         "--audit",
         default="journal",
         metavar="journal|FILE",
-        help="where decisions are kept: the journal (default), or a file of JSON lines",
+        help="where the audit trail is written: the journal (default), or a file of JSON lines",
     )
     parser.add_argument(
         "--latency",
         type=float,
         default=DEFAULT_LATENCY_USEC / 1000,
         metavar="MS",
-        help="what the audio server may keep queued of a stream (default %(default)g)",
+        help="how many milliseconds of a stream the audio server may queue (default %(default)g)",
     )
     parser.add_argument(
         "--control",
         type=Path,
         metavar="PATH",
-        help="the socket that xensnd-policy talks with (default: control in the agent's runtime "
+        help="the socket to which xensnd-policy connects (default: control in the agent's runtime "
         f"directory, such as {DEFAULT_SOCKET})",
     )
     parser.add_argument(
         "--control-group",
         metavar="GROUP",
-        help="whose members may use it as well (default: root and the agent's own user alone)",
+        help="a group whose members may use that socket (default: only root and the agent's user)",
     )
     parser.add_argument(
         "--ask-seconds",
         type=float,
         default=ANSWER_SECONDS,
         metavar="S",
-        help="how long a person's answer is waited for when policy says ask (default %(default)g)",
+        help="how many seconds to wait for a person's answer when policy says ask "
+        "(default %(default)g)",
     )
     parser.add_argument(
         "--qubesdb",
         metavar="PATH|none",
-        help="on Qubes OS, the socket of the database with which dom0:mic and policy agree "
-        f"(default {QUBESDB}, where there is such a directory and no local:DIR)",
+        help="on Qubes OS, the socket of QubesDB, through which dom0:mic and policy are kept equal "
+        f"(default {QUBESDB}, if its directory exists and the transport is not local:DIR)",
     )
     return parser
 
@@ -144,12 +145,15 @@ def _policy_paths(options: argparse.Namespace) -> PolicyPaths:
     paths = PolicyPaths.of_options(options.policy, options.runtime)
     is_local = options.transport.startswith("local:")
     if is_local and options.runtime is None:
-        return replace(paths, runtime=None)  # the grants are for the guests of this machine
+        return replace(
+            paths, runtime=None
+        )  # the machine's grants are not for the guests of local:DIR
     return paths
 
 
 def _qubesdb(options: argparse.Namespace) -> Path | None:
-    """On Qubes it must answer before anybody records, so it is not looked for, but its place."""
+    """Return the socket of QubesDB; None: this is not Qubes. The socket itself need not exist yet:
+    nobody records until QubesDB answers."""
     if options.qubesdb is not None:
         return None if options.qubesdb == "none" else Path(options.qubesdb)
     is_qubes = QUBESDB.parent.is_dir() and not options.transport.startswith("local:")

@@ -1,7 +1,7 @@
-"""What the audit trail can say: each kind of event, with its MESSAGE_ID and its text.
+"""The events of the audit trail: each kind with its MESSAGE_ID, and the texts.
 
-The ids are fixed for ever; journalctl finds a kind of event by its id (`journalctl
-MESSAGE_ID=...`), whatever its text says by then.
+The ids never change; journalctl finds a kind of event by its id (`journalctl MESSAGE_ID=...`),
+also when its text has changed.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import Enum, IntEnum
+from typing import Protocol
 
 from policy.model import Decision, Direction
 
@@ -77,8 +78,21 @@ class Event:
     time: datetime = field(default_factory=lambda: datetime.now(UTC))
 
 
+class Auditor(Protocol):
+    """Writes events about one guest or stream to the audit trail."""
+
+    def tell(
+        self,
+        kind: EventKind,
+        text: str,
+        priority: Priority = Priority.INFO,
+        **fields: str | int,
+    ) -> bool:
+        """Return whether the event was written."""
+
+
 def decision_event(guest: str, domid: int, direction: Direction, decision: Decision) -> Event:
-    """What policy said when a guest was about to play or record, and where it says so."""
+    """Return the event for a decision, with the rule that made it."""
     fields: dict[str, str | int] = {
         "XENSND_GUEST": guest,
         "XENSND_DOMID": domid,

@@ -1,4 +1,4 @@
-"""Which guests run, as XenStore knows them."""
+"""The running guests, read from XenStore."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def children(store: Store, path: str) -> set[int]:
 
 
 def read_guest(store: Store, domid: int) -> RunningGuest | None:
-    """None: it is gone again, or has no name yet. All read here is written by dom0 alone."""
+    """Return the guest; None: it has gone, or has no name yet. Only dom0 writes these nodes."""
     try:
         name = store.read(f"/local/domain/{domid}/name")
         vm_path = store.read(f"/local/domain/{domid}/vm")
@@ -43,8 +43,8 @@ def read_guest(store: Store, domid: int) -> RunningGuest | None:
 
 
 def read_guest_of_backend(store: Store, directory: str, domid: int) -> RunningGuest | None:
-    """What an audio domain knows of a guest: the name that the toolstack may have left in the
-    backend's directory (`domain`), or else its number."""
+    """Return what an audio domain can read about a guest: the name that the toolstack may have
+    written into the backend's directory (`domain`), or else a name made of its number."""
     name = f"dom{domid}"
     for devid in sorted(children(store, directory)):
         try:
@@ -56,7 +56,8 @@ def read_guest_of_backend(store: Store, directory: str, domid: int) -> RunningGu
 
 
 def _label(store: Store, vm_path: str) -> str:
-    """A colour that the toolstack may give a guest; no name of an icon is made of anything else."""
+    """Return the colour that the toolstack has given the guest, or "". It becomes part of an icon's
+    name, so nothing but a plain word is accepted."""
     try:
         label = store.read(f"{vm_path}/label")
     except (KeyError, PermissionError):

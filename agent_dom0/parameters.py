@@ -1,6 +1,6 @@
-"""What the backend is able to do, and what a rule leaves of it.
+"""The parameters that the backend supports, and the limits of a rule.
 
-Answers to a frontend's questions are narrowed, requests beyond it are refused.
+Answers to HW_PARAM_QUERY are narrowed to them; an OPEN beyond them is refused.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ DEFAULT_LATENCY_USEC = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`latency_usec` is what the audio server keeps queued of a stream, whatever buffer the guest
-    picks. Memory that a guest can make us map is bounded by `max_buffer_octets` a stream."""
+    """`latency_usec` is how much of a stream the audio server queues, whatever buffer the guest
+    chooses. `max_buffer_octets` bounds the memory that a guest makes us map for each stream."""
 
     latency_usec: int = DEFAULT_LATENCY_USEC
     max_buffer_octets: int = MAX_BUFFER_OCTETS
 
     def min_buffer_frames(self, rate_hz: int) -> int:
-        """The server has one latency's worth queued before it is heard, and a guest learns of
-        room only when it was heard: with less than twice that it would always be late."""
+        """Return the smallest buffer. The server queues one latency before sound is heard, and the
+        guest gets room only when sound was heard. With less than twice that it would be late."""
         return 2 * self.latency_usec * rate_hz // 1_000_000
 
 
 def answer_query(asked: HwParams, config: StreamConfig, limits: Limits) -> HwParams:
-    """The part of what a frontend asks that we can do: never more than it asked."""
+    """Return the supported part of what a frontend asks for."""
     formats = format_mask(set(config.formats) & set(PLAYABLE))
     common = narrow(
         asked,
@@ -48,7 +48,7 @@ def answer_query(asked: HwParams, config: StreamConfig, limits: Limits) -> HwPar
     )
     octets = min(config.buffer_octets, limits.max_buffer_octets)
     largest_buffer = octets // (common.channels.minimum * min(_sample_octets(common.formats)))
-    # Whichever format and channels the frontend settles on, this buffer is still one of them.
+    # This buffer is allowed with every format and number of channels that the frontend may choose.
     fits_all = octets // (config.channels.maximum * max(_sample_octets(formats)))
     smallest_buffer = min(limits.min_buffer_frames(common.rates.minimum), fits_all)
     return narrow(
@@ -70,7 +70,7 @@ def _sample_octets(formats: int) -> list[int]:
 
 
 def check_open(request: Open, config: StreamConfig, limits: Limits) -> int:
-    """The octets of a frame, or RemoteProtocolError that says what is wrong with the request."""
+    """Return the octets of a frame. RemoteProtocolError: the request is not valid here."""
     require_playable(request.sample_format)
     if request.sample_format not in config.formats:
         allowed = ", ".join(f.wire_name for f in config.formats)
@@ -89,7 +89,8 @@ def check_open(request: Open, config: StreamConfig, limits: Limits) -> int:
         raise RemoteProtocolError(f"OPEN buffer {request.buffer_octets} octets, limit {limit}")
     if request.buffer_octets % frame_octets:
         raise RemoteProtocolError(
-            f"OPEN buffer {request.buffer_octets} octets is no number of frames of {frame_octets}"
+            f"OPEN buffer {request.buffer_octets} octets is not a whole number of "
+            f"frames of {frame_octets} octets"
         )
     period = request.period_octets
     if period > request.buffer_octets or period % frame_octets:
@@ -116,19 +117,19 @@ def limits_within(limits: Limits, options: Options) -> Limits:
 def answer_within(
     asked: HwParams, config: StreamConfig, limits: Limits, options: Options
 ) -> HwParams:
-    """As answer_query(); AccessDenied: we could do what is asked, and the rule does not want it."""
+    """As answer_query(), within the rule. AccessDenied: only the rule does not allow it."""
     narrowed = _narrowed(config, options)
     if narrowed is None:
-        raise AccessDenied("the rule leaves no format or no rate of this card")
+        raise AccessDenied("the rule allows no format or no rate of this card")
     try:
         return answer_query(asked, narrowed, limits_within(limits, options))
     except NothingInCommon as error:
-        answer_query(asked, config, limits)  # raises, if it is not for the rule
+        answer_query(asked, config, limits)  # raises if the rule is not the reason
         raise AccessDenied(f"asked for {error} by the rule") from None
 
 
 def complaint(request: Open, options: Options) -> str | None:
-    """Why the rule does not want this stream; None: it does."""
+    """Return why the rule does not allow these parameters; None: it does."""
     formats, rates = options.formats, options.rates_hz
     if formats is not None and request.sample_format not in formats:
         allowed = ", ".join(each.wire_name for each in formats)

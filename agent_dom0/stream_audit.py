@@ -1,4 +1,4 @@
-"""What the audit trail is told of one stream: under its guest's name as it is now."""
+"""Audits one stream, under the present name of its guest."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from agent_dom0.events import EventKind, Priority, decision_event, guest_event
 from agent_dom0.guest import RunningGuest
 from policy.model import Decision, Direction
 
-# The same limit is told again after this time.
+# The same limit is audited again only after this time.
 LIMIT_SECONDS = 1.0
 LIMITS_MAX = 64
 
 
 class NamedGuest(Protocol):
-    """Whose stream it is. Its name may change while the stream is open."""
+    """The guest that owns the stream. Its name may change while the stream is open."""
 
     @property
     def guest(self) -> RunningGuest: ...
@@ -50,7 +50,7 @@ class StreamAudit:
         return self._trail.append(event)
 
     def tell_limit(self, text: str) -> None:
-        """A guest that runs into its limits all the time does not fill the audit trail."""
+        """Audit a limit, at most once in LIMIT_SECONDS, so that a guest cannot fill the trail."""
         now = time.monotonic()
         if now - self._limits_told.get(text, -math.inf) < LIMIT_SECONDS:
             return

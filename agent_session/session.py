@@ -100,6 +100,7 @@ class AgentWatcher:
             direction,
             float(prompt["seconds"]),
             partial(self._answer, number, guest, direction),
+            str(prompt["source"]) if prompt.get("source") else None,
         )
         self._display.show(number, notice)
 

@@ -34,13 +34,20 @@ class Notice:
 
 
 def question(
-    guest: str, domid: int, direction: str, seconds: float, answered: Callable[[str | None], None]
+    guest: str,
+    domid: int,
+    direction: str,
+    seconds: float,
+    answered: Callable[[str | None], None],
+    source: str | None = None,
 ) -> Notice:
+    """Returns what asks the person. `source` is what the guest would record, if that is known."""
     records = direction == "capture"
+    microphone = f"the source {_named(source)}" if source else "the microphone"
     return Notice(
         "Allow a guest to record?" if records else "Allow a guest to play sound?",
         f"The guest {_named(guest)} (domain {domid}) wants to "
-        f"{'record from the microphone' if records else 'play sound'}.\n"
+        f"{f'record from {microphone}' if records else 'play sound'}.\n"
         f"No answer within {seconds:.0f} seconds means no.",
         "audio-input-microphone" if records else "audio-speakers",
         ANSWERS,

@@ -1,4 +1,4 @@
-"""inotify(7), as far as watching policy directories needs it: something has changed."""
+"""Watches the policy directories with inotify(7)."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ _INTERESTING = (
     | _IN_MOVE_SELF
 )
 
-# What makes a file of a directory another one. Nobody's appending to a file beside it is seen.
+# Changes that replace a file of a directory. Writing to another file there is not noticed.
 _REPLACED = _IN_MOVED_FROM | _IN_MOVED_TO | _IN_CREATE | _IN_DELETE
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class DirectoryWatch:
-    """Readable when something in one of the directories changed.
+    """A descriptor that is readable when something in one of the directories has changed.
 
-    A directory that is not there is watched for in its nearest parent that is. `file` is one more
-    file, elsewhere, which need not be there.
+    For a directory that does not exist, its nearest existing parent is watched. `file` is one more
+    file elsewhere, which need not exist.
     """
 
     def __init__(self, directories: Iterable[Path], file: Path) -> None:
@@ -60,7 +60,7 @@ class DirectoryWatch:
             pass
 
     def rearm(self) -> None:
-        """Adds what has appeared. A watch that is there already stays as it is."""
+        """Watch directories that have appeared. Existing watches stay."""
         for directory in self._directories:
             for path in (directory, *directory.absolute().parents):
                 if self._add(path, _INTERESTING):

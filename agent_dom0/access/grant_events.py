@@ -1,4 +1,4 @@
-"""Temporary grants in the audit trail: made, expired, revoked, whoever wrote the file."""
+"""Audits temporary grants that are made, expire or are revoked, whoever writes the file."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ class GrantEvents:
     """Compares the grants that hold with those that held at the last call."""
 
     def __init__(self) -> None:
-        self._known: dict[str, Rule] | None = None  # None: not called yet; what is there is old
+        self._known: dict[str, Rule] | None = (
+            None  # None: not called yet, so every grant is an old one
+        )
 
     def follow(self, policy: Policy, now: datetime, ended: Collection[str]) -> Sequence[Event]:
-        """`ended`: streams that are no more, so that what they had taken is used up."""
+        """Return events for the changes. `ended`: streams that have ended with their grants."""
         before = self._known
         holding = [rule for rule in policy.rules if _is_grant(rule) and not rule.has_ended_at(now)]
         self._known = {_key(rule): rule for rule in holding}
@@ -38,7 +40,7 @@ def _is_grant(rule: Rule) -> bool:
 
 
 def _key(rule: Rule) -> str:
-    """The same grant, also when a stream has taken it since."""
+    """Return a key that stays the same when a stream takes the grant."""
     fields = rule.fields
     fields.pop("taken-by", None)
     return repr(fields)
@@ -48,8 +50,8 @@ def _gone(rule: Rule, now: datetime, ended: Collection[str]) -> Event:
     if rule.has_ended_at(now):
         return _event(EventKind.GRANT_EXPIRED, rule, "its time is over")
     if rule.taken_by in ended:
-        return _event(EventKind.GRANT_EXPIRED, rule, "used up by one stream")
-    return _event(EventKind.GRANT_REVOKED, rule, "taken away")
+        return _event(EventKind.GRANT_EXPIRED, rule, "used by one stream")
+    return _event(EventKind.GRANT_REVOKED, rule, "revoked")
 
 
 def _event(kind: EventKind, rule: Rule, what: str) -> Event:

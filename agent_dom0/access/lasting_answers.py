@@ -1,4 +1,4 @@
-"""Answers of a person that hold for longer than one stream: written to the policy files."""
+"""Writes answers of a person that apply for longer than one stream to the policy files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class LastingAnswers:
         self._writing: set[asyncio.Task[None]] = set()
 
     def write(self, prompt: Prompt, answer: Answer, seconds: float) -> None:
-        """In a thread: somebody else may be editing, and sound does not wait for them."""
+        """Write the answer in a thread: another editor may hold the lock."""
         task = asyncio.create_task(self._write(prompt, answer, seconds))
         self._writing.add(task)
         task.add_done_callback(self._writing.discard)
@@ -35,7 +35,11 @@ class LastingAnswers:
                 await asyncio.to_thread(policy.write_rule, guest, direction, verb)
         except XensndError as error:
             log.warning(
-                "%s: %s %s holds for this stream alone: %s", guest, direction, answer, error
+                "%s: the answer '%s' for %s applies to this stream only: %s",
+                guest,
+                answer,
+                direction,
+                error,
             )
         else:
             policy.load()

@@ -1,4 +1,4 @@
-"""May this guest play, may it record, now? Policy, and what fails closed around it."""
+"""Whether a guest may play and record now: policy, and the reasons to deny when something fails."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ log = logging.getLogger("xensnd-dom0")
 
 
 class PolicyState:
-    """Answers from the policy files as they were at the last load(), and from the clock.
+    """Decides by the policy files as they were at the last load(), and by the clock.
 
-    A bad policy denies all capture until it is good again; playback stays on the last good one.
-    A lost audit trail denies capture too. `withheld` says why a guest may not record, whatever
-    policy says: the platform's word.
+    A bad policy denies all capture until it is good again; playback follows the last good one. A
+    lost audit trail denies capture too. `withheld` returns why the platform does not let a guest
+    record, whatever policy says.
     """
 
     def __init__(
@@ -49,7 +49,9 @@ class PolicyState:
         self._identities: identities.Identities = identities.NAMES_ALONE
         self._problem: PolicyError | None = None
         self._grants = GrantEvents()
-        self._ended: set[str] = set()  # streams whose grants are not, or may not be, released
+        self._ended: set[str] = (
+            set()
+        )  # streams that have ended, whose grants may not be released yet
 
     @property
     def problem(self) -> str | None:
@@ -60,7 +62,7 @@ class PolicyState:
         return len(self._policy.rules)
 
     def load(self) -> None:
-        """Reads the files again. Every stream is decided anew if they say something else now."""
+        """Read the files again. If the rules have changed, every stream is decided again."""
         before = self._what_holds
         self._read_files()
         if self._what_holds != before:
@@ -79,7 +81,7 @@ class PolicyState:
             self._trail.append(
                 Event(
                     EventKind.POLICY_REJECTED,
-                    f"{problem}; capture is denied, playback stays as it was",
+                    f"{problem}; capture is denied, playback follows the last good policy",
                     Priority.ERROR,
                     {"XENSND_PROBLEM": str(problem)},
                 )
@@ -89,7 +91,7 @@ class PolicyState:
         self._trail.append(
             Event(
                 EventKind.POLICY_LOADED,
-                f"policy of {self.rules} rules from {len(self._policy.files)} files",
+                f"policy read: {self.rules} rules from {len(self._policy.files)} files",
                 fields={"XENSND_RULES": self.rules},
             )
         )
@@ -97,12 +99,12 @@ class PolicyState:
         self._ended &= {rule.taken_by for rule in self._policy.rules if rule.taken_by}
 
     def follow_time(self) -> None:
-        """Tells the audit trail which grants have begun and ended."""
+        """Audit the grants that have begun and ended."""
         for event in self._grants.follow(self._policy, self._now(), self._ended):
             self._trail.append(event)
 
     def next_change(self) -> timedelta | None:
-        """How long until a rule begins or ends to hold; None: no time will come that changes it."""
+        """Return the time until a rule begins or ends to apply; None: there is no such time."""
         now = self._now()
         instant = next_change(self._policy, now)
         return None if instant is None else instant - now
@@ -116,70 +118,72 @@ class PolicyState:
             if self._trail.is_lost:
                 return Decision(Verb.DENY, None, "the audit trail cannot be written")
             if guest.shares_name:
-                return Decision(Verb.DENY, None, f"another guest named {guest.name} runs")
+                return Decision(
+                    Verb.DENY, None, f"another running guest is named {guest.name} as well"
+                )
             if (withheld := self._withheld(guest)) is not None:
                 return Decision(Verb.DENY, None, withheld)
         if stream in self._ended:
-            stream = None  # of an earlier stream in the same place: that grant is used up
+            stream = None  # an earlier stream had this id, and has used that grant
         return decide(self._policy, self._known(guest), direction, self._now(), stream)
 
     def verb(self, guest: RunningGuest, direction: Direction) -> Verb:
-        """What the last good policy says, whatever else denies it now."""
+        """Return what the last good policy says, whatever else denies it now."""
         return decide(self._policy, self._known(guest), direction, self._now()).verb
 
     def gives_device(self, guest: RunningGuest) -> bool:
         return bool(gives_device(self._policy, self._known(guest), self._now()))
 
     def _known(self, guest: RunningGuest) -> GuestIdentity:
-        """What is not known stays None: a rule that goes by it then gives nothing."""
+        """Return the guest's identity. A rule never allows anything by a part that is None."""
         known = self._identities.guest(guest.name, guest.uuid or None)
         return known if known.label is not None else replace(known, label=guest.label or None)
 
     # Grants for one stream
 
     def take(self, guest: RunningGuest, direction: Direction, stream: str) -> Decision:
-        """The decision, once whatever is for one stream alone is this stream's."""
+        """Return the decision, after this stream has taken a grant for one stream, if any."""
         decision = self.decide(guest, direction, stream)
         if not decision.must_be_taken:
             return decision
         if self.sources.runtime is None or decision.rule is None or stream in self._ended:
-            return Decision(Verb.DENY, decision.rule, "the grant cannot be taken")
+            return Decision(Verb.DENY, decision.rule, "the grant for one stream cannot be taken")
         try:
             grants.take(self.sources.runtime, decision.rule, stream)
         except PolicyError as error:
             return Decision(Verb.DENY, decision.rule, str(error))
-        self.load()  # taken by this stream, or by another that was faster
+        self.load()  # it may be taken by this stream, or by another that was faster
         decision = self.decide(guest, direction, stream)
         if decision.must_be_taken:
-            return Decision(Verb.DENY, decision.rule, "the grant was taken meanwhile")
+            return Decision(Verb.DENY, decision.rule, "another stream has taken the grant")
         return decision
 
     def release(self, stream: str) -> None:
-        """It has ended: what it had taken is used up."""
+        """Remove the grants that a stream has taken, since it has ended."""
         self._ended.add(stream)
         self._rewrite(lambda runtime: grants.release(runtime, stream))
 
     def release_others(self, streams: Collection[str]) -> None:
-        """For an agent that starts: these streams are all that there are."""
+        """Remove the grants of all streams but these, when an agent starts."""
         self._rewrite(lambda runtime: grants.release_others(runtime, streams))
 
     def end_grants(self, guest: str) -> bool:
-        """Of the grants for it alone, none lets it record any more. False: not written yet."""
+        """End the grants for this guest alone that let it record. False: not written yet."""
         return self._rewrite(lambda runtime: grants.end_capture(runtime, guest))
 
     def _rewrite(self, change: Callable[[Path], bool]) -> bool:
-        """False: it could not be written, and whoever asks sees to it that nobody gains by that."""
+        """Rewrite the grants. False: they could not be written; the caller must deny instead."""
         if self.sources.runtime is None:
             return True
         try:
             if change(self.sources.runtime):
                 self.load()
         except PolicyError as error:
-            log.warning("%s; a grant that is used up stays there, and nobody gets it", error)
+            log.warning("%s; the used grant stays in its file, but no stream gets it", error)
             return False
         return True
 
-    # What the person said, written down. Both may wait for another editor: call them in a thread.
+    # Writing what a person has answered. Both may wait for another editor: call them in a thread.
 
     def write_grant(
         self, guest: str, direction: Direction, seconds: float, verb: Verb = Verb.ALLOW

@@ -1,9 +1,9 @@
-"""Asking the person: which questions are open, who is shown them, and how often a guest may ask.
+"""Questions to a person: which are open, who is shown them, and how often a guest may ask.
 
-A stream that must be asked for runs on its clock meanwhile, so nothing waits for the answer. No
-answer within the time means no. A guest that is refused is not asked for again for a while, longer
-each time, and for none more often than a few times a minute: it cannot wear the person down. Who
-could not be asked for is told when that may be tried again.
+A stream about which a person is asked runs on its clock meanwhile, so nothing waits for the answer.
+No answer in time means no. After a no, the same question is not asked for a while, which grows each
+time. No guest causes more than a few questions in a minute, so none can wear the person down.
+Streams whose question could not be asked are decided again when it may be.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Protocol
 
 from agent_dom0.access.reconsider import DecisionQueue, Reason
@@ -27,15 +28,16 @@ ANSWER_SECONDS = 30.0
 OPEN_MAX = 8
 ASKED_MAX = 6  # within this time, of one guest and direction
 ASKED_SECONDS = 60.0
+FIND_SOURCE_SECONDS = 0.2
 QUIET_FIRST_SECONDS = 10.0
 QUIET_LAST_SECONDS = 600.0
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """One question. `seconds` is how long an answer is waited for yet.
+    """One question. `seconds` is the time that is left for an answer.
 
-    `number` is the question's alone as long as the machine runs, whichever agent asks.
+    No other question gets this `number` while the machine runs, whichever agent asks.
     """
 
     number: int
@@ -43,14 +45,16 @@ class Prompt:
     domid: int
     direction: Direction
     seconds: float
+    source: str | None = None  # that would be recorded; None: not known, or playback
 
-    def described(self) -> dict[str, str | int | float]:
+    def described(self) -> dict[str, str | int | float | None]:
         return {
             "id": self.number,
             "guest": self.guest,
             "domid": self.domid,
             "direction": self.direction.value,
             "seconds": self.seconds,
+            "source": self.source,
         }
 
 
@@ -59,6 +63,7 @@ class _Open:
     prompt: Prompt
     answered: Callable[[Answer], None]
     timer: asyncio.TimerHandle
+    is_shown: bool = False
 
 
 @dataclass(slots=True)
@@ -78,14 +83,15 @@ class NotAsked(AccessDenied):
 
 
 class Viewers(Protocol):
-    """They show questions to people."""
+    """Shows questions to people."""
 
     def prompt_shown(self, prompt: Prompt) -> None: ...
     def prompt_gone(self, prompt: Prompt, why: str) -> None: ...
 
 
 class Prompts:
-    """`write` is called with an answer that is to last, and the seconds of Answer.FOR."""
+    """All open questions. `write` is called with each lasting answer and the seconds of Answer.FOR.
+    `find_source` calls its argument with the name of the source that would be recorded."""
 
     def __init__(
         self,
@@ -94,7 +100,9 @@ class Prompts:
         queue: DecisionQueue,
         write: Callable[[Prompt, Answer, float], None],
         seconds: float = ANSWER_SECONDS,
+        find_source: Callable[[Callable[[str | None], None]], None] | None = None,
     ) -> None:
+        self._find_source = find_source
         self._trail = trail
         self._viewers = viewers
         self._queue = queue
@@ -113,20 +121,22 @@ class Prompts:
         return [
             replace(each.prompt, seconds=round(max(each.timer.when() - now, 0.0), 1))
             for each in self._open.values()
+            if each.is_shown
         ]
 
     def why_not(self, guest: str, direction: Direction) -> str | None:
-        """Why this cannot be asked now; None: it can."""
+        """Return why this question cannot be asked now; None: it can."""
         if (quiet := self._quiet_until((guest, direction))) is not None:
             return quiet[1]
-        if any((p.guest, p.direction) == (guest, direction) for p in self.open):
-            return "it is being asked already"
+        asked = [each.prompt for each in self._open.values()]
+        if any((p.guest, p.direction) == (guest, direction) for p in asked):
+            return "this question is open already"
         if len(self._open) >= OPEN_MAX:
             return f"{OPEN_MAX} questions are open already"
         return None
 
     def _quiet_until(self, key: _Key) -> tuple[float, str] | None:
-        """Until when it is not asked for, and why; None: it may be."""
+        """Return until when the question may not be asked, and why; None: it may be."""
         now = asyncio.get_running_loop().time()
         quiet = self._quiet.get(key)
         if quiet is not None and now < quiet.until:
@@ -135,7 +145,7 @@ class Prompts:
         if times is not None and len(times) == ASKED_MAX and now < times[0] + ASKED_SECONDS:
             return (
                 times[0] + ASKED_SECONDS,
-                f"it was asked {ASKED_MAX} times within {ASKED_SECONDS:g} s",
+                f"the question was asked {ASKED_MAX} times within {ASKED_SECONDS:g} s",
             )
         return None
 
@@ -145,8 +155,10 @@ class Prompts:
         domid: int,
         direction: Direction,
         answered: Callable[[Answer], None],
+        source: str | None = None,
     ) -> int:
-        """Returns the question's number, or raises NotAsked. `answered` is called once, unless the
+        """Returns the question's number, or raises NotAsked. `source` is what would be recorded, if
+        a rule says so. `answered` is called once, unless the
         question is withdrawn; then all streams are decided anew."""
         why_not = self.why_not(guest, direction)
         if why_not is not None:
@@ -157,12 +169,27 @@ class Prompts:
         prompt = Prompt(self._next_number(), guest, domid, direction, self._seconds)
         timer = loop.call_later(self._seconds, self._end, prompt.number, Answer.NONE, 0, "")
         self._open[prompt.number] = _Open(prompt, answered, timer)
-        self._audit(EventKind.PROMPT_SHOWN, prompt, "the person is asked")
-        self._viewers.prompt_shown(prompt)
+        if direction is Direction.CAPTURE and source is None and self._find_source is not None:
+            self._find_source(partial(self._show, prompt.number))
+            # If the server hangs, the question is shown without the name of the source.
+            loop.call_later(FIND_SOURCE_SECONDS, self._show, prompt.number, None)
+        else:
+            self._show(prompt.number, source)
         return prompt.number
 
+    def _show(self, number: int, source: str | None) -> None:
+        """Show the question, unless it was shown or has ended."""
+        asked = self._open.get(number)
+        if asked is None or asked.is_shown:
+            return
+        asked.is_shown = True
+        asked.prompt = replace(asked.prompt, source=source)
+        fields = {} if source is None else {"XENSND_SOURCE": source}
+        self._audit(EventKind.PROMPT_SHOWN, asked.prompt, "a person is asked", **fields)
+        self._viewers.prompt_shown(asked.prompt)
+
     def _next_number(self) -> int:
-        """One that no agent has used: what a person has on the screen may be another one's."""
+        """Return a number that no earlier agent has used: its question may still be on a screen."""
         now_ms = time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
         self._last_number = max(self._last_number + 1, now_ms)
         return self._last_number
@@ -176,25 +203,24 @@ class Prompts:
         seconds: float = 0,
         by: str = "",
     ) -> None:
-        """What the person said of this guest and direction. UsageError: that is not asked, or not
-        any more."""
+        """Apply the answer about this guest and direction. UsageError: no such question is open."""
         if number not in self._open:
             raise UsageError(f"question {number} is not open: answered already, or too late")
         prompt = self._open[number].prompt
         if (prompt.guest, prompt.direction) != (guest, direction):
             raise UsageError(
-                f"question {number} is whether {prompt.guest} may {_DOES[prompt.direction]}, "
+                f"question {number} asks whether {prompt.guest} may {_DOES[prompt.direction]}, "
                 f"not whether {guest} may {_DOES[direction]}"
             )
         self._end(number, answer, seconds, by)
 
     def withdraw(self, number: int) -> None:
-        """The stream that asked has gone, or policy has decided meanwhile."""
+        """End the question: the stream has gone, or policy decides without a person."""
         if number in self._open:
             self._close(number, "withdrawn")
 
     def close(self) -> None:
-        """The agent ends: nobody waits for answers any more."""
+        """End all questions, as the agent ends."""
         for each in self._open.values():
             each.timer.cancel()
         for timer in self._waiting.values():
@@ -202,7 +228,7 @@ class Prompts:
         self._open.clear()
 
     def _wait(self, key: _Key) -> None:
-        """Everything is decided anew when this may be asked for."""
+        """Decide all streams again when this question may be asked."""
         quiet = self._quiet_until(key)
         if quiet is None:
             self._somebody_waits = True
@@ -225,9 +251,12 @@ class Prompts:
     def _close(self, number: int, why: str, by: str = "") -> _Open:
         closed = self._open.pop(number)
         closed.timer.cancel()
-        fields = {"XENSND_ANSWER": why, **({"XENSND_BY": by} if by else {})}
-        self._audit(EventKind.PROMPT_ANSWERED, closed.prompt, f"asked: {why}", **fields)
-        self._viewers.prompt_gone(closed.prompt, why)
+        if closed.is_shown:
+            fields = {"XENSND_ANSWER": why, **({"XENSND_BY": by} if by else {})}
+            self._audit(
+                EventKind.PROMPT_ANSWERED, closed.prompt, f"question ended: {why}", **fields
+            )
+            self._viewers.prompt_gone(closed.prompt, why)
         if self._somebody_waits:
             self._somebody_waits = False
             self._queue.reconsider(Reason.PROMPT)

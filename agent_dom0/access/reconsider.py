@@ -1,7 +1,7 @@
-"""Open streams are decided anew in one place, once for all reasons of one turn of the event loop.
+"""One queue for new decisions: open streams are decided once for all reasons of one turn.
 
-Whatever may change permission asks for that here. It is never done in the middle of something else:
-a decision that gives a reason to decide anew is followed by another turn.
+Everything that may change permission calls reconsider(). The decisions are made in the next turn of
+the event loop, never inside another call. A decision that gives a new reason causes another turn.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from enum import StrEnum
 
 
 class Reason(StrEnum):
-    POLICY = "policy says something else"
-    TIME = "a rule begins or ends to hold"
+    POLICY = "the policy has changed"
+    TIME = "a rule begins or ends to apply"
     AUDIT = "the audit trail is lost or found"
     ANSWER = "a person has answered"
     PROMPT = "a question may be asked again"
-    QUBES = "Qubes says something else"
+    QUBES = "the setting in Qubes has changed"
     GUESTS = "a guest has another name"
 
 
 class DecisionQueue:
-    """`decide` gets the reasons, of which there is at least one."""
+    """Calls `decide` with the reasons of one turn, at least one."""
 
     def __init__(self, decide: Callable[[Set[Reason]], None]) -> None:
         self._decide = decide
@@ -31,13 +31,13 @@ class DecisionQueue:
         self._is_closed = False
 
     def reconsider(self, reason: Reason) -> None:
-        """Decides every open stream anew, in the next turn of the event loop."""
+        """Decide every open stream again, in the next turn of the event loop."""
         self._reasons.add(reason)
         if self._turn is None and not self._is_closed:
             self._turn = asyncio.get_running_loop().call_soon(self._take_turn)
 
     def close(self) -> None:
-        """Nothing is decided any more."""
+        """Make no more decisions."""
         self._is_closed = True
         if self._turn is not None:
             self._turn.cancel()

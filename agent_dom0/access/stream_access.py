@@ -1,7 +1,7 @@
-"""Whether one stream may sound: policy says, or the person whom policy wants to be asked.
+"""Whether one stream may sound: policy decides, or a person if policy says `ask`.
 
-Whatever is not allowed stays on its clock, in silence; only a rule that says so refuses to open.
-Whether the stream is open, and what was decided last, is the stream's to know.
+A stream that is not allowed runs on its clock, in silence. OPEN is refused only if a rule says so.
+This module does not keep whether the stream is open, nor the last decision: Stream does.
 """
 
 from __future__ import annotations
@@ -33,10 +33,11 @@ class StreamOwner(Protocol):
 
 
 class StreamAccess:
-    """`stream` names it, also for an agent that takes it over: grants for one stream say it.
+    """Decides about one stream. `stream` is its id, which a grant for one stream names; it stays
+    the same when another agent takes the stream over.
 
-    `silence` is called as soon as the stream may not sound, before anything else. `remember` is
-    called with what the person has said of the stream that is open, for the next agent.
+    `silence` is called first, as soon as the stream may not sound. `remember` is called with the
+    person's answer about the open stream, which the next agent needs.
     """
 
     def __init__(
@@ -58,18 +59,18 @@ class StreamAccess:
         self._audit = audit
         self._silence = silence
         self._remember = remember
-        self._name = owner.guest.name  # of which the question and the answer are
-        self._answer: Answer | None = None  # the person's, of the stream that is open
-        self._question: int | None = None  # that is open
+        self._name = owner.guest.name  # the question and the answer are about this name
+        self._answer: Answer | None = None  # the person's, about the open stream
+        self._question: int | None = None  # the open one
         self._has_taken = False  # a grant for one stream
 
     @property
     def options(self) -> Options:
-        """The limits that hold now, whether a stream is open or not."""
+        """Return the limits that apply now, whether a stream is open or not."""
         return self._policy_says().options
 
     def admit(self, request: Open) -> None:
-        """AccessDenied: the stream is not to be opened at all."""
+        """Check whether the stream may be opened. AccessDenied: it may not, not even in silence."""
         decision = self._policy_says()
         options = decision.options
         wrong = complaint(request, options)
@@ -85,19 +86,20 @@ class StreamAccess:
             why_not = self._prompts.why_not(self._owner.guest.name, self._direction)
             if why_not is None:
                 return
-            decision = Decision(Verb.DENY, decision.rule, f"not asked: {why_not}")
+            decision = Decision(Verb.DENY, decision.rule, f"the person was not asked: {why_not}")
         if decision.verb is Verb.DENY:
             self._audit.tell_decision(decision)
             raise AccessDenied(decision.reason)
 
     def open(self, request: Open, answer: Answer | None = None) -> Decision:
-        """Returns what holds. `answer`: what the person has told an agent before us of it."""
+        """Return the decision. `answer`: what the person has answered an earlier agent about it."""
         self._name, self._answer = self._owner.guest.name, answer
         return self._audited(self._decide(request))
 
     def follow(self, request: Open, held: Decision, *, starts: bool = False) -> Decision:
-        """Returns what holds now, in place of `held`. `starts`: the guest begins to use the stream;
-        where nobody was there to answer, they may be now."""
+        """Return the new decision in place of `held`.
+
+        `starts`: the guest begins to use the stream. If nobody answered before, ask again."""
         if starts and self._answer is Answer.NONE:
             self._set_answer(None)
         is_renamed = self._follow_name()
@@ -108,7 +110,7 @@ class StreamAccess:
         return self._audited(decision)
 
     def close(self, *, goes_on: bool = False) -> None:
-        """The stream has ended. `goes_on`: not for the guest, and another agent takes it over."""
+        """Forget the stream, which has ended. `goes_on`: another agent takes it over."""
         self._withdraw_question()
         if self._has_taken and not goes_on:
             self._policy.release(self._stream)
@@ -119,7 +121,7 @@ class StreamAccess:
         return self._policy.decide(self._owner.guest, self._direction, self._stream)
 
     def _follow_name(self) -> bool:
-        """Whether the guest has another name: what was asked and said about that does not hold."""
+        """Return whether the guest has a new name. Then the old question and answer are dropped."""
         name = self._owner.guest.name
         if self._name == name:
             return False
@@ -144,7 +146,7 @@ class StreamAccess:
 
     @property
     def _policy_asks(self) -> bool:
-        """Also while something else denies it: what the person has said is not forgotten then."""
+        """Whether policy says `ask`, even if something else denies now. Then the answer is kept."""
         return self._policy.verb(self._owner.guest, self._direction) is Verb.ASK
 
     def _set_answer(self, answer: Answer | None) -> None:
@@ -153,23 +155,32 @@ class StreamAccess:
             self._remember(answer)
 
     def _ask(self, decision: Decision) -> Decision:
-        """Returns what the person has said. While nothing is said, still Verb.ASK: silence."""
+        """Return the decision by the person's answer; until there is one, Verb.ASK: silence."""
         if self._answer in _YES:
-            return Decision(Verb.ALLOW, decision.rule, f"asked for, and allowed: {self._answer}")
+            return Decision(Verb.ALLOW, decision.rule, f"the person answered: {self._answer}")
         if self._answer is not None:
-            return Decision(Verb.DENY, decision.rule, f"asked for, and not allowed: {self._answer}")
+            reason = (
+                "nobody answered"
+                if self._answer is Answer.NONE
+                else f"the person answered: {self._answer}"
+            )
+            return Decision(Verb.DENY, decision.rule, reason)
         if self._question is None:
             guest = self._owner.guest
             try:
                 self._question = self._prompts.ask(
-                    guest.name, guest.domid, self._direction, self._answered
+                    guest.name,
+                    guest.domid,
+                    self._direction,
+                    self._answered,
+                    decision.options.device,
                 )
             except NotAsked as why_not:
-                self._audit.tell_limit(f"not asked about: {why_not}")
+                self._audit.tell_limit(f"stays silent, and no question is asked: {why_not}")
         return decision
 
     def _answered(self, answer: Answer) -> None:
-        """All streams are decided anew after that."""
+        """Keep the answer. All streams are decided again after that."""
         self._question = None
         self._set_answer(answer)
 
@@ -179,7 +190,8 @@ class StreamAccess:
             self._question = None
 
     def _audited(self, decision: Decision) -> Decision:
-        """Without the audit trail nobody records. Writing it may take a while: silence first."""
+        """Audit the decision and return it; deny a capture that cannot be audited. Writing may take
+        a while, so a stream that is not allowed is silenced first."""
         if decision.verb is not Verb.ALLOW:
             self._silence()
         if not self._audit.tell_decision(decision) and self._direction is Direction.CAPTURE:

@@ -1,8 +1,8 @@
 """A guest as the audio server sees it: one client, with the guest's name, icon and label.
 
-The client is there while a stream that may sound is open: PulseAudio takes about 64 connections.
-When the server goes away, streams run on their clocks, and the client is made again, more and
-more patiently.
+The client is connected while an allowed stream is open, because PulseAudio accepts only about 64
+connections. When the server goes away, streams run on their clocks, and the client connects again
+with a growing delay.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable
 from typing import Protocol
 
-from agent_dom0.audio.guest_volume import KnobRecord
+from agent_dom0.audio.guest_volume import VolumeFile
 from agent_dom0.audio.mixer import Mixer
 from agent_dom0.audit import AuditTrail
 from agent_dom0.events import EventKind, Priority, guest_event
@@ -28,8 +28,8 @@ log = logging.getLogger("xensnd-dom0")
 RETRY_FIRST_SECONDS = 0.1
 RETRY_LAST_SECONDS = 5.0
 
-# After its last stream a guest stays known to the server so long: the server still plays the end
-# of that stream, and the next sound often follows at once.
+# A client stays connected for this long after its last stream: the server still plays the end of
+# that stream, and the next sound often follows at once.
 LINGER_SECONDS = 2.0
 
 
@@ -52,7 +52,7 @@ class Voice(Protocol):
 class GuestClient:
     """Connects the voices that join with the audio server, for as long as they stay.
 
-    `record` keeps what a person has set for the guest.
+    `volume_file` keeps the volume and mute that a person has set for the guest.
     """
 
     def __init__(
@@ -61,16 +61,16 @@ class GuestClient:
         mixer: Mixer,
         guest: RunningGuest,
         trail: AuditTrail,
-        record: KnobRecord,
+        volume_file: VolumeFile,
     ) -> None:
         self.mixer = mixer
         self.guest = guest
         self._engine = engine
         self._trail = trail
-        self._record = record
-        self.knobs = record.load()
+        self._volume_file = volume_file
+        self.volumes = volume_file.load()
         self._voices: list[Voice] = []
-        self._failed: list[Voice] = []  # of these, though the client is well: tried again
+        self._failed: list[Voice] = []  # of these, while the client is connected: tried again
         self._client: AudioClient | None = None
         self._retry: asyncio.TimerHandle | None = None
         self._linger: asyncio.TimerHandle | None = None
@@ -79,14 +79,14 @@ class GuestClient:
         self._lost = False
 
     def set_percent(self, direction: Direction, percent: int) -> None:
-        """What a person has set. The loudness of its streams is to be told that it was turned."""
-        self.knobs[direction].percent = percent
-        self._record.save(self.knobs)
+        """Keep what a person has set. The caller applies it to the open streams."""
+        self.volumes[direction].percent = percent
+        self._volume_file.save(self.volumes)
 
     def set_muted(self, direction: Direction, is_muted: bool) -> None:
-        """What a person has set. The loudness of its streams is to be told that it was turned."""
-        self.knobs[direction].is_muted = is_muted
-        self._record.save(self.knobs)
+        """Keep what a person has set. The caller applies it to the open streams."""
+        self.volumes[direction].is_muted = is_muted
+        self._volume_file.save(self.volumes)
 
     def client_properties(self) -> dict[str, str]:
         icon = f"appvm-{self.guest.label}" if self.guest.label else "computer"
@@ -110,10 +110,10 @@ class GuestClient:
         elif self._retry is None:
             self._connect()
         else:
-            self._hasten()
+            self._retry_sooner()
 
     def leave(self, voice: Voice) -> None:
-        """The voice ends its stream at the server itself, in the way it wants."""
+        """Remove the voice, which ends its stream at the server itself."""
         if voice not in self._voices:
             return
         self._voices.remove(voice)
@@ -137,21 +137,21 @@ class GuestClient:
             else:
                 voice.poll()
         if self._voices and all(voice.audio_is_ready for voice in self._voices):
-            self._find()
+            self._note_found()
 
     def rename(self, guest: RunningGuest) -> None:
-        """The server is told by a new client; its streams are new ones there."""
+        """Connect a new client under the new name. Its streams at the server are new ones too."""
         self.guest = guest
         self._disconnect()
         if self._voices:
             self._connect()
 
     def close(self, *, forget: bool = False) -> None:
-        """`forget`: also what a person has set. Otherwise the next agent finds it."""
+        """Disconnect. `forget`: remove the settings too; otherwise the next agent finds them."""
         self._voices.clear()
         self._disconnect()
         if forget:
-            self._record.remove()
+            self._volume_file.remove()
 
     def _connect(self) -> None:
         self._retry = None
@@ -159,7 +159,7 @@ class GuestClient:
         self._client = AudioClient(self._engine, self.mixer.server, self.client_properties())
         for voice in self._voices:
             self._attach(voice, self._client)
-        # libpulse may have failed at once, before anyone could be told.
+        # libpulse may have failed at once, before the callback was set.
         asyncio.get_running_loop().call_soon(self.poll)
 
     def _reattach(self) -> None:
@@ -194,15 +194,15 @@ class GuestClient:
 
     def _lose(self, why: str) -> None:
         self._disconnect()
-        self._say_lost(why)
+        self._audit_lost(why)
         if self._voices:  # otherwise the next one tries
             self._try_later(self._connect)
 
     def _lose_stream(self, voice: Voice, why: str) -> None:
-        """The server ended this one, or had no device for it: the guest's others go on."""
+        """Connect this stream again later. The guest's other streams go on."""
         voice.detach()
         self._failed.append(voice)
-        self._say_lost(why)
+        self._audit_lost(why)
         if self._retry is None:
             self._try_later(self._reattach)
 
@@ -210,32 +210,32 @@ class GuestClient:
         loop = asyncio.get_running_loop()
         self._retry = loop.call_later(self._back_off.next_seconds(), again)
 
-    def _hasten(self) -> None:
-        """Sound that begins now is a reason to try sooner, though not more often than at first."""
+    def _retry_sooner(self) -> None:
+        """Connect soon for a sound that begins now, but not before the first delay is over."""
         loop = asyncio.get_running_loop()
         if self._retry is not None:
             self._retry.cancel()
         when = max(loop.time(), self._tried + RETRY_FIRST_SECONDS)
         self._retry = loop.call_at(when, self._connect)
 
-    def _say_lost(self, why: str) -> None:
+    def _audit_lost(self, why: str) -> None:
         if self._lost:
             return
         self._lost = True
-        self._say(
+        self._audit(
             EventKind.SERVER_LOST,
             f"audio server {self.mixer.server or 'of this session'}: {why}; "
-            "sound comes back when it does",
+            "sound continues when it is back",
             Priority.WARNING,
         )
 
-    def _find(self) -> None:
+    def _note_found(self) -> None:
         self._back_off.reset()
         if self._lost:
             self._lost = False
-            self._say(EventKind.SERVER_FOUND, "the audio server is back", Priority.NOTICE)
+            self._audit(EventKind.SERVER_FOUND, "the audio server is back", Priority.NOTICE)
 
-    def _say(self, kind: EventKind, text: str, priority: Priority) -> None:
+    def _audit(self, kind: EventKind, text: str, priority: Priority) -> None:
         self._trail.append(guest_event(kind, self.guest.name, self.guest.domid, text, priority))
 
 
@@ -250,9 +250,10 @@ def stream_config(
     volume: tuple[float, ...] | None,
     muted: bool | None,
 ) -> AudioStreamConfig:
-    """How a guest's stream appears: named after it, and remembered by the mixer under its name.
+    """Return the configuration of a guest's stream: its name, and the key under which the server
+    remembers its volume.
 
-    `device`: None is as the server sees fit; if `is_pinned`, the only one that it may use."""
+    `device`: None lets the server choose. `is_pinned`: the stream may use no other device."""
     what = "playback" if playback else "capture"
     return AudioStreamConfig(
         playback=playback,

@@ -1,8 +1,8 @@
 """dom0's mixer: the volume and mute of each guest's stream at the audio server, and its source.
 
-pulsectl's calls wait for the server, so one thread owns the connection and makes them. The
-agent's loop leaves orders and is told what the server has. It never waits: of several orders for
-one stream the last one holds, and what was seen last answers questions.
+pulsectl's calls wait for the server, so one thread owns the connection and makes them. The event
+loop of the agent queues orders and gets the server's state in callbacks. It never waits. Of several
+orders for one stream the last one counts, and GET_VOLUME is answered from the last known state.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from agent_dom0.audio.load_pulsectl import pulsectl
@@ -26,14 +27,15 @@ log = logging.getLogger("xensnd-dom0")
 
 RETRY_FIRST_SECONDS = 0.1
 RETRY_LAST_SECONDS = 5.0
-# Connected for so long after the last stream: an audio server without clients may end.
+# The connection is kept for this long after the last stream. Then it is closed, because an audio
+# server without clients may exit.
 LINGER_SECONDS = 2.0
-# The thread is waited for so long at the end; a server that hangs may hold it.
+# How long close() waits for the thread; a server that hangs may block it.
 JOIN_SECONDS = 0.5
 
 _NO_INDEX = 0xFFFFFFFF
 _DIRECTIONS = {"sink_input": Direction.PLAYBACK, "source_output": Direction.CAPTURE}
-# A volume that the server has rounded is not above the cap.
+# The server rounds volumes; a difference this small is not above the cap.
 _ROUNDING = 1e-4
 
 _Key = tuple[Direction, int]
@@ -46,28 +48,29 @@ class AudioDevice:
     index: int
     name: str
     description: str
-    is_monitor: bool  # a source that gives what others play into a sink
+    is_monitor: bool  # a source that records what others play into a sink
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """A stream as the server has it."""
+class MixerState:
+    """The state of a stream at the server."""
 
-    volume: tuple[float, ...]  # each channel's, 1 for 100 %; empty: it has none
+    volume: tuple[float, ...]  # of each channel, 1 for 100 %; empty: the stream has no volume
     is_muted: bool
-    device: AudioDevice | None = None  # which it plays into, or records; None while it is moved
+    device: AudioDevice | None = None  # that it plays into or records; None while it is moved
 
 
 class MixerStream:
-    """One sink input or source output. `told` is called in the agent's loop with what is new."""
+    """One sink input or source output. `on_state` is called in the agent's event loop with each new
+    state."""
 
     def __init__(
-        self, mixer: Mixer, direction: Direction, index: int, told: Callable[[Seen], None]
+        self, mixer: Mixer, direction: Direction, index: int, on_state: Callable[[MixerState], None]
     ) -> None:
         self.direction = direction
         self.index = index
         self._mixer = mixer
-        self._told = told
+        self._on_state = on_state
         self._is_over = False
         self._serial = 0  # of the last order
         # Shared with the thread, under the mixer's lock.
@@ -86,24 +89,24 @@ class MixerStream:
             self.mute_order = muted
 
     def set_cap(self, cap: float | None) -> None:
-        """No channel is louder from now on, whoever turns it up."""
+        """Limit every channel from now on, whoever sets the volume."""
         with self._order():
             self.cap = cap
 
     def poll(self) -> None:
-        """Asks the server for what it has; `told` hears of it."""
+        """Ask the server for the state; `on_state` gets it."""
         with self._order():
             pass
 
     def end(self) -> None:
-        """The stream has gone, or goes now."""
+        """Stop following the stream, which has gone or is about to go."""
         self._is_over = True
         self._mixer.forget(self)
 
-    def tell(self, seen: Seen, serial: int) -> None:
-        """What was seen before the last order says nothing of what will be."""
+    def report(self, state: MixerState, serial: int) -> None:
+        """Pass the state on, unless it is older than the last order."""
         if not self._is_over and serial == self._serial:
-            self._told(seen)
+            self._on_state(state)
 
     @contextlib.contextmanager
     def _order(self) -> Any:
@@ -111,13 +114,13 @@ class MixerStream:
             yield
             self.orders += 1
             self._serial = self.orders
-        self._mixer.look_at(self)
+        self._mixer.refresh_later(self)
 
 
 class Mixer:
-    """Connected while it follows a stream, and made again when the server was lost.
+    """Connects while it follows a stream, and again after the server was lost.
 
-    `changed` is called in the agent's loop after something new was told.
+    `changed` is called in the agent's event loop after new states were reported.
     """
 
     def __init__(self, server: str | None, changed: Callable[[], None]) -> None:
@@ -129,30 +132,44 @@ class Mixer:
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._is_closing = False
         self._is_listening = False
-        # Under the lock: what is followed, what of it is to be looked at, in turn, and what was
-        # seen and not told yet.
+        # Under the lock: the streams, those whose state is to be read (in order), and the states
+        # that were read and not reported yet.
         self._streams: dict[_Key, MixerStream] = {}
-        self._to_look_at: dict[_Key, None] = {}
-        self._to_tell: dict[MixerStream, tuple[Seen, int]] = {}
+        self._to_refresh: dict[_Key, None] = {}
+        self._to_report: dict[MixerStream, tuple[MixerState, int]] = {}
+        self._asks_default: list[Callable[[str | None], None]] = []
 
     # In the agent's loop
 
-    def follow(self, direction: Direction, index: int, told: Callable[[Seen], None]) -> MixerStream:
-        stream = MixerStream(self, direction, index, told)
+    def follow(
+        self, direction: Direction, index: int, on_state: Callable[[MixerState], None]
+    ) -> MixerStream:
+        stream = MixerStream(self, direction, index, on_state)
         with self.lock:
             self._streams[direction, index] = stream
+        self._start()
+        self.refresh_later(stream)
+        return stream
+
+    def find_default_source(self, told: Callable[[str | None], None]) -> None:
+        """Call `told` with the name of the default source; None: the server has none or cannot be
+        asked. It is not called while the server hangs."""
+        with self.lock:
+            self._asks_default.append(told)
+        self._start()
+        self._wake()
+
+    def _start(self) -> None:
         if self._thread is None:
             self._loop = asyncio.get_running_loop()
             self._thread = threading.Thread(target=self._run, name="mixer", daemon=True)
             self._thread.start()
-        self.look_at(stream)
-        return stream
 
-    def look_at(self, stream: MixerStream) -> None:
+    def refresh_later(self, stream: MixerStream) -> None:
         with self.lock:
             key = (stream.direction, stream.index)
             if self._streams.get(key) is stream:
-                self._to_look_at[key] = None
+                self._to_refresh[key] = None
         self._wake()
 
     def forget(self, stream: MixerStream) -> None:
@@ -160,7 +177,7 @@ class Mixer:
             key = (stream.direction, stream.index)
             if self._streams.get(key) is stream:
                 del self._streams[key]
-                self._to_look_at.pop(key, None)
+                self._to_refresh.pop(key, None)
         self._wake()
 
     def close(self) -> None:
@@ -180,7 +197,7 @@ class Mixer:
     def _run(self) -> None:
         retry_seconds = RETRY_FIRST_SECONDS
         while not self._is_closing:
-            if not self._streams:
+            if not self._streams and not self._asks_default:
                 self._wait(math.inf)
                 continue
             try:
@@ -190,9 +207,10 @@ class Mixer:
                 retry_seconds = RETRY_FIRST_SECONDS
                 self._rest(retry_seconds)
             except pulsectl.PulseError as error:
+                self._report_default(None)
                 if retry_seconds == RETRY_FIRST_SECONDS:
                     where = self.server or "of this session"
-                    log.warning("mixer of audio server %s: %s; tried again", where, error)
+                    log.warning("mixer of audio server %s: %s; it tries again", where, error)
                 self._rest(retry_seconds)
                 retry_seconds = min(retry_seconds * 2, RETRY_LAST_SECONDS)
             except Exception:
@@ -200,13 +218,13 @@ class Mixer:
                 self._rest(RETRY_LAST_SECONDS)
 
     def _rest(self, seconds: float) -> None:
-        """Before the next connection, whatever is ordered meanwhile."""
+        """Wait before the next connection, even if orders come."""
         until = time.monotonic() + seconds
         while self._streams and not self._is_closing and (left := until - time.monotonic()) > 0:
             self._wait(left)
 
     def _wait(self, seconds: float) -> None:
-        """For an order, without a connection."""
+        """Wait for an order while there is no connection."""
         poll = select.poll()
         poll.register(self._wake_fd, select.POLLIN)
         poll.poll(None if math.isinf(seconds) else seconds * 1000)
@@ -217,7 +235,7 @@ class Mixer:
             os.eventfd_read(self._wake_fd)
 
     def _serve(self) -> None:
-        """Connects, and follows the streams until there has been none for a while."""
+        """Connect, and follow the streams until there has been none for LINGER_SECONDS."""
         pulse = pulsectl.Pulse("xensnd", server=self.server, connect=False)
         try:
             pulse.set_poll_func(lambda fds, seconds: self._poll(pulse, fds, seconds), _log_error)
@@ -225,9 +243,9 @@ class Mixer:
             pulse.connect()
             pulse.event_mask_set("sink_input", "source_output")
             with self.lock:
-                self._to_look_at = dict.fromkeys(self._streams)
+                self._to_refresh = dict.fromkeys(self._streams)
             while not self._is_closing:
-                self._look(pulse)
+                self._refresh_all(pulse)
                 lingers = not self._streams
                 self._is_listening = True
                 pulse.event_listen(LINGER_SECONDS if lingers else None)
@@ -242,7 +260,7 @@ class Mixer:
             pulse.close()
 
     def _poll(self, pulse: Any, fds: list[Any], seconds: float) -> int:
-        """libpulse's own poll, and our orders, which end it."""
+        """Poll libpulse's descriptors, and the one that an order wakes."""
         poll = select.poll()
         for each in fds:
             poll.register(each.fd, each.events)
@@ -251,7 +269,7 @@ class Mixer:
         if ready.pop(self._wake_fd, 0):
             self._clear_wake()
             if self._is_closing and not self._is_listening:
-                return -1  # an answer is not waited for any more
+                return -1  # do not wait for an answer any more
             pulse.event_listen_stop()
         for each in fds:
             each.revents = ready.get(each.fd, 0)
@@ -264,29 +282,31 @@ class Mixer:
         with self.lock:
             if (direction, event.index) not in self._streams:
                 return
-            self._to_look_at[direction, event.index] = None
+            self._to_refresh[direction, event.index] = None
         raise pulsectl.PulseLoopStop
 
-    def _look(self, pulse: Any) -> None:
-        """Does what was ordered, and reports what the server has then."""
+    def _refresh_all(self, pulse: Any) -> None:
+        """Carry out all orders, and report the states after that."""
+        if self._asks_default:
+            self._report_default(pulse.server_info().default_source_name)
         while not self._is_closing:
             with self.lock:
-                if not self._to_look_at:
+                if not self._to_refresh:
                     return
-                key = next(iter(self._to_look_at))
-                del self._to_look_at[key]
+                key = next(iter(self._to_refresh))
+                del self._to_refresh[key]
                 stream = self._streams.get(key)
             if stream is None:
                 continue
             try:
-                self._look_at_one(pulse, stream)
+                self._refresh(pulse, stream)
             except pulsectl.PulseError as error:
                 if not pulse.connected:
                     raise pulsectl.PulseDisconnected from None
-                # It has ended meanwhile, or the server refuses: what is not seen is not told.
+                # The stream has ended meanwhile, or the server refuses: there is nothing to report.
                 log.debug("mixer: %s %d: %s", stream.direction, stream.index, error)
 
-    def _look_at_one(self, pulse: Any, stream: MixerStream) -> None:
+    def _refresh(self, pulse: Any, stream: MixerStream) -> None:
         with self.lock:
             serial, cap = stream.orders, stream.cap
             volume, muted = stream.volume_order, stream.mute_order
@@ -296,34 +316,45 @@ class Mixer:
         if muted is not None:
             server.set_mute(muted)
         with self.lock:
-            if stream.orders == serial:  # else the next look does all of it again
+            if stream.orders == serial:  # otherwise the next call does all of it again
                 stream.volume_order = stream.mute_order = None
         info = server.info()
         now = tuple(info.volume.values) if info.volume is not None else ()
         if now != (allowed := _capped(now, cap)):
             server.set_volume(allowed)
             now = allowed
-        self._report(stream, Seen(now, bool(info.mute), server.device(info)), serial)
+        self._report(stream, MixerState(now, bool(info.mute), server.device(info)), serial)
 
-    def _report(self, stream: MixerStream, seen: Seen, serial: int) -> None:
+    def _report(self, stream: MixerStream, state: MixerState, serial: int) -> None:
         with self.lock:
-            is_under_way = bool(self._to_tell)
-            self._to_tell[stream] = (seen, serial)
-        if not is_under_way and self._loop is not None:
-            with contextlib.suppress(RuntimeError):  # the loop has ended
-                self._loop.call_soon_threadsafe(self._tell)
+            is_under_way = bool(self._to_report)
+            self._to_report[stream] = (state, serial)
+        if not is_under_way:
+            self._call(self._report_all)
 
-    def _tell(self) -> None:
+    def _report_default(self, name: str | None) -> None:
+        with self.lock:
+            asks, self._asks_default = self._asks_default, []
+        for told in asks:
+            self._call(partial(told, name))
+
+    def _call(self, work: Callable[[], None]) -> None:
+        """In the agent's loop."""
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # it has ended
+                self._loop.call_soon_threadsafe(work)
+
+    def _report_all(self) -> None:
         """In the agent's loop."""
         with self.lock:
-            to_tell, self._to_tell = self._to_tell, {}
-        for stream, (seen, serial) in to_tell.items():
-            stream.tell(seen, serial)
+            to_report, self._to_report = self._to_report, {}
+        for stream, (state, serial) in to_report.items():
+            stream.report(state, serial)
         self._changed()
 
 
 class _Access:
-    """pulsectl has each call twice: for what plays and for what records."""
+    """Calls pulsectl's functions for a sink input or a source output."""
 
     def __init__(self, pulse: Any, direction: Direction, index: int) -> None:
         kind = "sink_input" if direction is Direction.PLAYBACK else "source_output"
@@ -368,7 +399,7 @@ def _source(pulse: Any, index: int) -> AudioDevice | None:
 
 
 def _is_monitor(info: Any) -> bool:
-    """Each of the three says so; one is enough."""
+    """Whether one of three marks says so."""
     return bool(
         info.monitor_of_sink != _NO_INDEX
         or info.name.endswith(".monitor")

@@ -1,51 +1,38 @@
 """A guest's open stream at the audio server: its connection, its volume, and what it records.
 
-What a source gives reaches a guest only when the source is known, and is no monitor of a sink:
-that would be what other guests play. The core gives silence until then, and again from the moment
-that the server moves the stream; see xn_audio_admit_source().
+A guest gets the sound of a source only when the source is known and is not the monitor of a sink.
+A monitor would give it what other guests play. Until then, and again from the moment that the
+server moves the stream, the core gives silence; see xn_audio_admit_source().
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
-from typing import Protocol
 
 from agent_dom0.audio.guest_client import GuestClient, stream_config
-from agent_dom0.audio.mixer import AudioDevice, MixerStream, Seen
-from agent_dom0.audio.stream_volume import Loudness
-from agent_dom0.events import EventKind, Priority
+from agent_dom0.audio.mixer import AudioDevice, MixerState, MixerStream
+from agent_dom0.audio.stream_volume import StreamVolume
+from agent_dom0.events import Auditor, EventKind, Priority
 from policy.model import NO_OPTIONS, Options
 from xensnd.core import Admission, AudioClient, BackendStream
 from xensnd.sndif.packets import Open
 from xensnd.sndif.store_fields import Direction
 
-ANEW_SECONDS = 0.1
-
-
-class Audit(Protocol):
-    """StreamAudit, as far as it is needed here."""
-
-    def tell(
-        self,
-        kind: EventKind,
-        text: str,
-        priority: Priority = Priority.INFO,
-        **fields: str | int,
-    ) -> bool: ...
+RECONNECT_SECONDS = 0.1
 
 
 def why_refused(source: AudioDevice, options: Options) -> str | None:
     """Why nothing of this source may reach the guest; None: it may."""
     if options.device is not None and source.name != options.device:
-        return f"is not {options.device}, which the rule wants"
+        return f"is not {options.device}, the device of the rule"
     if source.is_monitor and not options.allows_monitor:
-        return "is a monitor, which gives what others play"
+        return "is a monitor, which records what others play"
     return None
 
 
 class ServerStream:
-    """Of one open PCM. It is connected while it may sound: see sound() and silence()."""
+    """One open PCM at the server. It is connected while it may sound: sound(), silence()."""
 
     def __init__(
         self,
@@ -53,7 +40,7 @@ class ServerStream:
         client: GuestClient,
         direction: Direction,
         request: Open,
-        audit: Audit,
+        audit: Auditor,
     ) -> None:
         self.device: AudioDevice | None = None  # that it plays into, or records
         self._core = core
@@ -67,15 +54,15 @@ class ServerStream:
         self._source: tuple[int, str] | None = None  # as the core has it
         self._is_admitted = False
         self._next_device: str | None = None  # for the next connection alone
-        self._anew_at = -math.inf  # when, in the loop's time
-        self._said: tuple[str, str | None] | None = None  # source, and why not
-        knobs = client.knobs[direction]
-        self.loudness = Loudness(request.channels, knobs, core.peek, core.poke)
+        self._reconnected_at = -math.inf  # when, in the loop's time
+        self._audited: tuple[str, str | None] | None = None  # the source, and why it was refused
+        settings = client.volumes[direction]
+        self.volume = StreamVolume(request.channels, settings, core.peek, core.poke)
 
     # What the stream asks of it
 
     def sound(self, options: Options, latency_usec: int) -> None:
-        """Within these limits, from now on."""
+        """Connect to the server within these limits."""
         before = (self._options.device, self._options.allows_monitor, self._latency_usec)
         self._options, self._latency_usec = options, latency_usec
         if before != (options.device, options.allows_monitor, latency_usec):
@@ -83,18 +70,18 @@ class ServerStream:
         self._client.join(self)
 
     def silence(self) -> None:
-        """On its clock from now on. What the server has of a playback is not heard."""
+        """Disconnect: run on the clock, and drop the playback that the server has queued."""
         self.detach()
         self._client.leave(self)
 
-    def leave(self) -> None:
-        """The core ends the stream itself, in the way it wants."""
+    def end(self) -> None:
+        """Stop controlling the stream. The core then ends it at the server."""
         self._forget()
         self._client.leave(self)
 
     @property
     def is_connected(self) -> bool:
-        """It is heard; or what it gives is what a source records."""
+        """Whether it is heard, or records from a source that was admitted."""
         if self._direction is Direction.CAPTURE and not self._is_admitted:
             return False
         return self.audio_is_ready
@@ -112,8 +99,8 @@ class ServerStream:
                 playback=self._direction is Direction.PLAYBACK,
                 is_pinned=self._options.device is not None,
                 latency_usec=self._latency_usec,
-                volume=self.loudness.wanted_volume,
-                muted=self.loudness.wanted_mute,
+                volume=self.volume.wanted_volume,
+                muted=self.volume.wanted_mute,
             ),
         )
 
@@ -127,8 +114,8 @@ class ServerStream:
         if index is None:
             return
         if self._stream is None:
-            self._stream = self._client.mixer.follow(self._direction, index, self._see)
-            self.loudness.appear(self._stream)
+            self._stream = self._client.mixer.follow(self._direction, index, self._on_mixer_state)
+            self.volume.attach(self._stream)
         if self._direction is Direction.CAPTURE and self._source != self._core.source:
             self._source = self._core.source
             self._is_admitted = False
@@ -147,46 +134,47 @@ class ServerStream:
             self._stream.end()
         self._stream = self._source = self.device = None
         self._is_admitted = False
-        self.loudness.vanish()
+        self.volume.detach()
 
     # What the mixer tells
 
-    def _see(self, seen: Seen) -> None:
-        self.loudness.see(seen)
-        self.device = seen.device
-        if self._direction is Direction.CAPTURE and seen.device is not None:
-            self._judge(seen.device)
+    def _on_mixer_state(self, state: MixerState) -> None:
+        self.volume.update(state)
+        self.device = state.device
+        if self._direction is Direction.CAPTURE and state.device is not None:
+            self._check_source(state.device)
 
-    def _judge(self, source: AudioDevice) -> None:
+    def _check_source(self, source: AudioDevice) -> None:
         why_not = why_refused(source, self._options)
         if why_not is not None:
             self._is_admitted = False
-            self._tell(source, why_not)
+            self._audit_source(source, why_not)
             return
-        # What the core does not record now, or not any more, it will tell of: see poll().
+        # If the core records another source by now, poll() will notice.
         match self._core.admit_source(source.index, source.name):
             case Admission.ADMITTED:
                 self._is_admitted = True
-                self._tell(source, None)
+                self._audit_source(source, None)
             case Admission.MIXED:
-                self._connect_anew(source)
+                self._reconnect(source)
 
-    def _connect_anew(self, source: AudioDevice) -> None:
-        """To the source that the stream is on now. A server that moves each new one as well is
-        not asked more often than this."""
+    def _reconnect(self, source: AudioDevice) -> None:
+        """Make a new stream, on the source that this one is on now.
+
+        If the server moves each new one too, this is done once in RECONNECT_SECONDS at most."""
         loop = asyncio.get_running_loop()
-        if loop.time() < self._anew_at + ANEW_SECONDS and self._stream is not None:
-            loop.call_later(ANEW_SECONDS, self._stream.poll)
+        if loop.time() < self._reconnected_at + RECONNECT_SECONDS and self._stream is not None:
+            loop.call_later(RECONNECT_SECONDS, self._stream.poll)
             return
-        self._anew_at = loop.time()
+        self._reconnected_at = loop.time()
         self.silence()
         self._next_device = source.name
         self._client.join(self)
 
-    def _tell(self, source: AudioDevice, why_not: str | None) -> None:
-        if self._said == (source.name, why_not):
+    def _audit_source(self, source: AudioDevice, why_not: str | None) -> None:
+        if self._audited == (source.name, why_not):
             return
-        self._said = (source.name, why_not)
+        self._audited = (source.name, why_not)
         if why_not is None:
             kind, priority = EventKind.SOURCE_ADMITTED, Priority.NOTICE
             text = f"records {source.name}"

@@ -1,8 +1,9 @@
 """Volume and mute of one open stream: what the guest, a person and policy want, channel by channel.
 
-A guest speaks of 0.001 dB and of muted channels (sndif.h, SET_VOLUME to UNMUTE). The audio server
-has one volume a channel, on a cubic scale, and one mute a stream, which a person turns too. So the
-guest's volume of a channel that it has muted is remembered here; of all else the server's holds.
+A guest sets volumes in 0.001 dB, and mutes single channels (sndif.h, SET_VOLUME to UNMUTE). The
+audio server has one volume for each channel, on a cubic scale, and one mute for each stream. A
+person can change both. So the volume of a channel that the guest has muted is kept here. For
+everything else, the server's value counts.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from agent_dom0.audio.guest_volume import SILENCE_MILLI_DB, Knobs
-from agent_dom0.audio.mixer import MixerStream, Seen
+from agent_dom0.audio.guest_volume import SILENCE_MILLI_DB, GuestVolume
+from agent_dom0.audio.mixer import MixerState, MixerStream
 from xensnd.sndif.packets import (
     GetVolume,
     Mute,
@@ -35,23 +36,25 @@ def milli_db_of(volume: float) -> int:
     return max(round(60_000 * math.log10(volume)), SILENCE_MILLI_DB)
 
 
-class Loudness:
-    """Of one open PCM. `peek` and `poke` reach its buffer, which is the guest's."""
+class StreamVolume:
+    """The volume of one open PCM. `settings` is what a person has set for the guest.
+
+    `peek` and `poke` read and write the PCM's buffer, which the guest shares."""
 
     def __init__(
         self,
         channels: int,
-        knobs: Knobs,
+        settings: GuestVolume,
         peek: Callable[[int, int], bytes],
         poke: Callable[[int, bytes], None],
     ) -> None:
-        self._knobs = knobs
+        self._settings = settings
         self._peek = peek
         self._poke = poke
         self._cap: float | None = None
         self._milli_db = (0,) * channels
         self._muted = (False,) * channels
-        self._is_set = False  # by somebody; before, the server's memory holds
+        self._is_set = False  # until then the server uses the volume that it remembers
         self._mute_is_set = False
         self._stream: MixerStream | None = None
         # What the server has, or will have when it has done what was ordered last.
@@ -59,7 +62,7 @@ class Loudness:
         self._is_muted = False
 
     def serve(self, request: Span) -> None:
-        """RemoteProtocolError if the request's values are not in the buffer."""
+        """Serve a volume request. RemoteProtocolError: its values are not in the buffer."""
         channels = len(self._muted)
         match request:
             case SetVolume(offset, octets):
@@ -79,11 +82,12 @@ class Loudness:
 
     @property
     def wanted_volume(self) -> tuple[float, ...] | None:
-        """None: nobody has said, and the server's memory holds. A guest is never louder than a
-        person has set it; of a stream with some channels muted, these have no volume."""
-        if not self._is_set and self._knobs.milli_db is None:
+        """One value for each channel, or None: nobody has set one, and the server uses the volume
+        that it remembers. A guest is never louder than a person has set. If some channels are
+        muted, their volume is 0."""
+        if not self._is_set and self._settings.milli_db is None:
             return None
-        most = self._knobs.milli_db
+        most = self._settings.milli_db
         volume = [volume_of(v if most is None else min(v, most)) for v in self._milli_db]
         if not self._is_all_muted:
             volume = [0.0 if m else v for v, m in zip(volume, self._muted, strict=True)]
@@ -91,36 +95,36 @@ class Loudness:
 
     @property
     def wanted_mute(self) -> bool | None:
-        """A mute that a person has set in a mixer stays as long as nobody says anything here."""
-        if self._mute_is_set or self._knobs.is_muted or any(self._muted):
+        """None: nothing here sets it, and a mute that a person has set in a mixer stays."""
+        if self._mute_is_set or self._settings.is_muted or any(self._muted):
             return self._is_all_muted
         return None
 
-    def appear(self, stream: MixerStream) -> None:
-        """The stream is at the audio server, perhaps anew."""
+    def attach(self, stream: MixerStream) -> None:
+        """Begin to control the stream at the audio server, which may be a new one."""
         self._stream = stream
         stream.set_cap(self._cap)
         self._order()
 
-    def vanish(self) -> None:
-        """It is there no more."""
+    def detach(self) -> None:
+        """Forget the stream, which has gone from the audio server."""
         self._stream = self._volume = None
 
-    def see(self, seen: Seen) -> None:
-        """What the server has now, whoever turned it."""
-        self._volume = seen.volume
-        self._is_muted = seen.is_muted
+    def update(self, state: MixerState) -> None:
+        """Keep what the server has now, whoever changed it."""
+        self._volume = state.volume
+        self._is_muted = state.is_muted
 
     def set_cap(self, percent: int | None) -> None:
-        """Policy's: nobody turns it up any further."""
+        """Set the policy's cap: no volume is higher, whoever sets it."""
         self._cap = None if percent is None else percent / 100
         if self._stream is not None:
             self._stream.set_cap(self._cap)
 
-    def turned(self) -> None:
-        """A person has turned the knobs: the volume is theirs until the guest wants less."""
-        if self._knobs.milli_db is not None:
-            self._milli_db = (self._knobs.milli_db,) * len(self._muted)
+    def apply_settings(self) -> None:
+        """Applies what a person has set: it holds until the guest sets a lower volume."""
+        if self._settings.milli_db is not None:
+            self._milli_db = (self._settings.milli_db,) * len(self._muted)
             self._is_set = True
         self._mute_is_set = True
         self._order()
@@ -130,15 +134,15 @@ class Loudness:
         """As mixers show it: the loudest channel in percent, if it is known, and whether it is
         muted. While the stream is not at the audio server, what a person has set for it."""
         if not self._volume:
-            return self._knobs.percent, self._is_all_muted
+            return self._settings.percent, self._is_all_muted
         return round(100 * max(self._volume)), self._is_muted
 
     @property
     def _is_all_muted(self) -> bool:
-        return self._knobs.is_muted or all(self._muted)
+        return self._settings.is_muted or all(self._muted)
 
     def _values(self, offset: int, octets: int, octets_each: int) -> bytes:
-        """What the request speaks of, and no more than its channels need."""
+        """Return the request's values from the buffer, at most what its channels need."""
         return self._peek(offset, min(octets, len(self._muted) * octets_each))
 
     def _current(self) -> tuple[int, ...]:

@@ -80,6 +80,11 @@ class DevicePath:
         return f"/local/domain/{self.guest_domid}/device/vsnd/{self.devid}"
 
 
+def kind_of(failure: BaseException) -> object:
+    """Equal for failures of one kind: the trail is told of the first, wherever it comes up."""
+    return failure.errno if isinstance(failure, OSError) else str(failure)
+
+
 class CardOwner(Protocol):
     """The guest whose card it is."""
 
@@ -124,7 +129,7 @@ class Device:
         self._odd_states = 0
         self._retries_connect = False  # once, since what the frontend had published was no good
         self._withdrawn_at: float | None = None
-        self._failure: str | None = None  # the last, while it is not over
+        self._failure: object = None  # the kind of the last, while it is not over
         self._retry: asyncio.TimerHandle | None = None
         self._back_off = BackOff(RETRY_FIRST_SECONDS, RETRY_LAST_SECONDS)
         # When each began, and each new start after a closing.
@@ -249,7 +254,7 @@ class Device:
     def _serve(self, stream: Stream) -> None:
         packet = stream.next_request()
         if self._owner.was_paused():
-            stream.tell_limit("more requests than the guest's share; all its streams wait")
+            stream.tell_limit("more requests than the guest's budget allows; all its streams wait")
         if packet is None:
             return
         if self._owner.throttle.admits():
@@ -273,7 +278,7 @@ class Device:
             self._end_streams()
             self._store.unwatch(f"{self.path.frontend}/state", self.path.backend)
             return
-        self._leave_streams()
+        self._hand_over_streams()
 
     # Failures
 
@@ -282,20 +287,20 @@ class Device:
             try:
                 work()
             except FAILURES as error:
-                self._fail(str(error))
+                self._fail(error)
             else:
                 if self._streams:
                     self._failure = None
                     self._back_off.reset()
 
-    def _fail(self, failure: str) -> None:
+    def _fail(self, failure: BaseException) -> None:
         """Ends what there is of it, and tries again after a time that grows."""
-        if failure != self._failure:
-            self._failure = failure
+        if kind_of(failure) != self._failure:
+            self._failure = kind_of(failure)
             text = f"device {self.path.devid}: {failure}; it is tried again"
             self._owner.audit(EventKind.DEVICE_FAILED, text, Priority.WARNING)
         if self._phase is None:
-            self._leave_streams()  # the next try takes them over
+            self._hand_over_streams()  # the next try takes them over
         self._end_streams()
         if self._phase is BackendPhase.CONNECTED:
             self._phase = BackendPhase.CLOSED  # its frontend has to begin anew
@@ -337,7 +342,7 @@ class Device:
             )
         if self._odd_states < ODD_STATES_MAX:
             return phase
-        self._violated(f"{self._odd_states} states that no frontend should be in")
+        self._violated(f"{self._odd_states} unexpected states of the frontend")
         return BackendPhase.CLOSED
 
     def _may_start_afresh(self) -> bool:
@@ -453,10 +458,10 @@ class Device:
             self._audit(EventKind.DEVICE_DISCONNECTED, "disconnected")
         self._streams.clear()
 
-    def _leave_streams(self) -> None:
-        """They go on, for the next agent."""
+    def _hand_over_streams(self) -> None:
+        """Stop serving the streams; the next agent adopts them."""
         for stream in self._streams:
-            stream.leave()
+            stream.hand_over()
         self._streams.clear()
 
     def _violated(self, text: str) -> None:

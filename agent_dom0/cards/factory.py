@@ -10,7 +10,7 @@ from agent_dom0.access.policy_state import PolicyState
 from agent_dom0.access.prompts import Prompts
 from agent_dom0.access.stream_access import StreamAccess
 from agent_dom0.audio.guest_client import GuestClient
-from agent_dom0.audio.guest_volume import KnobRecord
+from agent_dom0.audio.guest_volume import VolumeFile
 from agent_dom0.audio.mixer import Mixer
 from agent_dom0.audio.server_stream import ServerStream
 from agent_dom0.audit import AuditTrail
@@ -44,7 +44,7 @@ class Factory:
 
     def guest(self, guest: RunningGuest) -> ServedGuest:
         runtime = self.transport.runtime_directory
-        record = KnobRecord(runtime / "knobs" / str(guest.domid), guest.uuid)
+        record = VolumeFile(runtime / "volumes" / str(guest.domid), guest.uuid)
         audio = GuestClient(self.engine, self.mixer, guest, self.trail, record)
         quarantine = Quarantine(runtime / "guests" / (guest.uuid or f"domain-{guest.domid}"))
         return ServedGuest(guest, audio, quarantine, self.trail)

@@ -1,4 +1,4 @@
-"""A PCM between OPEN and CLOSE: a stream that has one is open."""
+"""A PCM between OPEN and CLOSE. A stream is open while it has one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from agent_dom0.audio.mixer import AudioDevice
-from agent_dom0.audio.stream_volume import Loudness
+from agent_dom0.audio.stream_volume import StreamVolume
 from policy.model import Decision, Options, Verb
 from xensnd.sndif.packets import Open
 from xensnd.sndif.states import StreamState
@@ -16,22 +16,22 @@ NOT_DECIDED = Decision(Verb.DENY, None, "not decided yet")
 
 
 class AudioSide(Protocol):
-    """The PCM at the audio server: ServerStream."""
+    """The open PCM at the audio server: ServerStream."""
 
     @property
-    def loudness(self) -> Loudness: ...
+    def volume(self) -> StreamVolume: ...
     @property
     def device(self) -> AudioDevice | None:
-        """Where it plays, or what it records; None: not known."""
+        """The sink that it plays into, or the source that it records; None: not known."""
 
     @property
     def is_connected(self) -> bool: ...
     def sound(self, options: Options, latency_usec: int, /) -> None:
-        """Within these limits, from now on."""
+        """Connect to the server within these limits."""
 
     def silence(self) -> None: ...
-    def leave(self) -> None:
-        """The core ends the stream itself."""
+    def end(self) -> None:
+        """Stop controlling the stream. The core then ends it at the server."""
 
 
 @dataclass(slots=True)
@@ -48,7 +48,7 @@ class OpenPcm:
 
     @property
     def is_heard(self) -> bool:
-        """It plays, or records: never while it ticks on its clock alone."""
+        """Whether it plays or records at the server now, and does not run on its clock alone."""
         return self.is_allowed and self.is_running and self.audio.is_connected
 
     @property

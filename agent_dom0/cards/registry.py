@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from agent_dom0.access.policy_state import PolicyState
 from agent_dom0.access.reconsider import DecisionQueue, Reason
-from agent_dom0.cards.device import FAILURES, Device, DevicePath
+from agent_dom0.cards.device import FAILURES, Device, DevicePath, kind_of
 from agent_dom0.cards.factory import Factory
 from agent_dom0.cards.served_guest import ServedGuest
 from agent_dom0.cards.stream import Stream
@@ -56,7 +56,7 @@ class Registry:
         # By the toolstack (`xl vsnd-detach`), from guests that run on: they get no other before
         # policy gives them one again.
         self._taken_away: set[int] = set()
-        self._failures: dict[tuple[int, str], str] = {}  # that are not over
+        self._failures: dict[tuple[int, str], object] = {}  # their kinds, while they are not over
         self._retry: asyncio.TimerHandle | None = None
         self._quarantines: dict[int, asyncio.TimerHandle] = {}  # when each ends, by domid
 
@@ -211,7 +211,7 @@ class Registry:
         if found := [guest for guest in self._guests.values() if guest.guest.name == name]:
             return found
         running = ", ".join(sorted(guest.name for guest in self.guests())) or "none"
-        raise UsageError(f"no guest named {quoted(name)} runs; running are {running}")
+        raise UsageError(f"no guest named {quoted(name)} runs; running guests: {running}")
 
     def release(self, name: str, by: str) -> int:
         """Lifts the quarantine of the guests of this name. Returns how many were in one."""
@@ -285,8 +285,8 @@ class Registry:
         try:
             yield
         except FAILURES as error:
-            if self._failures.get(key) != str(error):
-                self._failures[key] = str(error)
+            if self._failures.get(key) != kind_of(error):
+                self._failures[key] = kind_of(error)
                 text = f"{what}: {error}; it is tried again"
                 guest.audit(EventKind.DEVICE_FAILED, text, Priority.WARNING)
             if self._retry is None:

@@ -72,19 +72,19 @@ class ServedGuest:
     def set_volume(
         self, direction: Direction, *, percent: int | None = None, is_muted: bool | None = None
     ) -> int:
-        """For a person. Returns how many streams that changed."""
+        """Set what a person wants. Return how many open streams that changed."""
         if percent is not None:
             self.audio.set_percent(direction, percent)
         if is_muted is not None:
             self.audio.set_muted(direction, is_muted)
-        return sum(stream.turn_volume() for stream in self.streams(direction))
+        return sum(stream.apply_volume() for stream in self.streams(direction))
 
     def rename(self, guest: RunningGuest) -> None:
         """The same session under another name. Its streams are to be decided anew."""
         before, self.guest = self.guest, replace(guest, shares_name=self.guest.shares_name)
         self.audio.rename(self.guest)
         if guest.name != before.name:
-            text = f"was named {before.name}"
+            text = f"renamed, was {before.name}"
             event = guest_event(
                 EventKind.GUEST_RENAMED, guest.name, guest.domid, text, Priority.NOTICE
             )

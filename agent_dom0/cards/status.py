@@ -35,7 +35,7 @@ class StreamStatus:
 def stream_status(
     name: str, direction: Direction, pcm: OpenPcm, core: BackendStream
 ) -> StreamStatus:
-    volume_percent, is_muted = pcm.audio.loudness.shown
+    volume_percent, is_muted = pcm.audio.volume.shown
     stats = core.stats()
     return StreamStatus(
         name=name,

@@ -14,7 +14,7 @@ from typing import Protocol
 from agent_dom0.cards.open_pcm import AudioSide, OpenPcm
 from agent_dom0.cards.saved_state import SavedState
 from agent_dom0.cards.status import StreamStatus, described, stream_status
-from agent_dom0.events import EventKind, Priority
+from agent_dom0.events import Auditor, EventKind, Priority
 from agent_dom0.parameters import Limits, answer_within, check_open, limits_within
 from policy.model import Decision, Options
 from xensnd.control.answers import Answer
@@ -46,9 +46,9 @@ from xensnd.transport.interface import Pages
 FAULTS_MAX = 64
 
 _VIOLATIONS = {
-    Violation.RING_INDEX: "the request ring's index is beyond the ring",
-    Violation.STORM: "it sends requests or notifications without end",
-    Violation.REFUSED: f"{REFUSED_MAX} READs and WRITEs were wrong",
+    Violation.RING_INDEX: "the request ring's index is out of range",
+    Violation.STORM: "too many requests or notifications for too long",
+    Violation.REFUSED: f"{REFUSED_MAX} READs and WRITEs were invalid",
 }
 _TRIGGERS = {
     Trigger.START: StreamEvent.START,
@@ -82,16 +82,9 @@ class AccessSide(Protocol):
     def close(self, *, goes_on: bool = False) -> None: ...
 
 
-class Audit(Protocol):
+class StreamAuditor(Auditor, Protocol):
     """StreamAudit, as far as it is needed here."""
 
-    def tell(
-        self,
-        kind: EventKind,
-        text: str,
-        priority: Priority = Priority.INFO,
-        **fields: str | int,
-    ) -> bool: ...
     def tell_limit(self, text: str) -> None: ...
 
 
@@ -106,7 +99,7 @@ class Stream:
         link: Link,
         access: AccessSide,
         new_audio: Callable[[Open], AudioSide],
-        audit: Audit,
+        audit: StreamAuditor,
         limits: Limits,
     ) -> None:
         self.name = name
@@ -186,10 +179,10 @@ class Stream:
         if self._pcm is not None:
             self._apply(self._pcm, self._access.follow(self._pcm.request, self._pcm.decision))
 
-    def turn_volume(self) -> bool:
-        """A person has set the guest's volume or mute. Whether there is a stream to hear it of."""
+    def apply_volume(self) -> bool:
+        """Apply the volume and mute that a person has set. Return whether a PCM is open."""
         if self._pcm is not None:
-            self._pcm.audio.loudness.turned()
+            self._pcm.audio.volume.apply_settings()
         return self._pcm is not None
 
     def withdraw(self) -> None:
@@ -202,11 +195,11 @@ class Stream:
         self._close_pcm()
         self._link.close(keep=False)
 
-    def leave(self) -> None:
-        """Ends here, not for the guest: the next agent takes the stream over where it stands."""
+    def hand_over(self) -> None:
+        """Stop serving and keep the saved state: the next agent adopts the open PCM."""
         pcm, self._pcm = self._pcm, None
         if pcm is not None:
-            pcm.audio.leave()
+            pcm.audio.end()
         self._link.close(keep=True)
         if pcm is not None:
             pcm.buffer.close()
@@ -254,7 +247,7 @@ class Stream:
             case Span():
                 if self._pcm is None:
                     raise RemoteProtocolError(f"{operation_of(request).name} before OPEN")
-                self._pcm.audio.loudness.serve(request)
+                self._pcm.audio.volume.serve(request)
         return None
 
     def _answer_query(self, asked: HwParams) -> HwParams:
@@ -327,7 +320,7 @@ class Stream:
             return
         stats = self._core.stats()
         self._link.saved.clear()
-        self._pcm.audio.leave()
+        self._pcm.audio.end()
         self._core.close_pcm()
         self._pcm.buffer.close()
         self._pcm = None
@@ -351,7 +344,7 @@ class Stream:
         if (before.verb, before.options) == (decision.verb, decision.options):
             return
         options = decision.options
-        pcm.audio.loudness.set_cap(options.max_volume_percent)
+        pcm.audio.volume.set_cap(options.max_volume_percent)
         if pcm.is_allowed:
             pcm.audio.sound(options, limits_within(self._limits, options).latency_usec)
         else:
@@ -365,7 +358,7 @@ class Stream:
         if self._faults in {1, FAULTS_MAX}:
             self._audit.tell(EventKind.PROTOCOL_VIOLATION, f"{self.name}: {text}", Priority.WARNING)
         if self._faults >= FAULTS_MAX:
-            raise RemoteProtocolError(f"stream {self.name}: {self._faults} requests were wrong")
+            raise RemoteProtocolError(f"stream {self.name}: {self._faults} requests were invalid")
 
 
 def _monotonic_end_usec(decision: Decision) -> int | None:

@@ -182,7 +182,7 @@ class Operations:
         number = round(number_argument(arguments, "id", 1, 2**53))
         said = text_argument(arguments, "answer")
         if said not in GIVEN:
-            raise UsageError(f"answer: {quoted(said)} is none of {', '.join(GIVEN)}")
+            raise UsageError(f"answer: {quoted(said)} is not one of {', '.join(GIVEN)}")
         seconds = 0.0
         if said == Answer.FOR:
             seconds = number_argument(arguments, "seconds", 1, GRANT_SECONDS_MAX)
@@ -207,7 +207,7 @@ def _direction(
 ) -> Direction:
     said = arguments.get("direction", default)
     if said not in tuple(each.value for each in Direction):
-        raise UsageError(f"direction: wants playback or capture, got {quoted(str(said))}")
+        raise UsageError(f"direction: must be playback or capture, got {quoted(str(said))}")
     return Direction(said)
 
 

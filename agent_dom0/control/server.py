@@ -113,7 +113,7 @@ class ControlServer:
             while line := await reader.readline():
                 peer.tell(self._answer(peer, line))
         except ValueError:  # its line has no end
-            peer.tell(_refusal(f"a request has at most {REQUEST_OCTETS_MAX} octets"))
+            peer.tell(_refusal(f"a request must have at most {REQUEST_OCTETS_MAX} octets"))
         except (OSError, TimeoutError):
             pass
         finally:
@@ -125,9 +125,9 @@ class ControlServer:
     @property
     def _who_may(self) -> str:
         if self._group is None:
-            return "only root and the agent's own user may talk with it"
+            return "only root and the agent's own user may use this socket"
         group = self._group.gr_name
-        return f"only root, the agent's own user and the group {group} may talk with it"
+        return f"only root, the agent's own user and the group {group} may use this socket"
 
     def _peer(self, writer: asyncio.StreamWriter) -> Peer:
         sock = writer.get_extra_info("socket")
@@ -139,7 +139,9 @@ class ControlServer:
                 return
             writer.write(encode(message))
             if writer.transport.get_write_buffer_size() > UNREAD_OCTETS_MAX:
-                log.warning("control: process %d does not read its answers; hung up", pid)
+                log.warning(
+                    "control: process %d does not read its answers; it is disconnected", pid
+                )
                 writer.transport.abort()
 
         return Peer(pid, uid, uid in {0, os.getuid()} or self._is_member(sock, gid), tell)
@@ -158,9 +160,9 @@ class ControlServer:
         try:
             request = decode(line)
         except ValueError:
-            return _refusal("a request is one JSON object a line")
+            return _refusal("a request must be one JSON object on one line")
         if request.get("version") != VERSION:
-            return _refusal(f"a request is an object with version {VERSION}")
+            return _refusal(f"a request must be an object with version {VERSION}")
         command = self._commands.get(str(request.get("do")))
         if command is None:
             known = ", ".join(sorted(self._commands))
@@ -187,7 +189,7 @@ def _group(name: str) -> grp.struct_group:
 def text_argument(arguments: Mapping[str, Any], name: str) -> str:
     value = arguments.get(name)
     if not isinstance(value, str) or not 0 < len(value) <= 255 or not value.isprintable():
-        raise UsageError(f"{name}: wants a text of 1 to 255 printable characters")
+        raise UsageError(f"{name}: must be a text of 1 to 255 printable characters")
     return value
 
 
@@ -196,7 +198,7 @@ def number_argument(
 ) -> float:
     value = arguments.get(name)
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise UsageError(f"{name}: wants a number from {minimum:g} to {maximum:g}")
+        raise UsageError(f"{name}: must be a number from {minimum:g} to {maximum:g}")
     if not minimum <= value <= maximum:
         raise UsageError(f"{name}: {value!s:.20} is not within {minimum:g} to {maximum:g}")
     return float(value)

@@ -1,10 +1,10 @@
-"""Qubes' device dom0:mic and policy, kept in agreement in both directions. See docs/policy.md.
+"""Keeps Qubes' device dom0:mic and policy equal, in both directions. See docs/policy.md.
 
-QubesDB has three keys for each qube. Where the first two differ, a person has attached or detached
-the microphone since we looked last; where they agree, policy is what may have changed. So nothing
-need be remembered while no agent runs. What a person did becomes a grant, and is undone where
-policy does not let it be. As long as Qubes' word is not known, nobody records. Qubes that do not
-use a card of ours are pacat's, and left alone.
+QubesDB has three keys for each qube. If the first two differ, a person has attached or detached the
+microphone since the last check; if they are equal, only policy may have changed. So no state need
+be kept while no agent runs. What a person has done becomes a grant; it is undone if policy forbids
+it. Nobody records while the state in Qubes is not known. Qubes that use no card of ours belong to
+pacat and are not touched.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from xensnd.errors import XensndError
 
 log = logging.getLogger("xensnd-dom0")
 
-CONFIG = "/audio-input-config/"  # attached or not; Qubes writes it, and so do we
-ACTUAL = "/audio-input/"  # what we have made of it
-REQUEST = "/audio-input-request/"  # whether the guest records, or would if it were let
+CONFIG = "/audio-input-config/"  # attached or not; Qubes and the agent write it
+ACTUAL = "/audio-input/"  # the state that the agent has set
+REQUEST = "/audio-input-request/"  # whether the guest records, or would if it were allowed
 
-# An attached microphone is so until the qube ends, and a grant must have an end.
+# A microphone stays attached until the qube ends, but a grant must have an end.
 ATTACHED_SECONDS = 31 * 86400
 RETRY_FIRST_SECONDS = 0.1
 RETRY_LAST_SECONDS = 5.0
-# A stream that opens asks a hundred things of us at once.
+# A stream that opens sends many requests at once.
 SETTLE_SECONDS = 0.01
 
 _QUBE = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,30}")
@@ -45,9 +45,9 @@ _Keys = dict[str, str | None]
 
 
 class QubesState:
-    """What Qubes says of each guest's microphone, as far as it is known.
+    """The state of each guest's microphone in Qubes, as far as it is known.
 
-    `is_qubes`: otherwise it says nothing, and policy alone decides.
+    `is_qubes`: if false, there is no such state, and policy alone decides.
     """
 
     def __init__(self, *, is_qubes: bool) -> None:
@@ -58,20 +58,20 @@ class QubesState:
         self.ended: set[str] = set()  # qubes whose grants are to end
 
     def why_not(self, guest: RunningGuest) -> str | None:
-        """Why it may not record now, whatever policy says; None: policy decides."""
+        """Return why it may not record now, whatever policy says; None: policy decides."""
         if not self._is_qubes or not _QUBE.fullmatch(guest.name):
             return None
         if self.is_lost:
             return "QubesDB does not answer"
         if guest not in self.keys or guest.name in self.ended:
-            return "whether Qubes lets it record is not known yet"
+            return "the state of its microphone in Qubes is not known yet"
         if guest.name in self.detached:
             return "its microphone was detached in Qubes"
         return None
 
 
 class Microphones:
-    """`path` is the socket of QubesDB; `state` is kept as QubesDB says."""
+    """`path` is the socket of QubesDB; `state` follows its keys."""
 
     def __init__(
         self,
@@ -88,7 +88,7 @@ class Microphones:
         self._policy = policy
         self._trail = trail
         self._queue = queue
-        self._was_said_lost = False
+        self._loss_is_audited = False
         self._were_there: set[RunningGuest] | None = None  # before us; None: not known yet
         self._stale: set[str] = set()  # qubes whose keys are to be read again
         self._may_retry = False  # what could not be written down
@@ -96,7 +96,7 @@ class Microphones:
         self._woken = asyncio.Event()
 
     def wake(self) -> None:
-        """A stream, who runs, or what QubesDB has may have changed."""
+        """Check again soon: a stream, the running guests, or QubesDB may have changed."""
         self._woken.set()
 
     def follow_policy(self) -> None:
@@ -141,21 +141,21 @@ class Microphones:
         self._stale |= {path.removeprefix(CONFIG) for path in db.changes()}
 
     def _note_lost(self, error: OSError) -> None:
-        if not self._was_said_lost:
+        if not self._loss_is_audited:
             text = f"QubesDB {self._path}: {error.strerror or error or 'does not answer'}"
             event = Event(EventKind.QUBESDB_LOST, f"{text}; capture is denied", Priority.ERROR)
             self._trail.append(event)
-        self._state.is_lost = self._was_said_lost = True
+        self._state.is_lost = self._loss_is_audited = True
         self._queue.reconsider(Reason.QUBES)
 
     def _note_found(self) -> None:
-        if self._was_said_lost:
+        if self._loss_is_audited:
             self._trail.append(Event(EventKind.QUBESDB_FOUND, "QubesDB is back", Priority.NOTICE))
-        self._state.is_lost = self._was_said_lost = False
+        self._state.is_lost = self._loss_is_audited = False
         self._queue.reconsider(Reason.QUBES)
 
     def _forget_ended(self) -> None:
-        """What was attached to a qube is not when it runs the next time."""
+        """Forget the qubes that have ended: no microphone is attached when they start again."""
         running = set(self._registry.guests())
         if self._were_there is None:
             self._were_there = running
@@ -175,7 +175,7 @@ class Microphones:
     async def _agree(self, db: QubesDb, guest: RunningGuest) -> None:
         name, is_known = guest.name, guest in self._state.keys
         if name in self._writing:
-            return  # what was said last comes first
+            return  # the last change is written first
         if not is_known or name in self._stale:
             self._stale.discard(name)
             keys = {prefix: await db.read(prefix + name) for prefix in (CONFIG, ACTUAL, REQUEST)}
@@ -188,17 +188,17 @@ class Microphones:
                 self._queue.reconsider(Reason.QUBES)
         elif name in self._state.detached and self._may_retry:
             self._write_down(guest, Verb.DENY)
-        await asyncio.sleep(0)  # what was heard is decided by then
+        await asyncio.sleep(0)  # the new state is decided by then
         self._take_changes(db)
         if name not in self._stale and name not in self._writing:
             await self._publish(db, guest)
 
     def _follow_person(self, guest: RunningGuest, keys: _Keys) -> None:
-        """What a person has done in Qubes since then, if anything."""
-        said, was = keys[CONFIG], keys[ACTUAL]
-        if said is None or said == was:
+        """Apply what a person has done in Qubes since the last check, if anything."""
+        config = keys[CONFIG]
+        if config is None or config == keys[ACTUAL]:
             return
-        if said == _ATTACHED:
+        if config == _ATTACHED:
             if guest.name in self._state.detached:
                 self._state.detached.remove(guest.name)
                 self._queue.reconsider(Reason.QUBES)
@@ -207,12 +207,12 @@ class Microphones:
                 self._write_down(guest, Verb.ALLOW)
         elif self._policy.verb(guest, Direction.CAPTURE) is not Verb.DENY:
             self._state.detached.add(guest.name)
-            self._queue.reconsider(Reason.QUBES)  # it is silent at once, whatever can be written
+            self._queue.reconsider(Reason.QUBES)  # silent at once, even if nothing can be written
             self._audit(EventKind.MICROPHONE_DETACHED, guest, "detached")
             self._write_down(guest, Verb.DENY)
 
     def _write_down(self, guest: RunningGuest, verb: Verb) -> None:
-        """Somebody else may be editing: no other qube waits for them."""
+        """Write a grant in a task: another editor may hold the lock; other qubes do not wait."""
         if guest.name not in self._writing:
             self._writing[guest.name] = asyncio.create_task(self._write(guest, verb))
 
@@ -226,7 +226,7 @@ class Microphones:
                 verb,
             )
         except XensndError as error:
-            log.warning("dom0:mic of %s: %s", guest.name, error)
+            log.warning("dom0:mic of %s: no grant was written: %s", guest.name, error)
         else:
             self._state.detached.discard(guest.name)
             self._policy.load()
@@ -235,8 +235,9 @@ class Microphones:
             self.wake()
 
     async def _publish(self, db: QubesDb, guest: RunningGuest) -> None:
-        """CONFIG first: were we to die before ACTUAL, it would look as if a person had said so,
-        and what they had said is what holds. Looked at once more, for they may be saying it now."""
+        """Write the keys, CONFIG first. If the agent dies before it writes ACTUAL, it looks as if a
+        person had made the same change, which is harmless. CONFIG is read again before it is
+        written, because a person may be changing it now."""
         keys = self._state.keys[guest]
         attached = self._registry.may_record(guest)
         is_new = keys[CONFIG] != (_ATTACHED if attached else _DETACHED)

@@ -1,7 +1,7 @@
 """QubesDB, the small database of a domain of Qubes OS: reading, writing and watching our own.
 
-The wire is that of qubesdb.h in qubes-core-qubesdb. Qubes' own client waits for the daemon as long
-as that takes; sound does not wait, so here every answer has a deadline.
+The wire format is that of qubesdb.h in qubes-core-qubesdb. Qubes' own client waits for the daemon
+without a limit. Here every answer has a deadline, so that sound never waits.
 """
 
 from __future__ import annotations
@@ -73,12 +73,12 @@ class QubesDb:
         self._expect(kind, _Message.OK, f"write {path}")
 
     async def watch(self, path: str) -> None:
-        """With a slash at its end: all that is below."""
+        """Watch a path; with a slash at its end, everything below it."""
         kind, _ = await self._ask(_Message.WATCH, path)
         self._expect(kind, _Message.OK, f"watch {path}")
 
     def changes(self) -> set[str]:
-        """The paths that have changed since it was asked last."""
+        """Return the paths that have changed since the last call."""
         if self._is_lost:
             raise ConnectionResetError("QubesDB has closed the connection")
         changed, self._changed = self._changed, set()
@@ -92,7 +92,7 @@ class QubesDb:
     async def _ask(self, kind: _Message, path: str, data: bytes = b"") -> _Answer:
         octets = path.encode("ascii")
         if len(octets) >= PATH_OCTETS:
-            raise ValueError(f"{path}: longer than QubesDB takes")
+            raise ValueError(f"{path}: too long for QubesDB")
         self._writer.write(_HEADER.pack(kind, octets, len(data)) + data)
         async with asyncio.timeout(ANSWER_SECONDS):
             await self._writer.drain()

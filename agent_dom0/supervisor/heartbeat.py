@@ -1,6 +1,7 @@
-"""A pipe from an agent to its supervisor: it is ready, it is alive, and what it does.
+"""A pipe from an agent to its supervisor: one line for "ready", or for "alive" and what it does.
 
-One line each. Who writes handles guests' octets, so who reads believes little.
+The agent handles guests' octets, so the supervisor does not trust the lines: it bounds their length
+and escapes them.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ _READ_OCTETS = 4096
 
 
 class Heartbeat:
-    """The agent's end. Nobody there, or nobody who reads: no reason to stop."""
+    """The agent's end. If nobody reads, lines are dropped."""
 
     def __init__(self, fd: int) -> None:
         os.set_blocking(fd, False)
@@ -51,7 +52,7 @@ class HeartbeatReader:
         self._received = b""
 
     def messages(self) -> Iterator[Message]:
-        """Of what has come by now, what is understood. Wait until something has."""
+        """Return the valid messages that have come. Call it when the descriptor is readable."""
         *lines, rest = (self._received + os.read(self._fd, _READ_OCTETS)).split(b"\n")
         self._received = rest[:_LINE_OCTETS_MAX]
         for line in lines:

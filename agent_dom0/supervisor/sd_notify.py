@@ -1,4 +1,4 @@
-"""What systemd is told of the service, and what it asks: sd_notify(3), sd_watchdog_enabled(3)."""
+"""Notifies systemd about the service: sd_notify(3), sd_watchdog_enabled(3)."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ import time
 
 
 class ServiceManager:
-    """Says nothing where nobody listens: started by hand, for one."""
+    """Sends nothing if systemd did not start the service."""
 
     def __init__(self) -> None:
         self._listens = "NOTIFY_SOCKET" in os.environ
         self._status = ""
         self.watchdog_seconds = _watchdog_seconds()
-        """It wants to hear that we are alive this often; None: it does not ask."""
+        """How often systemd expects a sign of life; None: it does not."""
 
     def ready(self) -> None:
         self._tell("READY=1")
 
     def reloading(self) -> None:
-        """Until we are ready again."""
+        """Say that a reload begins; it lasts until ready()."""
         self._tell("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     def stopping(self) -> None:

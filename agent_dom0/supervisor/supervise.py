@@ -1,13 +1,14 @@
 """Keeps an agent running: when one dies or hangs, the next takes over within milliseconds.
 
-The supervisor has loaded everything the agent needs and does nothing but wait; an agent is a fork
-of it. Started afresh, an interpreter would be back too late: a stock driver that waits for a
-period gives up after 100 ms.
+The supervisor has loaded everything that the agent needs, and only waits; an agent is a fork of
+it. A new interpreter would start too late: a stock driver that waits for a period gives up after
+100 ms.
 
-It also speaks with systemd for the agent, which handles guests' octets and so is not listened to.
+Only the supervisor talks to systemd. The agent handles guests' octets, so systemd does not accept
+messages from it.
 
-Told to (SIGUSR2), it becomes what is installed now, for an upgrade that guests do not notice: the
-process and the agent below it stay; once all is loaded anew, the next agent takes over.
+On SIGUSR2 the supervisor executes the installed version, for an upgrade that guests do not notice.
+The process and its agent stay; when the new version is loaded, its agent takes over.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from agent_dom0.supervisor.sd_notify import ServiceManager
 
 _PR_SET_PDEATHSIG = 1
 
-# An agent that does not live so long does not get a successor at once: it would die of the same.
+# An agent that lives shorter than this is followed by the next only after a delay: the next one may
+# fail in the same way.
 LIVES_AT_LEAST_SECONDS = 1.0
 PATIENCE_SECONDS = 1.0
 
@@ -37,17 +39,17 @@ RENEW = signal.SIGUSR2
 _PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _HANDLED = (*_PASSED_ON, RENEW)
 
-# In the environment of a supervisor that was renewed: its agent so far, and that one's heartbeat.
+# In the environment of a renewed supervisor: its present agent, and the pipe of its heartbeats.
 PREDECESSOR = "XENSND_PREDECESSOR"
-# A predecessor that was told to end and does not is killed: what it leaves can be taken over too.
+# A predecessor that does not end within this time is killed; its streams can be taken over too.
 RETIRES_SECONDS = 2.0
 
 Work = Callable[[Heartbeat], int]
 
 
 def supervise(work: Work) -> int:
-    """Runs `work` in a child until it ends by itself; its exit status. A child that is killed,
-    crashes, or is silent for half of the time that systemd would wait, is followed by another."""
+    """Run `work` in a child until it ends by itself, and return its exit status. A child that is
+    killed, crashes, or sends no heartbeat for half of WatchdogSec is followed by another."""
     supervisor = _Supervisor(work)
     supervisor.retire(os.environ.pop(PREDECESSOR, ""))
     return supervisor.run()
@@ -69,7 +71,7 @@ class _Supervisor:
     def run(self) -> int:
         while True:
             started = time.monotonic()
-            # A signal must not fall between the fork and our knowing the child.
+            # No signal may come between the fork and the assignment of the child's id.
             signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED)
             if self._is_stopping:
                 return 0
@@ -88,7 +90,7 @@ class _Supervisor:
             if self._is_stopping or (code >= 0 and code != CRASHED):
                 return code if code >= 0 else 128 - code
             why = "an error of its own" if code == CRASHED else signal.Signals(-code).name
-            _report(f"the agent died of {why}; the next takes over")
+            _report(f"the agent ended because of {why}; the next one takes over")
             if time.monotonic() - started < LIVES_AT_LEAST_SECONDS:
                 time.sleep(PATIENCE_SECONDS)
 
@@ -116,7 +118,7 @@ class _Supervisor:
             self._manager.ready()
 
     def retire(self, predecessor: str) -> None:
-        """Ends the agent of the supervisor that we were, as our child it is still."""
+        """End the agent of the supervisor before renewal. It is still a child of this process."""
         if not predecessor:
             return
         self._child, self._heartbeat = map(int, predecessor.split())
@@ -135,7 +137,7 @@ class _Supervisor:
         return os.waitstatus_to_exitcode(status)
 
     def _watch_child(self) -> None:
-        """Until the child ends, which it is made to if it falls silent."""
+        """Wait until the child ends. Kill it if it sends no heartbeats."""
         reading = self._heartbeat
         heartbeat = HeartbeatReader(reading)
         ended = os.pidfd_open(self._child)
@@ -148,12 +150,12 @@ class _Supervisor:
             if ready.get(reading, 0) & select.POLLIN:
                 last_heard = time.monotonic()
                 self._read_heartbeat(heartbeat)
-            elif reading in ready:  # nothing will come any more
+            elif reading in ready:  # the pipe is closed
                 poll.unregister(reading)
             if ended in ready:
                 break
             if not ready:
-                _report("the agent hangs; the next takes over")
+                _report("the agent does not respond; the next one takes over")
                 os.kill(self._child, signal.SIGKILL)
                 last_heard = time.monotonic()
         os.close(ended)
@@ -179,7 +181,7 @@ def _report(text: str) -> None:
 
 
 def _run_child(work: Work, heartbeat: Heartbeat) -> NoReturn:
-    # Without its supervisor an agent would stand in the way of the next one.
+    # An agent without a supervisor would keep the next one from starting.
     parent = os.getppid()
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:

@@ -110,8 +110,9 @@ def plain(status: Status) -> Iterator[str]:
 def question(prompt: Mapping[str, Any]) -> str:
     """One line for a question that waits for an answer."""
     verb = {"capture": "record", "playback": "play"}.get(str(prompt.get("direction")), "-")
+    source = f" {escaped(prompt['source'])}" if prompt.get("source") else ""
     return (
-        f"prompt {_word(prompt, 'id')}: {escaped(prompt.get('guest'))} wants to {verb}, "
+        f"prompt {_word(prompt, 'id')}: {escaped(prompt.get('guest'))} wants to {verb}{source}, "
         f"{_number(prompt, 'seconds'):.0f} s to answer"
     )
 

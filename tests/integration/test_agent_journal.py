@@ -196,5 +196,5 @@ def test_journald_that_hangs_denies_capture_and_holds_up_nobody(
     journald.thaw()
     assert eventually(lambda: journald.records(EventKind.AUDIT_RESUMED))
     (said,) = [line for line in dom0.log.splitlines() if LOST in line]
-    problem = "journald does not take any more; is it well?"
+    problem = "journald accepts no more messages; see whether it still works"
     assert said == f"xensnd-dom0: audit journal: {problem}; {LOST}"

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime
 from itertools import count
 from typing import Any
 
 import pytest
 
-from tests.support.agents import Dom0, Guest, Running
+from tests.support.agents import Dom0, Guest
+from tests.support.asking import (
+    answer,
+    falls_silent,
+    goes_live,
+    next_event,
+    question_of,
+    recording,
+    stays_silent,
+)
 from tests.support.pulse_server import PulseServer, noise
 from tests.support.raw_frontend import eventually
 from xensnd.control.client import AgentClient
@@ -19,7 +26,6 @@ from xensnd.errors import UsageError
 
 POLICY = 'version: 1\nrules:\n  - guest: "*"\n    playback: allow\n    capture: ask\n'
 OPTIONS = ["--ask-seconds=5"]
-SECOND = 48000 * 4
 NUMBERS = count(1)
 
 
@@ -45,41 +51,6 @@ def microphone(pulse: PulseServer) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def recording(guest: Guest) -> Iterator[Running]:
-    with guest.start("record", "-", "--seconds=30") as running:
-        yield running
-        running.process.terminate()  # so that it closes its stream
-        running.ended()
-
-
-def question_of(dom0: Dom0, guest: Guest, count: int = 1) -> int:
-    shown = dom0.await_event("prompt_shown", guest=guest.name, count=count)
-    return int(shown["XENSND_PROMPT"])
-
-
-def answer(dom0: Dom0, guest: Guest, question: int, said: str, **more: object) -> None:
-    """To a question about recording."""
-    dom0.ask("answer", id=question, guest=guest.name, direction="capture", answer=said, **more)
-
-
-def goes_live(running: Running) -> bool:
-    arrived = len(running.heard)
-    heard = running.listen_until(lambda heard: heard[arrived:].strip(b"\0"), 5)
-    return bool(heard[arrived:].strip(b"\0"))
-
-
-def stays_silent(running: Running) -> bool:
-    arrived = len(running.heard)
-    heard = running.listen_until(lambda heard: len(heard) > arrived + SECOND // 2)
-    return len(heard) > arrived and not heard[arrived:].strip(b"\0")
-
-
-def falls_silent(running: Running) -> bool:
-    heard = running.listen_until(lambda heard: not heard[-SECOND // 5 :].strip(b"\0"), 8)
-    return not heard[-SECOND // 5 :].strip(b"\0")
-
-
 def test_recording_is_silent_until_the_person_allows_it_once(dom0: Dom0, guest: Guest) -> None:
     with recording(guest) as running:
         question = question_of(dom0, guest)
@@ -87,7 +58,7 @@ def test_recording_is_silent_until_the_person_allows_it_once(dom0: Dom0, guest: 
         answer(dom0, guest, question, "once")
         assert goes_live(running)
         decision = dom0.await_event("decision", guest=guest.name, decision="allow")
-        assert decision["XENSND_REASON"] == "asked for, and allowed: once"
+        assert decision["XENSND_REASON"] == "the person answered: once"
     answered = dom0.await_event("prompt_answered", guest=guest.name)
     assert answered["XENSND_ANSWER"] == "once"
     assert answered["XENSND_BY"].startswith("uid ")
@@ -141,7 +112,9 @@ def test_answer_that_cannot_be_written_holds_for_the_stream_alone(dom0: Dom0, gu
     with recording(guest) as running:
         answer(dom0, guest, question_of(dom0, guest), "always")
         assert goes_live(running)
-    assert f"{guest.name}: capture always holds for this stream alone: " in dom0.log
+    assert (
+        f"{guest.name}: the answer 'always' for capture applies to this stream only: " in dom0.log
+    )
     with recording(guest) as running:
         question_of(dom0, guest, count=2)
         assert stays_silent(running)
@@ -154,7 +127,8 @@ def test_guest_that_was_refused_is_not_asked_for_again_at_once(dom0: Dom0, guest
     with recording(guest) as running:
         hit = dom0.await_event("limit_hit", guest=guest.name)
         assert hit["MESSAGE"] == (
-            f"{guest.name}: capture not asked about: the person said no less than 10 s ago"
+            f"{guest.name}: capture stays silent, and no question is asked: "
+            "the person said no less than 10 s ago"
         )
         assert stays_silent(running)
     assert len(dom0.events("prompt_shown", guest=guest.name)) == 1
@@ -208,12 +182,3 @@ def test_watcher_sees_the_question_and_its_end(dom0: Dom0, guest: Guest) -> None
             answer(dom0, guest, question["id"], "no")
             gone = next_event(agent, "prompt-gone")
             assert gone == {"event": "prompt-gone", "id": question["id"], "why": "no"}
-
-
-def next_event(agent: AgentClient, kind: str) -> dict[str, Any]:
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        event = agent.event(1)
-        if event is not None and event.get("event") == kind:
-            return event
-    raise AssertionError(f"no {kind}")

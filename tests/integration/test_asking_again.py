@@ -10,8 +10,8 @@ import pytest
 
 from agent_guest.card import Card
 from agent_guest.pcm import BufferSize, SampleSpec
-from tests.integration.test_grants_restart import ASK
 from tests.support.agents import PATIENT, Dom0
+from tests.support.asking import ASK
 from tests.support.local_machine import LocalMachine
 from tests.support.pulse_server import PulseServer
 from xensnd.core import Engine
@@ -56,5 +56,6 @@ def test_stream_that_starts_anew_is_asked_about_once_the_quiet_is_over(
         assert answered["XENSND_ANSWER"] == "no answer"
         (hit,) = dom0.events("limit_hit")
         assert hit["MESSAGE"] == (
-            "work: capture not asked about: nobody answered less than 10 s ago"
+            "work: capture stays silent, and no question is asked: "
+            "nobody answered less than 10 s ago"
         )

@@ -143,7 +143,7 @@ def test_others_are_kept_out_by_the_socket_and_refused_if_it_lets_them_in(
     for stranger in (become(NOBODY), become(NOBODY, "video")):
         assert said(stranger, dom0.control) == {
             "ok": False,
-            "error": f"only root, the agent's own user and the group {GROUP} may talk with it",
+            "error": f"only root, the agent's own user and the group {GROUP} may use this socket",
         }
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.integration.test_guest_volume import sink_input
 from tests.support.agents import Dom0, Guest, run
 from tests.support.local_machine import LocalMachine
-from tests.support.pulse_server import PulseServer, noise
+from tests.support.pulse_server import PulseServer, noise, sink_input
 from tests.support.raw_frontend import eventually
 
 
@@ -49,7 +48,7 @@ def test_guest_of_the_same_number_is_not_muted_with_the_one_before(
     work = Guest(machine, "work")
     own_dom0.await_event("device_made", domid=work.domid)
     own_dom0.ask("mute", guest="work")
-    record = own_dom0.control.parent / "knobs" / str(work.domid)
+    record = own_dom0.control.parent / "volumes" / str(work.domid)
     assert record.exists()
     work.destroy()
     assert eventually(lambda: not record.exists())

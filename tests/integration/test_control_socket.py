@@ -66,22 +66,22 @@ def test_stranger_is_refused_even_where_the_mode_lets_it_in(dom0: Dom0) -> None:
             path.chmod(stat.S_IMODE(mode))
     assert json.loads(ended.stdout) == {
         "ok": False,
-        "error": "only root and the agent's own user may talk with it",
+        "error": "only root and the agent's own user may use this socket",
     }, ended.stderr
 
 
 @pytest.mark.parametrize(
     ("line", "error"),
     [
-        (b"hello", "a request is one JSON object a line"),
-        (b"", "a request is one JSON object a line"),
-        (b"\xff\xfe", "a request is one JSON object a line"),
-        (b"[" * 5000, "a request is one JSON object a line"),
-        (b"[]", "a request is one JSON object a line"),
-        (b'{"do": "status"}', "a request is an object with version 1"),
+        (b"hello", "a request must be one JSON object on one line"),
+        (b"", "a request must be one JSON object on one line"),
+        (b"\xff\xfe", "a request must be one JSON object on one line"),
+        (b"[" * 5000, "a request must be one JSON object on one line"),
+        (b"[]", "a request must be one JSON object on one line"),
+        (b'{"do": "status"}', "a request must be an object with version 1"),
         (b'{"version": 1, "do": ["x"]}', "unknown operation \"['x']\"; known are"),
-        (b'{"version": 1, "do": "mute"}', "guest: wants a text"),
-        (b'{"version": 1, "do": "mute", "guest": "\\ud800"}', "guest: wants a text"),
+        (b'{"version": 1, "do": "mute"}', "guest: must be a text"),
+        (b'{"version": 1, "do": "mute", "guest": "\\ud800"}', "guest: must be a text"),
         (
             b'{"version": 1, "do": "volume", "guest": "a", "percent": 1e3}',
             "percent: 1000.0 is not within",
@@ -91,21 +91,21 @@ def test_stranger_is_refused_even_where_the_mode_lets_it_in(dom0: Dom0) -> None:
             b'{"version": 1, "do": "answer", "id": 1' + b"0" * 400 + b', "answer": "no"}',
             "id: 1000",
         ),
-        (b'{"version": 1, "do": "answer", "id": 99, "answer": "maybe"}', "'maybe' is none of"),
+        (b'{"version": 1, "do": "answer", "id": 99, "answer": "maybe"}', "'maybe' is not one of"),
         (
             b'{"version": 1, "do": "answer", "id": 99, "answer": "no", "direction": "capture"}',
-            "guest: wants a text",
+            "guest: must be a text",
         ),
         (
             b'{"version": 1, "do": "answer", "id": 99, "guest": "work", "answer": "no"}',
-            "direction: wants playback or capture, got 'None'",
+            "direction: must be playback or capture, got 'None'",
         ),
         (
             b'{"version": 1, "do": "answer", "id": 99, "guest": "work", "direction": "capture",'
             b' "answer": "no"}',
             "question 99 is not open",
         ),
-        (b'{"version": 1, "do": "mute", "guest": "a", "direction": {}}', "direction: wants"),
+        (b'{"version": 1, "do": "mute", "guest": "a", "direction": {}}', "direction: must be"),
     ],
 )
 def test_malformed_request_is_refused_in_one_line(dom0: Dom0, line: bytes, error: str) -> None:
@@ -130,7 +130,7 @@ def test_client_that_does_not_read_is_hung_up_on(dom0: Dom0) -> None:
                 connected.sendall(b'{"version": 1, "do": "status"}\n' * 100)
         except OSError:
             pass
-        assert eventually(lambda: "does not read its answers; hung up" in dom0.log)
+        assert eventually(lambda: "does not read its answers; it is disconnected" in dom0.log)
     assert works(dom0)
 
 

@@ -6,13 +6,11 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.integration.test_asking import answer, goes_live, question_of, recording, stays_silent
 from tests.support.agents import Dom0, Guest
+from tests.support.asking import ASK, answer, goes_live, question_of, recording, stays_silent
 from tests.support.local_machine import LocalMachine
 from tests.support.pulse_server import PulseServer, noise
 from xensnd.errors import UsageError
-
-ASK = 'version: 1\nrules:\n  - guest: "*"\n    playback: allow\n    capture: ask\n'
 
 
 def test_stream_keeps_its_grant_over_a_restart_and_uses_it_up_when_it_ends(
@@ -29,7 +27,7 @@ def test_stream_keeps_its_grant_over_a_restart_and_uses_it_up_when_it_ends(
             own_dom0.await_event("stream_taken_over", domid=work.domid)
             assert goes_live(running)
         used = own_dom0.await_event("grant_expired", guest="work")
-        assert used["MESSAGE"].endswith("used up by one stream")
+        assert used["MESSAGE"].endswith("used by one stream")
         with recording(work):
             own_dom0.await_event("decision", domid=work.domid, decision="deny")
 
@@ -143,7 +141,7 @@ def test_answer_to_an_agent_that_has_died_lets_nobody_record(
             assert done.stderr == (
                 f"xensnd-policy: question {question} is not open: answered already, or too late\n"
             )
-        with pytest.raises(UsageError, match="is whether untrusted may record"):
+        with pytest.raises(UsageError, match="asks whether untrusted may record"):
             answer(own_dom0, trusted, asked[1], "once")
         assert stays_silent(recording_untrusted)
         assert stays_silent(recording_trusted)

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.sound.test_guest_serve import playing
 from tests.support.agents import Guest, Running
+from tests.support.applications import playing
 from tests.support.heard import tone
 from tests.support.local_machine import LocalMachine
 from tests.support.pulse_server import PulseServer

@@ -3,40 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import closing, contextmanager
-from typing import Any, TypeVar
 
 import pytest
 
-from agent_guest.card import Card
-from agent_guest.pcm import BufferSize, Pcm, SampleSpec
+from agent_guest.pcm import Pcm
 from tests.support.agents import Guest
+from tests.support.guest_pcm import with_open_pcm
 from tests.support.local_machine import LocalMachine
-from tests.support.pipewire_server import PipeWireServer
-from tests.support.pulse_server import PulseServer, noise
+from tests.support.pulse_server import PulseServer, noise, sink_input
 from tests.support.raw_frontend import eventually
-from xensnd.core import Engine
 from xensnd.errors import RemoteProtocolError
-from xensnd.sndif.formats import SampleFormat
-from xensnd.sndif.store_fields import Direction
-from xensnd.transport.factory import open_transport
-
-SOUND = SampleSpec(SampleFormat.S16_LE, 48000, 2)
-T = TypeVar("T")
-
-
-@contextmanager
-def sink_input(pulse: PulseServer | PipeWireServer, name: str) -> Iterator[Callable[[], Any]]:
-    """The guest's sink input, asked for anew at each call."""
-    with pulse.mixer() as mixer:
-
-        def now() -> Any:
-            inputs = mixer.sink_input_list()
-            return next((i for i in inputs if i.proplist["application.name"] == name), None)
-
-        assert eventually(now)
-        yield now
 
 
 @pytest.mark.usefixtures("dom0")
@@ -46,22 +22,6 @@ def test_play_with_a_volume_is_a_sink_input_of_that_volume(work: Guest, pulse: P
             # PulseAudio's volumes are cubic: -6 dB is 10 ** (-6 / 60) of the slider.
             assert eventually(lambda: abs(now().volume.value_flat - 10 ** (-6 / 60)) < 0.001)
         assert playing.ended().status == 0
-
-
-def with_open_pcm(machine: LocalMachine, name: str, work: Callable[[Pcm], Awaitable[T]]) -> T:
-    """Runs `work` on an open playback of that guest."""
-
-    async def run() -> T:
-        with closing(open_transport(machine.url, name)) as transport, closing(Engine()) as engine:
-            async with Card(transport, engine) as card:
-                pcm = card.stream(Direction.PLAYBACK)
-                await pcm.open(SOUND, BufferSize(9600, 2400))
-                try:
-                    return await work(pcm)
-                finally:
-                    await pcm.close()
-
-    return asyncio.run(run())
 
 
 @pytest.mark.usefixtures("dom0")

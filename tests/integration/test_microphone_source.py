@@ -6,10 +6,11 @@ from __future__ import annotations
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import pulsectl
 import pytest
 
 from tests.support.agents import PATIENT, Dom0, Guest
@@ -101,9 +102,20 @@ def recorder(server: PulseServer | PipeWireServer) -> Any:
 
 
 def move(server: PulseServer | PipeWireServer, source: str) -> None:
-    with server.mixer() as mixer:
-        sources = {each.name: each.index for each in mixer.source_list()}
-        mixer.source_output_move(recorder(server).index, sources[source])
+    """As a person does in a mixer; again if the server was busy with the stream, or it was just
+    replaced by another."""
+
+    def is_there() -> bool:
+        with server.mixer() as mixer, suppress(pulsectl.PulseOperationFailed):
+            wanted = next(each.index for each in mixer.source_list() if each.name == source)
+            stream = recorder(server)
+            if stream is not None and stream.source == wanted:
+                return True
+            if stream is not None:
+                mixer.source_output_move(stream.index, wanted)
+        return False
+
+    assert eventually(is_there)
 
 
 def device(dom0: Dom0) -> str | None:
@@ -118,7 +130,7 @@ def test_guest_of_a_machine_without_a_microphone_hears_nothing(dom0: Dom0, work:
         refused = dom0.await_event("source_refused", guest="work")
         assert refused["XENSND_SOURCE"] == MONITOR
         assert refused["MESSAGE"] == (
-            f"work: capture gets silence: {MONITOR} is a monitor, which gives what others play"
+            f"work: capture gets silence: {MONITOR} is a monitor, which records what others play"
         )
         assert eventually(lambda: device(dom0) == MONITOR)
         assert not dom0.shown("work")["records"]
@@ -222,6 +234,35 @@ def test_stream_that_was_on_a_monitor_is_another_one_on_the_microphone(
             assert is_live(recording.listen_until(is_live))
 
 
+def test_person_who_is_asked_is_told_what_would_be_recorded(
+    dom0: Dom0, pulse: PulseServer, work: Guest
+) -> None:
+    dom0.use(allow().replace("allow", "ask"))
+    with pulse.microphone(SPOKEN), work.start("record", "-", "--seconds=20") as recording:
+        asked = dom0.await_event("prompt_shown", guest="work")
+        assert asked["XENSND_SOURCE"] == "microphone"
+        (prompt,) = dom0.ask("status")["prompts"]
+        assert (prompt["id"], prompt["source"]) == (asked["XENSND_PROMPT"], "microphone")
+        dom0.ask("answer", id=prompt["id"], guest="work", direction="capture", answer="once")
+        admitted = dom0.await_event("source_admitted", guest="work")
+        assert admitted["XENSND_SOURCE"] == asked["XENSND_SOURCE"]
+        assert is_live(recording.listen_until(is_live))
+
+
+def test_person_is_asked_without_the_source_while_the_audio_server_hangs(
+    dom0: Dom0, pulse: PulseServer, work: Guest
+) -> None:
+    dom0.use(allow().replace("allow", "ask"))
+    pulse.freeze()
+    try:
+        with work.start("record", "-", "--seconds=20"):
+            dom0.await_event("prompt_shown", guest="work")
+            (prompt,) = dom0.ask("status")["prompts"]
+            assert prompt["source"] is None
+    finally:
+        pulse.thaw()
+
+
 @pytest.mark.usefixtures("neighbour")
 def test_monitor_is_recorded_where_a_rule_names_it_and_has_the_word(
     dom0: Dom0, work: Guest
@@ -250,8 +291,15 @@ def pipewire(tmp_path: Path) -> Iterator[PipeWireServer]:
 def plug_in(pipewire: PipeWireServer) -> None:
     with pipewire.mixer() as mixer:
         mixer.module_load("module-remap-source", "source_name=microphone master=voice.monitor")
-        assert eventually(lambda: "microphone" in [each.name for each in mixer.source_list()])
-        mixer.source_default_set("microphone")
+        assert eventually(lambda: prefer(mixer, "microphone"))
+
+
+def prefer(mixer: Any, source: str) -> bool:
+    """Whether PipeWire's session manager is ready to be told."""
+    with suppress(pulsectl.PulseOperationFailed):
+        mixer.source_default_set(source)
+        return bool(mixer.server_info().default_source_name == source)
+    return False
 
 
 def unplug(pipewire: PipeWireServer) -> None:

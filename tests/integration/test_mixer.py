@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from agent_guest.pcm import Pcm
-from tests.integration.test_guest_volume import sink_input, with_open_pcm
 from tests.support.agents import PATIENT, Dom0, Ended, Guest
+from tests.support.guest_pcm import with_open_pcm
 from tests.support.local_machine import LocalMachine
 from tests.support.pipewire_server import PipeWireServer
-from tests.support.pulse_server import PulseServer, noise
+from tests.support.pulse_server import PulseServer, noise, sink_input
 from tests.support.raw_frontend import eventually
 
 CAP = 'version: 1\nrules:\n  - {guest: "*", playback: allow, max-volume: 50%}\n'

@@ -22,29 +22,16 @@ from policy.edit.rewrite import NEW_FILE
 from policy.engine import decide
 from policy.language.loader import load
 from policy.model import Direction
+from tests.support.policy_tool import COMMANDS, HEAD, PolicyTool, Run
 from tests.support.public_copy import public_python
 
 ROOT = Path(__file__).parents[2]
-HEAD = "version: 1\nrules:\n"
-COMMANDS = [
-    f"{verb}-{direction}"
-    for direction in ("capture", "playback")
-    for verb in ("ask", "allow", "deny")
-]
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user: needs root")
 
 
 @dataclass(frozen=True)
-class Run:
-    status: int
-    out: str
-    err: str
-
-
-@dataclass(frozen=True)
-class Tool:
-    directory: Path
+class Tool(PolicyTool):
     program: Sequence[str] = (sys.executable, "-m", "policy.cli.main")
 
     def __call__(
@@ -68,28 +55,6 @@ class Tool:
 
     def command(self, *arguments: str) -> list[str]:
         return [*self.program, "--policy", str(self.directory), *arguments]
-
-    def granting(self, *arguments: str) -> Run:
-        """With a directory of temporary grants, which is not there at first."""
-        return self("--runtime", str(self.runtime), *arguments)
-
-    @property
-    def runtime(self) -> Path:
-        return self.directory.parent / "run" / "policy.d"
-
-    @property
-    def grants_file(self) -> Path:
-        return self.runtime / "00-grants.yaml"
-
-    @property
-    def user_file(self) -> Path:
-        return self.directory / "30-user.yaml"
-
-    def put(self, text: str, name: str = "30-user.yaml") -> Path:
-        path = self.directory / name
-        path.write_text(text)
-        path.chmod(0o644)
-        return path
 
 
 def made(directory: Path) -> Tool:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.test_asking import falls_silent, goes_live, recording, stays_silent
 from tests.support.agents import PATIENT, Dom0, Guest
+from tests.support.asking import falls_silent, goes_live, recording, stays_silent
 from tests.support.local_machine import LocalMachine
 from tests.support.pulse_server import PulseServer, noise
 from tests.support.qubesdb import QubesDbDaemon

@@ -130,7 +130,8 @@ def traced(tmp_path: Path, machine: LocalMachine, pulse: PulseServer) -> Iterato
 def answered(traced: Traced, recording: Running, answer: str) -> None:
     """The person says so once they are asked, and the guest hears."""
     asked = traced.dom0.await_event("prompt_shown")
-    traced.dom0.ask("answer", id=asked["XENSND_PROMPT"], answer=answer)
+    seen = {"guest": asked["XENSND_GUEST"], "direction": asked["XENSND_DIRECTION"]}
+    traced.dom0.ask("answer", id=asked["XENSND_PROMPT"], answer=answer, **seen)
     recording.listen_until(lambda heard: heard.strip(b"\0"))
 
 

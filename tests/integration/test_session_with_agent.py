@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.test_asking import goes_live
 from tests.support.agents import Dom0, Guest
+from tests.support.asking import goes_live
 from tests.support.desktop import Notification, Notifications, SessionBus, SessionHelper
 from tests.support.pulse_server import PulseServer, noise
 from tests.support.raw_frontend import eventually

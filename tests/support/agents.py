@@ -39,6 +39,7 @@ from tests.support.raw_frontend import eventually
 from tests.support.urgency import Urgency, may_be_urgent, urgent
 from xensnd.control.client import AgentClient
 from xensnd.core import Engine
+from xensnd.localxen import toolstack
 from xensnd.sndif.formats import SampleFormat
 from xensnd.transport.interface import Transport
 
@@ -88,10 +89,21 @@ class Dom0(Daemon):
     def start(self) -> None:
         self.launch_until_line([*self._command, *self.options], b"xensnd-dom0: ready")
 
+    @property
+    def agent_pid(self) -> int:
+        """The process that does the work, below the supervisor, which waits for its end."""
+        return int(eventually(lambda: self._child_pids)[0])
+
+    @property
+    def _child_pids(self) -> list[int]:
+        return [
+            int(pid)
+            for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        ]
+
     def kill(self) -> None:
         """The supervisor, which takes its agent along: until that too has ended."""
-        agents = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
-        ends = [os.pidfd_open(int(agent)) for agent in agents]
+        ends = [os.pidfd_open(pid) for pid in self._child_pids]
         self.end(signal.SIGKILL)
         for end in ends:
             assert select.select([end], [], [], READY_SECONDS)[0]
@@ -262,6 +274,14 @@ class Guest:
 
     def destroy(self) -> None:
         self._machine.destroy(self.name)
+
+    def replace_card(self) -> None:
+        """As a toolstack that restores the guest: its device closes, and is there again, new."""
+        store = self._machine.open_store()
+        toolstack.close_device(store, self.domid)
+        backend = f"/local/domain/0/backend/vsnd/{self.domid}/0"
+        store.write(f"{backend}/online", "1")
+        store.write(f"{backend}/state", "1")
 
     def start(self, *arguments: str, stdin: Iterable[bytes] | None = None) -> Running:
         return Running(guest_command(self._machine.url, self.name, *arguments), stdin)

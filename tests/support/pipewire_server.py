@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import pulsectl
 
 from tests.support.daemon import Daemon, Startable
+from tests.support.urgency import Urgency, urgent
 
 
 class PipeWireServer(Startable):
@@ -37,9 +39,11 @@ class PipeWireServer(Startable):
         bus = self.environment["DBUS_SESSION_BUS_ADDRESS"]
         try:
             self._run("dbus-daemon", "--session", f"--address={bus}", "--nofork", "--nopidfile")
-            self._run("pipewire", is_ready=(self.directory / "pipewire-0").exists)
+            pipewire = self._run("pipewire", is_ready=(self.directory / "pipewire-0").exists)
             self._run("wireplumber", is_ready=lambda: True)
-            self._run("pipewire-pulse", is_ready=self._answers)
+            pulse = self._run("pipewire-pulse", is_ready=self._answers)
+            for process in (pipewire, pulse):  # their threads of sound are urgent by themselves
+                urgent(process, Urgency.SERVER)
         except BaseException:
             self.stop()
             raise
@@ -52,9 +56,13 @@ class PipeWireServer(Startable):
         with pulsectl.Pulse("test", server=self.address) as mixer:
             yield mixer
 
-    def _run(self, *command: str, is_ready: Callable[[], bool] | None = None) -> None:
+    def _run(
+        self, *command: str, is_ready: Callable[[], bool] | None = None
+    ) -> subprocess.Popen[bytes]:
         daemon = _Part(command, self.environment, self.directory / "log", is_ready)
         self._stack.enter_context(daemon)
+        assert daemon.process is not None
+        return daemon.process
 
     def _answers(self) -> bool:
         try:

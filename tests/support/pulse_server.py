@@ -9,14 +9,15 @@ import threading
 import time
 from array import array
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, Protocol
 
 import pulsectl
 
 from tests.support.daemon import Daemon
+from tests.support.raw_frontend import eventually
 from tests.support.urgency import Urgency, urgent
 
 LOOK_SECONDS = 0.03
@@ -182,6 +183,23 @@ class PulseServer(Daemon):
             yield ears
         finally:
             ears.stop()
+
+
+class HasMixer(Protocol):
+    def mixer(self) -> AbstractContextManager[Any]: ...
+
+
+@contextmanager
+def sink_input(pulse: HasMixer, name: str) -> Iterator[Callable[[], Any]]:
+    """The guest's sink input, asked for anew at each call."""
+    with pulse.mixer() as mixer:
+
+        def now() -> Any:
+            inputs = mixer.sink_input_list()
+            return next((i for i in inputs if i.proplist["application.name"] == name), None)
+
+        assert eventually(now)
+        yield now
 
 
 class Listener:

@@ -117,9 +117,9 @@ def test_invalid_volume_is_refused(tool: Tool, percent: str) -> None:
 
 
 def test_agents_refusal_is_shown_in_its_words(tool: Tool, agent: FakeAgent) -> None:
-    agent.refusals["mute"] = "no guest named 'wrok' runs; running are work"
+    agent.refusals["mute"] = "no guest named 'wrok' runs; running guests: work"
     assert tool("mute", "wrok") == Run(
-        2, err="xensnd-policy: no guest named 'wrok' runs; running are work\n"
+        2, err="xensnd-policy: no guest named 'wrok' runs; running guests: work\n"
     )
 
 

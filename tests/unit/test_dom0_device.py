@@ -32,7 +32,6 @@ __all__ = ["place"]
 
 WORK = RunningGuest(7, "work", "uuid-7")
 PATH = DevicePath(0, 7, 0)
-FULL = OSError(24, "Too many open files")
 
 
 class MemoryStore:
@@ -139,7 +138,7 @@ class NoStream:
     def close(self) -> None:
         self.ends.append("closed")
 
-    def leave(self) -> None:
+    def hand_over(self) -> None:
         self.ends.append("left")
 
 
@@ -155,6 +154,7 @@ class Scene:
         self.is_served = False
         self.events: list[Event] = []
         self.room = 2
+        self.refused = 0
         self.made: list[NoStream] = []
         make_device(cast(Store, self.store), PATH)
 
@@ -180,7 +180,8 @@ class Scene:
 
     def _make(self, name: str, _config: StreamConfig, rings: StreamRings) -> Stream:
         if self.room == 0:
-            raise FULL
+            self.refused += 1
+            raise OSError(24, f"Too many open files: {self.refused}")
         assert self.is_served
         self.room -= 1
         self.made.append(NoStream(name, rings))
@@ -195,11 +196,12 @@ def test_card_without_room_for_its_streams_is_audited_once_and_tried_until_there
         scene.room = 1
         scene.store.publish(PATH)
         device.step()
-        assert scene.failures == ["device 0: [Errno 24] Too many open files; it is tried again"]
+        assert scene.failures == ["device 0: [Errno 24] Too many open files: 1; it is tried again"]
         assert scene.made[0].ends == ["closed"]
         assert scene.store.state(PATH) is XenbusState.INIT_WAIT
         await later(10)
         assert not device.is_in_use
+        assert scene.refused > 1
         scene.room = 2
         await later(10)
         assert device.is_in_use
@@ -257,7 +259,7 @@ def test_guest_that_the_engine_does_not_listen_to_is_told_of_once() -> None:
         scene.paused = True
         device.poll()
         device.poll()
-        text = "more requests than the guest's share; all its streams wait"
+        text = "more requests than the guest's budget allows; all its streams wait"
         assert [stream.limits for stream in scene.made] == [[text], []]
 
     run(test())
@@ -438,7 +440,7 @@ def test_guest_that_is_renamed_goes_on_under_its_new_name(house: House) -> None:
         assert guest == replace(WORK, name="untrusted")
         assert house.place.queue.reasons == ["a guest has another name"]
         (event,) = [e for e in house.place.trail.events if e.kind is EventKind.GUEST_RENAMED]
-        assert event.text == "untrusted: was named work"
+        assert event.text == "untrusted: renamed, was work"
         assert event.fields["XENSND_OLD_NAME"] == "work"
         assert len(house.texts(EventKind.DEVICE_MADE)) == 1
 

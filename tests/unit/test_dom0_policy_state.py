@@ -105,7 +105,10 @@ def test_guest_that_shares_its_name_may_play_and_not_record(place: Place) -> Non
     place.use(ASK.replace("ask", "allow"))
     twin = replace(WORK, shares_name=True)
     decision = place.policy.decide(twin, CAPTURE)
-    assert (decision.verb, decision.reason) == (Verb.DENY, "another guest named work runs")
+    assert (decision.verb, decision.reason) == (
+        Verb.DENY,
+        "another running guest is named work as well",
+    )
     assert place.policy.decide(twin, PLAYBACK).verb is Verb.ALLOW
 
 

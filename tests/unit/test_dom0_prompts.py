@@ -96,7 +96,7 @@ def test_answer_to_something_else_than_was_asked_is_refused(
     async def test() -> None:
         desk = Desk()
         number = desk.ask()
-        expected = f"question {number} is whether work may record, not whether {guest} may"
+        expected = f"question {number} asks whether work may record, not whether {guest} may"
         with pytest.raises(UsageError, match=expected):
             desk.prompts.answer(number, guest, direction, Answer.ONCE)
         assert desk.answered == []
@@ -207,7 +207,7 @@ def test_guest_that_asks_and_leaves_is_shown_a_few_times_a_minute() -> None:
         desk = Desk()
         for _ in range(ASKED_MAX):
             desk.prompts.withdraw(desk.ask())
-        assert desk.why_not() == "it was asked 6 times within 60 s"
+        assert desk.why_not() == "the question was asked 6 times within 60 s"
         desk.ask("other")
         await later(61)
         desk.ask()
@@ -219,7 +219,7 @@ def test_one_question_of_a_guest_and_direction_at_a_time() -> None:
     async def test() -> None:
         desk = Desk()
         desk.ask()
-        assert desk.why_not() == "it is being asked already"
+        assert desk.why_not() == "this question is open already"
         desk.ask(direction=Direction.PLAYBACK)
 
     run(test())

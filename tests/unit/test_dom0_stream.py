@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from agent_dom0.audio.guest_volume import Knobs
+from agent_dom0.audio.guest_volume import GuestVolume
 from agent_dom0.audio.mixer import AudioDevice
-from agent_dom0.audio.stream_volume import Loudness
+from agent_dom0.audio.stream_volume import StreamVolume
 from agent_dom0.cards.saved_state import SavedState
 from agent_dom0.cards.stream import FAULTS_MAX, Stream
 from agent_dom0.events import Event, EventKind, Priority
@@ -130,7 +130,7 @@ class NoAudio:
     device: AudioDevice | None = None
 
     def __init__(self, core: BackendStream, channels: int) -> None:
-        self.loudness = Loudness(channels, Knobs(), core.peek, core.poke)
+        self.volume = StreamVolume(channels, GuestVolume(), core.peek, core.poke)
         self.sounds = False
 
     def sound(self, _options: Options, _latency_usec: int) -> None:
@@ -139,7 +139,7 @@ class NoAudio:
     def silence(self) -> None:
         self.sounds = False
 
-    def leave(self) -> None:
+    def end(self) -> None:
         self.sounds = False
 
 
@@ -283,7 +283,7 @@ def test_trigger_of_a_closed_stream_is_a_fault_and_too_many_end_the_session(scen
     for _ in range(FAULTS_MAX - 1):
         assert scene.ask(START) == Status.EINVAL
     assert scene.audit.kinds == [EventKind.PROTOCOL_VIOLATION]
-    with pytest.raises(RemoteProtocolError, match="64 requests were wrong"):
+    with pytest.raises(RemoteProtocolError, match="64 requests were invalid"):
         scene.ask(START)
 
 
@@ -301,7 +301,7 @@ def test_open_stream_is_taken_over_as_it_stands(scene: Scene) -> None:
     scene.ask(OPEN)
     scene.ask(START)
     scene.link.saved.save_answer(Answer.ONCE)
-    scene.stream.leave()
+    scene.stream.hand_over()
     assert "close" not in scene.access.asked
     scene.begin(adopt=True)
     assert scene.stream.is_running
@@ -312,7 +312,7 @@ def test_open_stream_is_taken_over_as_it_stands(scene: Scene) -> None:
 def test_answer_about_another_name_is_not_taken_over(scene: Scene) -> None:
     scene.ask(OPEN)
     scene.link.saved.save_answer(Answer.ONCE)
-    scene.stream.leave()
+    scene.stream.hand_over()
     scene.begin(adopt=True, name="untrusted")
     assert scene.stream.is_open
     assert scene.access.answer is None
@@ -321,7 +321,7 @@ def test_answer_about_another_name_is_not_taken_over(scene: Scene) -> None:
 def test_stream_that_was_closed_is_not_taken_over(scene: Scene) -> None:
     scene.ask(OPEN)
     scene.ask(Close())
-    scene.stream.leave()
+    scene.stream.hand_over()
     scene.begin(adopt=True)
     assert not scene.stream.is_open
 

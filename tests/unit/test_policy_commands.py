@@ -11,26 +11,13 @@ import pytest
 
 from policy.cli.main import main
 from policy.edit import grants
+from tests.support.policy_tool import COMMANDS, HEAD, PolicyTool, Run
 
 ROOT = Path(__file__).parents[2]
-HEAD = "version: 1\nrules:\n"
-COMMANDS = [
-    f"{verb}-{direction}"
-    for direction in ("capture", "playback")
-    for verb in ("ask", "allow", "deny")
-]
 
 
 @dataclass(frozen=True)
-class Run:
-    status: int
-    out: str
-    err: str
-
-
-@dataclass(frozen=True)
-class Tool:
-    directory: Path
+class Tool(PolicyTool):
     capture: pytest.CaptureFixture[str]
 
     def __call__(self, *arguments: str) -> Run:
@@ -39,28 +26,6 @@ class Tool:
         except SystemExit as end:
             status = end.code if isinstance(end.code, int) else 0
         return Run(status, *self.capture.readouterr())
-
-    def granting(self, *arguments: str) -> Run:
-        """With a directory of temporary grants, which is not there at first."""
-        return self("--runtime", str(self.runtime), *arguments)
-
-    @property
-    def runtime(self) -> Path:
-        return self.directory.parent / "run" / "policy.d"
-
-    @property
-    def grants_file(self) -> Path:
-        return self.runtime / "00-grants.yaml"
-
-    @property
-    def user_file(self) -> Path:
-        return self.directory / "30-user.yaml"
-
-    def put(self, text: str, name: str = "30-user.yaml") -> Path:
-        path = self.directory / name
-        path.write_text(text)
-        path.chmod(0o644)
-        return path
 
 
 @pytest.fixture

@@ -153,7 +153,7 @@ def test_guest_is_quoted_where_yaml_needs_it(guest: str, text: str) -> None:
 
 
 def test_decision_among_a_thousand_rules_takes_less_than_fifty_microseconds() -> None:
-    """A bound with room to spare, so that a busy machine passes; the bench has the figure."""
+    """Of this thread's own time, so that a busy machine passes; the bench has the figure."""
     rules = [
         f"guest: '{name}', capture: deny"
         for number in range(500)
@@ -164,7 +164,7 @@ def test_decision_among_a_thousand_rules_takes_less_than_fifty_microseconds() ->
     guests += [f"work-{number}-x" for number in range(0, 500, 5)]
     for guest in guests:
         decide(large, guest, CAPTURE)
-    start = time.perf_counter()
+    start = time.thread_time()
     for guest in guests:
         decide(large, guest, CAPTURE)
-    assert (time.perf_counter() - start) / len(guests) < 50e-6
+    assert (time.thread_time() - start) / len(guests) < 50e-6

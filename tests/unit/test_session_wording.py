@@ -35,3 +35,8 @@ def test_name_is_never_in_the_summary() -> None:
 def test_notices_that_say_the_same_are_the_same() -> None:
     assert recording(["work"]) == recording(["work"])
     assert recording(["work"]) != recording(["web"])
+
+
+def test_question_names_what_would_be_recorded() -> None:
+    asked = question("work", 7, "capture", 30.0, lambda _key: None, "usb-<b>headset")
+    assert "wants to record from the source “usb-&lt;b&gt;headset”." in asked.body

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any, Self
 
 from tests.support.daemon import Startable
-from tests.xen.images import SINK
+from tests.xen.images import SINK, SOURCE
 from tests.xen.lab import wait_until
 from tests.xen.remote import Machine, Process
 
@@ -83,25 +83,42 @@ class Pulse(Startable):
             self.pactl("unload-module", module)
 
     @contextmanager
+    def source(self, name: str, master: str) -> Iterator[str]:
+        """A source that is no monitor, and gives what another one gives."""
+        module = self.pactl(
+            "load-module",
+            "module-remap-source",
+            f"source_name={name}",
+            f"master={master}",
+            "remix=no",
+        ).strip()
+        assert module.isdigit(), "pactl has loaded no source"
+        try:
+            yield name
+        finally:
+            self.pactl("unload-module", module)
+
+    @contextmanager
     def prefers(self, sink: str, source: str) -> Iterator[None]:
         """What guests play on and record from, whenever there are devices of these names."""
         self._set_default(sink, source)
         try:
             yield
         finally:
-            self._set_default(SINK, f"{SINK}.monitor")
+            self._set_default(SINK, SOURCE)
 
     @contextmanager
     def microphone(self, octets: bytes) -> Iterator[None]:
         """The default source gives these octets, from a moment on. Then silence."""
         file = f"{self._directory}/spoken"  # or a long sound would have to be sent as it is spoken
         self._dom0.write_file(file, octets)
-        command = ["pacat", f"--server={self.address}", "--raw", "--device=microphone"]
+        command = ["pacat", f"--server={self.address}", "--raw", "--device=voice"]
         command += ["--format=s16le", "--rate=48000", "--channels=2", "--latency-msec=500", file]
         with (
-            self.sink("microphone") as monitor,
-            self.prefers(SINK, monitor),
-            self.listening(monitor) as ears,
+            self.sink("voice") as monitor,
+            self.source("microphone", monitor) as source,
+            self.prefers(SINK, source),
+            self.listening(source) as ears,
             self._dom0.start(*command),
         ):
             ears.listen_until(lambda heard: heard.strip(b"\0"))
@@ -118,6 +135,7 @@ def pulseaudio(directory: str) -> Sequence[str]:
         *("pulseaudio", "-n", "--daemonize=no", "--exit-idle-time=-1", "--use-pid-file=no"),
         f"--load=module-native-protocol-unix socket={directory}/native auth-anonymous=1",
         f"--load=module-null-sink sink_name={SINK} norewinds=1 rate=48000 format=s16le channels=2",
+        f"--load=module-remap-source source_name={SOURCE} master={SINK}.monitor remix=no",
     )
 
 

@@ -51,10 +51,12 @@ MASKED = (
     *(f"modprobe@{each}.service" for each in ("configfs", "dm_mod", "drm", "fuse", "loop")),
 )
 SINK = "speakers"
+SOURCE = "microphone_of_speakers"  # gives what the sink plays, and is no monitor
 SPEAKERS = f"""\
 load-module module-null-sink sink_name={SINK} norewinds=1 rate=48000 format=s16le channels=2
+load-module module-remap-source source_name={SOURCE} master={SINK}.monitor remix=no
 set-default-sink {SINK}
-set-default-source {SINK}.monitor
+set-default-source {SOURCE}
 """
 PERSON = "alice"  # who has a session in the system
 PERSON_UID = 1000

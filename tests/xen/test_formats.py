@@ -1,7 +1,7 @@
 """Every rate and format that the stock driver and dom0's audio server have in common, exact.
 
 The guest records what it plays: the sink has the guest's own rate and format, and the guest's
-microphone is that sink's monitor.
+microphone gives what that sink's monitor gives.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from tests.xen.remote import Ended
 POLICY = ALLOW_BOTH
 PLAYED = Ended(0)
 SECONDS = 0.25
+MICROPHONE = "microphone"
 
 
 def sounds(alsa_format: str, rate_hz: int) -> bytes:
@@ -42,8 +43,9 @@ def sounds(alsa_format: str, rate_hz: int) -> bytes:
 def exact(pulse: Pulse) -> Iterator[str]:
     """The name of the sink that guests play on, which each case makes anew."""
     with ExitStack() as stack:
-        with pulse.sink("exact") as monitor:  # a device that is not there cannot be preferred
-            stack.enter_context(pulse.prefers("exact", monitor))
+        # A device that is not there cannot be preferred.
+        with pulse.sink("exact") as monitor, pulse.source(MICROPHONE, monitor):
+            stack.enter_context(pulse.prefers("exact", MICROPHONE))
         yield "exact"
 
 
@@ -71,6 +73,7 @@ def test_format_is_played_and_recorded_octet_for_octet(
     spec = ("-f", alsa_format, "-r", str(rate_hz), "-c", "2")
     with (
         pulse.sink(exact, rate_hz=rate_hz, sample_format=pulse_format) as monitor,
+        pulse.source(MICROPHONE, monitor),
         pulse.listening(monitor) as ears,
         start_recording(guest, spec) as recording,
     ):

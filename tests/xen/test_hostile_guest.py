@@ -145,7 +145,7 @@ def test_index_beyond_the_ring_closes_the_device(agent: Agent, evil: Peer) -> No
     before = violations(agent)
     evil.do("runs_beyond_the_ring")
     assert evil.do("backend_becomes", XenbusState.CLOSED)
-    said = "stream 0/0: the request ring's index is beyond the ring"
+    said = "stream 0/0: the request ring's index is out of range"
     assert violation(agent, before + 1) == closed(said)
 
 

@@ -79,7 +79,7 @@ EVT_EVENT_CHANNEL = "evt-event-channel"
 LIST_SEPARATOR = ","
 
 SUPPORTED_VERSIONS = "1,2"
-"""What a backend publishes. Linux reads it not, and speaks version 2."""
+"""What a backend publishes. Linux does not read it, and speaks version 2."""
 
 SHORT_NAME_MAX_OCTETS = 32
 LONG_NAME_MAX_OCTETS = 80

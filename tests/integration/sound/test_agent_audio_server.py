@@ -44,7 +44,7 @@ def test_without_audio_server_a_guest_plays_on_its_clock_to_the_end(
     assert work.run("play", "-", stdin=noise(1)) == PLAYED
     assert time.monotonic() - began >= 1
     lost = dom0.await_event("server_lost", guest="work")
-    said = f"audio server {pulse.address}: Connection refused; sound comes back when it does"
+    said = f"audio server {pulse.address}: Connection refused; sound continues when it is back"
     assert lost["MESSAGE"] == f"work: {said}"
     assert dom0.log.count(said) == 1
 

@@ -14,18 +14,18 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from random import Random
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import pytest
 
 from agent_dom0.cards.stream import FAULTS_MAX
 from agent_dom0.cards.throttle import REQUESTS_A_SECOND
+from tests.hostile.evil_guest import EvilGuest
 from tests.support.agents import ALLOW_PLAYBACK, Dom0, Ended, Guest, Neighbour, neighbour_of
 from tests.support.heard import FRAME_OCTETS
 from tests.support.local_machine import LocalMachine
 from tests.support.pulse_server import PulseServer, difference, left_of, noise, on_left
-from tests.support.raw_frontend import BUFFER_OCTETS, RawFrontend, RawStream, eventually, words
+from tests.support.raw_frontend import BUFFER_OCTETS, RawStream, eventually, words
 from tests.support.shared_pages import (
     DIRECTORY_REFS_OFFSET,
     IN_CONS_OFFSET,
@@ -60,41 +60,6 @@ STORM_SECONDS = 3  # in which timers that multiply are some thousand
 NOBODY_PLAYS = ALLOW_PLAYBACK.replace(
     "rules:\n", "rules:\n  - guest: evil\n    playback: deny\n    capture: deny\n"
 )
-
-
-class EvilGuest(RawFrontend):
-    """The frontend of `guest`, until the block ends: then as if its process had been killed."""
-
-    def __init__(self, machine: LocalMachine, dom0: Dom0, guest: Guest) -> None:
-        dom0.await_event("device_made", domid=guest.domid)
-        self._dom0, self._guest = dom0, guest
-        self._violations = len(dom0.events("protocol_violation", domid=guest.domid))
-        transport = machine.transport(guest.name)
-        backend = f"/local/domain/0/backend/vsnd/{guest.domid}/0"
-        super().__init__(transport, transport.open_store(), backend)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.store.close()
-        self.transport.close()
-
-    def violation(self) -> str:
-        """What the audit trail says of its first."""
-        said = self._dom0.await_event(
-            "protocol_violation",
-            count=self._violations + 1,
-            guest=self._guest.name,
-            domid=self._guest.domid,
-        )
-        assert said["PRIORITY"] == 4
-        return str(said["MESSAGE"])
 
 
 @pytest.fixture(scope="module")
@@ -164,7 +129,7 @@ def test_garbage_in_the_ring_closes_the_session(evil: EvilGuest) -> None:
         if not eventually(lambda: stream.ring[RSP_PROD_OFFSET // 4] == stream.sent, 0.5):
             break
     evil.await_backend(XenbusState.CLOSED)
-    assert evil.violation() == closed("stream 0/0: 64 requests were wrong")
+    assert evil.violation() == closed("stream 0/0: 64 requests were invalid")
 
 
 def test_requests_before_open_are_refused(again: Callable[[], EvilGuest]) -> None:
@@ -187,7 +152,10 @@ def test_requests_before_open_are_refused(again: Callable[[], EvilGuest]) -> Non
 WRONG_OPENS: list[tuple[dict[str, Any], str | None]] = [
     ({"buffer_octets": 2**32 - 4}, "OPEN buffer 4294967292 octets, limit 262144"),
     ({"buffer_octets": 0}, "OPEN buffer 0 octets, limit 262144"),
-    ({"buffer_octets": 65535}, "OPEN buffer 65535 octets is no number of frames of 4"),
+    (
+        {"buffer_octets": 65535},
+        "OPEN buffer 65535 octets is not a whole number of frames of 4 octets",
+    ),
     (
         {"period_octets": 2**32 - 4},
         "OPEN period 4294967292 octets, allowed 0 to 65536 in frames of 4",
@@ -350,7 +318,7 @@ def test_ring_index_beyond_the_ring_closes_the_session(again: Callable[[], EvilG
             stream.requests.notify()
             evil.await_backend(XenbusState.CLOSED)
             assert evil.violation() == closed(
-                "stream 0/0: the request ring's index is beyond the ring"
+                "stream 0/0: the request ring's index is out of range"
             )
 
 
@@ -531,7 +499,7 @@ def test_states_that_make_no_sense_close_the_device(dom0: Dom0, evil: EvilGuest)
         evil.enter(XenbusState.RECONFIGURING)
         evil.enter(XenbusState.RECONFIGURED)
     evil.await_backend(XenbusState.CLOSED)
-    assert evil.violation() == closed("64 states that no frontend should be in")
+    assert evil.violation() == closed("64 unexpected states of the frontend")
     assert len(dom0.log.splitlines()) - before < 10
 
 

@@ -87,7 +87,7 @@ def test_bad_policy_stops_capture_until_it_is_good_again_and_keeps_playback(
     dom0.write_policy(ALLOW_ALL)
     dom0.await_event("policy_loaded", count=2)
     spoken = noise(20)
-    problem = f"{dom0.policy_file}:4:15: playback: 'alow' is not one of allow, deny"
+    problem = f"{dom0.policy_file}:4:15: playback: 'alow' is not allow, deny or ask"
     with (
         pulse.microphone(spoken),
         neighbour_of(pulse, neighbour_guest) as neighbour,
@@ -113,7 +113,7 @@ def test_bad_policy_stops_capture_until_it_is_good_again_and_keeps_playback(
         )
         neighbour.assert_undisturbed()
     (line,) = {line for line in dom0.log.splitlines() if problem in line and "work" not in line}
-    said = "capture is denied, playback stays as it was"
+    said = "capture is denied, playback follows the last good policy"
     assert line == f"xensnd-dom0: {rejected['XENSND_PROBLEM']}; {said}"
 
 
@@ -127,7 +127,7 @@ def test_policy_directory_that_is_missing_at_the_start_denies_all_until_it_is_th
     rejected = own_dom0.await_event("policy_rejected")
     assert rejected["MESSAGE"] == (
         f"{directory}: no such policy directory (create it, or name another with --policy); "
-        "capture is denied, playback stays as it was"
+        "capture is denied, playback follows the last good policy"
     )
     assert own_dom0.events("device_made") == []
     directory.mkdir(mode=0o755)

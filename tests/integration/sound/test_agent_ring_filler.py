@@ -74,8 +74,10 @@ def test_guest_that_fills_its_ring_and_rings_is_named_and_closed_and_nobody_else
             "protocol_violation", guest="evil", count=violations + 1, seconds=CLOSED_SECONDS
         )
         neighbour.assert_undisturbed()
-    assert "more requests than the guest's share; all its streams wait" in str(said["MESSAGE"])
-    assert "it sends requests or notifications without end" in str(violation["MESSAGE"])
+    assert "more requests than the guest's budget allows; all its streams wait" in str(
+        said["MESSAGE"]
+    )
+    assert "too many requests or notifications for too long" in str(violation["MESSAGE"])
     evil.await_backend(XenbusState.CLOSED)
 
 
@@ -85,6 +87,6 @@ def test_ring_kept_full_of_what_is_refused_is_closed_at_once(
     violations = len(dom0.events("protocol_violation"))
     with RingFiller(play(evil), Operation.WRITE, BEHIND_BUFFER, rings=True):
         violation = dom0.await_event("protocol_violation", guest="evil", count=violations + 1)
-    assert f"{REFUSED_MAX} READs and WRITEs were wrong" in str(violation["MESSAGE"])
+    assert f"{REFUSED_MAX} READs and WRITEs were invalid" in str(violation["MESSAGE"])
     evil.await_backend(XenbusState.CLOSED)
     neighbour.assert_undisturbed()

@@ -16,29 +16,20 @@ from tests.support.raw_frontend import eventually
 POLICY = 'version: 1\nrules:\n  - guest: "*"\n    playback: allow\n    capture: allow\n'
 
 
-def worker(dom0: Dom0) -> int:
-    """The process that does the work, below the one that waits for its end."""
-    assert dom0.process is not None
-    pid = dom0.process.pid
-    children = Path(f"/proc/{pid}/task/{pid}/children")
-    found = eventually(lambda: children.read_text().split())
-    return int(found[0])
-
-
 def kill_worker(dom0: Dom0) -> None:
     """And waits until the next one has taken over."""
-    killed = worker(dom0)
+    killed = dom0.agent_pid
     with dom0.one_more("stream_taken_over"):
         os.kill(killed, signal.SIGKILL)
-    assert worker(dom0) != killed
+    assert dom0.agent_pid != killed
 
 
 def test_a_killed_agent_loses_no_frame_of_a_guest_that_plays(
     work: Guest, dom0: Dom0, pulse: PulseServer
 ) -> None:
-    played, kills = noise(6), []
+    played, kills = noise(3.5), []
     with pulse.listening() as ears, work.start("play", "-", stdin=[played]) as playing:
-        for seconds in (1, 3):
+        for seconds in (1, 2.5):
             kills.append(len(ears.listen_until(seconds_heard(seconds))) // FRAME_OCTETS)
             kill_worker(dom0)
         assert playing.ended().status == 0
@@ -50,15 +41,15 @@ def test_a_killed_agent_loses_no_frame_of_a_guest_that_plays(
 def test_a_killed_agent_leaves_a_recording_guest_its_microphone(
     work: Guest, dom0: Dom0, pulse: PulseServer
 ) -> None:
-    spoken = noise(8)
+    spoken, seconds = noise(6), 2.5
     with (
         pulse.microphone(spoken),
-        work.start("record", "-", "--seconds=4") as recording,
+        work.start("record", "-", f"--seconds={seconds}") as recording,
     ):
         before = recording.listen_until(seconds_heard(1))
         kill_worker(dom0)
         assert recording.ended().status == 0
-    assert len(recording.heard) == 4 * SECOND_OCTETS
+    assert len(recording.heard) == seconds * SECOND_OCTETS
     assert recording.heard[-1:] != b"\0"
     (outage,) = gaps(recording.heard, spoken)
     assert len(before) // FRAME_OCTETS <= outage.at
@@ -70,7 +61,7 @@ def test_an_agent_that_is_stopped_and_started_again_takes_over_too(
     work: Guest, dom0: Dom0, pulse: PulseServer
 ) -> None:
     """As an upgrade does it; the guest's buffer is 200 ms, so it waits for a while."""
-    played = noise(5)
+    played = noise(3)
     with pulse.listening() as ears, work.start("play", "-", stdin=[played]) as playing:
         ears.listen_until(seconds_heard(1))
         assert dom0.stop() == 0
@@ -86,8 +77,8 @@ def test_an_agent_that_is_renewed_while_a_guest_plays_loses_no_frame(
 ) -> None:
     """As an upgrade does it: the same process, with whatever is installed by then."""
     assert dom0.process is not None
-    old = worker(dom0)
-    played = noise(5)
+    old = dom0.agent_pid
+    played = noise(3)
     with pulse.listening() as ears, work.start("play", "-", stdin=[played]) as playing:
         ears.listen_until(seconds_heard(1))
         dom0.process.send_signal(RENEW)
@@ -105,11 +96,11 @@ def test_a_predecessor_that_hangs_is_taken_over_by_a_renewed_agent(
     assert dom0.process is not None
     with pulse.listening() as ears, work.start("play", "-", stdin=[noise(8)]):
         ears.listen_until(seconds_heard(1))
-        old = worker(dom0)
+        old = dom0.agent_pid
         os.kill(old, signal.SIGSTOP)
         dom0.process.send_signal(RENEW)
         dom0.await_event("stream_taken_over", guest="work", domid=work.domid)
-        assert worker(dom0) != old
+        assert dom0.agent_pid != old
 
 
 def test_records_go_with_their_streams(work: Guest, dom0: Dom0, machine: LocalMachine) -> None:

@@ -3,51 +3,21 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pulsectl
 import pytest
 
-from tests.integration.sound.test_guest_reconnects import replace_card
-from tests.support.agents import Dom0, Guest, Running
+from tests.support.agents import Dom0, Guest
+from tests.support.applications import AnyServer, playing, recording, serving
 from tests.support.heard import RATE_HZ, tone, tone_lasts, tone_seconds
 from tests.support.local_machine import LocalMachine
 from tests.support.pipewire_server import PipeWireServer
-from tests.support.pulse_server import Listener, PulseServer, feed
+from tests.support.pulse_server import PulseServer
 from tests.support.raw_frontend import eventually
-from tests.support.urgency import Urgency, urgent
 
 POLICY = 'version: 1\nrules:\n  - guest: "*"\n    playback: allow\n    capture: allow\n'
-
-AnyServer = PulseServer | PipeWireServer
-
-
-@contextmanager
-def playing(server: AnyServer, sound: bytes, *options: str) -> Iterator[subprocess.Popen[bytes]]:
-    """An application of the server that plays, until the block ends."""
-    command = ["pacat", "--raw", f"--rate={RATE_HZ}", "--latency-msec=20", *options]
-    with subprocess.Popen(command, env=server.environment, stdin=subprocess.PIPE) as process:
-        urgent(process, Urgency.GUEST)
-        feeder = feed(process, [sound])
-        try:
-            yield process
-        finally:
-            process.kill()
-            feeder.join()
-
-
-@contextmanager
-def serving(guest: Guest, server: AnyServer, *options: str) -> Iterator[Running]:
-    with guest.start("serve", f"--server={server.address}", *options) as agent:
-        ready = agent.listen_until(lambda said: b"ready" in said)
-        assert b"ready" in ready, agent.errors
-        yield agent
-        agent.process.terminate()
-        assert agent.ended().status == 0
-        assert "Traceback" not in agent.errors
 
 
 @pytest.fixture
@@ -83,17 +53,6 @@ def test_what_dom0_records_is_heard_by_applications(
     ):
         heard = ears.listen_until(tone_lasts(2), 10)
     assert tone_seconds(heard) > 2
-
-
-@contextmanager
-def recording(server: AnyServer, device: str) -> Iterator[Listener]:
-    """An application of the server that records."""
-    command = ["parec", "--raw", f"--rate={RATE_HZ}", "--latency-msec=20", f"--device={device}"]
-    ears = Listener(subprocess.Popen(command, env=server.environment, stdout=subprocess.PIPE))
-    try:
-        yield ears
-    finally:
-        ears.stop()
 
 
 @pytest.mark.usefixtures("dom0")
@@ -218,7 +177,7 @@ def test_sound_comes_back_when_dom0s_agent_does(
 
 
 def test_sound_goes_on_with_the_next_card(
-    work: Guest, dom0: Dom0, machine: LocalMachine, pulse: PulseServer, guest_pulse: PulseServer
+    work: Guest, dom0: Dom0, pulse: PulseServer, guest_pulse: PulseServer
 ) -> None:
     with (
         serving(work, guest_pulse),
@@ -226,7 +185,7 @@ def test_sound_goes_on_with_the_next_card(
         playing(guest_pulse, tone(8)),
     ):
         assert tone_seconds(ears.listen_until(tone_lasts(0.5))) > 0.5
-        replace_card(machine, work)
+        work.replace_card()
         dom0.await_event("stream_opened", guest="work", domid=work.domid, count=2)
         before = len(ears.heard)
         ears.listen_until(tone_lasts(1, after=before), 10)

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.integration.sound.test_guest_serve import playing, recording, serving
 from tests.support.agents import Dom0, Guest
+from tests.support.applications import playing, recording, serving
 from tests.support.heard import tone, tone_lasts, tone_seconds
 from tests.support.pulse_server import PulseServer
 from tests.support.raw_frontend import eventually

@@ -14,11 +14,10 @@ import pytest
 
 from agent_guest.card import Card
 from agent_guest.pcm import BufferSize, Pcm, SampleSpec
-from tests.integration.test_asking import goes_live
-from tests.integration.test_guest_volume import sink_input
 from tests.support.agents import ALLOW_PLAYBACK, Dom0, Ended, Guest
+from tests.support.asking import goes_live
 from tests.support.local_machine import LocalMachine
-from tests.support.pulse_server import PulseServer, noise
+from tests.support.pulse_server import PulseServer, noise, sink_input
 from tests.support.raw_frontend import eventually
 from xensnd.core import Engine
 from xensnd.errors import AccessDenied
@@ -201,7 +200,7 @@ def test_grant_for_one_stream_is_used_up_by_it(dom0: Dom0, pulse: PulseServer, w
             assert recording.ended() == Ended(0)
             assert recording.heard.strip(b"\0")
         expired = dom0.events("grant_expired", guest="work")[-1]
-        assert expired["MESSAGE"].endswith("used up by one stream")
+        assert expired["MESSAGE"].endswith("used by one stream")
         with work.start("record", "-", "--seconds=0.3") as recording:
             assert recording.ended() == Ended(0)
             assert recording.heard == bytes(SECOND * 3 // 10)

@@ -5,7 +5,7 @@
 #define STALL_MIN_USEC 50000
 
 /* The end of a period is told up to so much later, together with those of other streams. */
-#define TOGETHER_USEC 1000
+#define TOGETHER_USEC 1500
 /* Positions are not looked at more often than this, however short the periods are. */
 #define TICK_MIN_USEC 1000
 /* A full event page, and a clock without an audio server, are looked at this often. */

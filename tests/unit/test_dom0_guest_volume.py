@@ -6,24 +6,24 @@ from pathlib import Path
 
 import pytest
 
-from agent_dom0.audio.guest_volume import KnobRecord, Knobs, untouched
+from agent_dom0.audio.guest_volume import GuestVolume, VolumeFile, unset_volumes
 from xensnd.sndif.store_fields import Direction
 
-SET = {Direction.PLAYBACK: Knobs(60, False), Direction.CAPTURE: Knobs(None, True)}
+SET = {Direction.PLAYBACK: GuestVolume(60, False), Direction.CAPTURE: GuestVolume(None, True)}
 
 
 def test_what_was_set_is_there_for_the_next_agent_until_it_is_removed(tmp_path: Path) -> None:
-    record = KnobRecord(tmp_path / "knobs" / "7", "uuid")
-    assert record.load() == untouched()
+    record = VolumeFile(tmp_path / "volumes" / "7", "uuid")
+    assert record.load() == unset_volumes()
     record.save(SET)
-    assert KnobRecord(tmp_path / "knobs" / "7", "uuid").load() == SET
+    assert VolumeFile(tmp_path / "volumes" / "7", "uuid").load() == SET
     record.remove()
-    assert record.load() == untouched()
+    assert record.load() == unset_volumes()
 
 
 def test_another_guest_of_the_same_number_has_its_own(tmp_path: Path) -> None:
-    KnobRecord(tmp_path / "7", "uuid").save(SET)
-    assert KnobRecord(tmp_path / "7", "another").load() == untouched()
+    VolumeFile(tmp_path / "7", "uuid").save(SET)
+    assert VolumeFile(tmp_path / "7", "another").load() == unset_volumes()
 
 
 @pytest.mark.parametrize(
@@ -42,12 +42,12 @@ def test_another_guest_of_the_same_number_has_its_own(tmp_path: Path) -> None:
 )
 def test_what_is_no_good_is_as_if_nothing_was_set(tmp_path: Path, text: str) -> None:
     (tmp_path / "7").write_text(text)
-    assert KnobRecord(tmp_path / "7", "uuid").load() == untouched()
+    assert VolumeFile(tmp_path / "7", "uuid").load() == unset_volumes()
 
 
 def test_disk_that_cannot_be_written_is_told_and_no_more(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    (tmp_path / "knobs").write_text("in the way")
-    KnobRecord(tmp_path / "knobs" / "7", "uuid").save(SET)
-    assert "it holds until the agent ends" in caplog.text
+    (tmp_path / "volumes").write_text("in the way")
+    VolumeFile(tmp_path / "volumes" / "7", "uuid").save(SET)
+    assert "a new agent will not know the volume" in caplog.text
