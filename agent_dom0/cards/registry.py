@@ -171,6 +171,10 @@ class Registry:
         """The names of the guests that record now."""
         return self._heard(Direction.CAPTURE)
 
+    def quarantined(self) -> list[str]:
+        """The names of the guests that are not served, since agents died of them."""
+        return sorted(each.guest.name for each in self._guests.values() if each.is_quarantined)
+
     def summary(self) -> str:
         """One line: `3 guests; work, personal play; work records`."""
         parts = ["1 guest" if len(self._guests) == 1 else f"{len(self._guests)} guests"]

@@ -20,11 +20,13 @@ import pytest
 from agent_dom0.cards.quarantine import FIRST_SECONDS
 from tests.hostile.ring_filler import RingFiller
 from tests.support.agents import QUEUED_MSEC, Dom0, Guest
+from tests.support.asking import next_event
 from tests.support.heard import gaps_of_whole, seconds_heard
 from tests.support.local_machine import LocalMachine
 from tests.support.pulse_server import PulseServer, noise
 from tests.support.raw_frontend import BUFFER_OCTETS, RawFrontend, RawStream, eventually
 from tests.support.shared_pages import RSP_PROD_OFFSET
+from xensnd.control.client import AgentClient
 from xensnd.sndif.packets import (
     HwParamQuery,
     Operation,
@@ -143,7 +145,11 @@ def test_guest_that_kills_the_agent_twice_is_left_alone_and_its_neighbour_plays_
     control = f"--control={dom0.control}"
     assert "evil: in quarantine for " in dom0.policy(control, "status").stdout
 
-    assert dom0.policy(control, "release", "evil").returncode == 0
+    with AgentClient(dom0.control) as agent:
+        agent.ask("watch")
+        assert next_event(agent, "quarantine")["guests"] == ["evil"]
+        assert dom0.policy(control, "release", "evil").returncode == 0
+        assert next_event(agent, "quarantine")["guests"] == []
     dom0.await_event("guest_released", domid=evil.domid)
     dom0.await_event("device_connected", domid=evil.domid, count=3)
     assert stream.answers(1)[0].status == Status.OK
