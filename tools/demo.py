@@ -1,7 +1,7 @@
 """`make demo`: two guests, a policy, a real PulseAudio, on any Linux machine.
 
-One guest plays spoken recordings, another records what dom0 hears. Everything is checked octet by
-octet, and the exit status says whether it was so.
+One guest plays spoken recordings, another records dom0's output. Every octet is checked; the exit
+status says whether all were right.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def main() -> int:
         print(f"FAILED: {failure}")
     if failures:
         return 1
-    print("PASSED: what was played was heard, octet for octet, and nobody recorded unasked.")
+    print("PASSED: every octet that was played was heard, and nobody recorded without permission.")
     return 0
 
 
@@ -52,7 +52,7 @@ def run(directory: Path) -> list[str]:
         dom0.policy_file.unlink()
         shutil.copyfile(DEFAULT_POLICY, dom0.policy_directory / DEFAULT_POLICY.name)
         (dom0.policy_directory / DEFAULT_POLICY.name).chmod(0o644)
-        step("A machine with two guests, and dom0's agent with the policy that is shipped")
+        step("A machine with two guests, and dom0's agent with the default policy")
         for guest in ("work", "personal"):
             print(f"  guest {guest}, domain {machine.create(guest)}")
 
@@ -88,10 +88,10 @@ def run(directory: Path) -> list[str]:
         return [
             text
             for text, failed in {
-                "work's playback ended badly": playing.returncode != 0,
-                "personal's recording ended badly": recording.returncode != 0,
-                "personal's playback ended badly": playing_too.returncode != 0,
-                "the monitor did not hear what was played": played not in heard,
+                "work's playback failed": playing.returncode != 0,
+                "personal's recording failed": recording.returncode != 0,
+                "personal's playback failed": playing_too.returncode != 0,
+                "the monitor did not record what was played": played not in heard,
                 **judge_recording(directory / "recorded.wav", heard),
             }.items()
             if failed
@@ -120,11 +120,11 @@ def judge_recording(path: Path, heard: bytes) -> dict[str, bool]:
     live = recorded[start:]
     silent_seconds = start / FRAME_OCTETS / RATE_HZ
     live_seconds = len(live) / FRAME_OCTETS / RATE_HZ
-    step(f"personal heard {silent_seconds:.2f} s of silence, then {live_seconds:.2f} s of work")
+    step(f"personal recorded {silent_seconds:.2f} s of silence, then {live_seconds:.2f} s of work")
     return {
         "personal recorded before it was allowed": silent_seconds < DENIED_SECONDS,
         "personal recorded nothing after it was allowed": live_seconds < 1,
-        "what personal recorded is not what dom0 heard": live not in heard,
+        "what personal recorded is not what dom0 played": live not in heard,
     }
 
 
