@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,7 @@ log = logging.getLogger("xensnd-session")
 RETRY_FIRST_SECONDS = 0.25
 RETRY_LAST_SECONDS = 2.0
 RECORDING = "recording"
+QUARANTINE = "quarantine"
 
 
 class NoticeDisplay(Protocol):
@@ -37,7 +39,8 @@ class WatchRefused(Exception):
 
 
 class AgentWatcher:
-    """Follows the agent. A prompt is shown under its number, those who record under RECORDING."""
+    """Follows the agent. A prompt is shown under its number, those who record under RECORDING,
+    those who are not served under QUARANTINE."""
 
     def __init__(self, path: Path, display: NoticeDisplay) -> None:
         self._path = path
@@ -77,7 +80,9 @@ class AgentWatcher:
             case "prompt-gone":
                 self._display.withdraw(int(event["id"]))
             case "recording":
-                self._show_recording([str(guest) for guest in event["guests"]])
+                self._show_guests(RECORDING, wording.recording, event["guests"])
+            case "quarantine":
+                self._show_guests(QUARANTINE, wording.quarantine, event["guests"])
 
     def _watched(self, answer: Message) -> None:
         if not answer["ok"]:
@@ -119,11 +124,14 @@ class AgentWatcher:
         if not answer["ok"]:
             log.warning("prompt %d: %s", number, _error_text(str(answer.get("error"))))
 
-    def _show_recording(self, guests: list[str]) -> None:
-        if guests:
-            self._display.show(RECORDING, wording.recording(guests))
+    def _show_guests(
+        self, key: str, notice: Callable[[list[str]], Notice], guests: Iterable[object]
+    ) -> None:
+        names = [str(guest) for guest in guests]
+        if names:
+            self._display.show(key, notice(names))
         else:
-            self._display.withdraw(RECORDING)
+            self._display.withdraw(key)
 
 
 def _error_text(problem: object) -> str:

@@ -62,6 +62,16 @@ def recording(guests: Sequence[str]) -> Notice:
     return Notice(f"{len(guests)} guests are recording", f"{names} hear the microphone.")
 
 
+def quarantine(guests: Sequence[str]) -> Notice:
+    names = ", ".join(_named(guest) for guest in guests)
+    summary = "A guest is in quarantine" if len(guests) == 1 else "Guests are in quarantine"
+    body = (
+        f"The sound service died more than once while it served {names}, so it does not serve "
+        f"{'it' if len(guests) == 1 else 'them'} for a time. See: xensnd-policy status"
+    )
+    return Notice(summary, body, "security-medium")
+
+
 def _named(guest: str) -> str:
     """Returns the name in quotes, so that it cannot pass for our own words. Markup and what cannot
     be printed are escaped."""

@@ -4,7 +4,7 @@ _xensnd_policy() {
     local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
     local command='' index is_control words='' control=() tool=${COMP_WORDS[0]}
     local edits='allow-capture deny-capture ask-capture allow-playback deny-playback ask-playback'
-    local commands="$edits list check explain diff status mute unmute volume log prompt schema"
+    local commands="$edits list check explain diff status mute unmute volume release log prompt schema"
     COMPREPLY=()
 
     for ((index = 1; index < COMP_CWORD; index++)); do
@@ -45,6 +45,7 @@ _xensnd_policy() {
         explain:-*) words='--direction --uuid --label --tag --help' ;;
         diff:-*) words='--guest --help' ;;
         mute:-* | unmute:-* | volume:-*) words='--direction --help' ;;
+        release:-*) words='--help' ;;
         status:*) words='--watch --json --help' ;;
         log:-*) words='--follow --since --guest --json --file --directory --help' ;;
         prompt:*)
@@ -74,7 +75,7 @@ _xensnd_policy() {
     *) return ;;
     esac
     case $command in
-    allow-* | deny-* | ask-* | explain | diff | mute | unmute | volume | log)
+    allow-* | deny-* | ask-* | explain | diff | mute | unmute | volume | release | log)
         # Not compgen -W: a guest's name is data, which that would expand.
         local name
         while IFS= read -r name; do

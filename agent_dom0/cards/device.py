@@ -92,6 +92,13 @@ class CardOwner(Protocol):
     def guest(self) -> RunningGuest: ...
     @property
     def throttle(self) -> Throttle: ...
+    @property
+    def is_quarantined(self) -> bool:
+        """Nothing of the guest is touched, so that it can harm nobody."""
+
+    def serving(self) -> contextlib.AbstractContextManager[None]:
+        """Around all that is done for the guest."""
+
     def was_paused(self) -> bool:
         """Whether the engine has stopped listening to it for a while, since this was asked last."""
 
@@ -140,9 +147,15 @@ class Device:
     def status(self) -> dict[str, Any]:
         return {
             "devid": self.path.devid,
-            "state": self._phase.name.lower() if self._phase else "",
+            "state": self._shown_state,
             "streams": [asdict(each) for stream in self._streams if (each := stream.status())],
         }
+
+    @property
+    def _shown_state(self) -> str:
+        if self._owner.is_quarantined:
+            return "quarantined"
+        return self._phase.name.lower() if self._phase else ""
 
     def use_store(self, store: Store) -> None:
         """A new connection to XenStore: watches again."""
@@ -166,10 +179,27 @@ class Device:
     def _step(self) -> None:
         self._own = _read_state(self._store, self.path.backend)
         self._frontend = _read_state(self._store, self.path.frontend)
+        if self._owner.is_quarantined:
+            self._obey_toolstack(self._own)
+            return
         self._follow_toolstack(self._own)
         if self._phase is not None:
             action, phase = BACKEND_TABLE[self._phase, self._frontend]
             self._enter(self._act(action, phase))
+
+    def _obey_toolstack(self, own: XenbusState) -> None:
+        """All that is done for a guest in quarantine, since the toolstack waits for it.
+
+        A card that is connected stays as it is, as if there were no agent: requests time out, and
+        players get errors. It must not go while a PCM is open, nor be offered anew; and later it
+        can be taken over.
+        """
+        if own is XenbusState.CLOSING:
+            is_connected = self._frontend is XenbusState.CONNECTED
+            self._enter(self._withdraw() if is_connected else BackendPhase.CLOSED)
+        elif own is XenbusState.INITIALISING and self._frontend is not XenbusState.UNKNOWN:
+            self._enter(self._offer())
+        self._phase = None  # what it is when it is served again is read then
 
     def _follow_toolstack(self, own: XenbusState) -> None:
         """Where the device is, before the frontend's state is followed."""
@@ -253,14 +283,15 @@ class Device:
     # Failures
 
     def _contain(self, work: Callable[[], None]) -> None:
-        try:
-            work()
-        except FAILURES as error:
-            self._fail(error)
-        else:
-            if self._streams:
-                self._failure = None
-                self._back_off.reset()
+        with self._owner.serving():
+            try:
+                work()
+            except FAILURES as error:
+                self._fail(error)
+            else:
+                if self._streams:
+                    self._failure = None
+                    self._back_off.reset()
 
     def _fail(self, failure: BaseException) -> None:
         """Ends what there is of it, and tries again after a time that grows."""
@@ -328,13 +359,15 @@ class Device:
 
     def _withdraw(self) -> BackendPhase:
         """The toolstack takes the device away under a driver that uses it."""
+        loop = asyncio.get_running_loop()
         if self._withdrawn_at is None:
-            self._withdrawn_at = time.monotonic()
-            asyncio.get_running_loop().call_later(WITHDRAW_SECONDS, self._step_later)
+            self._withdrawn_at = loop.time()
+            loop.call_later(WITHDRAW_SECONDS, self._step_later)
             for stream in self._streams:
                 stream.withdraw()
-        waited = time.monotonic() - self._withdrawn_at
-        if waited < WITHDRAW_SECONDS and any(stream.is_held for stream in self._streams):
+        waited = loop.time() - self._withdrawn_at
+        may_be_held = self._owner.is_quarantined or any(each.is_held for each in self._streams)
+        if waited < WITHDRAW_SECONDS and may_be_held:
             return BackendPhase.CLOSING
         self._end_streams()
         return BackendPhase.CLOSED

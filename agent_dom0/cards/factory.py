@@ -15,6 +15,7 @@ from agent_dom0.audio.mixer import Mixer
 from agent_dom0.audio.server_stream import ServerStream
 from agent_dom0.audit import AuditTrail
 from agent_dom0.cards.device import Device, DevicePath
+from agent_dom0.cards.quarantine import Quarantine
 from agent_dom0.cards.rings import StreamLink
 from agent_dom0.cards.saved_state import SavedState
 from agent_dom0.cards.served_guest import ServedGuest, stream_id
@@ -42,10 +43,11 @@ class Factory:
     run: Callable[[Callable[[], None]], None]
 
     def guest(self, guest: RunningGuest) -> ServedGuest:
-        directory = self.transport.runtime_directory / "volumes"
-        record = VolumeFile(directory / str(guest.domid), guest.uuid)
+        runtime = self.transport.runtime_directory
+        record = VolumeFile(runtime / "volumes" / str(guest.domid), guest.uuid)
         audio = GuestClient(self.engine, self.mixer, guest, self.trail, record)
-        return ServedGuest(guest, audio, self.trail)
+        quarantine = Quarantine(runtime / "guests" / (guest.uuid or f"domain-{guest.domid}"))
+        return ServedGuest(guest, audio, quarantine, self.trail)
 
     def device(self, store: Store, path: DevicePath, owner: ServedGuest) -> Device:
         return Device(store, path, owner, partial(self._stream, owner, path.devid), self.run)
@@ -66,6 +68,7 @@ class Factory:
             direction,
             rings,
             owner.budget,
+            owner.quarantine.core_address,
             lambda: self._saved_state(owner, devid, name),
         )
         audit = StreamAudit(self.trail, owner, direction)

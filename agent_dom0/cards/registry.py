@@ -58,6 +58,7 @@ class Registry:
         self._taken_away: set[int] = set()
         self._failures: dict[tuple[int, str], object] = {}  # their kinds, while they are not over
         self._retry: asyncio.TimerHandle | None = None
+        self._quarantines: dict[int, asyncio.TimerHandle] = {}  # when each ends, by domid
 
     # What the agent asks of it
 
@@ -109,6 +110,8 @@ class Registry:
         if not self._sees_all:
             return
         for guest in self._guests.values():
+            if guest.is_quarantined:
+                continue
             with self._contained(guest, "its card"):
                 self._provision(store, guest)
 
@@ -137,10 +140,12 @@ class Registry:
         """States stay as they are: an agent that starts again takes the devices over."""
         if self._retry is not None:
             self._retry.cancel()
+        for timer in self._quarantines.values():
+            timer.cancel()
         for device in self._devices():
             device.close(forget=False)
         for guest in self._guests.values():
-            guest.audio.close()
+            guest.close()
 
     # What people see of it, and do with it
 
@@ -152,6 +157,9 @@ class Registry:
                 "uuid": guest.guest.uuid,
                 "label": guest.guest.label,
                 "shares_name": guest.guest.shares_name,
+                "quarantine_seconds": (
+                    round(guest.quarantine.seconds_left, 1) if guest.is_quarantined else None
+                ),
                 "records": guest.is_heard(Direction.CAPTURE),
                 "plays": guest.is_heard(Direction.PLAYBACK),
                 "devices": [device.status() for device in guest.devices.values()],
@@ -162,6 +170,10 @@ class Registry:
     def recording(self) -> list[str]:
         """The names of the guests that record now."""
         return self._heard(Direction.CAPTURE)
+
+    def quarantined(self) -> list[str]:
+        """The names of the guests that are not served, since agents died of them."""
+        return sorted(each.guest.name for each in self._guests.values() if each.is_quarantined)
 
     def summary(self) -> str:
         """One line: `3 guests; work, personal play; work records`."""
@@ -205,6 +217,13 @@ class Registry:
         running = ", ".join(sorted(guest.name for guest in self.guests())) or "none"
         raise UsageError(f"no guest named {quoted(name)} runs; running guests: {running}")
 
+    def release(self, name: str, by: str) -> int:
+        """Lifts the quarantine of the guests of this name. Returns how many were in one."""
+        found = [guest for guest in self.named(name) if guest.is_quarantined]
+        for guest in found:
+            self._end_quarantine(guest, by)
+        return len(found)
+
     def open_stream_ids(self) -> list[str]:
         """What grants for one stream call them."""
         return [each for guest in self._guests.values() for each in guest.open_stream_ids()]
@@ -235,10 +254,25 @@ class Registry:
                 continue
             if known is None:
                 self._guests[domid] = self._factory.guest(guest)
+                self._begin_quarantine(self._guests[domid])
             elif guest != known.guest:
                 known.rename(guest)
                 self._queue.reconsider(Reason.GUESTS)
         self._find_shared_names()
+
+    def _begin_quarantine(self, guest: ServedGuest) -> None:
+        """If it was served when other agents died: nothing of it is touched for a time."""
+        guest.tell_quarantine()
+        if guest.is_quarantined:
+            seconds = guest.quarantine.seconds_left
+            loop = asyncio.get_running_loop()
+            timer = loop.call_later(seconds, self._end_quarantine, guest)
+            self._quarantines[guest.guest.domid] = timer
+
+    def _end_quarantine(self, guest: ServedGuest, by: str | None = None) -> None:
+        self._quarantines.pop(guest.guest.domid).cancel()
+        guest.release(by)
+        self._factory.run(lambda: self._read_all(self._store))
 
     def _find_shared_names(self) -> None:
         counts = Counter(guest.name for guest in self.guests())
@@ -293,7 +327,9 @@ class Registry:
             self._forget_device(path)
             if ours:
                 store.remove(f"{self._root}/{domid}")
-        self._guests.pop(domid).audio.close(forget=True)
+        self._guests.pop(domid).close(forget=True)
+        if domid in self._quarantines:
+            self._quarantines.pop(domid).cancel()
         self._taken_away.discard(domid)
         self._failures = {key: text for key, text in self._failures.items() if key[0] != domid}
 

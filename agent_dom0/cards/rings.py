@@ -28,6 +28,7 @@ class StreamLink:
         direction: Direction,
         rings: StreamRings,
         budget: Budget,
+        served_address: int,
         open_saved: Callable[[], SavedState],
     ) -> None:
         self.rings = rings
@@ -53,6 +54,7 @@ class StreamLink:
                 events=events.fds,
                 pcm_address=self.saved.pcm_address,
                 budget=budget,
+                served_address=served_address,
             )
             self._opened = opened.pop_all()
 

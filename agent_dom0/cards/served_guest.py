@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import replace
 
 from agent_dom0.audio.guest_client import GuestClient
 from agent_dom0.audit import AuditTrail
 from agent_dom0.cards.device import Device
+from agent_dom0.cards.quarantine import Quarantine
 from agent_dom0.cards.stream import Stream
 from agent_dom0.cards.throttle import Throttle
 from agent_dom0.events import EventKind, Priority, guest_event
@@ -24,9 +26,12 @@ def stream_id(domid: int, devid: int, name: str) -> str:
 class ServedGuest:
     """`devices` are in the order of their numbers."""
 
-    def __init__(self, guest: RunningGuest, audio: GuestClient, trail: AuditTrail) -> None:
+    def __init__(
+        self, guest: RunningGuest, audio: GuestClient, quarantine: Quarantine, trail: AuditTrail
+    ) -> None:
         self.guest = guest
         self.audio = audio
+        self.quarantine = quarantine
         self.throttle = Throttle()
         self.budget = Budget()  # of the engine's time
         self._pauses = 0  # by that budget, as far as they were told
@@ -96,6 +101,45 @@ class ServedGuest:
                 "none of them may record",
                 Priority.WARNING,
             )
+
+    def serving(self) -> AbstractContextManager[None]:
+        return self.quarantine.serving()
+
+    @property
+    def is_quarantined(self) -> bool:
+        return self.quarantine.is_on
+
+    def tell_quarantine(self) -> None:
+        """What came of the last agent's death."""
+        quarantine = self.quarantine
+        if quarantine.died:
+            text = "an agent died while it served this guest"
+            self.audit(EventKind.DIED_SERVING, text, Priority.WARNING)
+        if quarantine.is_on:
+            text = (
+                f"{quarantine.deaths} agents died while they served this guest; "
+                f"it is not served for {quarantine.seconds_left:.0f} s"
+            )
+            self.audit(EventKind.GUEST_QUARANTINED, text, Priority.WARNING)
+
+    def release(self, by: str | None) -> None:
+        """From its quarantine. `by`: the person who has lifted it; None: its time is over."""
+        if by is None:
+            self.quarantine.end()
+        else:
+            self.quarantine.lift()
+        guest, text = self.guest, "is served again"
+        event = guest_event(
+            EventKind.GUEST_RELEASED, guest.name, guest.domid, text, Priority.NOTICE
+        )
+        if by is not None:
+            event.fields["XENSND_BY"] = by
+        self._trail.append(event)
+
+    def close(self, *, forget: bool = False) -> None:
+        """Its devices were closed before. `forget`: it is gone."""
+        self.audio.close(forget=forget)
+        self.quarantine.close(forget=forget)
 
     def audit(self, kind: EventKind, text: str, priority: Priority = Priority.INFO) -> None:
         guest = self.guest

@@ -61,7 +61,7 @@ class Operations:
         self._reload = reload
         self._since = datetime.now(UTC).isoformat(timespec="seconds")
         self._timer: asyncio.TimerHandle | None = None
-        self._told: tuple[object, list[str]] = (None, [])  # status and recording, last
+        self._told: tuple[object, dict[str, list[str]]] = (None, {})  # status and groups, last
 
     @property
     def commands(self) -> Mapping[str, Command]:
@@ -73,6 +73,7 @@ class Operations:
             "unmute": lambda peer, arguments: self._mute(peer, arguments, False),
             "volume": self._volume,
             "answer": self._answer,
+            "release": self._release,
             "reload": lambda _peer, _arguments: self._load(),
         }
 
@@ -90,20 +91,27 @@ class Operations:
         self._timer = None
         if not self._subscribers:
             return
-        recording, status = self._registry.recording(), self._lasting_status()
-        if recording != self._told[1]:
-            self._subscribers.tell({"event": "recording", "guests": recording})
+        groups, status = self._groups(), self._lasting_status()
+        for event, guests in groups.items():
+            if guests != self._told[1].get(event):
+                self._subscribers.tell({"event": event, "guests": guests})
         if status != self._told[0]:
             self._subscribers.tell({"event": "changed"})
-        self._told = (status, recording)
+        self._told = (status, groups)
+
+    def _groups(self) -> dict[str, list[str]]:
+        """The guests that people are told of, by the event that names them."""
+        return {"recording": self._registry.recording(), "quarantine": self._registry.quarantined()}
 
     def _watch(self, peer: Peer, _arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-        recording = self._registry.recording()
+        groups = self._groups()
         if not self._subscribers:
-            self._told = (self._lasting_status(), recording)
+            self._told = (self._lasting_status(), groups)
         self._subscribers.add(peer)
         # After the answer, the state of things: questions are not asked twice.
-        first: list[dict[str, Any]] = [{"event": "recording", "guests": recording}]
+        first: list[dict[str, Any]] = [
+            {"event": event, "guests": guests} for event, guests in groups.items()
+        ]
         first += [{"event": "prompt", "prompt": each.described()} for each in self._prompts.open]
         for message in first:
             asyncio.get_running_loop().call_soon(peer.tell, message)
@@ -136,6 +144,7 @@ class Operations:
         for prompt in status["prompts"]:
             del prompt["seconds"]
         for guest in status["guests"]:
+            guest["quarantine_seconds"] = guest["quarantine_seconds"] is not None
             for device in guest["devices"]:
                 for stream in device["streams"]:
                     for name in _FLEETING:
@@ -187,6 +196,13 @@ class Operations:
         guest, direction = text_argument(arguments, "guest"), _direction(arguments, default=None)
         self._prompts.answer(number, guest, direction, Answer(said), seconds, _who(peer))
         return {}
+
+    def _release(self, peer: Peer, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        guest = text_argument(arguments, "guest")
+        released = self._registry.release(guest, _who(peer))
+        if released == 0:
+            raise UsageError(f"{quoted(guest)} is not in quarantine; it is served")
+        return {"released": released}
 
     def _load(self) -> Mapping[str, Any]:
         self._reload()

@@ -247,6 +247,8 @@ def _add_live_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
             default=str(Direction.PLAYBACK),
             help="default: playback",
         )
+    release = add("release", "serve a guest again that is in quarantine", status.release)
+    release.add_argument("guest", metavar="GUEST", help="the name of a guest that runs")
     _add_log(add("log", "show the audit trail: what was allowed and denied, and why", log.show_log))
     _add_prompt(
         add("prompt", "answer the questions of guests that want to play or record", prompt.prompt)

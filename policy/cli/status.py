@@ -1,4 +1,4 @@
-"""The commands status, mute, unmute and volume, which ask the running agent. See
+"""The commands status, mute, unmute, volume and release, which ask the running agent. See
 docs/control.md."""
 
 from __future__ import annotations
@@ -112,6 +112,13 @@ def unmute(options: argparse.Namespace) -> int:
 def volume(options: argparse.Namespace) -> int:
     percent = _percent(options.percent)
     return _change(options, "volume", f"volume {percent:g}%", percent=percent)
+
+
+def release(options: argparse.Namespace) -> int:
+    with agent_of(options) as agent:
+        agent.ask("release", guest=options.guest)
+    print(f"{escaped(options.guest)}: released from quarantine")
+    return GOOD
 
 
 def _change(options: argparse.Namespace, operation: str, done: str, **arguments: object) -> int:

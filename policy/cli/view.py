@@ -99,6 +99,8 @@ def plain(status: Status) -> Iterator[str]:
         uuid = f", uuid {escaped(guest['uuid'])}" if guest.get("uuid") else ""
         twin = ", not the only guest of this name" if guest.get("shares_name") is True else ""
         yield f"{name}: domid {_word(guest, 'domid')}{uuid}{label}, {_activity(guest)}{twin}"
+        if (seconds := guest.get("quarantine_seconds")) is not None:
+            yield f"{name}: in quarantine for {_length(seconds)} more"
         for device in guest.get("devices", []):
             yield f"{name}: device {_word(device, 'devid')} {_word(device, 'state')}"
             for stream in device.get("streams", []):
@@ -127,6 +129,14 @@ def _plain_stream(stream: Mapping[str, Any]) -> str:
         f"gaps {_word(stream, 'gaps')} "
         f"({escaped(stream.get('source') or stream.get('reason') or '-')})"
     )
+
+
+def _length(seconds: object) -> str:
+    """Such as 45 s, 12 min or 3 h."""
+    known = float(seconds) if isinstance(seconds, int | float) and math.isfinite(seconds) else 0.0
+    if known < 120:
+        return f"{known:.0f} s"
+    return f"{known / 60:.0f} min" if known < 7200 else f"{known / 3600:.0f} h"
 
 
 def _activity(guest: Mapping[str, Any]) -> str:
@@ -178,6 +188,11 @@ def table(status: Status, display: Display) -> list[str]:
     for name in sorted(_shared_names(status)):
         said = f"TWO GUESTS ARE NAMED {name}: neither may record"
         lines.append(display.paint(_cut(said, display), RED))
+    for guest in status.get("guests", []):
+        if (seconds := guest.get("quarantine_seconds")) is not None:
+            name = escaped(guest.get("name"))
+            said = f"QUARANTINE: {name} is not served for {_length(seconds)} (release {name})"
+            lines.append(display.paint(_cut(said, display), RED))
     lines += [
         display.paint(_cut(question(prompt), display), YELLOW)
         for prompt in status.get("prompts", [])

@@ -24,6 +24,7 @@ static struct fake_channel requests, events;
 static struct xn_frontend_ring frontend;
 static struct xn_event_reader reader;
 static uint8_t *buffer;
+static uint32_t served_word; /* the guest's word */
 
 /* A backend process on the pages as they are, before it begins. `pcm`: where it keeps its
  * positions. */
@@ -34,7 +35,7 @@ static void attend(bool playback, struct xn_pcm *pcm) {
     struct xn_channel requests_end = fake_channel_end(&requests);
     struct xn_channel events_end = fake_channel_end(&events);
     backend = xn_backend_new(engine, playback, ring_page, event_page, &requests_end, &events_end,
-                             pcm, NULL);
+                             pcm, NULL, &served_word);
 }
 
 /* The first process on new pages. */
@@ -182,15 +183,26 @@ enum { AT_ONCE = 256 }; /* requests in one pass */
 
 /* With --wrap=xn_backend_ring_answer: a frontend on a CPU of its own that asks again at once. */
 static unsigned refills;
+static uint32_t served_at_answer;
 void __real_xn_backend_ring_answer(struct xn_backend_ring *, const struct xn_packet *);
 void __wrap_xn_backend_ring_answer(struct xn_backend_ring *, const struct xn_packet *);
 
 void __wrap_xn_backend_ring_answer(struct xn_backend_ring *ring, const struct xn_packet *response) {
     __real_xn_backend_ring_answer(ring, response);
+    served_at_answer = served_word;
     if (refills == 0) return;
     refills--;
     CHECK_EQUAL(answer(), 0);
     request(XN_OP_WRITE, 0, 4, false);
+}
+
+TEST(guest_is_said_to_be_served_while_it_is_and_no_longer) {
+    connect(true), open();
+    CHECK_EQUAL(served_word, 0);
+    write_all(0, 400);
+    CHECK_EQUAL(served_at_answer, 1);
+    CHECK_EQUAL(served_word, 0);
+    xn_backend_free(backend);
 }
 
 TEST(frontend_faster_than_the_backend_is_served_256_requests_a_millisecond_to_its_end) {

@@ -41,6 +41,7 @@ def guest(name: str, *streams: Message, domid: int = 7, **fields: object) -> dic
         "domid": domid,
         "uuid": None,
         "label": None,
+        "quarantine_seconds": None,
         "records": False,
         "plays": False,
         "devices": [{"devid": 0, "state": "connected", "streams": list(streams)}],

@@ -104,6 +104,11 @@ def test_change_is_asked_of_the_agent(
     assert agent.requests == [{"version": 1, "guest": "work", **request_}]
 
 
+def test_release_is_asked_of_the_agent(tool: Tool, agent: FakeAgent) -> None:
+    assert tool("release", "work") == Run(0, "work: released from quarantine\n")
+    assert agent.requests == [{"version": 1, "do": "release", "guest": "work"}]
+
+
 @pytest.mark.parametrize("percent", ["101%", "nan", "", "loud", "1e1%%", "inf", "+5"])
 def test_invalid_volume_is_refused(tool: Tool, percent: str) -> None:
     assert tool("volume", "work", percent) == Run(

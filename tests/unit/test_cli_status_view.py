@@ -161,6 +161,16 @@ def test_guests_of_one_name_are_told_before_the_table() -> None:
     assert not any("NAMED" in line for line in shown(80))
 
 
+@pytest.mark.parametrize(
+    ("seconds", "said"), [(0.4, "0 s"), (59.9, "60 s"), (480, "8 min"), (86400, "24 h")]
+)
+def test_guest_in_quarantine_is_told_before_the_table(seconds: float, said: str) -> None:
+    evil = status(guest("evil", quarantine_seconds=seconds))
+    assert shown(80, evil)[1] == f"QUARANTINE: evil is not served for {said} (release evil)"
+    assert f"evil: in quarantine for {said} more" in list(plain(evil))
+    assert not any("QUARANTINE" in line for line in shown(80, status(guest("work"))))
+
+
 def test_name_of_a_guest_cannot_command_the_terminal() -> None:
     evil = status(guest("\033[2Jx\n\u202eroot", stream(), records=True))
     for lines in (shown(80, evil), list(plain(evil))):

@@ -12,7 +12,7 @@ import pytest
 
 from agent_dom0.access.prompts import Prompts
 from agent_dom0.audio.mixer import Mixer
-from agent_dom0.cards.device import Device, DevicePath
+from agent_dom0.cards.device import WITHDRAW_SECONDS, Device, DevicePath
 from agent_dom0.cards.factory import Factory
 from agent_dom0.cards.registry import Registry
 from agent_dom0.cards.stream import Stream
@@ -150,6 +150,8 @@ class Scene:
         self.guest = WORK
         self.throttle = Throttle()
         self.paused = False  # by the engine
+        self.is_quarantined = False
+        self.is_served = False
         self.events: list[Event] = []
         self.room = 2
         self.refused = 0
@@ -158,6 +160,12 @@ class Scene:
 
     def device(self) -> Device:
         return Device(cast(Store, self.store), PATH, self, self._make, lambda work: work())
+
+    @contextmanager
+    def serving(self) -> Iterator[None]:
+        self.is_served = True
+        yield
+        self.is_served = False
 
     def was_paused(self) -> bool:
         paused, self.paused = self.paused, False
@@ -174,6 +182,7 @@ class Scene:
         if self.room == 0:
             self.refused += 1
             raise OSError(24, f"Too many open files: {self.refused}")
+        assert self.is_served
         self.room -= 1
         self.made.append(NoStream(name, rings))
         return cast(Stream, self.made[-1])
@@ -267,6 +276,86 @@ def test_store_that_refuses_ends_nothing_but_this_card() -> None:
         scene.store.refused.clear()
         await later(1)
         assert scene.store.state(PATH) is XenbusState.INIT_WAIT
+
+    run(test())
+
+
+# Quarantine
+
+
+def connected_scene() -> Scene:
+    """A card that an agent before left connected."""
+    scene = Scene()
+    scene.store.publish(PATH)
+    scene.store.enter(PATH, XenbusState.CONNECTED)
+    scene.store.nodes[f"{PATH.backend}/state"] = str(int(XenbusState.CONNECTED))
+    return scene
+
+
+def test_card_of_a_guest_in_quarantine_stays_as_it_is_and_is_taken_over_when_that_ends() -> None:
+    async def test() -> None:
+        scene = connected_scene()
+        scene.is_quarantined = True
+        device = scene.device()
+        device.step()
+        for state in (XenbusState.CLOSING, XenbusState.INITIALISING, XenbusState.CONNECTED):
+            scene.store.enter(PATH, state)
+            device.step()
+        assert (scene.made, scene.events) == ([], [])
+        assert scene.store.state(PATH) is XenbusState.CONNECTED
+        assert device.status()["state"] == "quarantined"
+        scene.is_quarantined = False
+        device.step()
+        assert [event.text for event in scene.events] == ["device 0 taken over"]
+        assert scene.store.state(PATH) is XenbusState.CONNECTED
+
+    run(test())
+
+
+def test_guest_in_quarantine_is_offered_a_new_card_and_no_more() -> None:
+    async def test() -> None:
+        scene = Scene()
+        scene.is_quarantined = True
+        device = scene.device()
+        device.step()
+        assert scene.store.state(PATH) is XenbusState.INIT_WAIT
+        scene.store.publish(PATH)
+        device.step()
+        assert scene.made == []
+        assert scene.store.state(PATH) is XenbusState.INIT_WAIT
+        scene.is_quarantined = False
+        device.step()
+        assert device.is_in_use
+        assert scene.store.state(PATH) is XenbusState.CONNECTED
+
+    run(test())
+
+
+def test_toolstack_gets_a_card_in_quarantine_back_once_players_had_time_to_close_it() -> None:
+    async def test() -> None:
+        scene = connected_scene()
+        scene.is_quarantined = True
+        device = scene.device()
+        device.step()
+        scene.store.nodes[f"{PATH.backend}/state"] = str(int(XenbusState.CLOSING))
+        device.step()
+        assert scene.store.state(PATH) is XenbusState.CLOSING
+        await later(WITHDRAW_SECONDS - 0.5)
+        assert scene.store.state(PATH) is XenbusState.CLOSING
+        await later(0.5)
+        assert scene.store.state(PATH) is XenbusState.CLOSED
+
+    run(test())
+
+
+def test_toolstack_gets_it_back_at_once_if_its_frontend_is_gone() -> None:
+    async def test() -> None:
+        scene = connected_scene()
+        scene.is_quarantined = True
+        scene.store.enter(PATH, XenbusState.CLOSED)
+        scene.store.nodes[f"{PATH.backend}/state"] = str(int(XenbusState.CLOSING))
+        scene.device().step()
+        assert scene.store.state(PATH) is XenbusState.CLOSED
 
     run(test())
 

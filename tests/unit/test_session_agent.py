@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from agent_session import session
-from agent_session.session import RECORDING, AgentWatcher
+from agent_session.session import QUARANTINE, RECORDING, AgentWatcher
 from agent_session.wording import Notice
 from tests.support.fake_agent import prompt, status
 
@@ -26,6 +26,7 @@ NONSENSE = [
     b'{"event": "prompt", "prompt": {"id": 1e999}}\n',
     b'{"event": "prompt-gone", "id": []}\n',
     b'{"event": "recording", "guests": 5}\n',
+    b'{"event": "quarantine", "guests": 5}\n',
     b"[" * 100_000 + b"\n",
     b"x" * (1 << 21),
 ]
@@ -109,10 +110,20 @@ def test_nothing_is_shown_without_an_agent(tmp_path: Path) -> None:
     lines: list[object] = [
         {"ok": True},
         {"event": "recording", "guests": ["work"]},
+        {"event": "quarantine", "guests": ["evil"]},
         {"ok": True, **status(prompts=(prompt(3, "work"),))},
         {"event": "something new"},
     ]
     says = b"".join(json.dumps(line).encode() + b"\n" for line in lines)
     shown = run(tmp_path / "control", says, is_to_leave=True)
     assert RECORDING not in shown.now
+    assert QUARANTINE not in shown.now
     assert 3 not in shown.now
+
+
+def test_guests_in_quarantine_are_shown_until_none_is(tmp_path: Path) -> None:
+    watcher = AgentWatcher(tmp_path / "control", shown := Shown())
+    watcher._handle_event({"event": "quarantine", "guests": ["evil"]})
+    assert "“evil”" in shown.now[QUARANTINE].body
+    watcher._handle_event({"event": "quarantine", "guests": []})
+    assert QUARANTINE not in shown.now

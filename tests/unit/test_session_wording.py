@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agent_session.wording import question, recording
+from agent_session.wording import quarantine, question, recording
 
 
 def body(name: str) -> str:
@@ -29,6 +29,7 @@ def test_name_stays_within_its_quotes(name: str, shown: str) -> None:
 def test_name_is_never_in_the_summary() -> None:
     """Some desktops take markup there, too."""
     assert "work" not in question("work", 7, "playback", 30.0, lambda _key: None).summary
+    assert "work" not in quarantine(["work"]).summary
     assert "work" not in recording(["work"]).summary + recording(["work", "web"]).summary
 
 

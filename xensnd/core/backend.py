@@ -48,7 +48,8 @@ class BackendStream:
 
     `pcm_address` is memory of PCM_STATE_OCTETS where the core keeps the positions of an open PCM,
     so that another process can adopt the PCM; 0: nowhere. `budget` is what all streams of the guest
-    share; None: the stream has one for itself.
+    share; None: the stream has one for itself. `served_address` is an aligned word of 32 bits, the
+    guest's as well, which is 1 while the core serves the stream, and 0 otherwise; 0: nowhere.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class BackendStream:
         events: ChannelHandle,
         pcm_address: int = 0,
         budget: Budget | None = None,
+        served_address: int = 0,
     ) -> None:
         self._budget = budget  # the core uses it until close()
         self.handle: Any = lib.xn_backend_new(
@@ -73,6 +75,7 @@ class BackendStream:
             channel_struct(events),
             ffi.cast("struct xn_pcm *", pcm_address),
             budget.handle if budget is not None else ffi.NULL,
+            ffi.cast("uint32_t *", served_address),
         )
         if self.handle == ffi.NULL:
             raise MemoryError

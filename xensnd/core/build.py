@@ -93,7 +93,7 @@ struct xn_backend_stats {
 };
 struct xn_backend *xn_backend_new(struct xn_engine *, bool playback, void *ring_page,
     void *event_page, const struct xn_channel *requests, const struct xn_channel *events,
-    struct xn_pcm *pcm, struct xn_budget *budget);
+    struct xn_pcm *pcm, struct xn_budget *budget, uint32_t *served);
 void xn_backend_begin(struct xn_backend *, bool succeeds);
 void xn_backend_free(struct xn_backend *);
 enum xn_violation xn_backend_violation(struct xn_backend *);

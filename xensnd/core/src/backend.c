@@ -8,7 +8,16 @@
 
 /* ---- the pass: see backend_parts.h ---------------------------------------------------------- */
 
+/* Outlives this process: whatever ends it, the word says whose pass it was in. The fences keep the
+ * pass between the two stores. */
+static void set_served(struct xn_backend *backend, uint32_t served) {
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    __atomic_store_n(backend->served, served, __ATOMIC_RELAXED);
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+}
+
 static void run_pass(struct xn_backend *backend, int64_t now_usec, bool notified) {
+    set_served(backend, 1);
     xn_backend_drain_requests(backend, now_usec, notified);
     if (backend->playback)
         xn_backend_fill_server(backend, now_usec);
@@ -18,6 +27,7 @@ static void run_pass(struct xn_backend *backend, int64_t now_usec, bool notified
     xn_backend_report(backend);
     xn_backend_await_requests(backend, now_usec);
     xn_backend_schedule(backend, now_usec);
+    set_served(backend, 0);
 }
 
 static void on_request(pa_mainloop_api *api, pa_io_event *event, int fd, pa_io_event_flags_t flags,
@@ -123,7 +133,7 @@ uint32_t xn_backend_audio_index(struct xn_backend *backend) {
 struct xn_backend *xn_backend_new(struct xn_engine *engine, bool playback, void *ring_page,
                                   void *event_page, const struct xn_channel *requests,
                                   const struct xn_channel *events, struct xn_pcm *pcm,
-                                  struct xn_budget *budget) {
+                                  struct xn_budget *budget, uint32_t *served) {
     struct xn_backend *backend = calloc(1, sizeof *backend);
     if (!backend) return NULL;
     backend->engine = engine;
@@ -131,6 +141,7 @@ struct xn_backend *xn_backend_new(struct xn_engine *engine, bool playback, void 
     backend->pcm = pcm ? pcm : &backend->own_pcm;
     xn_budget_init(&backend->own_budget);
     backend->budget = budget ? budget : &backend->own_budget;
+    backend->served = served ? served : &backend->own_served;
     xn_pcm_close(backend->pcm); /* another process had it open, if any */
     backend->requests_channel = *requests;
     backend->events_channel = *events;

@@ -44,11 +44,13 @@ struct xn_backend_stats { /* since the PCM was opened */
 
 /* The pages stay mapped until xn_backend_free(). `pcm`: where the PCM's positions are kept, so
  * that another process can go on with them; NULL: nowhere else. `budget`: what all streams of its
- * guest share; NULL: it has one for itself. Returns NULL if there is no memory. */
+ * guest share; NULL: it has one for itself. `served`: a word of the
+ * guest that is 1 while its stream is served, and else 0; NULL: nowhere. Returns NULL if there is
+ * no memory. */
 struct xn_backend *xn_backend_new(struct xn_engine *engine, bool playback, void *ring_page,
                                   void *event_page, const struct xn_channel *requests,
                                   const struct xn_channel *events, struct xn_pcm *pcm,
-                                  struct xn_budget *budget);
+                                  struct xn_budget *budget, uint32_t *served);
 
 /* Serves from now on. `succeeds`: another process did before, and may have published without
  * notifying. What it had open was adopted already: a WRITE may wait. */

@@ -30,6 +30,7 @@ struct xn_backend {
     unsigned refused;   /* since it began, over all OPENs */
     enum xn_violation violation;
     struct xn_budget own_budget, *budget; /* its guest's */
+    uint32_t own_served, *served;         /* its guest's, too */
     bool is_polled;                       /* the request channel */
 
     struct xn_pcm own_pcm, *pcm; /* elsewhere if it is to outlive this process */
