@@ -155,7 +155,9 @@ def test_every_package_that_dom0_gets_is_explained(system: Root, suite: str) -> 
     dom0 = [f"/srv/{name}" for name in system.run("ls", "/srv").split() if "guest" not in name]
     simulated = system.run("apt-get", "-qys", "install", *dom0)
     pulled_in = {*re.findall(r"^Inst (\S+)", simulated, re.MULTILINE)} - {*NAMES}
-    section = PACKAGING.read_text().partition("## What is installed in dom0")[2].partition("\n## ")[0]
+    section = (
+        PACKAGING.read_text().partition("## What is installed in dom0")[2].partition("\n## ")[0]
+    )
     explained = set(re.findall(r"`([a-z0-9.+-]+)`", section))
     if suite == "bookworm":  # whose python3-pulsectl depends on PulseAudio
         assert pulled_in == explained
