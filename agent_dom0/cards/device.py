@@ -1,7 +1,7 @@
 """One guest's sound card: the handshake with its frontend, and the streams that come of it.
 
-The tables in xensnd.sndif.states say what follows from which state; this module does it. Which
-guest a device belongs to is read from the backend's own path and from nothing that a guest writes.
+The tables in xensnd.sndif.states say which action follows in which state; this module does it. The
+guest of a device is taken from the backend's own path, and from nothing that a guest writes.
 """
 
 from __future__ import annotations
@@ -44,22 +44,21 @@ log = logging.getLogger("xensnd-dom0")
 
 ODD_STATES_MAX = 64
 
-# A frontend that comes and goes faster than this is up to no good.
+# A frontend that connects more often than this is broken or hostile.
 CONNECTIONS_MAX = 32
 CONNECTIONS_SECONDS = 10
 
-# What the players of a guest whose device is taken away have to close it; the toolstack waits for
-# 10 s at most.
+# How long players may take to close a device that is taken away. The toolstack waits 10 s at most.
 WITHDRAW_SECONDS = 3.0
 
-# What ends one device and no other: resources that have run out, XenStore that refuses, a guest
-# that writes without end.
+# Failures that end only one device: no resources are left, XenStore refuses, or a guest writes
+# endlessly.
 FAILURES = (OSError, MemoryError, RemoteProtocolError, TransactionConflict)
 RETRY_FIRST_SECONDS = 0.5
 RETRY_LAST_SECONDS = 30.0
 
-# A frontend may be about to publish other rings than we found (sndif/states.py, RECHECK). So what
-# is no good is read once more.
+# A frontend may be about to publish other rings (sndif/states.py, RECHECK). So invalid ones are
+# read once more after this time.
 PUBLISH_SECONDS = 0.3
 
 
@@ -81,7 +80,7 @@ class DevicePath:
 
 
 def kind_of(failure: BaseException) -> object:
-    """Equal for failures of one kind: the trail is told of the first, wherever it comes up."""
+    """Return a key that is equal for failures of one kind: only the first one is audited."""
     return failure.errno if isinstance(failure, OSError) else str(failure)
 
 
@@ -100,15 +99,15 @@ class CardOwner(Protocol):
         """Around all that is done for the guest."""
 
     def was_paused(self) -> bool:
-        """Whether the engine has stopped listening to it for a while, since this was asked last."""
+        """Whether the engine has paused its requests since the last call."""
 
     def audit(self, kind: EventKind, text: str, priority: Priority = Priority.INFO) -> None: ...
 
 
 class Device:
-    """`make_stream` gets a stream's name, its configuration and its rings.
+    """Serves one device. `make_stream` gets a stream's name, its configuration and its rings.
 
-    `run` does what a timer has come for: XenStore may be found gone in it.
+    `run` calls the work of a timer, during which XenStore may be lost.
     """
 
     def __init__(
@@ -127,9 +126,9 @@ class Device:
         self._phase: BackendPhase | None = None  # not known yet
         self._own = self._frontend = XenbusState.UNKNOWN  # as we have read them
         self._odd_states = 0
-        self._retries_connect = False  # once, since what the frontend had published was no good
+        self._retries_connect = False  # once, because the published rings were invalid
         self._withdrawn_at: float | None = None
-        self._failure: object = None  # the kind of the last, while it is not over
+        self._failure: object = None  # the kind of the last failure, until the device works again
         self._retry: asyncio.TimerHandle | None = None
         self._back_off = BackOff(RETRY_FIRST_SECONDS, RETRY_LAST_SECONDS)
         # When each began, and each new start after a closing.
@@ -158,22 +157,22 @@ class Device:
         return self._phase.name.lower() if self._phase else ""
 
     def use_store(self, store: Store) -> None:
-        """A new connection to XenStore: watches again."""
+        """Use a new connection to XenStore: set the watches again."""
         self._store = store
         store.watch(f"{self.path.frontend}/state", self.path.backend)
 
-    # What the agent asks of it. Only TransportLost comes out: what else fails ends this device.
+    # Called by the agent. Only TransportLost is raised; any other failure ends this device.
 
     def step(self) -> None:
-        """A state changed, ours or the frontend's."""
+        """Follow a change of state, ours or the frontend's."""
         self._contain(self._step)
 
     def poll(self) -> None:
-        """Something happened in the engine: serves the requests that wait."""
+        """Serve the requests that wait, after an event of the engine."""
         self._contain(self._poll)
 
     def decide(self) -> None:
-        """Something has changed that permission depends on."""
+        """Decide all streams again."""
         self._contain(self._decide)
 
     def _step(self) -> None:
@@ -202,24 +201,24 @@ class Device:
         self._phase = None  # what it is when it is served again is read then
 
     def _follow_toolstack(self, own: XenbusState) -> None:
-        """Where the device is, before the frontend's state is followed."""
+        """Set the phase by our state, which the toolstack may have written."""
         if self._phase is None:
             self._begin(own)
         elif own is XenbusState.CLOSING:
             self._phase = BackendPhase.CLOSING
         elif own is XenbusState.INITIALISING and self._phase is not BackendPhase.STARTING:
-            # The toolstack starts it again, or has put another in its place, as xl does.
+            # The toolstack starts it again, or has replaced it, as xl does.
             self._end_streams()
             self._phase = BackendPhase.STARTING
         elif self._may_start_afresh():
-            # A frontend that left for good, so the next is a new one. One that only failed goes
-            # to Initialising by itself; offered again it would fail again, for ever.
+            # The frontend has closed for good, so the next one is new. A frontend that only failed
+            # goes to Initialising by itself; offering to it again would fail for ever.
             self._phase = BackendPhase.STARTING
             self._connections.append(time.monotonic())
             self._odd_states = 0
 
     def _act(self, action: BackendAction, phase: BackendPhase) -> BackendPhase:
-        """The phase that it leads to, which may be another than was meant."""
+        """Do the action. Return the new phase, which may differ from the planned one."""
         match action:
             case BackendAction.OFFER:
                 return self._offer()
@@ -271,7 +270,7 @@ class Device:
             stream.decide()
 
     def close(self, *, forget: bool) -> None:
-        """`forget`: its nodes are gone. Otherwise the states stay, for a later agent to go on."""
+        """Stop serving. `forget`: its nodes are gone. Otherwise the next agent takes it over."""
         if self._retry is not None:
             self._retry.cancel()
         if forget:
@@ -294,16 +293,16 @@ class Device:
                     self._back_off.reset()
 
     def _fail(self, failure: BaseException) -> None:
-        """Ends what there is of it, and tries again after a time that grows."""
+        """End the streams, and try again after a growing delay."""
         if kind_of(failure) != self._failure:
             self._failure = kind_of(failure)
             text = f"device {self.path.devid}: {failure}; it is tried again"
             self._owner.audit(EventKind.DEVICE_FAILED, text, Priority.WARNING)
         if self._phase is None:
-            self._hand_over_streams()  # the next try takes them over
+            self._hand_over_streams()  # the next attempt takes them over
         self._end_streams()
         if self._phase is BackendPhase.CONNECTED:
-            self._phase = BackendPhase.CLOSED  # its frontend has to begin anew
+            self._phase = BackendPhase.CLOSED  # its frontend has to connect again
             with contextlib.suppress(*FAILURES):
                 self._enter(BackendPhase.CLOSED)
         if self._retry is None:
@@ -317,11 +316,11 @@ class Device:
     # The handshake
 
     def _begin(self, own: XenbusState) -> None:
-        """A device that was there before us is taken as it stands."""
+        """Set the first phase, by the states that are in XenStore."""
         phase = backend_phase(own, self._frontend)
         if phase is BackendPhase.CONNECTED:
-            # Left by an agent that ended. Renegotiating would crash a stock driver that plays. If
-            # this fails, the next try takes it over.
+            # An earlier agent has served it. Renegotiating would crash a stock driver that plays.
+            # If this fails, the next attempt takes it over.
             self._phase = self._connect(adopt=True)
             if self._phase is BackendPhase.ANSWERED:
                 self._phase = BackendPhase.CONNECTED
@@ -334,11 +333,13 @@ class Device:
             self._phase = phase
 
     def _count_odd_state(self, phase: BackendPhase) -> BackendPhase:
-        """The frontend is in a state that none should be in."""
+        """Count an unexpected state of the frontend; close the device after too many."""
         self._odd_states += 1
         if self._odd_states == 1:
             log.warning(
-                "%s: its frontend is in state %s", self._owner.guest.name, self._frontend.name
+                "%s: the frontend is in an unexpected state, %s",
+                self._owner.guest.name,
+                self._frontend.name,
             )
         if self._odd_states < ODD_STATES_MAX:
             return phase
@@ -346,7 +347,7 @@ class Device:
         return BackendPhase.CLOSED
 
     def _may_start_afresh(self) -> bool:
-        """Whether a device that we closed is offered again: to a frontend that left for good."""
+        """Whether a closed device is offered again: only if its frontend has closed for good."""
         if (self._phase, self._frontend) != (BackendPhase.CLOSED, XenbusState.CLOSED):
             return False
         if self._read(f"{self.path.backend}/online") != "1":
@@ -358,7 +359,7 @@ class Device:
         return len(began) == CONNECTIONS_MAX and time.monotonic() - began[0] < CONNECTIONS_SECONDS
 
     def _withdraw(self) -> BackendPhase:
-        """The toolstack takes the device away under a driver that uses it."""
+        """Wait for players to close the device that goes away, for WITHDRAW_SECONDS at most."""
         loop = asyncio.get_running_loop()
         if self._withdrawn_at is None:
             self._withdrawn_at = loop.time()
@@ -378,13 +379,14 @@ class Device:
 
     def _revive(self) -> None:
         if self._connections:
-            return  # a driver was there, and left
+            return  # a driver was connected before
         self._connections.append(time.monotonic())
         with contextlib.suppress(PermissionError):  # only dom0 may
             self._store.write(f"{self.path.frontend}/state", str(int(XenbusState.INITIALISING)))
 
     def _enter(self, phase: BackendPhase) -> None:
-        """What the toolstack writes meanwhile is not written over: it brings us here again."""
+        """Write our new state, but never over one that the toolstack has written meanwhile: the
+        watch will call step() again."""
         self._phase = phase
         state = phase.xenbus_state
         if state is self._own:
@@ -421,8 +423,8 @@ class Device:
         return BackendPhase.ANSWERED
 
     def _recheck(self, phase: BackendPhase) -> BackendPhase:
-        """Whether the streams have the rings that the frontend will use. An agent that follows
-        another one has no streams yet."""
+        """Connect again if the frontend has published other rings than those of the streams. An
+        agent that has just started has no streams yet."""
         published = [self._read_rings(stream.name) for stream in self._streams]
         if published and published == [stream.rings for stream in self._streams]:
             return phase
@@ -439,7 +441,7 @@ class Device:
 
     def _step_later(self) -> None:
         if self._retries_connect or self._withdrawn_at is not None:
-            with contextlib.suppress(TransportLost):  # whoever follows XenStore will notice
+            with contextlib.suppress(TransportLost):  # the agent notices it too
                 self.step()
 
     def _make_streams(self) -> None:

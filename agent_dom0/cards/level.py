@@ -1,4 +1,4 @@
-"""How loud samples are, for people to see. Not exact, and only worked out when somebody asks."""
+"""The level of samples, for status displays. It is approximate, and computed on request."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""Which guests run and which cards they have: XenStore, followed.
+"""Follows in XenStore which guests run and which cards they have.
 
-In dom0 every running guest is seen, and given the card that policy says. An audio domain sees only
-the guests whose cards the toolstack put into its own backend directory, and gives none.
+In dom0 the agent sees every running guest, and gives it a card if policy says so. An audio domain
+only sees the guests whose cards the toolstack has put into its own backend directory. It makes no
+cards.
 """
 
 from __future__ import annotations
@@ -34,14 +35,14 @@ _DOMAINS = "domains"
 _BACKEND = "backend"
 _NAME = "name:"
 
-# Of what failed for a guest, such as making its card.
+# The delay before work that failed for a guest, such as making its card, is tried again.
 RETRY_SECONDS = 2.0
 
 T = TypeVar("T")
 
 
 class Registry:
-    """`domid` is ours."""
+    """All running guests. `domid` is that of our own domain."""
 
     def __init__(
         self, domid: int, factory: Factory, policy: PolicyState, queue: DecisionQueue
@@ -51,19 +52,19 @@ class Registry:
         self._policy = policy
         self._queue = queue
         self._root = f"/local/domain/{self.domid}/backend/vsnd"
-        self._sees_all = True  # until XenStore says that it is not for us
+        self._sees_all = True  # until XenStore refuses: then this is an audio domain
         self._guests: dict[int, ServedGuest] = {}  # by their domid
-        # By the toolstack (`xl vsnd-detach`), from guests that run on: they get no other before
-        # policy gives them one again.
+        # Guests whose card the toolstack has detached (`xl vsnd-detach`). They get no other card
+        # until policy gives them one anew.
         self._taken_away: set[int] = set()
-        self._failures: dict[tuple[int, str], object] = {}  # their kinds, while they are not over
+        self._failures: dict[tuple[int, str], object] = {}  # the kinds of the present failures
         self._retry: asyncio.TimerHandle | None = None
         self._quarantines: dict[int, asyncio.TimerHandle] = {}  # when each ends, by domid
 
-    # What the agent asks of it
+    # Called by the agent
 
     def use_store(self, store: Store) -> None:
-        """A new connection: watches again, and reads what has happened meanwhile."""
+        """Use a new connection: set the watches again, and read what has changed."""
         self._store = store
         self._if_allowed(lambda: store.watch("@introduceDomain", _DOMAINS))
         self._if_allowed(lambda: store.watch("@releaseDomain", _DOMAINS))
@@ -85,28 +86,28 @@ class Registry:
         for device in stepped:
             device.step()
         if stepped:
-            self.provision(store)  # a card that policy took away may be free to go now
+            self.provision(store)  # a card that policy no longer gives may be removable now
 
     def poll(self) -> None:
-        """Something happened in the engine. TransportLost only when all were served."""
+        """Follow an event of the engine. TransportLost is raised only after all were served."""
         lost: TransportLost | None = None
         for guest in self._guests.values():
             guest.audio.poll()
         for device in self._devices():
             try:
                 device.poll()
-            except TransportLost as error:  # what sounds goes on, and can end
+            except TransportLost as error:  # the other streams go on, and can end
                 lost = error
         if lost is not None:
             raise lost
 
     def decide(self) -> None:
-        """Something has changed that permission depends on: every open stream is decided anew."""
+        """Decide every open stream again."""
         for device in self._devices():
             device.decide()
 
     def provision(self, store: Store) -> None:
-        """Each running guest has the card that policy gives it, and no other of ours."""
+        """Make and remove cards, so that each running guest has the one that policy gives it."""
         if not self._sees_all:
             return
         for guest in self._guests.values():
@@ -126,8 +127,7 @@ class Registry:
         if gives and not is_there and device is not None:
             self._taken_away.add(domid)
         elif gives and not is_there and domid not in self._taken_away:
-            # xl may be at the same directory, and takes nodes away within our transaction:
-            # what it does next brings us here again.
+            # xl may be removing nodes there at the same time. Its next change calls this again.
             with suppress(KeyError):
                 make_device(store, path)
                 guest.audit(EventKind.DEVICE_MADE, f"device {DEVID} made")
@@ -137,7 +137,7 @@ class Registry:
             guest.audit(EventKind.DEVICE_REMOVED, f"device {DEVID} removed")
 
     def close(self) -> None:
-        """States stay as they are: an agent that starts again takes the devices over."""
+        """Stop serving and leave the states as they are: the next agent takes the devices over."""
         if self._retry is not None:
             self._retry.cancel()
         for timer in self._quarantines.values():
@@ -147,7 +147,7 @@ class Registry:
         for guest in self._guests.values():
             guest.close()
 
-    # What people see of it, and do with it
+    # Called for people's tools
 
     def status(self) -> list[dict[str, Any]]:
         return [
@@ -193,11 +193,11 @@ class Registry:
         return [guest.guest for guest in self._guests.values()]
 
     def serves(self, guest: RunningGuest) -> bool:
-        """Whether it uses a card of ours."""
+        """Whether the guest uses a card of ours."""
         return guest.domid in self._guests and self._guests[guest.domid].is_in_use
 
     def may_record(self, guest: RunningGuest) -> bool:
-        """Now: a stream of it may, or would if it opened one."""
+        """Whether a stream of the guest may record now, or could if it was opened."""
         decision = self._policy.decide(guest, Direction.CAPTURE)
         return decision.verb is Verb.ALLOW or any(
             stream.is_allowed for stream in self._capture_of(guest)
@@ -211,7 +211,7 @@ class Registry:
         return [] if served is None else list(served.streams(Direction.CAPTURE))
 
     def named(self, name: str) -> list[ServedGuest]:
-        """All guests of this name. UsageError: none runs."""
+        """Return all running guests of this name. UsageError: there is none."""
         if found := [guest for guest in self._guests.values() if guest.guest.name == name]:
             return found
         running = ", ".join(sorted(guest.name for guest in self.guests())) or "none"
@@ -225,7 +225,7 @@ class Registry:
         return len(found)
 
     def open_stream_ids(self) -> list[str]:
-        """What grants for one stream call them."""
+        """Return the ids of all open streams, as grants for one stream name them."""
         return [each for guest in self._guests.values() for each in guest.open_stream_ids()]
 
     # Following XenStore
@@ -246,7 +246,7 @@ class Registry:
             guest = self._read_guest(store, domid)
             known = self._guests.get(domid)
             if guest is not None and known is not None and guest.uuid != known.guest.uuid:
-                self._forget_guest(store, domid)  # the end of that one was not seen
+                self._forget_guest(store, domid)  # the end of the earlier guest was not noticed
                 known = None
             if known is None:
                 self._watch_name(store, domid)
@@ -284,7 +284,7 @@ class Registry:
 
     @contextmanager
     def _contained(self, guest: ServedGuest, what: str) -> Iterator[None]:
-        """What fails for one guest is audited once, and tried again: others are served."""
+        """Audit a failure for one guest once, and try again later. Other guests are served."""
         key = guest.guest.domid, what
         try:
             yield
@@ -334,13 +334,13 @@ class Registry:
         self._failures = {key: text for key, text in self._failures.items() if key[0] != domid}
 
     def _remove_left_devices(self, store: Store) -> None:
-        """Ours, of guests that went while there was no agent, or no XenStore."""
+        """Remove our devices of guests that ended while no agent ran, or XenStore was lost."""
         for domid in children(store, self._root) - self._running(store):
             if is_ours(store, DevicePath(self.domid, domid, DEVID)):
                 store.remove(f"{self._root}/{domid}")
 
     def _read_devices(self, store: Store) -> None:
-        """Follows every device below our backend's directory, whoever made it."""
+        """Follow every device below our backend's directory, whoever made it."""
         for guest in self._guests.values():
             with self._contained(guest, "its devices"):
                 self._read_devices_of(store, guest)
@@ -360,12 +360,15 @@ class Registry:
         self._guests[path.guest_domid].devices.pop(path.devid).close(forget=True)
 
     def _if_allowed(self, work: Callable[[], T]) -> T | None:
-        """What only dom0 may do. An audio domain goes by its backend directory alone."""
+        """Do work that only dom0 may do. None: this is an audio domain."""
         if not self._sees_all:
             return None
         try:
             return work()
         except PermissionError:
             self._sees_all = False
-            log.info("domain %d serves the guests whose cards the toolstack gives it", self.domid)
+            log.info(
+                "domain %d is an audio domain: it serves the cards that the toolstack makes for it",
+                self.domid,
+            )
             return None

@@ -1,4 +1,4 @@
-"""A stream's pages and event channels: mapped and bound as its frontend offers them."""
+"""Maps a stream's pages and binds its event channels, as its frontend has published them."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from xensnd.transport.interface import Pages, Transport
 
 
 class StreamLink:
-    """The core's end of a stream, over two pages and two event channels of the guest, and what is
-    kept of it for the next agent.
+    """The core's part of a stream, with two pages and two event channels of the guest, and the
+    saved state for the next agent.
 
-    RemoteProtocolError or OSError: there is no such link, and nothing is left of it.
+    RemoteProtocolError or OSError: it cannot be made; everything that was opened is closed again.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class StreamLink:
             self._opened = opened.pop_all()
 
     def map_buffer(self, request: Open) -> Pages:
-        """What the guest shares at OPEN, found through its page directory."""
+        """Map the buffer that the guest shares at OPEN, through its page directory."""
         transport, domid = self._transport, self._domid
 
         @contextmanager
@@ -72,11 +72,11 @@ class StreamLink:
 
         count = buffer_pages(request.buffer_octets)
         refs = walk_directory(map_page, request.directory_ref, count)
-        # Written by us: what is recorded, and the answer to GET_VOLUME.
+        # Writable, for recorded samples and the answer to GET_VOLUME.
         return transport.map_pages(domid, refs, writable=True)
 
     def close(self, *, keep: bool) -> None:
-        """`keep`: the stream goes on, for the next agent."""
+        """Stop serving. `keep`: keep the saved state for the next agent."""
         self.core.close()
         if not keep:
             self.saved.remove()

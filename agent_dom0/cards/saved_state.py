@@ -1,9 +1,9 @@
-"""What must outlive the agent for another one to take an open stream over.
+"""The saved state of an open stream, which the next agent needs to take it over.
 
-One small file a stream in the runtime directory, which is memory: the parameters of OPEN, what the
-person has said of the stream, and behind them the positions, which the core keeps right there. So
-it is never behind, whenever the agent dies. Only the agent writes it; still it is checked before it
-is used.
+It is one small file for each stream in the runtime directory, which is in memory. It contains the
+parameters of OPEN, the person's answer about the stream, and the positions, which the core keeps
+only there. So it is always up to date, even if the agent dies. Only the agent writes it; it is
+checked all the same before it is used.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ _OCTETS = _PCM_AT + PCM_STATE_OCTETS
 
 
 class SavedState:
-    """`owner` says whose stream it is, such as the guest's uuid: nobody else's is adopted.
+    """`owner` identifies the guest, such as its UUID; a stream of another owner is not adopted.
 
-    `name` returns what the guest is called now: what was answered about another name is not known.
+    `name` returns the guest's present name; an answer about another name does not count.
     """
 
     def __init__(self, path: Path, owner: str, name: Callable[[], str]) -> None:
@@ -68,21 +68,21 @@ class SavedState:
             request.period_octets,
             request.directory_ref,
         )
-        # Cleared first: whoever dies in between leaves nothing, never half of it.
+        # Cleared first, so that an agent that dies in between leaves nothing, and not a half.
         self._memory[: len(_MAGIC)] = bytes(len(_MAGIC))
         body = packed + _CRC.pack(zlib.crc32(packed))
         self._memory[len(_MAGIC) : len(_MAGIC) + len(body)] = body
         self._memory[: len(_MAGIC)] = _MAGIC
 
     def save_answer(self, answer: Answer | None) -> None:
-        """What the person has said of the open stream."""
-        self._memory[_ANSWER_AT] = 0  # whoever dies in between leaves none
+        """Save the person's answer about the open stream."""
+        self._memory[_ANSWER_AT] = 0  # an agent that dies in between leaves no answer
         _CRC.pack_into(self._memory, _NAME_AT, self._name_crc)
         self._memory[_ANSWER_AT] = 0 if answer is None else 1 + _ANSWERS.index(answer)
 
     def load(self) -> tuple[Open, bool, Answer | None] | None:
-        """The open stream, whether it runs, and what the person has said of it; None if there is
-        none, or none of this owner."""
+        """Return the open stream, whether it runs, and the person's answer about it; None if there
+        is no open stream of this owner."""
         packed = self._memory[len(_MAGIC) : len(_MAGIC) + _OPEN.size]
         (crc,) = _CRC.unpack_from(self._memory, len(_MAGIC) + _OPEN.size)
         if self._memory[: len(_MAGIC)] != _MAGIC or zlib.crc32(packed) != crc:
@@ -95,8 +95,9 @@ class SavedState:
             request = Open(rate_hz, sample_format, channels, buffer, period, ref)
             answer = self._memory[_ANSWER_AT]
             is_of_name = _CRC.unpack_from(self._memory, _NAME_AT) == (self._name_crc,)
-            said = _ANSWERS[answer - 1] if is_of_name and 0 < answer <= len(_ANSWERS) else None
-            return request, running, said
+            if not is_of_name or not 0 < answer <= len(_ANSWERS):
+                return request, running, None
+            return request, running, _ANSWERS[answer - 1]
         return None
 
     @property
@@ -108,10 +109,10 @@ class SavedState:
         self._memory[: len(_MAGIC)] = bytes(len(_MAGIC))
 
     def close(self) -> None:
-        """The core no longer uses it. It stays there for the next agent."""
+        """Unmap the file, which the core no longer uses. It stays for the next agent."""
         self._anchor = None
         self._memory.close()
 
     def remove(self) -> None:
-        """The stream is no more."""
+        """Remove the file, as the stream has gone."""
         self._path.unlink(missing_ok=True)

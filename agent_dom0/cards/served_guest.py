@@ -1,4 +1,4 @@
-"""One running guest: who it is, its cards, and what all its streams share."""
+"""One running guest: its identity, its cards, and what all its streams share."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class ServedGuest:
         self.audio = audio
         self.quarantine = quarantine
         self.throttle = Throttle()
-        self.budget = Budget()  # of the engine's time
-        self._pauses = 0  # by that budget, as far as they were told
+        self.budget = Budget()  # for the audio thread
+        self._pauses = 0  # of that budget, as of the last call of was_paused()
         self.devices: dict[int, Device] = {}
         self._trail = trail
 
@@ -61,12 +61,12 @@ class ServedGuest:
         ]
 
     def was_paused(self) -> bool:
-        """Whether the engine has stopped listening to it for a while, since this was asked last."""
+        """Whether the engine has paused its requests since the last call."""
         before, self._pauses = self._pauses, self.budget.stats().pauses
         return self._pauses != before
 
     def is_heard(self, direction: Direction) -> bool:
-        """It plays, or records: not on its clock alone."""
+        """Whether a stream plays or records at the audio server now."""
         return any(stream.is_heard for stream in self.streams(direction))
 
     def set_volume(
@@ -80,7 +80,7 @@ class ServedGuest:
         return sum(stream.apply_volume() for stream in self.streams(direction))
 
     def rename(self, guest: RunningGuest) -> None:
-        """The same session under another name. Its streams are to be decided anew."""
+        """Use the new name of the guest. Its streams must then be decided again."""
         before, self.guest = self.guest, replace(guest, shares_name=self.guest.shares_name)
         self.audio.rename(self.guest)
         if guest.name != before.name:
@@ -92,12 +92,12 @@ class ServedGuest:
             self._trail.append(event)
 
     def share_name(self, *, shares: bool) -> None:
-        """Whether another guest of this name runs. Its streams are to be decided anew."""
+        """Note whether another guest of this name runs. Its streams must then be decided again."""
         self.guest = replace(self.guest, shares_name=shares)
         if shares:
             self.audit(
                 EventKind.NAME_SHARED,
-                f"domain {self.guest.domid} is not the only guest of this name; "
+                f"domain {self.guest.domid} shares its name with another running guest; "
                 "none of them may record",
                 Priority.WARNING,
             )

@@ -1,4 +1,4 @@
-"""What people are shown of a stream: see docs/control.md."""
+"""The status of a stream, as docs/control.md describes it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from xensnd.core import BackendStats, BackendStream
 from xensnd.sndif.packets import Open
 from xensnd.sndif.store_fields import Direction
 
-# How much of a stream its level is read from.
+# The level is computed from the last part of a stream, of this length.
 LEVEL_MS = 20
 
 
@@ -63,7 +63,7 @@ def described(request: Open) -> str:
 
 
 def _queued_ms(request: Open, stats: BackendStats) -> float | None:
-    """From the guest's last write to the ear; None while the audio server does not say."""
+    """Return the time from the guest's last write until it is heard; None: not known."""
     if stats.server_latency_usec < 0:
         return None
     buffered_ms = stats.buffered_octets / request.frame_octets / request.rate_hz * 1000
@@ -71,8 +71,7 @@ def _queued_ms(request: Open, stats: BackendStats) -> float | None:
 
 
 def _level(request: Open, stats: BackendStats, core: BackendStream) -> float:
-    """The peak of what has just been heard or captured, from 0 to 1. Looked at on request
-    only, in a copy of a few ms."""
+    """Return the peak of the last few ms that were heard or recorded, from 0 to 1."""
     wanted = LEVEL_MS * request.rate_hz // 1000 * request.frame_octets
     end = stats.position_octets % request.buffer_octets
     start = max(end - wanted, 0)

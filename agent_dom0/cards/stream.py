@@ -1,7 +1,7 @@
 """One stream of a guest's card: its requests, and whether it may sound.
 
-Samples never come here; xensnd.core moves them. What comes here is what changes the stream:
-OPEN, CLOSE, TRIGGER, HW_PARAM_QUERY.
+xensnd.core moves the samples. This module serves the requests that change the stream: OPEN, CLOSE,
+TRIGGER, HW_PARAM_QUERY and those about volume.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from xensnd.sndif.states import StreamEvent, StreamState, next_stream_state
 from xensnd.sndif.store_fields import StreamConfig, StreamRings
 from xensnd.transport.interface import Pages
 
-# A guest may get this many requests wrong while its device is connected; then it is closed.
+# After so many invalid requests of a stream its device is closed.
 FAULTS_MAX = 64
 
 _VIOLATIONS = {
@@ -89,8 +89,8 @@ class StreamAuditor(Auditor, Protocol):
 
 
 class Stream:
-    """`name` is where it stands in the card, such as "0/1". `new_audio` is called for each PCM that
-    opens."""
+    """Serves one stream. `name` is its path in the card, such as "0/1". `new_audio` is called for
+    each PCM that is opened."""
 
     def __init__(
         self,
@@ -116,7 +116,7 @@ class Stream:
         self._is_withdrawn = False
         self.is_held = False  # by a player, though withdrawn
 
-    # What others see of it
+    # Its state, for others
 
     @property
     def rings(self) -> StreamRings:
@@ -140,7 +140,7 @@ class Stream:
 
     @property
     def is_heard(self) -> bool:
-        """It records, or plays: for the guest, and not on its clock alone."""
+        """Whether it plays or records at the audio server now, and not only on its clock."""
         return self._pcm is not None and self._pcm.is_heard
 
     def status(self) -> StreamStatus | None:
@@ -149,33 +149,33 @@ class Stream:
             return None
         return stream_status(self.name, self.direction, self._pcm, self._core)
 
-    # What its device asks of it
+    # Called by its device
 
     def begin(self, *, adopt: bool) -> None:
-        """Serves from now on. `adopt`: its frontend was connected to an agent before us."""
+        """Begin to serve requests. `adopt`: an earlier agent has served this frontend."""
         if adopt:
             self._adopt()
         if self._pcm is None:
-            self._link.saved.clear()  # what is there may be of another guest
+            self._link.saved.clear()  # it may belong to another guest
         self._core.begin(succeeds=adopt)
 
     def next_request(self) -> bytes | None:
-        """A copy of the request that waits: untrusted. RemoteProtocolError: close the session."""
+        """Return a copy of the waiting, untrusted request. RemoteProtocolError: end the session."""
         violation = self._core.violation
         if violation is not Violation.NONE:
             raise RemoteProtocolError(f"stream {self.name}: {_VIOLATIONS[violation]}")
         return self._core.next_request()
 
     def answer(self, packet: bytes) -> None:
-        """Serves the request that waits. RemoteProtocolError: close the session."""
+        """Serve the waiting request. RemoteProtocolError: close the session."""
         self._core.answer(self._serve(packet))
 
     def tell_limit(self, text: str) -> None:
-        """Its guest has come to a limit."""
+        """Audit that the guest has reached a limit."""
         self._audit.tell_limit(text)
 
     def decide(self) -> None:
-        """Something has changed that permission depends on."""
+        """Decide the open PCM again, and apply the decision."""
         if self._pcm is not None:
             self._apply(self._pcm, self._access.follow(self._pcm.request, self._pcm.decision))
 
@@ -186,7 +186,7 @@ class Stream:
         return self._pcm is not None
 
     def withdraw(self) -> None:
-        """The card is to go. Whoever has this open gets errors from now on, and closes it."""
+        """Give errors to the players from now on, so that they close the card, which goes away."""
         self._is_withdrawn = True
         self.is_held = self.is_open
         self._close_pcm()
@@ -208,7 +208,7 @@ class Stream:
     # Requests
 
     def _serve(self, packet: bytes) -> bytes:
-        """The response to one request, whatever the 64 octets are."""
+        """Return the response to one request, whatever its 64 octets are."""
         request_id, operation = peek_request(packet)
         params: HwParams | None = None
         status = Status.OK
@@ -288,7 +288,7 @@ class Stream:
         self._enter(request, buffer, state, None)
 
     def _adopt(self) -> None:
-        """Takes over what an agent before us had open."""
+        """Take over the PCM that an earlier agent had open, if there is one."""
         saved = self._link.saved.load()
         if saved is None:
             return
@@ -297,7 +297,7 @@ class Stream:
             frame_octets = check_open(request, self._config, self._limits)
             buffer = self._link.map_buffer(request)
         except (RemoteProtocolError, TransportLost):
-            # The guest gave up meanwhile, and its pages are its own again.
+            # The guest has given up meanwhile and has taken its pages back.
             return
         if not self._core.adopt_pcm(_core_config(request, frame_octets), buffer.address):
             buffer.close()
@@ -328,7 +328,7 @@ class Stream:
         self._audit.tell(
             EventKind.STREAM_CLOSED,
             f"{self.name} closed: {stats.octets} octets, "
-            f"{stats.discarded_octets} on the clock alone, {stats.gaps} gaps",
+            f"{stats.discarded_octets} without the audio server, {stats.gaps} gaps",
             XENSND_OCTETS=stats.octets,
             XENSND_DISCARDED_OCTETS=stats.discarded_octets,
             XENSND_GAPS=stats.gaps,
@@ -336,10 +336,10 @@ class Stream:
         )
 
     def _apply(self, pcm: OpenPcm, decision: Decision) -> None:
-        """Lets the stream sound within the limits, or leaves it to its clock."""
+        """Connect the stream within the limits of the decision, or let it run on its clock."""
         before, pcm.decision = pcm.decision, decision
         if pcm.is_allowed:
-            # Also if little has changed: it may be by another rule, which ends at another time.
+            # Always: another rule may allow it now, which ends at another time.
             self._core.open_gate(_monotonic_end_usec(decision))
         if (before.verb, before.options) == (decision.verb, decision.options):
             return
@@ -362,7 +362,7 @@ class Stream:
 
 
 def _monotonic_end_usec(decision: Decision) -> int | None:
-    """When the rule that decides ends, in microseconds of time.monotonic(); None: it does not."""
+    """Return when the deciding rule ends, in microseconds of time.monotonic(); None: never."""
     if decision.rule is None or decision.rule.ends is None:
         return None
     rest = decision.rule.ends - datetime.now(UTC)

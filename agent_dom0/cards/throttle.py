@@ -1,7 +1,7 @@
-"""How many control requests one guest gets served: OPEN, TRIGGER, HW_PARAM_QUERY and the like.
+"""Limits the control requests of one guest: OPEN, TRIGGER, HW_PARAM_QUERY and so on.
 
-All of a guest's streams share one throttle. While they wait there is one timer, whatever wakes the
-agent meanwhile, and it polls that guest's devices alone.
+All streams of a guest share one throttle. While they wait there is one timer, which polls only that
+guest's devices.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-# Samples do not come this way. ALSA asks some hundred times what a stream can be when one is
-# opened, and a desktop opens two.
+# READ and WRITE do not count here. ALSA sends some hundred queries when a stream is opened, and a
+# desktop opens two.
 REQUESTS_A_SECOND = 500
 WINDOW_SECONDS = 1.0
 
@@ -23,7 +23,7 @@ class Throttle:
         self._waiting: dict[Callable[[], None], None] = {}  # in the order in which they came
 
     def admits(self) -> bool:
-        """Whether one more request is served now. Call it once for each."""
+        """Return whether one more request is served now. Call it once for each request."""
         now = asyncio.get_running_loop().time()
         if now - self._window_begun >= WINDOW_SECONDS:
             self._window_begun, self._served = now, 0
@@ -33,7 +33,7 @@ class Throttle:
         return True
 
     def poll_later(self, poll: Callable[[], None]) -> None:
-        """Calls it when the next window begins: once, however often this is asked for."""
+        """Call `poll` once when the next window begins, even if this is called several times."""
         self._waiting[poll] = None
         if self._timer is None:
             loop = asyncio.get_running_loop()

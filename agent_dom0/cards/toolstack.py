@@ -1,7 +1,7 @@
 """The toolstack's part for sound: writes a guest's vsnd nodes, as libxl would, and removes them.
 
-One device a guest, with all its streams: the stock Linux driver takes card index 0 only. A denied
-direction has its stream too, so that it can go live the moment it is allowed.
+A guest has one device with all its streams, because the stock Linux driver only accepts card index
+0. A denied direction has a stream too, so that it can become live when it is allowed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from xensnd.transport.interface import Store
 
 DEVID = 0
 
-# In the backend's directory, where only dom0 writes: this device is ours to remove.
+# A mark in the backend's directory, which only dom0 writes: the agent may remove this device.
 MARK = "provisioned-by"
 MARKED = "xensnd"
 
@@ -59,7 +59,7 @@ def default_card() -> CardConfig:
 
 
 def make_device(store: Store, path: DevicePath) -> None:
-    """Writes both halves in one transaction. What is there already of either is replaced."""
+    """Write both halves in one transaction, in place of existing ones."""
     starting = str(int(XenbusState.INITIALISING))
     frontend = {
         "backend": path.backend,
@@ -110,7 +110,7 @@ def is_ours(store: Store, path: DevicePath) -> bool:
 
 
 def remove_device(store: Store, path: DevicePath) -> None:
-    """Both halves. Only where no frontend is connected: see the lab's notes on detaching."""
+    """Remove both halves. No frontend may be connected: see docs/stock-driver.md."""
     for attempt in store.transactions():
         with attempt as transaction:
             transaction.remove(path.frontend)

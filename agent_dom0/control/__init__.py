@@ -1,1 +1,1 @@
-"""What other programs ask of the running agent, over a unix socket: docs/control.md."""
+"""The control socket, through which other programs use the running agent: docs/control.md."""

@@ -1,4 +1,4 @@
-"""What people's tools may ask of the running agent, and what they are told: docs/control.md."""
+"""The commands of the control socket, and the events for its clients: docs/control.md."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from xensnd.text import quoted
 
 GRANT_SECONDS_MAX = 31 * 86400
 
-# Several things change at once; subscribers are told after the last of them.
+# Several things change at once; subscribers get one event after this time.
 SETTLE_SECONDS = 0.02
 
-# Of a stream's status: they change all the time, and nobody is told.
+# Parts of a stream's status that change all the time; they cause no event.
 _FLEETING = ("latency_ms", "level")
 
 
@@ -78,7 +78,7 @@ class Operations:
         }
 
     def tell_changes_soon(self) -> None:
-        """Something may have changed that people see."""
+        """Send events soon, if the status has changed."""
         if self._subscribers and self._timer is None:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(SETTLE_SECONDS, self._tell_changes)
@@ -108,7 +108,7 @@ class Operations:
         if not self._subscribers:
             self._told = (self._lasting_status(), groups)
         self._subscribers.add(peer)
-        # After the answer, the state of things: questions are not asked twice.
+        # After the answer, the present state: who records, and the open questions.
         first: list[dict[str, Any]] = [
             {"event": event, "guests": guests} for event, guests in groups.items()
         ]
@@ -139,7 +139,7 @@ class Operations:
         }
 
     def _lasting_status(self) -> dict[str, Any]:
-        """The status without what changes all the time."""
+        """Return the status without the parts that change all the time."""
         status = self._status()
         for prompt in status["prompts"]:
             del prompt["seconds"]
@@ -172,7 +172,7 @@ class Operations:
         percent: int | None = None,
         is_muted: bool | None = None,
     ) -> Mapping[str, Any]:
-        """For each guest of this name, if there are two."""
+        """Set it for each running guest of this name."""
         changed = 0
         for served in self._registry.named(name):
             guest = served.guest
@@ -187,14 +187,14 @@ class Operations:
 
     def _answer(self, peer: Peer, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         number = round(number_argument(arguments, "id", 1, 2**53))
-        said = text_argument(arguments, "answer")
-        if said not in GIVEN:
-            raise UsageError(f"answer: {quoted(said)} is not one of {', '.join(GIVEN)}")
+        answer = text_argument(arguments, "answer")
+        if answer not in GIVEN:
+            raise UsageError(f"answer: {quoted(answer)} is not one of {', '.join(GIVEN)}")
         seconds = 0.0
-        if said == Answer.FOR:
+        if answer == Answer.FOR:
             seconds = number_argument(arguments, "seconds", 1, GRANT_SECONDS_MAX)
         guest, direction = text_argument(arguments, "guest"), _direction(arguments, default=None)
-        self._prompts.answer(number, guest, direction, Answer(said), seconds, _who(peer))
+        self._prompts.answer(number, guest, direction, Answer(answer), seconds, _who(peer))
         return {}
 
     def _release(self, peer: Peer, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -212,10 +212,10 @@ class Operations:
 def _direction(
     arguments: Mapping[str, Any], default: Direction | None = Direction.PLAYBACK
 ) -> Direction:
-    said = arguments.get("direction", default)
-    if said not in tuple(each.value for each in Direction):
-        raise UsageError(f"direction: must be playback or capture, got {quoted(str(said))}")
-    return Direction(said)
+    value = arguments.get("direction", default)
+    if value not in tuple(each.value for each in Direction):
+        raise UsageError(f"direction: must be playback or capture, got {quoted(str(value))}")
+    return Direction(value)
 
 
 def _who(peer: Peer) -> str:

@@ -1,8 +1,8 @@
 """The control socket: JSON lines from people's tools, checked like anything from outside.
 
-Only root, the agent's own user and the members of a named group may change anything; the socket's
-own mode keeps all others out. A client that sends nonsense, too much, or does not read its answers
-is hung up on, and nobody else notices. See docs/control.md.
+Only root, the agent's own user and the members of a named group may use it; the mode of the socket
+keeps others out. A client that sends too long a line, or does not read its answers, is
+disconnected. Other clients do not notice. See docs/control.md.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from xensnd.text import quoted
 log = logging.getLogger("xensnd-dom0")
 
 REQUEST_OCTETS_MAX = 16 * 1024
-CLIENTS_MAX = 32  # of one user: none keeps another out
+CLIENTS_MAX = 32  # of one user, so that no user can keep another out
 STRANGER_SECONDS = 1.0
 UNREAD_OCTETS_MAX = 1 << 20
 
@@ -38,7 +38,7 @@ _GROUPS_OCTETS_MAX = 1024  # as much as Python asks for: 256 groups
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Who is at the other end, from the kernel (SO_PEERCRED), and a way to tell it more."""
+    """The other end: its credentials from the kernel (SO_PEERCRED). `tell` sends it a message."""
 
     pid: int
     uid: int
@@ -47,11 +47,11 @@ class Peer:
 
 
 Command = Callable[[Peer, Mapping[str, Any]], Mapping[str, Any]]
-"""Gets who asks and the arguments; returns what the answer holds, or raises XensndError."""
+"""Gets the peer and the arguments; returns the fields of the answer, or raises XensndError."""
 
 
 class ControlServer:
-    """`on_leave` is called for each client that is gone."""
+    """`on_leave` is called for each client that has disconnected."""
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ class ControlServer:
         self._writers: dict[asyncio.StreamWriter, Peer] = {}
 
     async def start(self) -> None:
-        """The agent holds its lock, so a socket that is there is nobody's."""
+        """Listen. The agent holds its lock, so an existing socket is an old one and is replaced."""
         try:
             await self._listen()
         except OSError as error:
@@ -105,7 +105,7 @@ class ControlServer:
         self._writers[writer] = peer
         try:
             if not peer.may_change:
-                # Asked first: a client that is still sending would not see the answer.
+                # Read first: a client that is still sending would not get the answer.
                 async with asyncio.timeout(STRANGER_SECONDS):
                     await reader.readline()
                 peer.tell(_refusal(self._who_may))
@@ -147,7 +147,7 @@ class ControlServer:
         return Peer(pid, uid, uid in {0, os.getuid()} or self._is_member(sock, gid), tell)
 
     def _is_member(self, sock: socket.socket, gid: int) -> bool:
-        """By the groups that the process has, as for any file."""
+        """Whether the process is in the group, as the kernel would check it for a file."""
         if self._group is None:
             return False
         try:

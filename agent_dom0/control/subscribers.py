@@ -1,4 +1,4 @@
-"""Clients that asked to be told what happens: docs/control.md, `watch`."""
+"""The clients that get events: docs/control.md, `watch`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Subscribers:
             self._peers.append(peer)
 
     def remove(self, peer: Peer) -> None:
-        """It has left, and may have watched."""
+        """Remove a client that has disconnected, if it was subscribed."""
         if peer in self._peers:
             self._peers.remove(peer)
 

@@ -39,7 +39,7 @@ def test_every_key_is_documented(key: str) -> None:
 
 
 def test_every_command_is_documented() -> None:
-    assert len(COMMANDS) == 17
+    assert len(COMMANDS) == 18
     for command in COMMANDS:
         assert f"`{command}" in POLICY
         assert f"**{command}**" in COMMAND_PAGE
