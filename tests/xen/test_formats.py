@@ -1,7 +1,7 @@
 """Every rate and format that the stock driver and dom0's audio server have in common, exact.
 
 The guest records what it plays: the sink has the guest's own rate and format, and the guest's
-microphone gives what that sink's monitor gives.
+microphone is that sink's monitor, which a rule allows by its name.
 """
 
 from __future__ import annotations
@@ -15,15 +15,24 @@ import pytest
 
 from agent_dom0.cards.toolstack import RATES
 from tests.support.pulse_server import difference, noise
-from tests.xen.dom0 import ALLOW_BOTH, Agent, Pulse
+from tests.xen.dom0 import Agent, Pulse
 from tests.xen.guest import start_playing, start_recording
 from tests.xen.lab import XenGuest
 from tests.xen.remote import Ended
 
-POLICY = ALLOW_BOTH
+EXACT = "exact"
+POLICY = f"""\
+version: 1
+rules:
+  - guest: "*"
+    playback: allow
+  - guest: "*"
+    capture: allow
+    device: {EXACT}.monitor
+    monitor: allow
+"""
 PLAYED = Ended(0)
 SECONDS = 0.25
-MICROPHONE = "microphone"
 
 
 def sounds(alsa_format: str, rate_hz: int) -> bytes:
@@ -43,10 +52,9 @@ def sounds(alsa_format: str, rate_hz: int) -> bytes:
 def exact(pulse: Pulse) -> Iterator[str]:
     """The name of the sink that guests play on, which each case makes anew."""
     with ExitStack() as stack:
-        # A device that is not there cannot be preferred.
-        with pulse.sink("exact") as monitor, pulse.source(MICROPHONE, monitor):
-            stack.enter_context(pulse.prefers("exact", MICROPHONE))
-        yield "exact"
+        with pulse.sink(EXACT) as monitor:  # a device that is not there cannot be preferred
+            stack.enter_context(pulse.prefers(EXACT, monitor))
+        yield EXACT
 
 
 @pytest.mark.parametrize("rate_hz", RATES)
@@ -73,7 +81,6 @@ def test_format_is_played_and_recorded_octet_for_octet(
     spec = ("-f", alsa_format, "-r", str(rate_hz), "-c", "2")
     with (
         pulse.sink(exact, rate_hz=rate_hz, sample_format=pulse_format) as monitor,
-        pulse.source(MICROPHONE, monitor),
         pulse.listening(monitor) as ears,
         start_recording(guest, spec) as recording,
     ):
