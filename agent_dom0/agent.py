@@ -269,8 +269,8 @@ class Agent:
 
     def _decide_anew(self, _reasons: Set[Reason]) -> None:
         """Decide all streams again, and create or remove cards as policy says now."""
-        self._policy.follow_time()
         self._registry.decide()
+        self._policy.follow_time()
         self._with_store(self._registry.provision)
         if self._microphones is not None:
             self._microphones.follow_policy()

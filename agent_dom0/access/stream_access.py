@@ -69,6 +69,11 @@ class StreamAccess:
         """Return the limits that apply now, whether a stream is open or not."""
         return self._policy_says().options
 
+    @property
+    def is_denied(self) -> bool:
+        """Whether policy, or what fails closed around it, denies the stream now."""
+        return self._policy_says().verb is Verb.DENY
+
     def admit(self, request: Open) -> None:
         """Check whether the stream may be opened. AccessDenied: it may not, not even in silence."""
         decision = self._policy_says()

@@ -171,6 +171,10 @@ class Device:
         """Serve the requests that wait, after an event of the engine."""
         self._contain(self._poll)
 
+    def close_denied_gates(self) -> None:
+        for stream in self._streams:
+            stream.close_denied_gate()
+
     def decide(self) -> None:
         """Decide all streams again."""
         self._contain(self._decide)

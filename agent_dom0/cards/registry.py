@@ -102,7 +102,10 @@ class Registry:
             raise lost
 
     def decide(self) -> None:
-        """Decide every open stream again."""
+        """Decide every open stream again. Each decision goes to the audit trail, which may take a
+        while; so what is denied now falls silent in all guests before the first of them."""
+        for device in self._devices():
+            device.close_denied_gates()
         for device in self._devices():
             device.decide()
 

@@ -76,6 +76,8 @@ class AccessSide(Protocol):
 
     @property
     def options(self) -> Options: ...
+    @property
+    def is_denied(self) -> bool: ...
     def admit(self, request: Open, /) -> None: ...
     def open(self, request: Open, answer: Answer | None = None, /) -> Decision: ...
     def follow(self, request: Open, held: Decision, /, *, starts: bool = False) -> Decision: ...
@@ -173,6 +175,11 @@ class Stream:
     def tell_limit(self, text: str) -> None:
         """Audit that the guest has reached a limit."""
         self._audit.tell_limit(text)
+
+    def close_denied_gate(self) -> None:
+        """Let nothing of a microphone through that is denied now. decide() does all else."""
+        if self._pcm is not None and self._access.is_denied:
+            self._core.close_gate()
 
     def decide(self) -> None:
         """Decide the open PCM again, and apply the decision."""

@@ -478,3 +478,26 @@ def test_other_guest_of_the_same_number_is_another_one(house: House) -> None:
         assert len(house.texts(EventKind.DEVICE_MADE)) == 2
 
     run(test())
+
+
+class NotedDevice:
+    """Notes what it was asked, among others."""
+
+    def __init__(self, name: str, notes: list[str]) -> None:
+        self._name, self._notes = name, notes
+
+    def close_denied_gates(self) -> None:
+        self._notes.append(f"gates of {self._name}")
+
+    def decide(self) -> None:
+        self._notes.append(f"decide {self._name}")
+
+
+def test_gates_of_all_guests_are_closed_before_the_first_is_decided(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    notes: list[str] = []
+    devices = [NotedDevice(name, notes) for name in ("work", "mail")]
+    monkeypatch.setattr(Registry, "_devices", lambda _: devices)
+    Registry.decide(object.__new__(Registry))
+    assert notes == ["gates of work", "gates of mail", "decide work", "decide mail"]

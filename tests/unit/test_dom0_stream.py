@@ -101,6 +101,7 @@ class Access:
     def __init__(self) -> None:
         self.options: Options = NO_OPTIONS
         self.admits = True
+        self.is_denied = False
         self.decision = ALLOWED
         self.asked: list[str] = []
         self.answer: Answer | None = None
@@ -341,3 +342,21 @@ def test_gate_closes_by_itself_when_the_rule_ends_that_allows(
     scene.access.decision = Decision(Verb.ALLOW, rule, "a test says so")
     scene.stream.decide()
     assert ends_usec[-1] is None
+
+
+def test_gate_of_what_is_denied_closes_before_it_is_decided(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed: list[BackendStream] = []
+
+    def close_gate(core: BackendStream) -> None:
+        closed.append(core)
+
+    monkeypatch.setattr(BackendStream, "close_gate", close_gate)
+    scene.ask(OPEN)
+    scene.stream.close_denied_gate()
+    assert not closed
+    scene.access.is_denied = True
+    scene.stream.close_denied_gate()
+    assert closed == [scene.link.core]
+    assert "follow" not in scene.access.asked
