@@ -79,12 +79,14 @@ def test_format_is_played_and_recorded_octet_for_octet(
 ) -> None:
     played = sounds(alsa_format, rate_hz)
     spec = ("-f", alsa_format, "-r", str(rate_hz), "-c", "2")
+    recordings = len(agent.events("source_admitted"))
     with (
         pulse.sink(exact, rate_hz=rate_hz, sample_format=pulse_format) as monitor,
         pulse.listening(monitor) as ears,
         start_recording(guest, spec) as recording,
     ):
         recording.listen_until(len)
+        agent.await_event("source_admitted", count=recordings + 1)
         with start_playing(guest, played, spec) as playing:
             assert playing.ended() == PLAYED
         assert ears.hears(played), difference(played, ears.heard)
