@@ -18,14 +18,13 @@ lint: env
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 
-# What listens to each octet, or measures time, does so alone: two such cases at once hear gaps on
+# What compares each octet heard, or measures time, runs alone: two such cases at once hear gaps on
 # two cores. The others wait for two thirds of their time, so there are four at once; first come
 # those that wait, and what only computes fills the rest.
-SOUND = tests/integration/sound
 test: env
-	$(PYTHON) -m pytest -n 4 --dist loadfile --no-loadscope-reorder --ignore $(SOUND) \
+	$(PYTHON) -m pytest -m "not alone" -n 4 --dist loadfile --no-loadscope-reorder \
 		tests/integration tests/contract tests/property tests/unit
-	$(PYTHON) -m pytest $(SOUND)
+	$(PYTHON) -m pytest -m alone tests/integration
 
 # README's commands on fresh minimal systems of both releases, for root. All of it is
 # `make check-fresh FRESH="demo check"`.

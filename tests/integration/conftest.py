@@ -78,9 +78,12 @@ def own_dom0(tmp_path: Path, machine: LocalMachine, pulse: PulseServer) -> Itera
     assert "the agent died" not in dom0.log
 
 
+@pytest.hookimpl(tryfirst=True)  # before those are left out that were not asked for with -m
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Sound in real time, on a machine that others share: a case that fails is run once more, and
     both are reported."""
     for item in items:
         if item.path.is_relative_to(HERE):
             item.add_marker(pytest.mark.flaky(reruns=1))
+        if item.path.is_relative_to(HERE / "sound"):
+            item.add_marker(pytest.mark.alone)

@@ -124,7 +124,10 @@ def traced(tmp_path: Path, machine: LocalMachine, pulse: PulseServer) -> Iterato
         options=[PATIENT, f"--control-group={grp.getgrgid(os.getgid()).gr_name}"],
         prefix=["strace", "-f", "-qq", "-o", str(trace)],
     ) as dom0:
-        yield Traced(dom0, trace)
+        traced = Traced(dom0, trace)
+        yield traced
+        if dom0.process is not None:  # the case has failed: strace alone would leave the agent
+            traced.stop()
 
 
 def answered(traced: Traced, recording: Running, answer: str) -> None:

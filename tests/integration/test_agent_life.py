@@ -44,6 +44,7 @@ def test_told_to_hang_up_it_reads_the_policy_again(dom0: Dom0) -> None:
         dom0.hang_up()
 
 
+@pytest.mark.alone
 def test_second_agent_is_refused_and_the_first_goes_on(
     dom0: Dom0, pulse: PulseServer, work: Guest, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -59,6 +60,7 @@ def test_second_agent_is_refused_and_the_first_goes_on(
         neighbour.assert_undisturbed()
 
 
+@pytest.mark.alone
 def test_killed_while_idle_and_started_again_it_serves_the_next_sound(
     dom0: Dom0, pulse: PulseServer, work: Guest
 ) -> None:
@@ -71,6 +73,7 @@ def test_killed_while_idle_and_started_again_it_serves_the_next_sound(
         assert ears.hears(played), difference(played, ears.heard)
 
 
+@pytest.mark.alone
 def test_policy_edited_by_hand_is_followed_within_a_second(dom0: Dom0) -> None:
     began = datetime.now(UTC)
     loaded = len(dom0.events("policy_loaded"))
@@ -80,6 +83,7 @@ def test_policy_edited_by_hand_is_followed_within_a_second(dom0: Dom0) -> None:
     assert (datetime.fromisoformat(record["TIME"]) - began).total_seconds() < 1
 
 
+@pytest.mark.alone
 def test_bad_policy_stops_capture_until_it_is_good_again_and_keeps_playback(
     dom0: Dom0, pulse: PulseServer, work: Guest, new_guest: Callable[[str], Guest]
 ) -> None:

@@ -155,6 +155,7 @@ def test_stream_uses_the_device_of_its_rule_and_nobody_moves_it(
             assert now().sink not in sinks.values()
 
 
+@pytest.mark.alone
 def test_latency_of_the_rule_bounds_what_the_server_has_queued(
     dom0: Dom0, pulse: PulseServer, work: Guest
 ) -> None:
@@ -167,6 +168,7 @@ def test_latency_of_the_rule_bounds_what_the_server_has_queued(
     assert queued_ms(60) < 150
 
 
+@pytest.mark.alone
 def test_grant_that_expires_ends_a_recording(dom0: Dom0, pulse: PulseServer, work: Guest) -> None:
     dom0.use(rule(playback="allow", capture="deny"))
     with (
@@ -206,6 +208,7 @@ def test_grant_for_one_stream_is_used_up_by_it(dom0: Dom0, pulse: PulseServer, w
             assert recording.heard == bytes(SECOND * 3 // 10)
 
 
+@pytest.mark.alone
 def test_denied_capture_is_silent_within_50_ms_of_the_command(
     dom0: Dom0, pulse: PulseServer, work: Guest
 ) -> None:
