@@ -21,6 +21,7 @@ from functools import partial
 from typing import Any
 
 from agent_dom0.audio.load_pulsectl import pulsectl
+from xensnd.backoff import BackOff
 from xensnd.sndif.store_fields import Direction
 
 log = logging.getLogger("xensnd-dom0")
@@ -195,24 +196,25 @@ class Mixer:
     # In the thread
 
     def _run(self) -> None:
-        retry_seconds = RETRY_FIRST_SECONDS
+        back_off = BackOff(RETRY_FIRST_SECONDS, RETRY_LAST_SECONDS)
         while not self._is_closing:
             if not self._streams and not self._asks_default:
                 self._wait(math.inf)
                 continue
             try:
                 self._serve()
-                retry_seconds = RETRY_FIRST_SECONDS
+                back_off.reset()
             except pulsectl.PulseDisconnected:
-                retry_seconds = RETRY_FIRST_SECONDS
-                self._rest(retry_seconds)
+                # Without streams there is no rest: a question left open would be asked in a loop.
+                self._report_default(None)
+                back_off.reset()
+                self._rest(RETRY_FIRST_SECONDS)
             except pulsectl.PulseError as error:
                 self._report_default(None)
-                if retry_seconds == RETRY_FIRST_SECONDS:
+                if not back_off.has_failed:
                     where = self.server or "of this session"
                     log.warning("mixer of audio server %s: %s; it tries again", where, error)
-                self._rest(retry_seconds)
-                retry_seconds = min(retry_seconds * 2, RETRY_LAST_SECONDS)
+                self._rest(back_off.next_seconds())
             except Exception:
                 log.exception("mixer")
                 self._rest(RETRY_LAST_SECONDS)
