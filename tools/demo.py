@@ -1,6 +1,6 @@
 """`make demo`: two guests, a policy, a real PulseAudio, on any Linux machine.
 
-One guest plays spoken recordings, another records dom0's output. Every octet is checked; the exit
+One guest plays spoken recordings, another records what a microphone hears of them. Every octet is checked; the exit
 status says whether all were right.
 """
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tests.support.agents import Dom0, start_guest
 from tests.support.local_machine import LocalMachine
-from tests.support.pulse_server import Ears, PulseServer
+from tests.support.pulse_server import SINK, Ears, PulseServer
 from tests.support.raw_frontend import eventually
 
 RECORDINGS = Path("/usr/share/sounds/alsa")
@@ -22,6 +22,8 @@ SPOKEN = ("Front_Left", "Front_Right", "Front_Center", "Rear_Left", "Rear_Right"
 DEFAULT_POLICY = Path(__file__).parent.parent / "policy" / "defaults" / "90-default.yaml"
 RATE_HZ = 48000
 FRAME_OCTETS = 2  # the recordings are mono, 16 bit
+# A microphone beside the speakers; their monitor itself would be refused, as it is no microphone.
+MICROPHONE = f"module-remap-source source_name=microphone master={SINK}.monitor remix=no"
 DENIED_SECONDS = 3.0
 RECORD_SECONDS = 7
 
@@ -44,7 +46,13 @@ def main() -> int:
 def run(directory: Path) -> list[str]:
     speech, played = spoken_words(directory)
     with (
-        PulseServer(directory / "pulse", rate_hz=RATE_HZ, channels=1) as pulse,
+        PulseServer(
+            directory / "pulse",
+            rate_hz=RATE_HZ,
+            channels=1,
+            modules=(MICROPHONE,),
+            has_source=False,
+        ) as pulse,
         LocalMachine(directory / "xen") as machine,
         Dom0(directory / "dom0", machine.url, pulse.address) as dom0,
         pulse.listening() as ears,
