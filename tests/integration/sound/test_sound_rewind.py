@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.support.agents import Dom0, Guest
+from tests.support.agents import Dom0, Guest, driver_of
 from tests.support.local_machine import LocalMachine
 from tests.support.pulse_server import PulseServer, difference, noise
-from tests.support.raw_frontend import BUFFER_OCTETS, RawFrontend, RawStream, words
+from tests.support.raw_frontend import BUFFER_OCTETS, RawStream, words
 from tests.support.shared_pages import EVENT_HEADER_OCTETS, EVENT_SLOTS, IN_PROD_OFFSET
 from xensnd.sndif.packets import PACKET_OCTETS, Status, Trigger, TriggerRequest, Write, decode_event
 
@@ -28,14 +28,8 @@ def stream(
     machine: LocalMachine, dom0: Dom0, new_guest: Callable[[str], Guest]
 ) -> Iterator[RawStream]:
     """A playback of a guest's that has connected, and not opened yet."""
-    guest = new_guest("work")
-    dom0.await_event("device_made", domid=guest.domid)
-    transport = machine.transport(guest.name)
-    store = transport.open_store()
-    frontend = RawFrontend(transport, store, f"/local/domain/0/backend/vsnd/{guest.domid}/0")
-    yield frontend.connect()
-    store.close()
-    transport.close()
+    with driver_of(machine, dom0, new_guest("work")) as frontend:
+        yield frontend.connect()
 
 
 def next_position(stream: RawStream) -> int:
