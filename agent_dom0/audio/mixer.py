@@ -401,7 +401,7 @@ def _source(pulse: Any, index: int) -> AudioDevice | None:
 
 
 def _is_monitor(info: Any) -> bool:
-    """Whether one of three marks says so."""
+    """Return whether one of three marks says so."""
     return bool(
         info.monitor_of_sink != _NO_INDEX
         or info.name.endswith(".monitor")

@@ -43,7 +43,7 @@ def load(
 
 
 def problems(directories: Sequence[Path], *, runtime: Path | None = None) -> tuple[str, ...]:
-    """One line for each bad directory and each bad file: its first problem."""
+    """Return one line for each bad directory and each bad file: its first problem."""
     results = _load_files(directories, _NOTHING, runtime)
     return tuple(str(result) for result in results if isinstance(result, PolicyError))
 

@@ -78,7 +78,7 @@ def _check_grant(
 
 
 def _read_times(node: Node, found: Mapping[str, Any]) -> tuple[datetime | None, datetime | None]:
-    """When the rule becomes active and when it ends: from, and until or for."""
+    """Return when the rule becomes active and when it ends: from, and until or for."""
     starts: datetime | None = found.get("from")
     ends: datetime | None = None
     if "until" in found:

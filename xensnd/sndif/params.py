@@ -102,7 +102,7 @@ class NothingInCommon(RemoteProtocolError):
 
 
 def narrow(offered: HwParams, able: HwParams) -> HwParams:
-    """What of the peer's `offered` we are `able` to do.
+    """Return what of the peer's `offered` we are `able` to do.
 
     NothingInCommon names the first parameter of which nothing is left, with both ranges.
     """
