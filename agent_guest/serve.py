@@ -168,8 +168,8 @@ class Bridge:
         return self._pcm.refused, self._pcm.audio_lost
 
     async def follow(self, server: AudioServer) -> float | None:
-        """Opens the stream while an application uses it, and mends it. Returns the seconds after
-        which to call again, or None: at the next event."""
+        """Opens the stream while an application uses it, and repairs it. Returns the seconds
+        after which to call again, or None: at the next event."""
         if self._is_open and self._pcm.refused.is_set():
             await self._close()  # dom0's agent is another one, which does not know our stream
         if server.is_wanted(self._direction):

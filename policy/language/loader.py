@@ -1,4 +1,4 @@
-"""From policy directories to a Policy, or to one error line.
+"""Reads policy directories into a Policy, or into one error line.
 
 Files are ordered by name over all directories, octet by octet as in the C locale. Files of the same
 name are ordered as their directories are. One bad file makes the whole policy bad, since it might

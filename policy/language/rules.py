@@ -1,4 +1,4 @@
-"""The language of policy files: from the YAML tree of one file to its rules."""
+"""The language of policy files: reads the YAML tree of one file into rules."""
 
 from __future__ import annotations
 

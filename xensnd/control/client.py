@@ -32,7 +32,7 @@ Message = dict[str, Any]
 
 
 class NoAgentError(XensndError):
-    """No agent listens: what needs none still works."""
+    """No agent listens. Commands that need none still work."""
 
 
 def socket_path(given: Path | None = None) -> Path:
