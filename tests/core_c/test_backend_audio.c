@@ -105,8 +105,9 @@ TEST(server_that_stalls_is_left_behind_by_the_clock_until_it_asks_again) {
 }
 
 TEST(server_that_wants_more_and_begins_nothing_is_left_behind_by_the_clock) {
+    connect(true), open();
     fake_server_wants_again = 4 * BUFFER;
-    connect(true), open(), attach();
+    attach();
     write_all(0, BUFFER);
     xn_backend_start(backend); /* fake_latency_usec: none of it is audible */
     fake_pass_usec(45 * MSEC);
@@ -115,7 +116,6 @@ TEST(server_that_wants_more_and_begins_nothing_is_left_behind_by_the_clock) {
     play_on_for(200 * MSEC);
     CHECK_EQUAL(stats().stalled, 1);
     CHECK(stats().position_octets >= 100 * OCTETS_A_MSEC);
-    fake_server_wants_again = 0;
     xn_backend_free(backend);
 }
 
