@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.agents import ALLOW_PLAYBACK, PATIENT, Dom0, Guest
+from tests.support.agents import ALLOW_PLAYBACK, PATIENT, Dom0, Guest, driver_of
 from tests.support.local_machine import LocalMachine
 from tests.support.pulse_server import PulseServer
+from tests.support.raw_frontend import RawStream
 
 HERE = Path(__file__).parent
 
@@ -65,6 +66,15 @@ def new_guest(machine: LocalMachine) -> Iterator[Callable[[str], Guest]]:
 @pytest.fixture
 def work(new_guest: Callable[[str], Guest]) -> Guest:
     return new_guest("work")
+
+
+@pytest.fixture
+def stream(
+    machine: LocalMachine, dom0: Dom0, new_guest: Callable[[str], Guest]
+) -> Iterator[RawStream]:
+    """A playback of a guest's that has connected, and not opened yet."""
+    with driver_of(machine, dom0, new_guest("work")) as frontend:
+        yield frontend.connect()
 
 
 @pytest.fixture

@@ -36,9 +36,10 @@ struct xn_backend {
     struct xn_gate gate; /* capture */
     struct xn_audio *audio;
     bool stalled;
+    bool is_held; /* playback: the server has data and has not begun to play it */
     bool underfed; /* the audio server wants more than the guest has written */
     int64_t rewrite_usec;  /* overwritten data is not given to the server before this time */
-    int64_t progress_usec; /* when the audio server last took or gave octets */
+    int64_t progress_usec; /* when the audio server last asked for octets or gave some */
 
     struct xn_backend_stats stats;
 };
@@ -63,8 +64,9 @@ void xn_backend_fill_server(struct xn_backend *backend, int64_t now_usec);
  * gate is closed. What is recorded before START is dropped. */
 void xn_backend_take_recorded(struct xn_backend *backend, int64_t now_usec);
 
-/* Handles a change of state of the stream at the server. */
-void xn_backend_audio_changed(struct xn_backend *backend, int64_t now_usec);
+/* Handles an event of the stream at the server: a request, or a change of its state. */
+void xn_backend_note_event(struct xn_backend *backend, enum xn_audio_event event,
+                           int64_t now_usec);
 
 void xn_backend_release_audio(struct xn_backend *backend, bool drain);
 

@@ -82,7 +82,8 @@ void xn_audio_start(struct xn_audio *audio);
 /* Corks the stream. `drain`: the server plays what it has first; otherwise it drops that. */
 void xn_audio_stop(struct xn_audio *audio, bool drain);
 
-/* Playback: gets the time until a sample written now is heard. Returns false if it is not known. */
+/* Playback: gets the time until a sample written now is heard. Returns false if it is not known,
+ * or if the server has not begun to play. */
 bool xn_audio_latency_usec(struct xn_audio *audio, int64_t *latency_usec);
 
 /* Playback: returns how often the server ran out of data and then got more: the audible gaps. */
