@@ -64,11 +64,6 @@ class PulseServer(Daemon):
             *([f"module-null-source source_name={SOURCE}"] if has_source else []),
             *modules,
         )
-        self.spec_options = (
-            f"--rate={rate_hz}",
-            f"--format={sample_format}",
-            f"--channels={channels}",
-        )
 
     @property
     def environment(self) -> dict[str, str]:
