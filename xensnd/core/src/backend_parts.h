@@ -38,6 +38,8 @@ struct xn_backend {
     struct xn_audio *audio;
     bool stalled;
     bool is_held; /* playback: the server has sound, and has not begun to play it */
+    bool rests;         /* playback: nothing but silence came for a while, the server is corked */
+    uint64_t sound_end; /* playback: end of the last that was given and was not silence */
     bool underfed; /* the audio server wants more than there was */
     int64_t rewrite_usec;  /* what was written over is given to the server not before */
     int64_t progress_usec; /* when the audio server last asked for octets or gave some */
@@ -69,6 +71,18 @@ void xn_backend_note_event(struct xn_backend *backend, enum xn_audio_event event
                            int64_t now_usec);
 
 void xn_backend_release_audio(struct xn_backend *backend, bool drain);
+
+/* backend_silence.c */
+
+/* Playback: these octets were given to the server. */
+void xn_backend_note_given(struct xn_backend *backend, const void *octets, uint32_t count);
+
+/* Playback: silence counts from here on. */
+void xn_backend_begin_sound(struct xn_backend *backend);
+
+/* Playback: whether the server is to have nothing, since all is silence; corks its stream then, or
+ * lets it go on if that is over. What the guest writes is discarded with the clock meanwhile. */
+bool xn_backend_rests(struct xn_backend *backend, int64_t now_usec);
 
 /* backend_clock.c */
 
