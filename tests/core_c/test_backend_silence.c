@@ -10,9 +10,12 @@ static void play(uint8_t octet, int64_t usec) {
         uint64_t position = hear();
         if (position) heard = position;
         while (written < heard + BUFFER) {
-            memset(buffer + written % BUFFER, octet, FRAME);
-            write_all((uint32_t)(written % BUFFER), FRAME);
-            written += FRAME;
+            uint32_t offset = (uint32_t)(written % BUFFER);
+            uint32_t room = (uint32_t)(heard + BUFFER - written);
+            uint32_t octets = room < BUFFER - offset ? room : BUFFER - offset;
+            memset(buffer + offset, octet, octets);
+            write_all(offset, octets);
+            written += octets;
         }
         fake_pass_usec(MSEC);
         if (fake_is_running()) fake_server_asks(OCTETS_A_MSEC);
