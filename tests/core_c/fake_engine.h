@@ -20,8 +20,8 @@ extern unsigned fake_locked; /* how often the engine's lock was taken */
 /* Every second run of a task is late by this. */
 extern int64_t fake_jitter_usec;
 
-/* Advances the clock, and runs the tasks that become due. */
-void fake_pass_usec(int64_t usec);
+/* Advances the clock, and runs the tasks that become due. Returns how often one has run. */
+unsigned fake_pass_usec(int64_t usec);
 
 /* Returns when the next task is due; XN_NEVER: no task is. */
 int64_t fake_next_due_usec(void);
