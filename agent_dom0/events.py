@@ -6,7 +6,7 @@ also when its text has changed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import Enum, IntEnum
 from typing import Protocol
@@ -76,6 +76,12 @@ class Event:
     priority: Priority = Priority.INFO
     fields: dict[str, str | int] = field(default_factory=dict)
     time: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+
+def late(event: Event) -> Event:
+    """Return the event as it is written later than it happened."""
+    when = {"XENSND_TIME": event.time.isoformat(timespec="microseconds")}
+    return replace(event, fields={**event.fields, **when})
 
 
 class Auditor(Protocol):
