@@ -33,6 +33,8 @@ JOURNAL_SOCKET = "/run/systemd/journal/socket"
 # event loop waits meanwhile.
 ROOM_SECONDS = 0.02
 
+NOT_WRITTEN = "the audit trail cannot be written"
+
 # Late events are written for this long at a time, for the same reason.
 CATCH_UP_SECONDS = 0.02
 

@@ -7,13 +7,13 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 
 from agent_dom0.audio.guest_client import GuestClient
-from agent_dom0.audit import AuditTrail
 from agent_dom0.cards.device import Device
 from agent_dom0.cards.quarantine import Quarantine
 from agent_dom0.cards.stream import Stream
 from agent_dom0.cards.throttle import Throttle
 from agent_dom0.events import EventKind, Priority, guest_event
 from agent_dom0.guest import RunningGuest
+from agent_dom0.guest_trail import GuestTrail
 from xensnd.core import Budget
 from xensnd.sndif.store_fields import Direction
 
@@ -27,7 +27,7 @@ class ServedGuest:
     """`devices` are in the order of their numbers."""
 
     def __init__(
-        self, guest: RunningGuest, audio: GuestClient, quarantine: Quarantine, trail: AuditTrail
+        self, guest: RunningGuest, audio: GuestClient, quarantine: Quarantine, trail: GuestTrail
     ) -> None:
         self.guest = guest
         self.audio = audio
@@ -36,7 +36,7 @@ class ServedGuest:
         self.budget = Budget()  # for the audio thread
         self._pauses = 0  # of that budget, as of the last call of was_paused()
         self.devices: dict[int, Device] = {}
-        self._trail = trail
+        self.trail = trail
 
     @property
     def is_in_use(self) -> bool:
@@ -69,6 +69,11 @@ class ServedGuest:
         """Whether a stream plays or records at the audio server now."""
         return any(stream.is_heard for stream in self.streams(direction))
 
+    def decide(self) -> None:
+        """Decide all its streams again."""
+        for device in list(self.devices.values()):
+            device.decide()
+
     def set_volume(
         self, direction: Direction, *, percent: int | None = None, is_muted: bool | None = None
     ) -> int:
@@ -89,7 +94,7 @@ class ServedGuest:
                 EventKind.GUEST_RENAMED, guest.name, guest.domid, text, Priority.NOTICE
             )
             event.fields["XENSND_OLD_NAME"] = before.name
-            self._trail.append(event)
+            self.trail.append(event)
 
     def share_name(self, *, shares: bool) -> None:
         """Note whether another guest of this name runs. Its streams must then be decided again."""
@@ -134,13 +139,14 @@ class ServedGuest:
         )
         if by is not None:
             event.fields["XENSND_BY"] = by
-        self._trail.append(event)
+        self.trail.append(event)
 
     def close(self, *, forget: bool = False) -> None:
         """Its devices were closed before. `forget`: it is gone."""
         self.audio.close(forget=forget)
         self.quarantine.close(forget=forget)
+        self.trail.close()
 
     def audit(self, kind: EventKind, text: str, priority: Priority = Priority.INFO) -> None:
         guest = self.guest
-        self._trail.append(guest_event(kind, guest.name, guest.domid, text, priority))
+        self.trail.append(guest_event(kind, guest.name, guest.domid, text, priority))

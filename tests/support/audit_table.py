@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -37,6 +38,18 @@ def rows() -> Mapping[str, Row]:
 def _named_in(text: str) -> frozenset[str]:
     names = set(re.findall(r"XENSND_[A-Z_]+", text))
     return frozenset(names | set(GUEST if re.search(r"\bGUEST\b", text) else ()))
+
+
+def told(records: Iterable[Mapping[str, Any]], kind: str) -> int:
+    """How many events of this kind these records tell of: each by its own, or by a count."""
+    number = 0
+    for record in records:
+        if record["EVENT"] == kind:
+            number += 1
+        elif record["EVENT"] == "events_summarised":
+            counts = json.loads(record["XENSND_COUNTS"])
+            number += sum(count for what, count in counts.items() if kind in what.split())
+    return number
 
 
 def assert_documented(records: Iterable[Mapping[str, Any]]) -> None:
