@@ -38,14 +38,14 @@ class StreamAudit:
         priority: Priority = Priority.INFO,
         **fields: str | int,
     ) -> bool:
-        """False: the trail is lost."""
+        """Audit it. Returns False if the trail is lost."""
         guest = self._owner.guest
         event = guest_event(kind, guest.name, guest.domid, f"{self._direction} {text}", priority)
         event.fields.update(XENSND_DIRECTION=self._direction.value, **fields)
         return self._trail.append(event)
 
     def tell_decision(self, decision: Decision, *, by_guest: bool = True) -> str | None:
-        """Return why the stream may not record by this decision, after all: it is not told.
+        """Audit it. Returns why the stream may not record by it, after all; None: it may.
 
         `by_guest`: the guest has caused the decision, not a person, policy or the time."""
         guest = self._owner.guest
