@@ -65,6 +65,14 @@ class RawStream:
             self.ring_page.refs[0], self.requests.port, self.event_page.refs[0], self.events.port
         )
         self.sent = 0
+        self._buffer: list[Pages] = []  # and its directory
+
+    def close(self) -> None:
+        """Take all back that was shared."""
+        self.requests.close()
+        self.events.close()
+        for pages in (self.ring_page, self.event_page, *self._buffer):
+            pages.close()
 
     def put(self, packet: bytes) -> None:
         """Into the ring, without a word to anyone."""
@@ -98,6 +106,7 @@ class RawStream:
         count = BUFFER_OCTETS // PAGE_OCTETS
         self.buffer = self._transport.share_pages(0, count)
         self.directory = self._transport.share_pages(0, 1)
+        self._buffer += [self.buffer, self.directory]
         start = DIRECTORY_REFS_OFFSET // 4
         for number, ref in enumerate(self.buffer.refs):
             words(self.directory)[start + number] = ref
@@ -171,3 +180,9 @@ class RawFrontend:
     def connect(self) -> RawStream:
         self.offer_rings()
         return self.finish_connecting()
+
+    def forget_streams(self) -> None:
+        """As a driver that ends: what was shared is shared no more."""
+        for stream in self.streams:
+            stream.close()
+        self.streams = []

@@ -1,0 +1,201 @@
+"""A guest's process that harms whom it can, an act of acts.py at a time.
+
+    python -m tests.hostile.adversary DIRECTORY DOMAIN LIBRARY     on a local machine
+    python -m tests.hostile.adversary LIBRARY                      in a guest of Xen
+
+LIBRARY is adversary.c, built. What it is told comes a JSON line at a time: see
+tests/support/peer.py. Beside the act it records, if its card is served, and knows since when it
+hears nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from contextlib import ExitStack, suppress
+from dataclasses import replace
+from pathlib import Path
+
+from agent_dom0.cards.toolstack import default_card
+from tests.hostile.acts import ACTS, START, Act, Loop
+from tests.hostile.vcpu import Busy, Watch
+from tests.support.peer import serve
+from tests.support.raw_frontend import RawFrontend, RawStream, eventually
+from xensnd.errors import RemoteProtocolError
+from xensnd.sndif.packets import Status
+from xensnd.sndif.states import XenbusState
+from xensnd.sndif.store_fields import Direction, card_nodes
+from xensnd.transport.factory import open_transport
+from xensnd.transport.interface import Transport
+
+LOOK_SECONDS = 0.02
+PLAYBACK, CAPTURE = 0, 1  # of the default card's streams
+CROWD = 64
+PCMS = 8
+DEVICE_SECONDS = 30
+
+
+class Adversary:
+    def __init__(self, transport: Transport, library: Path) -> None:
+        self._transport = transport
+        self._store = transport.open_store()
+        assert eventually(self._has_card, DEVICE_SECONDS), "the guest has no card"
+        backend = self._store.read("device/vsnd/0/backend")
+        self._frontend = RawFrontend(transport, self._store, backend)
+        self._library = library
+        self._ended = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._watch: Watch | None = None
+        self._failure: BaseException | None = None
+        self._count = 0
+
+    # What it is told
+
+    def begin(self, name: str) -> None:
+        """Returns at once."""
+        os.nice(19)  # threads inherit it: a guest's vCPU stands behind the sound of others
+        self._thread = threading.Thread(target=self._perform, args=[ACTS[name]])
+        self._thread.start()
+
+    def hears(self, seconds: float) -> bool:
+        """Whether something is recorded from now on, within this time."""
+        before = self._heard()
+        return bool(eventually(lambda: self._heard() > before, seconds))
+
+    def live_octets(self) -> int:
+        """All that was recorded up to now and was not silence."""
+        return self._heard()
+
+    def last_live_ns(self) -> int:
+        """When that was last so, by time.monotonic_ns()."""
+        return 0 if self._watch is None else self._watch.last_live_ns
+
+    def end(self) -> int:
+        """How often it did what it does. If it did something else, that is raised."""
+        self._ended.set()
+        if self._thread is not None:
+            self._thread.join()
+        if self._failure is not None:
+            raise RuntimeError(f"{type(self._failure).__name__}: {self._failure}")
+        return self._count
+
+    # What it does
+
+    def rest(self) -> None:
+        time.sleep(LOOK_SECONDS)
+
+    def write_state(self) -> None:
+        self._frontend.enter(XenbusState.CONNECTED)
+
+    def reconnect(self) -> None:
+        self._frontend.enter(XenbusState.CLOSED)
+
+    def crowd(self) -> None:
+        """A card of many streams, which are all opened; then it waits until the card is closed."""
+        if len(self._frontend.streams) == CROWD:
+            time.sleep(LOOK_SECONDS)
+            return
+        self._frontend.begin_afresh()
+        self._frontend.forget_streams()
+        self._frontend.write(crowded_card())
+        for number in range(CROWD):
+            stream = RawStream(self._transport)
+            self._frontend.streams.append(stream)
+            path = f"{number // PCMS}/{number % PCMS}"
+            nodes = stream.rings.nodes()
+            self._frontend.write({f"{path}/{name}": nodes[name] for name in nodes})
+        self._frontend.enter(XenbusState.INITIALISED)
+        if eventually(lambda: self._is_served() or self._ended.is_set()):
+            self._frontend.enter(XenbusState.CONNECTED)
+            for stream in self._frontend.streams:
+                stream.ask(stream.good_open())
+
+    def _perform(self, act: Act) -> None:
+        try:
+            while not self._ended.is_set():
+                if self._connects():
+                    self._perform_while_served(act)
+        except BaseException as failure:
+            self._failure = failure
+
+    def _perform_while_served(self, act: Act) -> None:
+        streams = self._frontend.streams
+        with ExitStack() as stack:
+            if act.records and self._opens(streams[CAPTURE]):
+                self._watch = stack.enter_context(Watch(self._library, streams[CAPTURE]))
+            if isinstance(act.work, str):
+                work = getattr(self, act.work)
+                while self._is_served() and not self._ended.is_set():
+                    work()
+                    self._count += 1
+                return
+            busy = [self._busy(act.work, streams[ring]) for ring in act.work.rings]
+            for each in busy:
+                stack.enter_context(each)
+            while self._is_served() and not self._ended.wait(LOOK_SECONDS):
+                pass
+        self._count += sum(each.count for each in busy)
+
+    def _busy(self, loop: Loop, stream: RawStream) -> Busy:
+        for request in loop.first(stream):
+            stream.ask(request)
+        requests = loop.requests(stream)
+        return Busy(self._library, loop.name, stream, requests, notifies=loop.notifies)
+
+    def _connects(self) -> bool:
+        """As it should be done. False: it is not let in now."""
+        if self._frontend.backend_state() is XenbusState.CLOSED:
+            self._frontend.enter(XenbusState.CLOSED)
+        states = {XenbusState.INIT_WAIT, XenbusState.CONNECTED}
+        if not eventually(lambda: self._frontend.backend_state() in states, 0.5):
+            return False
+        with suppress(AssertionError):  # closed again meanwhile
+            self._frontend.begin_afresh()
+            self._frontend.forget_streams()
+            self._frontend.connect()
+            return True
+        return False
+
+    def _opens(self, stream: RawStream) -> bool:
+        return stream.ask(stream.good_open()) == stream.ask(START) == Status.OK
+
+    def _is_served(self) -> bool:
+        return self._frontend.backend_state() is XenbusState.CONNECTED
+
+    def _heard(self) -> int:
+        return 0 if self._watch is None else self._watch.look()
+
+    def _has_card(self) -> bool:
+        with suppress(KeyError, RemoteProtocolError):
+            return bool(self._store.read("device/vsnd/0/backend"))
+        return False
+
+
+def crowded_card() -> dict[str, str]:
+    """As a guest may write it in place of what it was given."""
+    card = default_card()
+    (pcm,) = card.pcms
+    stream = next(each for each in pcm.streams if each.direction is Direction.PLAYBACK)
+    pcms = tuple(
+        replace(
+            pcm,
+            index=number,
+            streams=tuple(
+                replace(stream, index=index, unique_id=f"{number}-{index}") for index in range(PCMS)
+            ),
+        )
+        for number in range(CROWD // PCMS)
+    )
+    return card_nodes(replace(card, pcms=pcms))
+
+
+def main(*arguments: str) -> None:
+    *local, library = arguments
+    transport = open_transport(f"local:{local[0]}", local[1]) if local else open_transport("xen:")
+    serve(Adversary(transport, Path(library)))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
