@@ -181,6 +181,17 @@ class RawFrontend:
         self.offer_rings()
         return self.finish_connecting()
 
+    def tries_to_connect(self) -> bool:
+        """As it should. False: the backend has closed instead."""
+        self.offer_rings()
+        self.enter(XenbusState.INITIALISED)
+        ends = {XenbusState.CONNECTED, XenbusState.CLOSED}
+        assert eventually(lambda: self.backend_state() in ends), "the backend does nothing"
+        if self.backend_state() is XenbusState.CLOSED:
+            return False
+        self.enter(XenbusState.CONNECTED)
+        return True
+
     def forget_streams(self) -> None:
         """As a driver that ends: what was shared is shared no more."""
         for stream in self.streams:
