@@ -14,7 +14,8 @@ import os
 import sys
 import threading
 import time
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -47,7 +48,9 @@ class Adversary:
         self._library = library
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
+        self._watching = threading.Lock()
         self._watch: Watch | None = None
+        self._live_octets = self._last_live_ns = 0  # of earlier watches
         self._failure: BaseException | None = None
         self._count = 0
 
@@ -61,16 +64,18 @@ class Adversary:
 
     def hears(self, seconds: float) -> bool:
         """Whether something is recorded from now on, within this time."""
-        before = self._heard()
-        return bool(eventually(lambda: self._heard() > before, seconds))
+        before = self.live_octets()
+        return bool(eventually(lambda: self.live_octets() > before, seconds))
 
     def live_octets(self) -> int:
         """All that was recorded up to now and was not silence."""
-        return self._heard()
+        with self._watching:
+            return self._live_octets + (0 if self._watch is None else self._watch.look())
 
     def last_live_ns(self) -> int:
         """When that was last so, by time.monotonic_ns()."""
-        return 0 if self._watch is None else self._watch.last_live_ns
+        with self._watching:
+            return self._last_live_ns if self._watch is None else self._watch.last_live_ns
 
     def end(self) -> int:
         """How often it did what it does. If it did something else, that is raised."""
@@ -124,7 +129,7 @@ class Adversary:
         streams = self._frontend.streams
         with ExitStack() as stack:
             if act.records and self._opens(streams[CAPTURE]):
-                self._watch = stack.enter_context(Watch(self._library, streams[CAPTURE]))
+                stack.enter_context(self._watched(streams[CAPTURE]))
             if isinstance(act.work, str):
                 work = getattr(self, act.work)
                 while self._is_served() and not self._ended.is_set():
@@ -137,6 +142,16 @@ class Adversary:
             while self._is_served() and not self._ended.wait(LOOK_SECONDS):
                 pass
         self._count += sum(each.count for each in busy)
+
+    @contextmanager
+    def _watched(self, stream: RawStream) -> Iterator[None]:
+        with Watch(self._library, stream) as watch:
+            self._watch = watch
+            yield
+            with self._watching:
+                self._live_octets += watch.look()
+                self._last_live_ns = watch.last_live_ns or self._last_live_ns
+                self._watch = None
 
     def _busy(self, loop: Loop, stream: RawStream) -> Busy:
         for request in loop.first(stream):
@@ -163,9 +178,6 @@ class Adversary:
 
     def _is_served(self) -> bool:
         return self._frontend.backend_state() is XenbusState.CONNECTED
-
-    def _heard(self) -> int:
-        return 0 if self._watch is None else self._watch.look()
 
     def _has_card(self) -> bool:
         with suppress(KeyError, RemoteProtocolError):

@@ -24,7 +24,7 @@ def performing(machine: LocalMachine, guest: Guest, act: str, library: Path) -> 
     with Peer(directory, guest.name, str(library), module=module) as adversary:
         adversary.do("begin", act)
         yield adversary
-        print(f"{act}: done {adversary.do('end')} times")
+        adversary.do("end")
 
 
 def revoke(dom0: Dom0, adversary: Peer) -> float:
