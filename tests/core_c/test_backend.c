@@ -768,6 +768,21 @@ TEST(server_that_stalls_is_left_behind_by_the_clock_until_it_asks_again) {
     xn_backend_free(backend);
 }
 
+TEST(server_that_wants_more_and_begins_nothing_is_left_behind_by_the_clock) {
+    fake_server_wants_again = 4 * BUFFER;
+    connect(true), open(), attach();
+    write_all(0, BUFFER);
+    xn_backend_start(backend); /* fake_latency_usec: none of it is audible */
+    fake_pass_usec(45 * MSEC);
+    CHECK_EQUAL(stats().position_octets, 0);
+    CHECK_EQUAL(stats().buffered_octets, 0);
+    play_on_for(200 * MSEC);
+    CHECK_EQUAL(stats().stalled, 1);
+    CHECK(stats().position_octets >= 100 * OCTETS_A_MSEC);
+    fake_server_wants_again = 0;
+    xn_backend_free(backend);
+}
+
 TEST(position_never_stands_still_for_a_hundred_milliseconds_when_the_server_vanishes) {
     connect(true), open(), attach();
     write_all(0, BUFFER);

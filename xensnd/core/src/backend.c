@@ -45,7 +45,7 @@ static void on_audio_event(void *owner, enum xn_audio_event event) {
     struct xn_backend *backend = owner;
     int64_t now_usec = xn_now_usec();
     if (!backend->audio) return; /* it is being made */
-    if (event == XN_AUDIO_CHANGED) xn_backend_audio_changed(backend, now_usec);
+    xn_backend_note_event(backend, event, now_usec);
     run_pass(backend, now_usec, false);
 }
 
@@ -56,7 +56,7 @@ bool xn_backend_attach_audio(struct xn_backend *backend, struct xn_client *clien
     const struct xn_audio_owner owner = {.on_event = on_audio_event, .owner = backend};
     xn_backend_detach_audio(backend);
     xn_engine_lock(backend->engine);
-    backend->stalled = false;
+    backend->stalled = backend->is_held = false;
     backend->progress_usec = xn_now_usec();
     if (backend->playback) xn_pcm_rewind_to_position(backend->pcm);
     backend->audio = xn_audio_new(client, config, &owner, error);

@@ -39,7 +39,6 @@ static uint32_t take_back(struct xn_backend *backend, int64_t now_usec) {
 void xn_backend_fill_server(struct xn_backend *backend, int64_t now_usec) {
     if (!backend->audio || !backend->pcm->running || !xn_audio_is_ready(backend->audio)) return;
     uint32_t wanted = xn_audio_writable(backend->audio);
-    if (wanted > 0) note_progress(backend, now_usec);
     uint32_t again = take_back(backend, now_usec);
     backend->underfed = !give(backend, again + wanted);
 }
@@ -80,9 +79,19 @@ void xn_backend_take_recorded(struct xn_backend *backend, int64_t now_usec) {
     }
 }
 
-void xn_backend_audio_changed(struct xn_backend *backend, int64_t now_usec) {
-    backend->progress_usec = now_usec;
-    if (xn_audio_has_failed(backend->audio)) backend->stalled = true;
+void xn_backend_note_event(struct xn_backend *backend, enum xn_audio_event event,
+                           int64_t now_usec) {
+    switch (event) {
+    case XN_AUDIO_WANTS:
+        note_progress(backend, now_usec);
+        break;
+    case XN_AUDIO_CHANGED:
+        backend->progress_usec = now_usec;
+        if (xn_audio_has_failed(backend->audio)) backend->stalled = true;
+        break;
+    case XN_AUDIO_RECORDED: /* progress once it is taken */
+        break;
+    }
 }
 
 void xn_backend_release_audio(struct xn_backend *backend, bool drain) {

@@ -30,8 +30,8 @@ static int64_t stall_usec(const struct xn_backend *backend) {
 
 static void watch_for_stall(struct xn_backend *backend, int64_t now_usec) {
     if (!backend->audio || backend->stalled) return;
-    /* A server that wants nothing while nothing is there has not stalled. */
-    if (backend->playback && xn_pcm_available(backend->pcm) == 0 &&
+    /* A server that wants nothing while nothing is there has not stalled, if it plays. */
+    if (backend->playback && xn_pcm_available(backend->pcm) == 0 && !backend->is_held &&
         !xn_audio_has_failed(backend->audio))
         backend->progress_usec = now_usec;
     if (now_usec - backend->progress_usec <= stall_usec(backend)) return;
@@ -42,6 +42,7 @@ static void watch_for_stall(struct xn_backend *backend, int64_t now_usec) {
 static void advance_playback(struct xn_backend *backend, int64_t now_usec) {
     struct xn_pcm *pcm = backend->pcm;
     int64_t latency_usec;
+    backend->is_held = false;
     if (!backend->audio || backend->stalled) {
         uint64_t before = pcm->taken;
         xn_pcm_advance_playback(pcm, now_usec, NULL, true);
@@ -50,8 +51,11 @@ static void advance_playback(struct xn_backend *backend, int64_t now_usec) {
         uint32_t queued = xn_pcm_usec_to_octets(pcm, latency_usec);
         uint64_t heard = queued < pcm->taken ? pcm->taken - queued : 0;
         xn_pcm_advance_playback(pcm, now_usec, &heard, false);
-    } else {
+    } else if (pcm->taken > pcm->position) {
         xn_pcm_hold(pcm, now_usec);
+        backend->is_held = true;
+    } else {
+        xn_pcm_advance_playback(pcm, now_usec, NULL, false);
     }
 }
 

@@ -37,9 +37,10 @@ struct xn_backend {
     struct xn_gate gate; /* capture */
     struct xn_audio *audio;
     bool stalled;
+    bool is_held; /* playback: the server has sound, and has not begun to play it */
     bool underfed; /* the audio server wants more than there was */
     int64_t rewrite_usec;  /* what was written over is given to the server not before */
-    int64_t progress_usec; /* when the audio server last took or gave octets */
+    int64_t progress_usec; /* when the audio server last asked for octets or gave some */
 
     struct xn_backend_stats stats;
 };
@@ -63,8 +64,9 @@ void xn_backend_fill_server(struct xn_backend *backend, int64_t now_usec);
  * before START is nobody's. */
 void xn_backend_take_recorded(struct xn_backend *backend, int64_t now_usec);
 
-/* Notes what became of the stream at the server. */
-void xn_backend_audio_changed(struct xn_backend *backend, int64_t now_usec);
+/* Notes that the server is alive, or what became of the stream there. */
+void xn_backend_note_event(struct xn_backend *backend, enum xn_audio_event event,
+                           int64_t now_usec);
 
 void xn_backend_release_audio(struct xn_backend *backend, bool drain);
 

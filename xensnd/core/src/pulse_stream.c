@@ -192,8 +192,11 @@ static void set_attributes(struct xn_audio *audio, const struct xn_audio_config 
         .minreq = (uint32_t)-1,
         .fragsize = (uint32_t)pa_usec_to_bytes(config->latency_usec / 2, &audio->spec),
     };
+    /* Until the server plays, libpulse's time may run by itself; monotonic, it would stand there
+     * until the true one has come as far. */
     audio->flags = PA_STREAM_START_CORKED | PA_STREAM_ADJUST_LATENCY |
-                   PA_STREAM_AUTO_TIMING_UPDATE | PA_STREAM_INTERPOLATE_TIMING;
+                   PA_STREAM_AUTO_TIMING_UPDATE | PA_STREAM_INTERPOLATE_TIMING |
+                   PA_STREAM_NOT_MONOTONIC;
     if (config->is_pinned) audio->flags |= PA_STREAM_DONT_MOVE;
     if (config->variable_rate) audio->flags |= PA_STREAM_VARIABLE_RATE;
     if (config->mute == XN_MUTE_ON) audio->flags |= PA_STREAM_START_MUTED;
@@ -303,10 +306,17 @@ void xn_audio_stop(struct xn_audio *audio, bool drain) {
     ignore(pa_stream_flush(audio->stream, NULL, NULL));
 }
 
+/* What runs dry has begun before, and its time goes on to be true. */
+static bool has_begun(const struct xn_audio *audio) {
+    const pa_timing_info *timing = pa_stream_get_timing_info(audio->stream);
+    return timing && (timing->playing || audio->dry);
+}
+
 bool xn_audio_latency_usec(struct xn_audio *audio, int64_t *latency_usec) {
     pa_usec_t usec;
     int negative;
     if (!xn_audio_is_ready(audio)) return false;
+    if (audio->playback && !has_begun(audio)) return false;
     if (pa_stream_get_latency(audio->stream, &usec, &negative) < 0) return false;
     *latency_usec = negative ? -(int64_t)usec : (int64_t)usec;
     return true;

@@ -81,7 +81,8 @@ void xn_audio_start(struct xn_audio *audio);
 /* `drain`: what the server has is still played; otherwise it is forgotten. */
 void xn_audio_stop(struct xn_audio *audio, bool drain);
 
-/* Playback: how long until a sample written now is heard. False: not known yet. */
+/* Playback: how long until a sample written now is heard. False: not known yet, or the server has
+ * not begun to play. */
 bool xn_audio_latency_usec(struct xn_audio *audio, int64_t *latency_usec);
 
 /* Playback: how often the server ran dry and sound came after it: gaps that could be heard. */
