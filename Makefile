@@ -1,7 +1,7 @@
 # Each target does all of its own set-up.
 PYTHON = .venv/bin/python
 
-.PHONY: env demo check lint test check-fresh check-xen check-packages bench dist deb rpm clean
+.PHONY: env demo check lint test hostile check-fresh check-xen check-packages bench dist deb rpm clean
 
 env:
 	@tools/setup-env
@@ -23,8 +23,13 @@ lint: env
 # those that wait, and what only computes fills the rest.
 test: env
 	$(PYTHON) -m pytest -m "not alone" -n 4 --dist loadfile --no-loadscope-reorder \
-		tests/integration tests/contract tests/property tests/unit
-	$(PYTHON) -m pytest -m alone tests/integration
+		tests/integration tests/hostile tests/contract tests/property tests/unit
+	$(PYTHON) -m pytest -m alone tests/integration tests/hostile
+
+# What hostile guests do, for so long; the test target has a short run of it.
+SECONDS = 600
+hostile: env
+	$(PYTHON) -m pytest tests/hostile --seconds=$(SECONDS)
 
 # README's commands on fresh minimal systems of both releases, for root. All of it is
 # `make check-fresh FRESH="demo check"`.

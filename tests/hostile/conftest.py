@@ -11,6 +11,7 @@ import pytest
 from tests.hostile.acts import HOSTILE_ACTS
 
 HERE = Path(__file__).parent
+CASE_SECONDS = 90.0
 ACT_SECONDS_MAX = 10.0  # then comes the next one, and this one again in the next round
 
 
@@ -26,9 +27,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize("act_seconds", [an_act / rounds] * rounds, scope="module")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Sound in real time, on a machine that others share: a case that fails is run once more, and
     both are reported."""
+    patience = CASE_SECONDS + 2 * config.getoption("--seconds")
     for item in items:
-        if item.path.is_relative_to(HERE) and item.get_closest_marker("alone"):
-            item.add_marker(pytest.mark.flaky(reruns=1))
+        if item.path.is_relative_to(HERE):
+            item.add_marker(pytest.mark.timeout(patience))
+            if item.get_closest_marker("alone"):
+                item.add_marker(pytest.mark.flaky(reruns=1))

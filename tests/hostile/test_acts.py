@@ -85,7 +85,6 @@ def is_audited(dom0: Dom0, guest: Guest, said: Said) -> bool:
     return any(said.text in each["MESSAGE"] for each in dom0.events(said.kind, domid=guest.domid))
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("act", HOSTILE_ACTS, ids=lambda act: act.name)
 def test_nobody_else_notices(
     act: Act,

@@ -287,7 +287,6 @@ class Dialogue(RuleBasedStateMachine):
         eventually(lambda: stream.ring[answered] == stream.sent, SOON_SECONDS / 10)
 
 
-@pytest.mark.timeout(0)
 def test_whatever_a_guest_says_the_agent_and_the_others_go_on(
     stage: Stage, request: pytest.FixtureRequest
 ) -> None:

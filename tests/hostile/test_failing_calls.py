@@ -110,7 +110,6 @@ def serve(stage: Stage) -> int:
     return guest.domid
 
 
-@pytest.mark.timeout(0)
 @pytest.mark.parametrize("times", [1, 3], ids=["once", "three times"])
 @pytest.mark.parametrize("kind", Kind, ids=lambda kind: kind.name.lower())
 def test_guest_waits_and_is_served_in_the_end_and_no_other_is_concerned(
