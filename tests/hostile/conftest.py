@@ -12,7 +12,7 @@ from tests.hostile.acts import HOSTILE_ACTS
 
 HERE = Path(__file__).parent
 CASE_SECONDS = 90.0
-ACT_SECONDS_MAX = 10.0  # then comes the next one, and this one again in the next round
+ACT_SECONDS_MAX = 8.0  # then comes the next one, and this one again in the next round
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

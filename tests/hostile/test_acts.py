@@ -1,6 +1,6 @@
-"""A hostile guest does its worst, and its neighbour's every frame is heard. The guest is held back
-and named in the trail, the agent takes no more memory, the control socket answers, and who is
-denied the microphone has none.
+"""A guest attacks the agent, each time in another way, and its neighbour's every frame is heard.
+The guest is held back and named in the trail, the agent takes no more memory, its control socket
+answers, and a guest that is denied the microphone records nothing from then on.
 
 `make hostile SECONDS=600` lets all acts together take so long.
 """
