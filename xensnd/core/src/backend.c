@@ -8,8 +8,9 @@
 
 /* ---- the pass: see backend_parts.h ---------------------------------------------------------- */
 
-/* Outlives this process: whatever ends it, the word says whose pass it was in. The fences keep the
- * pass between the two stores. */
+/* The word is in memory that outlives this process. If the process ends during a pass, the word
+ * shows whose pass that was. The fences keep the compiler from moving the pass out of the two
+ * stores. */
 static void set_served(struct xn_backend *backend, uint32_t served) {
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
     __atomic_store_n(backend->served, served, __ATOMIC_RELAXED);
@@ -44,7 +45,7 @@ static void on_tick(void *owner, int64_t now_usec) { run_pass(owner, now_usec, f
 static void on_audio_event(void *owner, enum xn_audio_event event) {
     struct xn_backend *backend = owner;
     int64_t now_usec = xn_now_usec();
-    if (!backend->audio) return; /* it is being made */
+    if (!backend->audio) return; /* xn_audio_new() has not returned yet */
     xn_backend_note_event(backend, event, now_usec);
     run_pass(backend, now_usec, false);
 }
@@ -142,7 +143,7 @@ struct xn_backend *xn_backend_new(struct xn_engine *engine, bool playback, void 
     xn_budget_init(&backend->own_budget);
     backend->budget = budget ? budget : &backend->own_budget;
     backend->served = served ? served : &backend->own_served;
-    xn_pcm_close(backend->pcm); /* another process had it open, if any */
+    xn_pcm_close(backend->pcm); /* if it was open, another process had it */
     backend->requests_channel = *requests;
     backend->events_channel = *events;
     backend->tick = (struct xn_task){.run = on_tick, .owner = backend};
@@ -226,7 +227,7 @@ bool xn_backend_adopt_pcm(struct xn_backend *backend, const struct xn_pcm_config
 
 void xn_backend_close_pcm(struct xn_backend *backend) {
     xn_engine_lock(backend->engine);
-    /* No event may come after this: a closed PCM would find it at its next open. */
+    /* No event may follow: the frontend would take it for one of the PCM that it opens next. */
     xn_backend_report(backend);
     xn_backend_release_audio(backend, xn_pcm_available(backend->pcm) == 0);
     xn_gate_close(&backend->gate);

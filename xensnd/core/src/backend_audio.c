@@ -1,6 +1,6 @@
 #include "backend_parts.h"
 
-/* A server that is told to play something else after all renders anew; so not more often. */
+/* The least time between two rewrites, since the server renders again after each. */
 #define REWRITE_USEC 5000
 
 static void note_progress(struct xn_backend *backend, int64_t now_usec) {
@@ -8,7 +8,7 @@ static void note_progress(struct xn_backend *backend, int64_t now_usec) {
     backend->stalled = false;
 }
 
-/* True: the server has all that it wanted. */
+/* Returns true if the server got all that it wanted. */
 static bool give(struct xn_backend *backend, uint32_t wanted) {
     struct xn_pcm *pcm = backend->pcm;
     while (wanted > 0) {
@@ -25,8 +25,8 @@ static bool give(struct xn_backend *backend, uint32_t wanted) {
     return true;
 }
 
-/* A rewind: what the frontend has written over goes to the server once more, in its place. Returns
- * how many octets. */
+/* After a rewind, takes back what the frontend has overwritten, so that it is given to the server
+ * again, in its place. Returns the number of octets. */
 static uint32_t take_back(struct xn_backend *backend, int64_t now_usec) {
     uint32_t octets = xn_pcm_rewritten(backend->pcm);
     if (octets == 0 || now_usec < backend->rewrite_usec) return 0;
@@ -43,8 +43,8 @@ void xn_backend_fill_server(struct xn_backend *backend, int64_t now_usec) {
     backend->underfed = !give(backend, again + wanted);
 }
 
-/* One part, or silence in its place if the gate is closed or `from` is NULL. Returns how much the
- * frontend had room for. */
+/* Copies one part, or silence instead if the gate is closed or `from` is NULL. Returns the number
+ * of octets that the frontend had room for. */
 static uint32_t capture_part(struct xn_backend *backend, const uint8_t *from, uint32_t octets,
                              int64_t now_usec) {
     bool crosses = from && xn_gate_enter(&backend->gate, xn_now_usec());
