@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = [
     "AccessDenied",
     "AudioUnavailable",
+    "LimitReached",
     "LocalProtocolError",
     "PolicyError",
     "RemoteProtocolError",
@@ -32,6 +33,10 @@ class TransportLost(XensndError):
 
 class AudioUnavailable(XensndError):
     """The audio server is gone or refuses: wait and come back."""
+
+
+class LimitReached(XensndError):
+    """A guest has used up its share, or too little is left for all: wait, and try again later."""
 
 
 class UsageError(XensndError):

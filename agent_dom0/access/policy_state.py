@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections.abc import Callable, Collection
 from dataclasses import replace
@@ -22,6 +23,9 @@ from policy.paths import PolicyPaths
 from xensnd.errors import PolicyError
 
 log = logging.getLogger("xensnd-dom0")
+
+# These pass by themselves, without a change of the files.
+_LACKS = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 
 
 class PolicyState:
@@ -58,6 +62,13 @@ class PolicyState:
         return None if self._problem is None else str(self._problem)
 
     @property
+    def lacks_resources(self) -> bool:
+        """Whether the files could not be read for want of file descriptors or memory. Then load()
+        is to be called again."""
+        why = self._problem and self._problem.__cause__
+        return isinstance(why, MemoryError) or (isinstance(why, OSError) and why.errno in _LACKS)
+
+    @property
     def rules(self) -> int:
         return len(self._policy.rules)
 
@@ -73,11 +84,13 @@ class PolicyState:
         return self.problem, self._policy.rules, self._identities
 
     def _read_files(self) -> None:
+        before = self.problem if self.lacks_resources else None
         try:
-            self._identities = identities.load(self.sources.tags_file)
-            self._policy = load(self.sources.directories, runtime=self.sources.runtime)
+            self._identities, self._policy = self._loaded()
         except PolicyError as problem:
             self._problem = problem
+            if str(problem) == before:
+                return  # told before: it is only tried again
             self._trail.append(
                 Event(
                     EventKind.POLICY_REJECTED,
@@ -97,6 +110,14 @@ class PolicyState:
         )
         self.follow_time()
         self._ended &= {rule.taken_by for rule in self._policy.rules if rule.taken_by}
+
+    def _loaded(self) -> tuple[identities.Identities, Policy]:
+        """Return what the files say now. PolicyError: they say nothing that can be used."""
+        try:
+            tags = identities.load(self.sources.tags_file)
+            return tags, load(self.sources.directories, runtime=self.sources.runtime)
+        except (OSError, MemoryError) as error:
+            raise PolicyError(f"the policy cannot be read: {error or 'no memory'}") from error
 
     def follow_time(self) -> None:
         """Audit the grants that have begun and ended."""

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 
+from agent_dom0 import descriptors
 from agent_dom0.audio.guest_client import GuestClient
 from agent_dom0.audit import AuditTrail
 from agent_dom0.cards.device import Device
 from agent_dom0.cards.quarantine import Quarantine
 from agent_dom0.cards.stream import Stream
-from agent_dom0.cards.throttle import Throttle
+from agent_dom0.cards.throttle import STORE_EVENTS_A_SECOND, Throttle
 from agent_dom0.events import EventKind, Priority, guest_event
 from agent_dom0.guest import RunningGuest
 from xensnd.core import Budget
+from xensnd.errors import LimitReached
 from xensnd.sndif.store_fields import Direction
 
 
@@ -24,19 +26,27 @@ def stream_id(domid: int, devid: int, name: str) -> str:
 
 
 class ServedGuest:
-    """`devices` are in the order of their numbers."""
+    """`devices` are in the order of their numbers. `most_streams` returns how many streams its
+    cards may have in a direction."""
 
     def __init__(
-        self, guest: RunningGuest, audio: GuestClient, quarantine: Quarantine, trail: AuditTrail
+        self,
+        guest: RunningGuest,
+        audio: GuestClient,
+        quarantine: Quarantine,
+        trail: AuditTrail,
+        most_streams: Callable[[RunningGuest, Direction], int],
     ) -> None:
         self.guest = guest
         self.audio = audio
         self.quarantine = quarantine
         self.throttle = Throttle()
+        self.store_throttle = Throttle(STORE_EVENTS_A_SECOND)
         self.budget = Budget()  # for the audio thread
         self._pauses = 0  # of that budget, as of the last call of was_paused()
         self.devices: dict[int, Device] = {}
         self._trail = trail
+        self._most_streams = most_streams
 
     @property
     def is_in_use(self) -> bool:
@@ -51,6 +61,18 @@ class ServedGuest:
 
     def open_streams(self, direction: Direction) -> int:
         return sum(stream.is_open for stream in self.streams(direction))
+
+    def require_room(self, added: Sequence[Direction]) -> None:
+        """Check that these streams may be added. LimitReached: it would have more than its share,
+        or too few file descriptors would be left for all else."""
+        for direction in Direction:
+            count = added.count(direction) + sum(1 for _ in self.streams(direction))
+            most = self._most_streams(self.guest, direction)
+            if added.count(direction) and count > most:
+                raise LimitReached(
+                    f"{count} {direction} streams, and the guest may have {most} (max-streams)"
+                )
+        descriptors.require_free(len(added) * descriptors.A_STREAM, reserved=descriptors.RESERVED)
 
     def open_stream_ids(self) -> list[str]:
         return [
@@ -138,6 +160,8 @@ class ServedGuest:
 
     def close(self, *, forget: bool = False) -> None:
         """Its devices were closed before. `forget`: it is gone."""
+        self.throttle.close()
+        self.store_throttle.close()
         self.audio.close(forget=forget)
         self.quarantine.close(forget=forget)
 

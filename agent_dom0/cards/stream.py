@@ -230,8 +230,11 @@ class Stream:
             status = Status.EACCES
         except NotImplementedError:
             status = Status.EOPNOTSUPP
-        except (TransportLost, OSError):
+        except (TransportLost, ConnectionAbortedError):
             status = Status.EIO
+        except OSError as error:  # no descriptors, memory or grants are left
+            status = Status.EIO
+            self._audit.tell_limit(f"{self.name}: a request failed: {error}")
         return encode_response(Response(request_id, operation, status, params))
 
     def _handle(self, request: Request) -> HwParams | None:

@@ -171,8 +171,8 @@ class ControlServer:
             )
         try:
             return {"ok": True, **command(peer, request)}
-        except XensndError as error:
-            return _refusal(str(error))
+        except (XensndError, OSError, MemoryError) as error:
+            return _refusal(str(error) or "no memory is left")
 
 
 def _refusal(error: str) -> dict[str, Any]:
