@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from agent_dom0.cards.device import CONNECTIONS_MAX
-from agent_dom0.cards.throttle import REQUESTS_A_SECOND
+from agent_dom0.cards.throttle import REQUESTS_A_SECOND, STORE_EVENTS_A_SECOND
 from tests.support.raw_frontend import BUFFER_OCTETS, RawStream
 from xensnd.core import REFUSED_MAX
 from xensnd.sndif.packets import Close, HwParamQuery, Request, Trigger, TriggerRequest, Write
@@ -23,6 +23,7 @@ _ALL = Interval(1, 2**32 - 1)
 _OVER_BUDGET = "more requests than the guest's budget allows; all its streams wait"
 _FOR_TOO_LONG = "too many requests or notifications for too long"
 _TOO_MANY_REQUESTS = f"{REQUESTS_A_SECOND} requests within a second"
+_TOO_MANY_CHANGES = f"more than {STORE_EVENTS_A_SECOND} changes of its nodes in XenStore"
 _TOO_OFTEN = f"{CONNECTIONS_MAX} connections within"
 
 
@@ -138,8 +139,9 @@ HOSTILE_ACTS = (
     Act(
         "node storm",
         "writes its state into XenStore on and on, as it is",
-        "none yet",
+        "changes of its nodes a second (throttle.py)",
         "write_state",
+        (Said("limit_hit", _TOO_MANY_CHANGES),),
     ),
     Act(
         "connections",
@@ -152,8 +154,9 @@ HOSTILE_ACTS = (
     Act(
         "64 streams",
         "writes a card of 64 streams into its nodes, and opens them all",
-        "none yet",
+        "streams of a guest (parameters.py)",
         "crowd",
+        (Said("device_failed", "the guest may have"),),
         records=False,
     ),
 )
