@@ -112,7 +112,9 @@ class Adversary:
             nodes = stream.rings.nodes()
             self._frontend.write({f"{path}/{name}": nodes[name] for name in nodes})
         self._frontend.enter(XenbusState.INITIALISED)
-        if eventually(lambda: self._is_served() or self._ended.is_set()):
+        while not self._is_served() and not self._ended.wait(LOOK_SECONDS):
+            pass
+        if self._is_served():
             self._frontend.enter(XenbusState.CONNECTED)
             for stream in self._frontend.streams:
                 stream.ask(stream.good_open())
@@ -166,12 +168,15 @@ class Adversary:
         states = {XenbusState.INIT_WAIT, XenbusState.CONNECTED}
         if not eventually(lambda: self._frontend.backend_state() in states, 0.5):
             return False
-        with suppress(AssertionError):  # closed again meanwhile
-            self._frontend.begin_afresh()
-            self._frontend.forget_streams()
-            self._frontend.connect()
-            return True
-        return False
+        self._frontend.begin_afresh()
+        self._frontend.forget_streams()
+        self._frontend.offer_rings()
+        self._frontend.enter(XenbusState.INITIALISED)
+        ends = {XenbusState.CONNECTED, XenbusState.CLOSED}
+        eventually(lambda: self._frontend.backend_state() in ends or self._ended.is_set())
+        if self._is_served():
+            self._frontend.enter(XenbusState.CONNECTED)
+        return self._is_served()
 
     def _opens(self, stream: RawStream) -> bool:
         return stream.ask(stream.good_open()) == stream.ask(START) == Status.OK
