@@ -8,6 +8,7 @@
 #include <time.h>
 
 enum { SLOTS = 32, HEADER_WORDS = 16, PACKET_WORDS = 16, REQ_PROD = 0, RSP_PROD = 2 };
+enum { IN_CONS = 0, IN_PROD = 1 }; /* of the event page */
 
 struct channel { /* as in xensnd/core/src/channel.h */
     int notify_fd;
@@ -77,6 +78,7 @@ uint64_t scribble_indices(struct adversary *adversary) {
 }
 
 struct watch {
+    uint32_t *event_page;
     uint64_t *buffer;
     uint32_t words;
     uint32_t ends;
@@ -84,8 +86,11 @@ struct watch {
     int64_t last_live_nsec;
 };
 
-/* Takes what was recorded out of the buffer. Silence is zero. */
+/* Takes what was recorded out of the buffer, silence is zero; and all events, since a backend that
+ * cannot tell of more records no more. */
 void look(struct watch *watch) {
+    uint32_t in_prod = __atomic_load_n(&watch->event_page[IN_PROD], __ATOMIC_ACQUIRE);
+    __atomic_store_n(&watch->event_page[IN_CONS], in_prod, __ATOMIC_RELEASE);
     uint64_t live = 0;
     for (uint32_t i = 0; i < watch->words; i++)
         if (__atomic_exchange_n(&watch->buffer[i], 0, __ATOMIC_RELAXED)) live += sizeof *watch->buffer;

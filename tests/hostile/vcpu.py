@@ -43,6 +43,7 @@ class _Adversary(ctypes.Structure):
 
 class _Watch(ctypes.Structure):
     _fields_ = (
+        ("event_page", ctypes.c_void_p),
         ("buffer", ctypes.c_void_p),
         ("words", ctypes.c_uint32),
         ("ends", ctypes.c_uint32),
@@ -105,8 +106,9 @@ class Watch(_Thread):
     buffer, and takes it out."""
 
     def __init__(self, library: Path, stream: RawStream) -> None:
-        pages = stream.buffer
-        super().__init__(library, "look_without_end", _Watch(pages.address, pages.octets // 8))
+        buffer = stream.buffer
+        struct = _Watch(stream.event_page.address, buffer.address, buffer.octets // 8)
+        super().__init__(library, "look_without_end", struct)
         self._look = ctypes.CDLL(str(library)).look
 
     def look(self) -> int:
