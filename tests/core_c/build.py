@@ -30,6 +30,7 @@ _BACKEND = [
     "backend_audio.c",
     "backend_clock.c",
     "backend_requests.c",
+    "backend_silence.c",
     "budget.c",
     "channel.c",
     "event_page.c",
@@ -37,7 +38,7 @@ _BACKEND = [
     "pcm.c",
     "ring.c",
 ]
-_BACKEND_TESTS = ["audio", "budget", "clock", "gate", "requests", "take_over"]
+_BACKEND_TESTS = ["audio", "budget", "clock", "gate", "requests", "silence", "take_over"]
 _PCM_TESTS = ["buffer", "capture", "open", "position", "reports", "stop", "writes"]
 
 # The core's sources that each test_*.c and fuzz_*.c is linked with.

@@ -136,6 +136,7 @@ TEST(sixty_four_refused_transfers_are_a_violation) {
 /* A guest that minds the rules, in pieces of so many frames, for ten seconds. */
 static void play_in_pieces(uint32_t frames, bool each_notified) {
     connect(true), open_with(BUFFER, 64 * FRAME), attach();
+    memset(buffer, 0x11, BUFFER);
     xn_backend_start(backend);
     fake_latency_usec = 0;
     uint64_t written = 0;

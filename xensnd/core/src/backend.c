@@ -60,6 +60,7 @@ bool xn_backend_attach_audio(struct xn_backend *backend, struct xn_client *clien
     backend->stalled = backend->is_held = false;
     backend->progress_usec = xn_now_usec();
     if (backend->playback) xn_pcm_rewind_to_position(backend->pcm);
+    xn_backend_begin_sound(backend);
     backend->audio = xn_audio_new(client, config, &owner, error);
     if (backend->audio && backend->pcm->running) xn_audio_start(backend->audio);
     xn_engine_unlock(backend->engine);
@@ -242,6 +243,7 @@ void xn_backend_start(struct xn_backend *backend) {
     if (backend->pcm->buffer && !backend->pcm->running) {
         int64_t now_usec = xn_now_usec();
         xn_pcm_start(backend->pcm, now_usec);
+        xn_backend_begin_sound(backend);
         backend->progress_usec = now_usec;
         backend->stalled = false;
         run_pass(backend, now_usec, false);
@@ -253,7 +255,7 @@ void xn_backend_start(struct xn_backend *backend) {
 void xn_backend_stop(struct xn_backend *backend) {
     xn_engine_lock(backend->engine);
     if (backend->pcm->buffer && backend->pcm->running) {
-        bool all_taken = xn_pcm_available(backend->pcm) == 0;
+        bool all_taken = xn_pcm_available(backend->pcm) == 0 && !backend->is_corked;
         if (backend->audio) xn_audio_stop(backend->audio, all_taken);
         xn_pcm_stop(backend->pcm);
         run_pass(backend, xn_now_usec(), false);

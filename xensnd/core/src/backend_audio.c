@@ -18,6 +18,7 @@ static bool give(struct xn_backend *backend, uint32_t wanted) {
         if (!to) return false;
         octets -= octets % pcm->config.frame_octets;
         xn_pcm_take(pcm, to, octets);
+        xn_backend_note_given(backend, to, octets);
         backend->stats.octets += octets;
         if (!xn_audio_commit(backend->audio, to, octets) || octets == 0) return false;
         wanted -= octets;
@@ -38,6 +39,7 @@ static uint32_t take_back(struct xn_backend *backend, int64_t now_usec) {
 
 void xn_backend_fill_server(struct xn_backend *backend, int64_t now_usec) {
     if (!backend->audio || !backend->pcm->running || !xn_audio_is_ready(backend->audio)) return;
+    if (xn_backend_cork_silence(backend, now_usec)) return;
     uint32_t wanted = xn_audio_writable(backend->audio);
     uint32_t again = take_back(backend, now_usec);
     backend->underfed = !give(backend, again + wanted);
@@ -99,5 +101,5 @@ void xn_backend_release_audio(struct xn_backend *backend, bool drain) {
     backend->stats.gaps += xn_audio_gaps(backend->audio);
     xn_audio_free(backend->audio, drain);
     backend->audio = NULL;
-    backend->stalled = false;
+    backend->stalled = backend->is_corked = false;
 }

@@ -23,13 +23,18 @@ void xn_backend_report(struct xn_backend *backend) {
     if (reported) xn_channel_notify(&backend->events_channel);
 }
 
+/* No audio server says where the stream is. */
+static bool is_on_clock(const struct xn_backend *backend) {
+    return !backend->audio || backend->stalled || backend->is_corked;
+}
+
 static int64_t stall_usec(const struct xn_backend *backend) {
     int64_t half = xn_pcm_octets_to_usec(backend->pcm, backend->pcm->config.buffer_octets) / 2;
     return half > STALL_MIN_USEC ? half : STALL_MIN_USEC;
 }
 
 static void watch_for_stall(struct xn_backend *backend, int64_t now_usec) {
-    if (!backend->audio || backend->stalled) return;
+    if (is_on_clock(backend)) return;
     /* A server that plays and asks for nothing while there is nothing to play has not stalled. */
     if (backend->playback && xn_pcm_available(backend->pcm) == 0 && !backend->is_held &&
         !xn_audio_has_failed(backend->audio))
@@ -43,10 +48,10 @@ static void advance_playback(struct xn_backend *backend, int64_t now_usec) {
     struct xn_pcm *pcm = backend->pcm;
     int64_t latency_usec;
     backend->is_held = false;
-    if (!backend->audio || backend->stalled) {
+    if (is_on_clock(backend)) {
         uint64_t before = pcm->taken;
         xn_pcm_advance_playback(pcm, now_usec, NULL, true);
-        backend->stats.discarded_octets += pcm->taken - before;
+        if (!backend->is_corked) backend->stats.discarded_octets += pcm->taken - before;
     } else if (xn_audio_latency_usec(backend->audio, &latency_usec)) {
         uint32_t queued = xn_pcm_usec_to_octets(pcm, latency_usec);
         uint64_t heard = queued < pcm->taken ? pcm->taken - queued : 0;
@@ -60,7 +65,7 @@ static void advance_playback(struct xn_backend *backend, int64_t now_usec) {
 }
 
 static void advance_capture(struct xn_backend *backend, int64_t now_usec) {
-    if (backend->audio && !backend->stalled) return; /* the server's data is the clock */
+    if (!is_on_clock(backend)) return; /* the server's data is the clock */
     uint32_t due = xn_pcm_capture_due(backend->pcm, now_usec);
     backend->stats.discarded_octets +=
         xn_pcm_capture(backend->pcm, NULL, due, now_usec);
@@ -76,7 +81,7 @@ void xn_backend_advance(struct xn_backend *backend, int64_t now_usec) {
 }
 
 bool xn_backend_is_fed(const struct xn_backend *backend) {
-    return backend->playback && backend->audio && backend->pcm->running && !backend->stalled &&
+    return backend->playback && backend->pcm->running && !is_on_clock(backend) &&
            !backend->underfed;
 }
 
@@ -93,7 +98,7 @@ static int64_t on_grid(const struct xn_backend *backend, int64_t due_usec) {
 /* Returns when the position has to be reported if nothing else happens before. */
 static int64_t report_due_usec(const struct xn_backend *backend, int64_t now_usec) {
     const struct xn_pcm *pcm = backend->pcm;
-    bool on_clock = !backend->audio || backend->stalled;
+    bool on_clock = is_on_clock(backend);
     if (pcm->report_now || (pcm->buffer && pcm->position >= xn_pcm_period_end(pcm)))
         return now_usec + TICK_MAX_USEC; /* the event page is full */
     if (!pcm->running) return XN_NEVER;
@@ -106,7 +111,7 @@ static int64_t report_due_usec(const struct xn_backend *backend, int64_t now_use
 }
 
 static int64_t stall_due_usec(const struct xn_backend *backend) {
-    if (!backend->pcm->running || !backend->audio || backend->stalled) return XN_NEVER;
+    if (!backend->pcm->running || is_on_clock(backend)) return XN_NEVER;
     return backend->progress_usec + stall_usec(backend) + 1;
 }
 

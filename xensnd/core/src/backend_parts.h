@@ -37,6 +37,8 @@ struct xn_backend {
     struct xn_audio *audio;
     bool stalled;
     bool is_held; /* playback: the server has data and has not begun to play it */
+    bool is_corked;     /* playback: the server's stream is corked, since all was silence */
+    uint64_t sound_end; /* playback: end of the last data given that was not silence */
     bool underfed; /* the audio server wants more than the guest has written */
     int64_t rewrite_usec;  /* overwritten data is not given to the server before this time */
     int64_t progress_usec; /* when the audio server last asked for octets or gave some */
@@ -69,6 +71,19 @@ void xn_backend_note_event(struct xn_backend *backend, enum xn_audio_event event
                            int64_t now_usec);
 
 void xn_backend_release_audio(struct xn_backend *backend, bool drain);
+
+/* backend_silence.c */
+
+/* Playback: notes whether what was given to the server is silence. */
+void xn_backend_note_given(struct xn_backend *backend, const void *octets, uint32_t count);
+
+/* Playback: begins to measure silence at the position. */
+void xn_backend_begin_sound(struct xn_backend *backend);
+
+/* Playback: corks the server's stream after 2 s of silence, and uncorks it shortly before a sample
+ * is due that is not silence. Returns whether it is corked; the position follows the clock then, and
+ * the guest's silence is dropped. */
+bool xn_backend_cork_silence(struct xn_backend *backend, int64_t now_usec);
 
 /* backend_clock.c */
 

@@ -72,6 +72,21 @@ void xn_pcm_copy_in(struct xn_pcm *pcm, uint64_t position, const void *from, uin
     memcpy(pcm->buffer, (const uint8_t *)from + first, octets - first);
 }
 
+bool xn_is_silence(const void *octets, uint32_t count, uint8_t silence_octet) {
+    const uint8_t *first = octets;
+    /* All are as the first, if each is as the one before it. */
+    return count == 0 || (*first == silence_octet && memcmp(first, first + 1, count - 1) == 0);
+}
+
+bool xn_pcm_is_silent(const struct xn_pcm *pcm, uint64_t position, uint32_t octets) {
+    if (position >= pcm->written) return true;
+    uint32_t count = (uint32_t)smaller(octets, pcm->written - position);
+    uint32_t offset = (uint32_t)(position % pcm->config.buffer_octets);
+    uint32_t first = (uint32_t)smaller(count, pcm->config.buffer_octets - offset);
+    return xn_is_silence(pcm->buffer + offset, first, pcm->config.silence_octet) &&
+           xn_is_silence(pcm->buffer, count - first, pcm->config.silence_octet);
+}
+
 void xn_pcm_start(struct xn_pcm *pcm, int64_t now_usec) {
     pcm->running = true;
     set_clock(pcm, pcm->position, now_usec);
