@@ -144,7 +144,7 @@ class Agent:
         self._load_policy()
         self._open_store()
         self._schedule_next_change()
-        await self._control.start()
+        self._control.start()
         tasks = [
             asyncio.create_task(self._stopped.wait()),
             asyncio.create_task(self._beat(heartbeat)),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
+import select
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
@@ -16,7 +18,7 @@ from agent_dom0.parameters import MAX_STREAMS
 from tests.support.agents import ALLOW_PLAYBACK, Dom0, Guest
 from tests.support.large_card import MANY_STREAMS, offer_large_card
 from tests.support.local_machine import LocalMachine
-from tests.support.raw_frontend import RawFrontend
+from tests.support.raw_frontend import RawFrontend, eventually
 from xensnd.sndif.states import XenbusState
 
 STREAMS = 40  # each takes five descriptors
@@ -98,3 +100,37 @@ def test_agent_at_the_limit_answers_reads_policy_and_audits_and_the_card_comes_l
         assert len(dom0.events("device_failed")) == 1
         assert "Traceback" not in dom0.log
         assert "the agent died" not in dom0.log
+
+
+def test_client_that_could_not_be_accepted_is_answered_when_it_can_be(
+    tmp_path: Path, machine: LocalMachine
+) -> None:
+    with agent(tmp_path, machine, ALLOW_PLAYBACK, ENOUGH) as dom0:
+        used = len(os.listdir(f"/proc/{dom0.agent_pid}/fd"))
+        resource.prlimit(dom0.agent_pid, resource.RLIMIT_NOFILE, (used, ENOUGH))
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(10)
+            client.connect(str(dom0.control))
+            client.sendall(b'{"version": 1, "do": "status"}\n')
+            said = "control: no client can be accepted: [Errno 24] Too many open files"
+            assert eventually(lambda: said in dom0.log)
+            assert not select.select([client], [], [], 0)[0]
+            resource.prlimit(dom0.agent_pid, resource.RLIMIT_NOFILE, (ENOUGH, ENOUGH))
+            assert json.loads(client.makefile("rb").readline())["ok"]
+        assert dom0.log.count(said) == 1
+        assert "Traceback" not in dom0.log
+
+
+def test_policy_that_could_not_be_opened_is_read_when_it_can_be(
+    tmp_path: Path, machine: LocalMachine
+) -> None:
+    with agent(tmp_path, machine, ALLOW_PLAYBACK, ENOUGH) as dom0:
+        used = len(os.listdir(f"/proc/{dom0.agent_pid}/fd"))
+        resource.prlimit(dom0.agent_pid, resource.RLIMIT_NOFILE, (used, ENOUGH))
+        dom0.write_policy(MANY_STREAMS)
+        rejected = dom0.await_event("policy_rejected")
+        assert "Too many open files; capture is denied" in rejected["MESSAGE"]
+        with dom0.one_more("policy_loaded"):
+            resource.prlimit(dom0.agent_pid, resource.RLIMIT_NOFILE, (ENOUGH, ENOUGH))
+        assert len(dom0.events("policy_rejected")) == 1
+        assert "Traceback" not in dom0.log
