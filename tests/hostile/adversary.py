@@ -96,6 +96,7 @@ class Adversary:
 
     def reconnect(self) -> None:
         self._frontend.enter(XenbusState.CLOSED)
+        eventually(lambda: not self._is_served())
 
     def crowd(self) -> None:
         """A card of many streams, which are all opened; then it waits until the card is closed."""
