@@ -145,7 +145,7 @@ HOSTILE_ACTS = (
     ),
     Act(
         "connections",
-        "connects and closes on and on",
+        "connects and closes some ten times a second",
         "connections within ten seconds (device.py)",
         "reconnect",
         (Said("protocol_violation", _TOO_OFTEN),),

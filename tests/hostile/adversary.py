@@ -32,6 +32,7 @@ from xensnd.transport.factory import open_transport
 from xensnd.transport.interface import Transport
 
 LOOK_SECONDS = 0.02
+RECONNECT_SECONDS = 0.05
 PLAYBACK, CAPTURE = 0, 1  # of the default card's streams
 CROWD = 64
 PCMS = 8
@@ -95,8 +96,10 @@ class Adversary:
         self._frontend.enter(XenbusState.CONNECTED)
 
     def reconnect(self) -> None:
+        """Not so often that its nodes' budget answers first."""
         self._frontend.enter(XenbusState.CLOSED)
         eventually(lambda: not self._is_served())
+        self._ended.wait(RECONNECT_SECONDS)
 
     def crowd(self) -> None:
         """A card of many streams, which are all opened; then it waits until the card is closed."""
