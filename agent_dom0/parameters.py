@@ -124,7 +124,8 @@ def limits_within(limits: Limits, options: Options) -> Limits:
 def answer_within(
     asked: HwParams, config: StreamConfig, limits: Limits, options: Options
 ) -> HwParams:
-    """As answer_query(), within the rule. AccessDenied: only the rule does not allow it."""
+    """Answer as answer_query() does, within the rule. AccessDenied: only the rule does not allow
+    it."""
     narrowed = _narrowed(config, options)
     if narrowed is None:
         raise AccessDenied("the rule allows no format or no rate of this card")

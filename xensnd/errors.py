@@ -44,7 +44,7 @@ class UsageError(XensndError):
 
 
 class AccessDenied(XensndError):
-    """Policy says no."""
+    """Policy denies it."""
 
 
 class PolicyError(AccessDenied):

@@ -209,13 +209,13 @@ class PolicyState:
     def write_grant(
         self, guest: str, direction: Direction, seconds: float, verb: Verb = Verb.ALLOW
     ) -> None:
-        """AccessDenied or UsageError: nothing was changed."""
+        """Write a grant for so long. AccessDenied or UsageError: nothing was changed."""
         context = self._edit_context()
         ends = context.now + timedelta(seconds=seconds)
         editor.grant(context, guest, direction, verb, ends)
 
     def write_rule(self, guest: str, direction: Direction, verb: Verb) -> None:
-        """AccessDenied or UsageError: nothing was changed."""
+        """Write a rule. AccessDenied or UsageError: nothing was changed."""
         editor.set_verb(self._edit_context(), guest, direction, verb)
 
     def _edit_context(self) -> editor.EditContext:

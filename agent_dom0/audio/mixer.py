@@ -355,13 +355,13 @@ class Mixer:
             self._call(partial(told, name))
 
     def _call(self, work: Callable[[], None]) -> None:
-        """In the agent's loop."""
+        """Do the work in the agent's event loop."""
         if self._loop is not None:
             with contextlib.suppress(RuntimeError):  # it has ended
                 self._loop.call_soon_threadsafe(work)
 
     def _report_all(self) -> None:
-        """In the agent's loop."""
+        """Report the states to the streams. Runs in the agent's event loop."""
         with self.lock:
             to_report, self._to_report = self._to_report, {}
         for stream, (state, serial) in to_report.items():
@@ -415,7 +415,7 @@ def _source(pulse: Any, index: int) -> AudioDevice | None:
 
 
 def _is_monitor(info: Any) -> bool:
-    """Whether one of three marks says so."""
+    """Return whether one of three marks says so."""
     return bool(
         info.monitor_of_sink != _NO_INDEX
         or info.name.endswith(".monitor")

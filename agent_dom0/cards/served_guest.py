@@ -21,7 +21,7 @@ from xensnd.sndif.store_fields import Direction
 
 
 def stream_id(domid: int, devid: int, name: str) -> str:
-    """What grants for one stream call it, also for an agent that takes it over."""
+    """Return the name of a stream in grants, which stays the same at a take-over."""
     return f"{domid}/{devid}/{name}"
 
 
@@ -88,12 +88,12 @@ class ServedGuest:
         ]
 
     def was_paused(self) -> bool:
-        """Whether the engine has paused its requests since the last call."""
+        """Return whether the engine has paused its requests since the last call."""
         before, self._pauses = self._pauses, self.budget.stats().pauses
         return self._pauses != before
 
     def is_heard(self, direction: Direction) -> bool:
-        """Whether a stream plays or records at the audio server now."""
+        """Return whether a stream plays or records at the audio server now."""
         return any(stream.is_heard for stream in self.streams(direction))
 
     def set_volume(
@@ -150,7 +150,7 @@ class ServedGuest:
             self.audit(EventKind.GUEST_QUARANTINED, text, Priority.WARNING)
 
     def release(self, by: str | None) -> None:
-        """From its quarantine. `by`: the person who has lifted it; None: its time is over."""
+        """End its quarantine. `by`: the person who has ended it; None: its time is over."""
         if by is None:
             self.quarantine.end()
         else:

@@ -146,7 +146,7 @@ class Stream:
         return self._pcm is not None and self._pcm.is_heard
 
     def status(self) -> StreamStatus | None:
-        """None: it is not open."""
+        """Return the status; None: the stream is not open."""
         if self._pcm is None:
             return None
         return stream_status(self.name, self.direction, self._pcm, self._core)

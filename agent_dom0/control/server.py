@@ -182,7 +182,7 @@ class ControlServer:
         return Peer(pid, uid, uid in {0, os.getuid()} or self._is_member(sock, gid), tell)
 
     def _is_member(self, sock: socket.socket, gid: int) -> bool:
-        """Whether the process is in the group, as the kernel would check it for a file."""
+        """Return whether the process is in the group, as the kernel would check it for a file."""
         if self._group is None:
             return False
         try:

@@ -46,7 +46,8 @@ def names_in(directory: Path) -> list[str]:
 
 
 def exists(path: Path) -> bool:
-    """Whether the path exists, if only as a broken link. Raises PolicyError if that is unknown."""
+    """Return whether the path exists, if only as a broken link. Raises PolicyError if that is
+    unknown."""
     try:
         path.lstat()
     except (FileNotFoundError, NotADirectoryError):
