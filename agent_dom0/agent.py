@@ -198,11 +198,13 @@ class Agent:
             return
         self._store = store
         loop.add_reader(store.fileno(), self._on_store)
+        self._with_store(self._registry.use_store)
+        if self._store is None:
+            return  # lost again, or it refuses
         if self._store_back_off.has_failed:
             self._trail.append(Event(EventKind.STORE_FOUND, "XenStore is back", Priority.NOTICE))
         self._store_back_off.reset()
-        self._with_store(self._registry.use_store)
-        if self._is_new and self._store is not None:
+        if self._is_new:
             self._is_new = False
             self._policy.release_others(self._registry.open_stream_ids())
 
@@ -313,7 +315,8 @@ class Agent:
             while self._trail.retry():
                 await asyncio.sleep(0)
             if self._policy.lacks_resources or not self._is_policy_watched:
-                self._load_policy()
+                self._watch_policy()
+                self._policy.load(is_routine=True)
 
     def _reload(self, heartbeat: Heartbeat) -> None:
         self._load_policy()

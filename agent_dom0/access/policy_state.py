@@ -72,10 +72,13 @@ class PolicyState:
     def rules(self) -> int:
         return len(self._policy.rules)
 
-    def load(self) -> None:
-        """Read the files again. If the rules have changed, every stream is decided again."""
+    def load(self, *, is_routine: bool = False) -> None:
+        """Read the files again. If the rules have changed, every stream is decided again. What is
+        read as a matter of routine is audited only if something has changed."""
         before = self._what_holds
         self._read_files()
+        if not is_routine or self._what_holds != before:
+            self._audit_files()
         if self._what_holds != before:
             self._queue.reconsider(Reason.POLICY)
 
@@ -84,13 +87,16 @@ class PolicyState:
         return self.problem, self._policy.rules, self._identities
 
     def _read_files(self) -> None:
-        before = self.problem if self.lacks_resources else None
         try:
             self._identities, self._policy = self._loaded()
         except PolicyError as problem:
             self._problem = problem
-            if str(problem) == before:
-                return  # told before: it is only tried again
+        else:
+            self._problem = None
+
+    def _audit_files(self) -> None:
+        problem = self._problem
+        if problem is not None:
             self._trail.append(
                 Event(
                     EventKind.POLICY_REJECTED,
@@ -100,7 +106,6 @@ class PolicyState:
                 )
             )
             return
-        self._problem = None
         self._trail.append(
             Event(
                 EventKind.POLICY_LOADED,

@@ -7,37 +7,21 @@ import os
 import resource
 import select
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
-
-import pytest
 
 from agent_dom0.control.server import CLIENTS_MAX
 from agent_dom0.parameters import MAX_STREAMS
-from tests.support.agents import ALLOW_PLAYBACK, Dom0, Guest
+from tests.support.agents import ALLOW_PLAYBACK, Dom0, Guest, driver_of
 from tests.support.large_card import MANY_STREAMS, offer_large_card
 from tests.support.local_machine import LocalMachine
-from tests.support.raw_frontend import RawFrontend, eventually
+from tests.support.raw_frontend import eventually
 from xensnd.sndif.states import XenbusState
 
 STREAMS = 40  # each takes five descriptors
 FEW = 280  # not enough for them, when some are reserved
 ENOUGH = 1024
-
-
-@pytest.fixture
-def big(new_guest: Callable[[str], Guest]) -> Guest:
-    return new_guest("big")
-
-
-@pytest.fixture
-def frontend(machine: LocalMachine, big: Guest) -> Iterator[RawFrontend]:
-    with (
-        closing(machine.transport("big")) as transport,
-        closing(transport.open_store()) as store,
-    ):
-        yield RawFrontend(transport, store, f"/local/domain/0/backend/vsnd/{big.domid}/0")
 
 
 def agent(tmp_path: Path, machine: LocalMachine, policy: str, descriptors: int) -> Dom0:
@@ -52,10 +36,13 @@ def agent(tmp_path: Path, machine: LocalMachine, policy: str, descriptors: int) 
 
 
 def test_card_with_more_streams_than_its_share_waits_until_a_rule_allows_them(
-    tmp_path: Path, machine: LocalMachine, big: Guest, frontend: RawFrontend
+    tmp_path: Path, machine: LocalMachine, new_guest: Callable[[str], Guest]
 ) -> None:
-    with agent(tmp_path, machine, ALLOW_PLAYBACK, ENOUGH) as dom0:
-        dom0.await_event("device_made", domid=big.domid)
+    big = new_guest("big")
+    with (
+        agent(tmp_path, machine, ALLOW_PLAYBACK, ENOUGH) as dom0,
+        driver_of(machine, dom0, big) as frontend,
+    ):
         offer_large_card(frontend, STREAMS)
         failed = dom0.await_event("device_failed", domid=big.domid)
         assert failed["MESSAGE"] == (
@@ -69,14 +56,13 @@ def test_card_with_more_streams_than_its_share_waits_until_a_rule_allows_them(
 
 
 def test_agent_at_the_limit_answers_reads_policy_and_audits_and_the_card_comes_later(
-    tmp_path: Path,
-    machine: LocalMachine,
-    big: Guest,
-    frontend: RawFrontend,
-    new_guest: Callable[[str], Guest],
+    tmp_path: Path, machine: LocalMachine, new_guest: Callable[[str], Guest]
 ) -> None:
-    with agent(tmp_path, machine, MANY_STREAMS, FEW) as dom0:
-        dom0.await_event("device_made", domid=big.domid)
+    big = new_guest("big")
+    with (
+        agent(tmp_path, machine, MANY_STREAMS, FEW) as dom0,
+        driver_of(machine, dom0, big) as frontend,
+    ):
         offer_large_card(frontend, STREAMS)
         failed = dom0.await_event("device_failed", domid=big.domid)
         assert failed["MESSAGE"] == (

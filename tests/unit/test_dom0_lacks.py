@@ -254,16 +254,19 @@ def test_streams_leave_the_reserve_to_all_else(house: House) -> None:
 def test_policy_that_cannot_be_opened_denies_capture_and_is_read_when_it_can(place: Place) -> None:
     place.use(ASK.replace("ask", "allow"))
     with few_descriptors(0):
-        for _ in range(3):
-            place.policy.load()
+        place.policy.load()
+        place.policy.load(is_routine=True)
         assert place.policy.lacks_resources
         assert place.verb() is Verb.DENY
     rejected = [e for e in place.trail.events if e.kind is EventKind.POLICY_REJECTED]
     (event,) = rejected
     assert "Too many open files" in event.text
-    place.policy.load()
+    for _ in range(3):
+        place.policy.load(is_routine=True)
     assert not place.policy.lacks_resources
     assert place.verb() is Verb.ALLOW
+    assert place.trail.events[-1].kind is EventKind.POLICY_LOADED
+    assert place.trail.events[-2] is event
 
 
 def test_policy_with_a_mistake_is_not_read_again_by_itself(place: Place) -> None:
@@ -357,11 +360,13 @@ class ReadableStore(MemoryStore):
     def __init__(self) -> None:
         super().__init__()
         self._fd = os.eventfd(0)
+        self.lists = 0
 
     def fileno(self) -> int:
         return self._fd
 
     def list(self, path: str) -> list[str]:
+        self.lists += 1
         if path in self.broken:
             raise self.broken[path]
         return super().list(path)
@@ -420,6 +425,11 @@ def test_agent_that_cannot_read_which_guests_run_connects_again(
             await is_ready.wait()
             assert "store_lost" in audit.read_text()
             assert "device_made" not in audit.read_text()
+            tries = store.lists
+            async with asyncio.timeout(10):
+                while store.lists < tries + 3:
+                    await asyncio.sleep(0.01)
+            assert audit.read_text().count("store_lost") == 1
             store.broken.clear()
             async with asyncio.timeout(10):
                 while "device_made" not in audit.read_text():
