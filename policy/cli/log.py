@@ -18,6 +18,7 @@ from policy.cli import terminal
 from policy.cli.program import GOOD, MISSING, print_error
 from policy.cli.record_numbers import Gap, NumberRow
 from policy.cli.terminal import RED, YELLOW, painted
+from policy.owners import is_trusted
 from policy.text import values
 from xensnd.errors import UsageError
 from xensnd.text import escaped, quoted
@@ -156,9 +157,9 @@ def time_of(record: Record) -> datetime | None:
 
 
 def _unexpected_writer(record: Record) -> str:
-    """A note if another user wrote the record: any program can use our name in the journal."""
+    """A note if the agent did not write the record: any program can use its name in the journal."""
     uid = record.get("_UID")
-    return "" if uid is None or int(uid) in {0, os.geteuid()} else f" [written by uid {uid}]"
+    return "" if uid is None or is_trusted(int(uid)) else f" [written by uid {uid}]"
 
 
 def _plain(value: object) -> object:

@@ -111,10 +111,12 @@ def test_wrong_usage_is_one_line(
 
 
 def test_record_of_another_user_is_marked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not of root, of oneself, and of the user that the installed agent runs as."""
     monkeypatch.setattr("os.geteuid", lambda: 1000)
+    monkeypatch.setattr("policy.owners._agent_uid", lambda: 990)
     record: Mapping[str, object] = {"MESSAGE": "x", "__REALTIME_TIMESTAMP": NOW}
     assert log.line({**record, "_UID": 1001}).endswith(" x [written by uid 1001]")
-    for uid in (0, 1000):
+    for uid in (0, 1000, 990):
         assert log.line({**record, "_UID": uid}).endswith(" x")
 
 
