@@ -28,7 +28,7 @@ test-alone:
 	$(PYTHON) -m pytest -m alone tests/integration tests/hostile
 
 test-others:
-	chrt --idle 0 $(PYTHON) -m pytest -m "not alone" -n 3 --dist loadfile \
+	chrt --idle 0 $(PYTHON) -m pytest -m "not alone" -n 2 --dist loadfile \
 		--no-loadscope-reorder tests/integration tests/hostile tests/contract tests/property \
 		tests/unit
 

@@ -309,6 +309,7 @@ def unplug(pipewire: PipeWireServer) -> None:
                 mixer.module_unload(module.index)
 
 
+@pytest.mark.alone  # or PipeWire's session manager is late
 def test_nothing_of_a_monitor_is_recorded_from_pipewire_while_it_moves_the_stream(
     tmp_path: Path, machine: LocalMachine, pipewire: PipeWireServer, work: Guest
 ) -> None:
