@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import socket
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,6 +14,8 @@ from pathlib import Path
 from agent_dom0.access.prompts import ANSWER_SECONDS
 from agent_dom0.agent import Agent, Settings
 from agent_dom0.control.operations import About
+from agent_dom0.opener.client import OpenerTransport
+from agent_dom0.opener.process import run_opener
 from agent_dom0.parameters import DEFAULT_LATENCY_USEC, Limits
 from agent_dom0.supervisor.heartbeat import Heartbeat
 from agent_dom0.supervisor.supervise import supervise
@@ -110,20 +113,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not 1 <= options.ask_seconds <= 3600:
         parser.error(f"--ask-seconds {options.ask_seconds:g}: give 1 to 3600")
     logging.basicConfig(level=logging.INFO, format="xensnd-dom0: %(message)s", stream=sys.stderr)
-    return supervise(lambda heartbeat: _work(options, heartbeat))
+    return supervise(
+        lambda heartbeat, control: _work(options, heartbeat, control),
+        lambda control: run_opener(control, lambda: open_transport(options.transport)),
+    )
 
 
-def _work(options: argparse.Namespace, heartbeat: Heartbeat) -> int:
+def _work(options: argparse.Namespace, heartbeat: Heartbeat, control: socket.socket) -> int:
     try:
-        asyncio.run(_run(options, heartbeat))
+        asyncio.run(_run(options, heartbeat, control))
     except XensndError as error:
         print(f"xensnd-dom0: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-async def _run(options: argparse.Namespace, heartbeat: Heartbeat) -> None:
-    transport = open_transport(options.transport)
+async def _run(options: argparse.Namespace, heartbeat: Heartbeat, control: socket.socket) -> None:
+    transport = OpenerTransport(control, open_transport(options.transport))
     try:
         settings = Settings(
             transport=transport,

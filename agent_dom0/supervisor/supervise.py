@@ -4,6 +4,9 @@ The supervisor has loaded everything that the agent needs, and only waits; an ag
 it. A new interpreter would start too late: a stock driver that waits for a period gives up after
 100 ms.
 
+Beside each agent runs its opener, which uses XenStore for it (agent_dom0/opener). The two end
+together.
+
 Only the supervisor talks to systemd. The agent handles guests' octets, so systemd does not accept
 messages from it.
 
@@ -17,6 +20,7 @@ import ctypes
 import os
 import select
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable
@@ -35,35 +39,45 @@ PATIENCE_SECONDS = 1.0
 # EX_SOFTWARE of sysexits.h: an exception that nobody expected.
 CRASHED = 70
 
+# An opener ends when it sees the end of its agent, which may be before the supervisor sees it.
+OPENER_FIRST_SECONDS = 0.1
+
 RENEW = signal.SIGUSR2
 _PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _HANDLED = (*_PASSED_ON, RENEW)
 
-# In the environment of a renewed supervisor: its present agent, and the pipe of its heartbeats.
+# In the environment of a renewed supervisor: its present agent, the pipe of its heartbeats, and its
+# opener.
 PREDECESSOR = "XENSND_PREDECESSOR"
 # A predecessor that does not end within this time is killed; its streams can be taken over too.
 RETIRES_SECONDS = 2.0
 
-Work = Callable[[Heartbeat], int]
+Work = Callable[[Heartbeat, socket.socket], int]
+Opener = Callable[[socket.socket], None]
 
 
-def supervise(work: Work) -> int:
+def supervise(work: Work, opener: Opener) -> int:
     """Run `work` in a child until it ends by itself, and return its exit status. A child that is
-    killed, crashes, or sends no heartbeat for half of WatchdogSec is followed by another."""
-    supervisor = _Supervisor(work)
+    killed, crashes, or sends no heartbeat for half of WatchdogSec is followed by another.
+
+    Each child has a process of its own that runs `opener`; a pair of sockets joins them.
+    """
+    supervisor = _Supervisor(work, opener)
     supervisor.retire(os.environ.pop(PREDECESSOR, ""))
     return supervisor.run()
 
 
 class _Supervisor:
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: Work, opener: Opener) -> None:
         self._work = work
+        self._run_opener = opener
         self._manager = ServiceManager()
         watchdog = self._manager.watchdog_seconds
         self._silence_seconds = watchdog / 2 if watchdog else None
         self._is_stopping = False
         self._is_ready = False
         self._child = 0
+        self._opener = 0
         self._heartbeat = -1  # the end that is read
         self._handlers = {signum: signal.signal(signum, self._pass_on) for signum in _PASSED_ON}
         self._handlers[RENEW] = signal.signal(RENEW, self._renew)
@@ -71,20 +85,12 @@ class _Supervisor:
     def run(self) -> int:
         while True:
             started = time.monotonic()
-            # No signal may come between the fork and the assignment of the child's id.
+            # No signal may come between the forks and the assignment of the children's ids.
             signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED)
             if self._is_stopping:
                 return 0
-            self._heartbeat, writing = os.pipe()
-            self._child = os.fork()
-            if self._child == 0:
-                os.close(self._heartbeat)
-                for signum, handler in self._handlers.items():
-                    signal.signal(signum, handler)
-                signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED)
-                _run_child(self._work, Heartbeat(writing))
+            self._fork()
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED)
-            os.close(writing)
             self._watch_child()
             code = self._reap()
             if self._is_stopping or (code >= 0 and code != CRASHED):
@@ -93,6 +99,33 @@ class _Supervisor:
             _report(f"the agent ended because of {why}; the next one takes over")
             if time.monotonic() - started < LIVES_AT_LEAST_SECONDS:
                 time.sleep(PATIENCE_SECONDS)
+
+    def _fork(self) -> None:
+        """Start an agent and its opener."""
+        self._heartbeat, writing = os.pipe()
+        agents, openers = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with agents, openers:
+            self._child = os.fork()
+            if self._child == 0:
+                os.close(self._heartbeat)
+                openers.close()
+                for signum, handler in self._handlers.items():
+                    signal.signal(signum, handler)
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED)
+                _run_child(self._work, Heartbeat(writing), agents)
+            os.close(writing)
+            self._opener = os.fork()
+            if self._opener == 0:
+                os.close(self._heartbeat)
+                agents.close()
+                for signum in _HANDLED:  # it ends with the agent
+                    signal.signal(signum, signal.SIG_IGN)
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED)
+                _exit_after(lambda: self._serve_agent(openers))
+
+    def _serve_agent(self, control: socket.socket) -> int:
+        self._run_opener(control)
+        return 0
 
     def _pass_on(self, signum: int, _frame: object) -> None:
         if signum == signal.SIGHUP:
@@ -108,7 +141,7 @@ class _Supervisor:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is a handler again
         environment = dict(os.environ)
         if self._child:
-            environment[PREDECESSOR] = f"{self._child} {self._heartbeat}"
+            environment[PREDECESSOR] = f"{self._child} {self._heartbeat} {self._opener}"
             os.set_inheritable(self._heartbeat, True)
         try:
             os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)  # noqa: S606
@@ -121,7 +154,8 @@ class _Supervisor:
         """End the agent of the supervisor before renewal. It is still a child of this process."""
         if not predecessor:
             return
-        self._child, self._heartbeat = map(int, predecessor.split())
+        # A supervisor without openers names none.
+        self._child, self._heartbeat, self._opener = map(int, [*predecessor.split(), "0"][:3])
         ended = os.pidfd_open(self._child)
         os.kill(self._child, signal.SIGTERM)
         if not select.select([ended], [], [], RETIRES_SECONDS)[0]:
@@ -130,20 +164,24 @@ class _Supervisor:
         self._reap()
 
     def _reap(self) -> int:
-        """The exit status of the child."""
+        """The exit status of the child. Its opener ends too."""
         _, status = os.waitpid(self._child, 0)
         self._child = 0
         os.close(self._heartbeat)
+        if self._opener:
+            os.kill(self._opener, signal.SIGKILL)
+            os.waitpid(self._opener, 0)
+            self._opener = 0
         return os.waitstatus_to_exitcode(status)
 
     def _watch_child(self) -> None:
-        """Wait until the child ends. Kill it if it sends no heartbeats."""
+        """Wait until the child ends. Kill it if it sends no heartbeats, or has lost its opener."""
         reading = self._heartbeat
         heartbeat = HeartbeatReader(reading)
-        ended = os.pidfd_open(self._child)
+        ended, opener_ended = os.pidfd_open(self._child), os.pidfd_open(self._opener)
         poll = select.poll()
-        poll.register(reading, select.POLLIN)
-        poll.register(ended, select.POLLIN)
+        for fd in (reading, ended, opener_ended):
+            poll.register(fd, select.POLLIN)
         last_heard = time.monotonic()
         while True:
             ready = dict(poll.poll(self._wait_ms(last_heard)))
@@ -154,11 +192,17 @@ class _Supervisor:
                 poll.unregister(reading)
             if ended in ready:
                 break
+            if opener_ended in ready:
+                poll.unregister(opener_ended)
+                if not select.select([ended], [], [], OPENER_FIRST_SECONDS)[0]:
+                    _report("the opener has ended; the next agent takes over with another")
+                    os.kill(self._child, signal.SIGKILL)
             if not ready:
                 _report("the agent does not respond; the next one takes over")
                 os.kill(self._child, signal.SIGKILL)
                 last_heard = time.monotonic()
         os.close(ended)
+        os.close(opener_ended)
 
     def _wait_ms(self, last_heard: float) -> float | None:
         if self._silence_seconds is None:
@@ -180,15 +224,19 @@ def _report(text: str) -> None:
     print(f"xensnd-dom0: {text}", file=sys.stderr)
 
 
-def _run_child(work: Work, heartbeat: Heartbeat) -> NoReturn:
+def _run_child(work: Work, heartbeat: Heartbeat, control: socket.socket) -> NoReturn:
     # An agent without a supervisor would keep the next one from starting.
     parent = os.getppid()
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:
         os._exit(0)
+    _exit_after(lambda: work(heartbeat, control))
+
+
+def _exit_after(work: Callable[[], int]) -> NoReturn:
     status = CRASHED
     try:
-        status = work(heartbeat)
+        status = work()
     except BaseException:
         sys.excepthook(*sys.exc_info())
     finally:

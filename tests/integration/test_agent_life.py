@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import time
@@ -42,6 +43,18 @@ def test_told_to_end_it_ends_at_once_though_a_guest_plays(
 def test_told_to_hang_up_it_reads_the_policy_again(dom0: Dom0) -> None:
     with dom0.one_more("policy_loaded"):
         dom0.hang_up()
+
+
+def test_opener_that_is_killed_is_replaced_together_with_its_agent(
+    dom0: Dom0, new_guest: Callable[[str], Guest]
+) -> None:
+    agent = dom0.agent_pid
+    with dom0.one_more("agent_started"):
+        os.kill(dom0.opener_pid, signal.SIGKILL)
+    assert dom0.agent_pid != agent
+    late = new_guest("late")
+    dom0.await_event("device_made", guest=late.name)
+    assert "the opener has ended; the next agent takes over with another" in dom0.log
 
 
 @pytest.mark.alone

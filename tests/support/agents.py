@@ -92,7 +92,16 @@ class Dom0(Daemon):
     @property
     def agent_pid(self) -> int:
         """The process that does the work, below the supervisor, which waits for its end."""
-        return int(eventually(lambda: self._child_pids)[0])
+        return self._pair_pids[0]
+
+    @property
+    def opener_pid(self) -> int:
+        """The process that uses XenStore for the agent."""
+        return self._pair_pids[1]
+
+    @property
+    def _pair_pids(self) -> list[int]:
+        return list(eventually(lambda: len(pids := self._child_pids) == 2 and pids))
 
     @property
     def _child_pids(self) -> list[int]:
@@ -124,6 +133,7 @@ class Dom0(Daemon):
     def end(self, signum: int) -> int:
         status = super().end(signum)
         assert_documented(self.events())
+        assert "refused the agent" not in self.log, self.end_of_log  # what it needs is admitted
         return status
 
     def write_policy(self, text: str) -> None:

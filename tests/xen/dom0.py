@@ -203,17 +203,17 @@ class Agent:
 
     @property
     def _pids(self) -> list[int]:
-        """The supervisor's, and that of the worker below it."""
+        """The supervisor's, and those of the worker and its opener below it, in this order."""
         found = self._dom0.run("sh", "-c", f"grep -ls '{COMMAND}' /proc/[0-9]*/cmdline").output
         return sorted(int(path.split("/")[2]) for path in found.split())
 
     @property
     def worker(self) -> str:
         """The process below its supervisor, that does the work."""
-        return str(self._pids[-1])
+        return str(self._pids[1])
 
     def in_proc(self, command: str, name: str) -> str:
-        """What a command says of this in /proc for its processes, supervisor and worker."""
+        """What a command says of this in /proc for its processes."""
         return self._dom0.do(*command.split(), *(f"/proc/{pid}/{name}" for pid in self._pids))
 
     @property

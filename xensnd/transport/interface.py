@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from xensnd.errors import RemoteProtocolError
 from xensnd.sndif.untrusted import U32_MAX
@@ -31,6 +31,13 @@ class EventFds:
     context: int = 0
     clear: int = 0
     notify: int = 0
+
+
+class StoreDescriptor(NamedTuple):
+    """A descriptor that never blocks and carries XenStore's packets, and how large they may be."""
+
+    fd: int
+    payload_octets_max: int
 
 
 class Pages(Protocol):
@@ -130,6 +137,10 @@ class Transport(Protocol):
 
     def open_store(self) -> Store:
         """Open a connection to XenStore."""
+
+    def connect_store(self) -> StoreDescriptor:
+        """Open a connection for another process. The caller closes it. TransportLost: there is no
+        XenStore."""
 
     def share_pages(self, peer_domid: int, count: int) -> Pages: ...
     def map_pages(self, peer_domid: int, refs: Sequence[int], *, writable: bool) -> Pages: ...

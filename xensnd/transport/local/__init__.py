@@ -17,10 +17,17 @@ from pathlib import Path
 from typing import Any
 
 from xensnd.errors import LocalProtocolError, RemoteProtocolError, TransportLost, UsageError
-from xensnd.transport.interface import EventChannel, EventFds, Pages, Transport, require_u32
+from xensnd.transport.interface import (
+    EventChannel,
+    EventFds,
+    Pages,
+    StoreDescriptor,
+    Transport,
+    require_u32,
+)
 from xensnd.transport.local.memory import Mapping, Page
 from xensnd.transport.local.protocol import REFS_IN_A_REQUEST_MAX, VERSION
-from xensnd.transport.xenstore import XenStore
+from xensnd.transport.xenstore import XenStore, connect_socket
 
 REPLY_SECONDS_MAX = 10.0
 _REPLY_OCTETS_MAX = 1 << 16
@@ -53,6 +60,9 @@ class LocalTransport(Transport):
 
     def open_store(self) -> XenStore:
         return XenStore.over_socket(self._store_path)
+
+    def connect_store(self) -> StoreDescriptor:
+        return connect_socket(self._store_path)
 
     def share_pages(self, peer_domid: int, count: int) -> Pages:
         reply, fds = self._hypervisor.call("share", peer=peer_domid, count=count)

@@ -22,12 +22,13 @@ from xensnd.transport.interface import (
     EventFds,
     Pages,
     Store,
+    StoreDescriptor,
     Transport,
     require_u32,
 )
 from xensnd.transport.xen._xen import ffi, lib
 from xensnd.transport.xen.dead_channels import keep_open
-from xensnd.transport.xenstore import XenStore
+from xensnd.transport.xenstore import XenStore, connect_socket, open_xenbus
 
 RUNTIME_DIRECTORY = Path("/run/xensnd")
 XENSTORED_SOCKET = Path("/run/xenstored/socket")  # where xenstored runs, for root
@@ -69,10 +70,11 @@ class XenTransport(Transport):
     def open_store(self) -> XenStore:
         """Connect to xenstored's own socket if we may, which in dom0 only root may; otherwise open
         the kernel's device."""
-        if os.access(XENSTORED_SOCKET, os.R_OK | os.W_OK):
-            return XenStore.over_socket(XENSTORED_SOCKET)
-        _require_device(XENBUS.name)
-        return XenStore.over_xenbus(XENBUS)
+        store, path = _connect_store()
+        return XenStore.over_descriptor(store, str(path))
+
+    def connect_store(self) -> StoreDescriptor:
+        return _connect_store()[0]
 
     def share_pages(self, peer_domid: int, count: int) -> Pages:
         handle = self._shares.open()
@@ -254,6 +256,13 @@ class _XenChannel(EventChannel):
             self._end(self)
             lib.xn_event_channel_close(self._channel)
             self._channel = None
+
+
+def _connect_store() -> tuple[StoreDescriptor, Path]:
+    if os.access(XENSTORED_SOCKET, os.R_OK | os.W_OK):
+        return connect_socket(XENSTORED_SOCKET), XENSTORED_SOCKET
+    _require_device(XENBUS.name)
+    return open_xenbus(XENBUS), XENBUS
 
 
 def _runtime_directory() -> Path:

@@ -1,0 +1,5 @@
+"""A process beside the agent that uses XenStore for it, within rules.
+
+The agent handles guests' octets. If a guest takes it over, it has no connection to XenStore but
+that of this process, which passes on what an agent needs, and nothing else.
+"""
