@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import os
 import socket
 import sys
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from agent_dom0.control.operations import About
 from agent_dom0.opener.client import OpenerTransport
 from agent_dom0.opener.process import run_opener
 from agent_dom0.parameters import DEFAULT_LATENCY_USEC, Limits
+from agent_dom0.supervisor.confine import confine
 from agent_dom0.supervisor.heartbeat import Heartbeat
 from agent_dom0.supervisor.supervise import supervise
 from policy.paths import DEFAULT_DIRECTORY, DEFAULT_RUNTIME, PolicyPaths
@@ -142,9 +144,25 @@ async def _run(options: argparse.Namespace, heartbeat: Heartbeat, control: socke
             ask_seconds=options.ask_seconds,
             qubesdb=_qubesdb(options),
         )
+        _confine(settings)
         await Agent(settings).run(heartbeat)
     finally:
         transport.close()
+
+
+def _confine(settings: Settings) -> None:
+    """Give up what the agent does not need, before it meets a guest's octets."""
+    transport = settings.transport
+    if transport.may_be_restored:
+        return  # an audio domain: Xen limits what it may do
+    written = [
+        transport.runtime_directory,
+        settings.control.parent,
+        *settings.policy.all_directories,
+        *([Path(settings.audit).parent] if settings.audit != "journal" else []),
+    ]
+    server = settings.about.server or os.environ.get("PULSE_SERVER", "")
+    confine(written, transport.devices, transport.ioctls, network="tcp" in server)
 
 
 def _policy_paths(options: argparse.Namespace) -> PolicyPaths:

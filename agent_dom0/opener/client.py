@@ -30,6 +30,18 @@ class OpenerTransport(Transport):
     def runtime_directory(self) -> Path:
         return self._inner.runtime_directory
 
+    @property
+    def devices(self) -> Sequence[Path]:
+        return self._inner.devices
+
+    @property
+    def ioctls(self) -> Sequence[int]:
+        return self._inner.ioctls
+
+    @property
+    def may_be_restored(self) -> bool:
+        return self._inner.may_be_restored
+
     def connect_store(self) -> StoreDescriptor:
         reply, fds = self._call(STORE)
         return StoreDescriptor(fds[0], int(reply["payload_octets_max"]))

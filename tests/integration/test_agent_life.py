@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -55,6 +56,20 @@ def test_opener_that_is_killed_is_replaced_together_with_its_agent(
     late = new_guest("late")
     dom0.await_event("device_made", guest=late.name)
     assert "the opener has ended; the next agent takes over with another" in dom0.log
+
+
+def test_agent_is_confined_in_all_its_threads_while_a_guest_plays(
+    dom0: Dom0, pulse: PulseServer, work: Guest
+) -> None:
+    """What that means is in tests/unit/test_confine.py."""
+    with pulse.listening() as ears, work.start("play", "-", stdin=[noise(10)]):
+        ears.listen_until(lambda heard: heard.strip(b"\0"))
+        threads = list(Path(f"/proc/{dom0.agent_pid}/task").iterdir())
+        assert len(threads) >= 3
+        for thread in threads:
+            status = (thread / "status").read_text().splitlines()
+            assert {"Seccomp:\t2", "NoNewPrivs:\t1"} <= set(status)
+    assert "the agent may " not in dom0.log
 
 
 @pytest.mark.alone

@@ -3,7 +3,7 @@
 In src/, ring.c, event_page.c, page_directory.c, pcm.c and budget.c are pure bookkeeping. engine.c
 is the thread, pulse_context.c and pulse_stream.c call libpulse, and backend.c and frontend.c join
 them: one sndif stream each, in either role. No module calls one above it; backend_parts.h says what
-one event does.
+one event does. confine.c stands alone.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 from .audio_client import Admission, AudioClient, AudioStreamConfig, ClientState
 from .backend import PCM_STATE_OCTETS, REFUSED_MAX, BackendStats, BackendStream, Violation
 from .budget import Budget, BudgetStats
+from .confine import filter_system_calls
 from .engine import Engine
 from .frontend import FrontendStats, FrontendStream
 from .page_directory import build_directory, walk_directory
@@ -33,5 +34,6 @@ __all__ = [
     "PcmParameters",
     "Violation",
     "build_directory",
+    "filter_system_calls",
     "walk_directory",
 ]

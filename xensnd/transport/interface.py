@@ -135,6 +135,19 @@ class Transport(Protocol):
         """The directory of an agent's locks and state while it runs. All users may enter it, so its
         files need modes of their own."""
 
+    @property
+    def devices(self) -> Sequence[Path]:
+        """The device files that it opens for pages and channels, however late."""
+
+    @property
+    def ioctls(self) -> Sequence[int]:
+        """The commands of ioctl(2) that these need."""
+
+    @property
+    def may_be_restored(self) -> bool:
+        """Whether this domain may be saved and restored. Then it needs XenStore, and must be able
+        to start a program (xen/dead_channels.py)."""
+
     def open_store(self) -> Store:
         """Open a connection to XenStore."""
 

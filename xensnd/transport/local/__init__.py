@@ -58,6 +58,18 @@ class LocalTransport(Transport):
         path.mkdir(mode=0o755, exist_ok=True)
         return path
 
+    @property
+    def devices(self) -> Sequence[Path]:
+        return ()
+
+    @property
+    def ioctls(self) -> Sequence[int]:
+        return ()
+
+    @property
+    def may_be_restored(self) -> bool:
+        return False
+
     def open_store(self) -> XenStore:
         return XenStore.over_socket(self._store_path)
 

@@ -35,6 +35,14 @@ XENSTORED_SOCKET = Path("/run/xenstored/socket")  # where xenstored runs, for ro
 XENBUS = Path("/dev/xen/xenbus")  # in every domain, for the users that udev allows
 
 _DOMIDS = range(0x7FF0)  # above are Xen's own: DOMID_FIRST_RESERVED
+# Linux' xen/evtchn.h and xen/gntdev.h, as the backend needs them.
+_IOCTLS = (
+    0x0008_4501,  # IOCTL_EVTCHN_BIND_INTERDOMAIN
+    0x0004_4504,  # IOCTL_EVTCHN_NOTIFY
+    0x0018_4700,  # IOCTL_GNTDEV_MAP_GRANT_REF
+    0x0010_4701,  # IOCTL_GNTDEV_UNMAP_GRANT_REF
+    0x0018_4702,  # IOCTL_GNTDEV_GET_OFFSET_FOR_VADDR
+)
 # Errors of the kernel and Xen for a grant or port that does not exist, or is not for us.
 _NOT_OFFERED = {errno.EINVAL, errno.ESRCH, errno.EPERM, errno.EACCES, errno.ENOENT}
 
@@ -66,6 +74,18 @@ class XenTransport(Transport):
                 f"{directory}: {error.strerror}; run as the user who may write there"
             ) from None
         return directory
+
+    @property
+    def devices(self) -> Sequence[Path]:
+        return [Path("/dev/xen", name) for name in ("evtchn", "gntdev", "gntalloc")]
+
+    @property
+    def ioctls(self) -> Sequence[int]:
+        return _IOCTLS
+
+    @property
+    def may_be_restored(self) -> bool:
+        return not XENSTORED_SOCKET.exists()  # the domain of xenstored is never saved
 
     def open_store(self) -> XenStore:
         """Connect to xenstored's own socket if we may, which in dom0 only root may; otherwise open
@@ -134,8 +154,8 @@ class XenTransport(Transport):
 
     def _check_restore(self) -> None:
         """Keep all channels open for ever if this domain was restored since they were opened."""
-        if XENSTORED_SOCKET.exists():
-            return  # the domain of xenstored is never saved
+        if not self.may_be_restored:
+            return
         try:
             life = self._read_life()
         except (TransportLost, KeyError, ValueError):
