@@ -24,7 +24,7 @@ from agent_dom0.supervisor.supervise import supervise
 from policy.paths import DEFAULT_DIRECTORY, DEFAULT_RUNTIME, PolicyPaths
 from xensnd.control.client import DEFAULT_SOCKET
 from xensnd.errors import XensndError
-from xensnd.transport.factory import open_transport
+from xensnd.transport.factory import open_receiver, open_transport
 from xensnd.version import VERSION
 
 QUBESDB = Path("/run/qubes/qubesdb.sock")
@@ -131,7 +131,7 @@ def _work(options: argparse.Namespace, heartbeat: Heartbeat, control: socket.soc
 
 
 async def _run(options: argparse.Namespace, heartbeat: Heartbeat, control: socket.socket) -> None:
-    transport = OpenerTransport(control, open_transport(options.transport))
+    transport = OpenerTransport(control, open_receiver(options.transport))
     try:
         settings = Settings(
             transport=transport,
@@ -144,25 +144,22 @@ async def _run(options: argparse.Namespace, heartbeat: Heartbeat, control: socke
             ask_seconds=options.ask_seconds,
             qubesdb=_qubesdb(options),
         )
-        _confine(settings)
+        _confine(settings, transport.ioctls)
         await Agent(settings).run(heartbeat)
     finally:
         transport.close()
 
 
-def _confine(settings: Settings) -> None:
+def _confine(settings: Settings, ioctls: Sequence[int]) -> None:
     """Give up what the agent does not need, before it meets a guest's octets."""
-    transport = settings.transport
-    if transport.may_be_restored:
-        return  # an audio domain: Xen limits what it may do
     written = [
-        transport.runtime_directory,
+        settings.transport.runtime_directory,
         settings.control.parent,
         *settings.policy.all_directories,
         *([Path(settings.audit).parent] if settings.audit != "journal" else []),
     ]
     server = settings.about.server or os.environ.get("PULSE_SERVER", "")
-    confine(written, transport.devices, transport.ioctls, network="tcp" in server)
+    confine(written, ioctls, network="tcp" in server)
 
 
 def _policy_paths(options: argparse.Namespace) -> PolicyPaths:

@@ -1,82 +1,121 @@
-"""The agent's end of its opener: a transport whose XenStore is what the opener passes on."""
+"""The agent's end of its opener: a transport without devices of its own."""
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import socket
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
-from agent_dom0.opener.protocol import REFUSALS, REPLY_OCTETS_MAX, REPLY_SECONDS_MAX, STORE
-from xensnd.errors import TransportLost
-from xensnd.transport.interface import EventChannel, Pages, StoreDescriptor, Transport
+from agent_dom0.opener.protocol import (
+    BIND,
+    END,
+    FDS_IN_A_REPLY_MAX,
+    HELLO,
+    MAP,
+    REFUSALS,
+    REPLY_OCTETS_MAX,
+    REPLY_SECONDS_MAX,
+    STORE,
+)
+from xensnd.errors import LocalProtocolError, TransportLost
+from xensnd.transport.interface import (
+    EventChannel,
+    Handed,
+    Pages,
+    Receiver,
+    StoreDescriptor,
+    Transport,
+    map_handed,
+    require_u32,
+)
 from xensnd.transport.xenstore import XenStore
 
 
 class OpenerTransport(Transport):
-    """`inner` maps pages and binds channels. Closing it closes both."""
+    """Takes what guests offer; an agent offers nothing itself."""
 
-    def __init__(self, control: socket.socket, inner: Transport) -> None:
+    def __init__(self, control: socket.socket, receiver: Receiver) -> None:
         control.settimeout(REPLY_SECONDS_MAX)
         self._control = control
-        self._inner = inner
+        self._receiver = receiver
+        hello = self._call(HELLO).layout
+        self._domid = int(hello["domid"])
+        self._runtime = Path(hello["runtime"])
 
     @property
     def domid(self) -> int:
-        return self._inner.domid
+        return self._domid
 
     @property
     def runtime_directory(self) -> Path:
-        return self._inner.runtime_directory
-
-    @property
-    def devices(self) -> Sequence[Path]:
-        return self._inner.devices
+        return self._runtime
 
     @property
     def ioctls(self) -> Sequence[int]:
-        return self._inner.ioctls
-
-    @property
-    def may_be_restored(self) -> bool:
-        return self._inner.may_be_restored
+        """The commands of ioctl(2) that it needs."""
+        return self._receiver.ioctls
 
     def connect_store(self) -> StoreDescriptor:
-        reply, fds = self._call(STORE)
-        return StoreDescriptor(fds[0], int(reply["payload_octets_max"]))
+        handed = self._call(STORE)
+        return StoreDescriptor(handed.fds[0], int(handed.layout["payload_octets_max"]))
 
     def open_store(self, *, timeout: float = REPLY_SECONDS_MAX) -> XenStore:
         return XenStore.over_descriptor(self.connect_store(), "the opener", timeout=timeout)
 
-    def share_pages(self, peer_domid: int, count: int) -> Pages:
-        return self._inner.share_pages(peer_domid, count)
-
     def map_pages(self, peer_domid: int, refs: Sequence[int], *, writable: bool) -> Pages:
-        return self._inner.map_pages(peer_domid, refs, writable=writable)
-
-    def allocate_channel(self, peer_domid: int) -> EventChannel:
-        return self._inner.allocate_channel(peer_domid)
+        return map_handed(self, self._receiver, peer_domid, refs, writable=writable)
 
     def bind_channel(self, peer_domid: int, peer_port: int) -> EventChannel:
-        return self._inner.bind_channel(peer_domid, peer_port)
+        handed = self.hand_channel(peer_domid, peer_port)
+        port = int(handed.layout["port"])
+        return self._receiver.receive_channel(handed, lambda: self.end_channel(port))
+
+    def hand_pages(self, peer_domid: int, refs: Sequence[int]) -> Handed:
+        for ref in refs:
+            require_u32(peer_domid, "page", ref)
+        return self._call(MAP, domid=peer_domid, refs=list(refs))
+
+    def hand_channel(self, peer_domid: int, peer_port: int) -> Handed:
+        require_u32(peer_domid, "event channel", peer_port)
+        return self._call(BIND, domid=peer_domid, port=peer_port)
+
+    def end_channel(self, port: int) -> None:
+        with suppress(TransportLost, OSError):  # it ends with the opener
+            self._call(END, port=port)
+
+    def share_pages(self, peer_domid: int, count: int) -> Pages:
+        raise LocalProtocolError(f"dom{peer_domid} gets no {count} pages from an agent")
+
+    def allocate_channel(self, peer_domid: int) -> EventChannel:
+        raise LocalProtocolError(f"dom{peer_domid} gets no event channel from an agent")
 
     def close(self) -> None:
-        self._inner.close()
         self._control.close()
 
-    def _call(self, request: str) -> tuple[dict[str, Any], list[int]]:
-        """Return the reply and its descriptors. TransportLost: the opener has ended, or has lost
-        the hypervisor or XenStore."""
+    def _call(self, op: str, **arguments: object) -> Handed:
+        """Return the reply with its descriptors, which the caller closes. TransportLost: the opener
+        has ended, or has lost the hypervisor or XenStore."""
         try:
-            self._control.send(request.encode())
-            octets, fds, _, _ = socket.recv_fds(self._control, REPLY_OCTETS_MAX, 1)
+            self._control.send(json.dumps({"op": op, **arguments}).encode())
+            octets, fds, flags, _ = socket.recv_fds(
+                self._control, REPLY_OCTETS_MAX, FDS_IN_A_REPLY_MAX
+            )
         except OSError as error:
+            self._control.close()  # a late reply would be taken for that of the next request
             raise TransportLost(f"the opener: {error.strerror or error}") from error
         if not octets:
             raise TransportLost("the opener has ended")
-        reply = json.loads(octets)
-        if "refused" in reply:
-            kind, text, number = REFUSALS[reply["refused"]], reply["text"], reply["errno"]
-            raise OSError(number, text) if kind is OSError else kind(text)
-        return reply, fds
+        reply = Handed(fds, json.loads(octets))
+        if flags & socket.MSG_CTRUNC:
+            reply.close()
+            if op == BIND:
+                self.end_channel(int(reply.layout["port"]))
+            raise OSError(errno.EMFILE, f"{os.strerror(errno.EMFILE)}: {op}")
+        if "refused" in reply.layout:
+            kind, text = REFUSALS[reply.layout["refused"]], reply.layout["text"]
+            raise OSError(reply.layout["errno"], text) if kind is OSError else kind(text)
+        return reply

@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import select
 import socket
 import sys
-import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
 
 from pyxs._internal import Op
 
-from agent_dom0.guest import children
-from agent_dom0.opener.protocol import REFUSALS, REQUEST_OCTETS_MAX, STORE
+from agent_dom0.opener.protocol import BIND, END, HELLO, MAP, REFUSALS, REQUEST_OCTETS_MAX, STORE
+from agent_dom0.opener.reach import Reach
 from agent_dom0.opener.rules import VsndRules
-from xensnd.errors import TransportLost, XensndError
+from xensnd.errors import RemoteProtocolError, XensndError
+from xensnd.sndif.untrusted import U32_MAX
 from xensnd.text import quoted
-from xensnd.transport.interface import Store, Transport
+from xensnd.transport.interface import HANDED_PAGES_MAX, Handed, Transport
 from xensnd.transport.store_proxy import Rules, StoreProxy
 
 # An agent has one connection, and opens the next one when it is lost.
 CONNECTIONS_MAX = 4
 _REFUSALS_SHOWN_MAX = 10
-# How long what was read about running domains counts.
-_DOMAINS_SECONDS = 1.0
 _ENDED = select.POLLHUP | select.POLLERR | select.POLLNVAL
 
 
@@ -37,11 +35,13 @@ class Opener:
         control: socket.socket,
         open_transport: Callable[[], Transport],
         make_rules: Callable[[int, Callable[[int], bool]], Rules] = VsndRules,
+        make_reach: Callable[[Transport], Reach] = Reach,
     ) -> None:
         self._control = control
         self._open_transport = open_transport
         self._make_rules = make_rules
-        self._transport: Transport | None = None
+        self._make_reach = make_reach
+        self._opened: tuple[Transport, Reach] | None = None
         self._proxies: dict[int, StoreProxy] = {}  # by each of their descriptors
         self._refusals = 0
 
@@ -51,9 +51,9 @@ class Opener:
             pass
         for proxy in set(self._proxies.values()):
             self._end(proxy)
-        if self._transport is not None:
-            self._domains.close()
-            self._transport.close()
+        if self._opened is not None:
+            for opened in self._opened:
+                opened.close()
 
     def _serve(self) -> bool:
         """Wait for what comes next, and do it. Returns False if the agent has ended."""
@@ -79,30 +79,70 @@ class Opener:
             if not request:
                 return False
             try:
-                self._do(request.decode("latin-1"))
+                handed = self._do(request)
             except (XensndError, OSError) as error:
                 self._refuse(error)
+            except (ValueError, KeyError, TypeError, RecursionError) as error:
+                self._refuse(OSError(errno.EINVAL, f"not a request: {error!r}"))
+            else:
+                with contextlib.closing(handed):
+                    self._reply(handed.layout, handed.fds)
         except ConnectionError:
             return False
         return True
 
-    def _do(self, request: str) -> None:
-        if request != STORE:
-            raise OSError(errno.EINVAL, "the opener has no such thing")
+    def _do(self, request: bytes) -> Handed:
+        untrusted = json.loads(request)
+        op = untrusted["op"]
+        if op == STORE:
+            return self._open_store()
+        if op == MAP:
+            refs = untrusted["refs"]
+            if not isinstance(refs, list) or not 0 < len(refs) <= HANDED_PAGES_MAX:
+                raise ValueError("references")
+            domid, refs = _number(untrusted["domid"]), [_number(ref) for ref in refs]
+            if not self._reach.has_rings(domid):
+                raise RemoteProtocolError(f"dom{domid} has no card that it uses")
+            return self._transport.hand_pages(domid, refs)
+        if op == BIND:
+            domid, port = _number(untrusted["domid"]), _number(untrusted["port"])
+            if not self._reach.offers_port(domid, port):
+                raise RemoteProtocolError(f"dom{domid} publishes no event channel {port}")
+            return self._transport.hand_channel(domid, port)
+        if op == END:
+            self._transport.end_channel(_number(untrusted["port"]))
+            return Handed([], {})
+        if op == HELLO:
+            runtime = str(self._transport.runtime_directory)
+            return Handed([], {"domid": self._transport.domid, "runtime": runtime})
+        raise ValueError("op")
+
+    def _open_store(self) -> Handed:
         if len(set(self._proxies.values())) >= CONNECTIONS_MAX:
             raise OSError(errno.EMFILE, f"more than {CONNECTIONS_MAX} connections to XenStore")
-        if self._transport is None:
-            self._transport = self._open_transport()
-            self._domains = _Domains(self._transport)
         store = self._transport.connect_store()
-        rules = self._make_rules(self._transport.domid, self._domains.exists)
+        rules = self._make_rules(self._transport.domid, self._reach.exists)
         ours, theirs = socket.socketpair()
         theirs.setblocking(False)
         proxy = StoreProxy(ours, store, rules, self._tell_refusal)
         for fd in proxy.interests():
             self._proxies[fd] = proxy
-        with theirs:
-            self._reply({"payload_octets_max": store.payload_octets_max}, [theirs.fileno()])
+        return Handed([theirs.detach()], {"payload_octets_max": store.payload_octets_max})
+
+    @property
+    def _transport(self) -> Transport:
+        return self._open()[0]
+
+    @property
+    def _reach(self) -> Reach:
+        return self._open()[1]
+
+    def _open(self) -> tuple[Transport, Reach]:
+        """Open at the first request, so that the agent hears why it cannot be."""
+        if self._opened is None:
+            transport = self._open_transport()
+            self._opened = transport, self._make_reach(transport)
+        return self._opened
 
     def _end(self, proxy: StoreProxy) -> None:
         for fd in proxy.interests():
@@ -112,10 +152,10 @@ class Opener:
     def _refuse(self, error: Exception) -> None:
         kinds = (kind for kind, refused in REFUSALS.items() if isinstance(error, refused))
         text = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
-        number = error.errno if isinstance(error, OSError) else None
-        self._reply({"refused": next(kinds), "text": text, "errno": number}, [])
+        number = error.errno if isinstance(error, OSError) else errno.EINVAL
+        self._reply({"refused": next(kinds, "failed"), "text": text, "errno": number}, [])
 
-    def _reply(self, reply: dict[str, object], fds: Sequence[int]) -> None:
+    def _reply(self, reply: Mapping[str, object], fds: Sequence[int]) -> None:
         socket.send_fds(self._control, [json.dumps(reply).encode()], fds)
 
     def _tell_refusal(self, op: int, payload: bytes) -> None:
@@ -133,44 +173,10 @@ class Opener:
         )
 
 
-class _Domains:
-    """Which domains run, or have a card that is not removed yet.
-
-    An audio domain may not ask. There XenStore itself limits what it may write.
-    """
-
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
-        self._store: Store | None = None
-        self._known: set[int] = set()
-        self._read_at = float("-inf")
-        self._may_ask = True
-        self._read()
-
-    def exists(self, domid: int) -> bool:
-        if time.monotonic() > self._read_at + _DOMAINS_SECONDS or domid not in self._known:
-            self._read()
-        return domid in self._known or not self._may_ask
-
-    def _read(self) -> None:
-        try:
-            if self._store is None:
-                self._store = self._transport.open_store()
-            running = children(self._store, "/local/domain")
-            backend = f"/local/domain/{self._transport.domid}/backend/vsnd"
-            self._known = running | children(self._store, backend)
-            self._read_at = time.monotonic()
-        except PermissionError:
-            self._may_ask = False
-        except (TransportLost, OSError):
-            self._known = set()
-            self.close()
-
-    def close(self) -> None:
-        if self._store is not None:
-            with suppress(OSError):
-                self._store.close()
-        self._store = None
+def _number(untrusted: object) -> int:
+    if not isinstance(untrusted, int) or not 0 <= untrusted <= U32_MAX:
+        raise ValueError(f"not a number of 32 bits: {untrusted!r:.40}")
+    return untrusted
 
 
 def run_opener(control: socket.socket, open_transport: Callable[[], Transport]) -> None:

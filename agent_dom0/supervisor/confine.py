@@ -1,6 +1,6 @@
 """What an agent gives up before it meets a guest's octets, for all of its life.
 
-Landlock: it opens no device but those of its transport, writes only below its own directories, and
+Landlock: it opens no device, writes only below its own directories, and
 looks into no process outside. A filter of system calls: see xensnd/core/src/confine.h. So a guest
 that takes the agent over gets neither XenStore, nor a program, nor another process.
 """
@@ -36,13 +36,11 @@ _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  (libpulse's, if it has no memfd
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def confine(
-    written: Sequence[Path], devices: Sequence[Path], ioctls: Sequence[int], *, network: bool
-) -> None:
+def confine(written: Sequence[Path], ioctls: Sequence[int], *, network: bool) -> None:
     """Give it up. There may be no other thread yet. Where the kernel cannot do a part of it, a line
     in the log says so."""
     try:
-        _restrict_files([*map(_nearest, written), _SHARED_MEMORY], [*_DEVICES, *devices])
+        _restrict_files([*map(_nearest, written), _SHARED_MEMORY])
     except OSError as error:
         log.warning("the agent may open all files of its user: Landlock: %s", error.strerror)
     try:
@@ -58,8 +56,8 @@ def _nearest(directory: Path) -> Path:
     return directory
 
 
-def _restrict_files(directories: Sequence[Path], devices: Sequence[Path]) -> None:
-    """Read all but devices, change these directories, and use these devices."""
+def _restrict_files(directories: Sequence[Path]) -> None:
+    """Read all but devices, and change these directories."""
     _call(_CREATE_RULESET, None, ctypes.c_size_t(0), _CREATE_RULESET_VERSION)  # is it there?
     handled = struct.pack("=Q", _ALL_OF_VERSION_1)
     ruleset = _call(_CREATE_RULESET, handled, ctypes.c_size_t(len(handled)), 0)
@@ -69,7 +67,7 @@ def _restrict_files(directories: Sequence[Path], devices: Sequence[Path]) -> Non
                 _allow(ruleset, path, _READ)
         for path in directories:
             _allow(ruleset, path, _CHANGE)
-        for path in devices:
+        for path in _DEVICES:
             _allow(ruleset, path, _USE)
         if _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
             raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))

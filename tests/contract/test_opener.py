@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import socket
 import struct
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -14,10 +16,10 @@ from pyxs._internal import Op
 
 from agent_dom0.cards.device import DevicePath
 from agent_dom0.cards.toolstack import make_device, remove_device
-from agent_dom0.opener.process import CONNECTIONS_MAX
+from agent_dom0.opener.process import CONNECTIONS_MAX, Opener
 from tests.support.local_machine import LocalMachine
 from tests.support.opener import Anything, RunningOpener
-from xensnd.errors import TransportLost
+from xensnd.errors import RemoteProtocolError, TransportLost
 from xensnd.transport.interface import Store
 from xensnd.transport.store_proxy import TRANSACTIONS_MAX
 
@@ -69,6 +71,85 @@ def test_agent_that_was_taken_over_writes_nothing_else(
         f"'/local/domain/{domid}/data/x', which no agent needs"
     )
     assert len(said) == 4
+
+
+class Frontend:
+    """A guest's driver, as far as an opener looks at it: what it shares, and what it publishes."""
+
+    def __init__(self, machine: LocalMachine, name: str) -> None:
+        self.domid = machine.create(name)
+        transport = machine.transport(name)
+        self._store = machine.open_store(name)
+        self.refs = transport.share_pages(0, 3).refs
+        self.port = transport.allocate_channel(0).port
+        self.hidden_port = transport.allocate_channel(0).port
+
+    def publish(self) -> None:
+        self._store.write("device/vsnd/0/0/0/ring-ref", str(self.refs[0]))
+        self._store.write("device/vsnd/0/0/0/event-channel", str(self.port))
+
+
+def test_guest_is_reached_once_its_card_is_used(
+    machine: LocalMachine, opener: RunningOpener, store: Store
+) -> None:
+    guest = Frontend(machine, "user")
+    unused = f"dom{guest.domid} has no card that it uses"
+    for _ in range(2):
+        with pytest.raises(RemoteProtocolError, match=unused):
+            opener.transport.map_pages(guest.domid, guest.refs, writable=True)
+        with pytest.raises(RemoteProtocolError, match="publishes no event channel"):
+            opener.transport.bind_channel(guest.domid, guest.port)
+        make_device(store, DevicePath(0, guest.domid, 0))  # which an agent can do by itself
+    guest.publish()
+    opener.transport.map_pages(guest.domid, guest.refs, writable=True).close()
+    opener.transport.bind_channel(guest.domid, guest.port).close()
+    with pytest.raises(RemoteProtocolError, match="publishes no event channel"):
+        opener.transport.bind_channel(guest.domid, guest.hidden_port)
+
+
+def test_agent_publishes_no_rings_of_a_guest(machine: LocalMachine, store: Store) -> None:
+    path = DevicePath(0, Frontend(machine, "quiet").domid, 0)
+    make_device(store, path)
+    with pytest.raises(PermissionError):
+        store.write(f"{path.frontend}/0/0/ring-ref", "1")
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"{}",
+        b"[]",
+        b"no JSON",
+        b"\xff",
+        b'{"op": "format"}',
+        b'{"op": "map", "domid": 1}',
+        b'{"op": "map", "domid": 1, "refs": []}',
+        b'{"op": "map", "domid": 1, "refs": "1"}',
+        b'{"op": "map", "domid": 1, "refs": [' + b"1," * 200 + b"1]}",
+        b'{"op": "map", "domid": -1, "refs": [1]}',
+        b'{"op": "bind", "domid": 1, "port": 4294967296}',
+        b'{"op": "bind", "domid": 1, "port": 1.5}',
+        b'{"op": "end", "port": 4711}',
+        b'{"op": ' + b"[" * 4000,
+    ],
+    ids=lambda request: request[:30].decode("latin-1"),
+)
+def test_request_that_is_none_is_refused_and_the_next_is_answered(
+    machine: LocalMachine, request_: bytes
+) -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        transport = machine.transport()
+        opener = threading.Thread(target=Opener(theirs, lambda: transport).run)
+        opener.start()
+        ours.settimeout(5)
+        ours.send(request_)
+        assert "refused" in json.loads(ours.recv(1 << 16))
+        ours.send(b'{"op": "hello"}')
+        assert json.loads(ours.recv(1 << 16))["domid"] == 0
+        ours.shutdown(socket.SHUT_RDWR)
+        opener.join(5)
+        assert not opener.is_alive()
 
 
 def test_log_of_refusals_is_bounded(store: Store, capfd: pytest.CaptureFixture[str]) -> None:

@@ -9,9 +9,11 @@ from typing import Self
 
 from agent_dom0.opener.client import OpenerTransport
 from agent_dom0.opener.process import Opener
+from agent_dom0.opener.reach import Reach
 from agent_dom0.opener.rules import VsndRules
 from tests.support.local_machine import LocalMachine
-from xensnd.transport.local import LocalTransport
+from xensnd.transport.interface import Transport
+from xensnd.transport.local import LocalReceiver, LocalTransport
 from xensnd.transport.store_proxy import Rules
 from xensnd.transport.xenstore import XenStore
 
@@ -23,15 +25,16 @@ class RunningOpener:
         self,
         machine: LocalMachine,
         make_rules: Callable[[int, Callable[[int], bool]], Rules] = VsndRules,
+        make_reach: Callable[[Transport], Reach] = Reach,
     ) -> None:
         self._ours, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         transport = LocalTransport(machine.directory)  # which the opener closes
-        opener = Opener(self._theirs, lambda: transport, make_rules)
+        opener = Opener(self._theirs, lambda: transport, make_rules, make_reach)
         self._thread = threading.Thread(target=opener.run)
-        self.transport = OpenerTransport(self._ours, machine.transport())
 
     def __enter__(self) -> Self:
         self._thread.start()
+        self.transport = OpenerTransport(self._ours, LocalReceiver())
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -48,6 +51,16 @@ class Anything:
         pass
 
     def admits(self, _op: int, _payload: bytes) -> bool:
+        return True
+
+
+class AllGuests(Reach):
+    """Reaches guests without a card too."""
+
+    def has_rings(self, _domid: int) -> bool:
+        return True
+
+    def offers_port(self, _domid: int, _port: int) -> bool:
         return True
 
 

@@ -38,7 +38,7 @@ def confined(directory: Path, attempt: Callable[[], object], *, network: bool = 
     pid = os.fork()
     if pid == 0:
         try:
-            confine([directory], [], [NEEDED], network=network)
+            confine([directory], [NEEDED], network=network)
             attempt()
             said = "done"
         except OSError as error:

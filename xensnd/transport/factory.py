@@ -7,7 +7,7 @@ from pathlib import Path
 
 from xensnd.errors import UsageError
 from xensnd.text import quoted
-from xensnd.transport.interface import Transport
+from xensnd.transport.interface import Receiver, Transport
 
 
 def open_transport(url: str, domain: str | None = None) -> Transport:
@@ -20,6 +20,17 @@ def open_transport(url: str, domain: str | None = None) -> Transport:
         hint = f"; did you mean local:{url}?" if not colon and url else ""
         raise UsageError(f"transport {quoted(url)}: known are {known}{hint}")
     return opener(rest, domain)
+
+
+def open_receiver(url: str) -> Receiver:
+    """Return the receiver of what the transport of this URL hands over."""
+    if url.startswith("local:"):
+        from xensnd.transport.local import LocalReceiver  # noqa: PLC0415
+
+        return LocalReceiver()
+    from xensnd.transport.xen import XenReceiver  # noqa: PLC0415
+
+    return XenReceiver()
 
 
 def _open_local(directory: str, domain: str | None) -> Transport:
