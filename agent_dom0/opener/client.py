@@ -32,6 +32,7 @@ from xensnd.transport.interface import (
     map_handed,
     require_u32,
 )
+from xensnd.transport.xenstore import REPLY_SECONDS_MAX as STORE_SECONDS_MAX
 from xensnd.transport.xenstore import XenStore
 
 
@@ -63,7 +64,7 @@ class OpenerTransport(Transport):
         handed = self._call(STORE)
         return StoreDescriptor(handed.fds[0], int(handed.layout["payload_octets_max"]))
 
-    def open_store(self, *, timeout: float = REPLY_SECONDS_MAX) -> XenStore:
+    def open_store(self, *, timeout: float = STORE_SECONDS_MAX) -> XenStore:
         return XenStore.over_descriptor(self.connect_store(), "the opener", timeout=timeout)
 
     def map_pages(self, peer_domid: int, refs: Sequence[int], *, writable: bool) -> Pages:
@@ -72,7 +73,11 @@ class OpenerTransport(Transport):
     def bind_channel(self, peer_domid: int, peer_port: int) -> EventChannel:
         handed = self.hand_channel(peer_domid, peer_port)
         port = int(handed.layout["port"])
-        return self._receiver.receive_channel(handed, lambda: self.end_channel(port))
+        try:
+            return self._receiver.receive_channel(handed, lambda: self.end_channel(port))
+        except OSError:
+            self.end_channel(port)
+            raise
 
     def hand_pages(self, peer_domid: int, refs: Sequence[int]) -> Handed:
         for ref in refs:

@@ -17,7 +17,7 @@ END = "end"  # `port`, that of a bound channel: {}
 REQUEST_OCTETS_MAX = 4096
 REPLY_OCTETS_MAX = 1 << 16
 FDS_IN_A_REPLY_MAX = 253  # SCM_MAX_FD
-REPLY_SECONDS_MAX = 10.0
+REPLY_SECONDS_MAX = 12.0  # the opener itself waits for XenStore for 10 s at most
 
 REFUSALS: dict[str, type[Exception]] = {
     "lost": TransportLost,

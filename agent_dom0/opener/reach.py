@@ -69,13 +69,14 @@ class Reach:
         self._store = None
 
     def _ask(self, question: Callable[[Store], T]) -> T:
-        """Ask XenStore, again over a new connection if this one was lost."""
+        """Ask XenStore, over a new connection if this one was lost meanwhile."""
         if self._store is not None:
             try:
-                return question(self._store)
+                self._store.events()  # there are none, unless it is lost
             except TransportLost:
                 self.close()
-        self._store = self._transport.open_store()
+        if self._store is None:
+            self._store = self._transport.open_store()
         return question(self._store)
 
     def _read_known(self) -> None:

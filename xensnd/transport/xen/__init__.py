@@ -119,8 +119,13 @@ class XenTransport(Transport):
 
     def hand_channel(self, peer_domid: int, peer_port: int) -> Handed:
         channel = self.bind_channel(peer_domid, peer_port)
+        try:
+            fd = os.dup(channel.fds.wait_fd)
+        except OSError:
+            channel.close()
+            raise
         self._handed[channel.port] = channel
-        return Handed([os.dup(channel.fds.wait_fd)], {"port": channel.port})
+        return Handed([fd], {"port": channel.port})
 
     def end_channel(self, port: int) -> None:
         if port in self._handed:
