@@ -28,7 +28,7 @@ from xensnd.transport.interface import (
     map_handed,
     require_u32,
 )
-from xensnd.transport.local.memory import Mapping, Page
+from xensnd.transport.local.memory import Page, PageMapping
 from xensnd.transport.local.protocol import VERSION
 from xensnd.transport.xenstore import XenStore, connect_socket
 
@@ -71,7 +71,7 @@ class LocalTransport(Transport):
         reply, fds = self._hypervisor.call("share", peer=peer_domid, count=count)
         first = int(reply["first_ref"])
         with _closing(fds):
-            mapping = Mapping([Page(fds[0], index) for index in range(count)], writable=True)
+            mapping = PageMapping([Page(fds[0], index) for index in range(count)], writable=True)
 
         def end() -> None:
             with suppress(TransportLost):
@@ -139,7 +139,7 @@ class LocalReceiver(Receiver):
             for which, number in each.layout["pages"]
         ]
         try:
-            mapping = Mapping(pages, writable=writable)
+            mapping = PageMapping(pages, writable=writable)
         except ValueError as error:
             raise RemoteProtocolError(f"dom{peer_domid} offers {error}") from error
         finally:
@@ -153,7 +153,7 @@ class LocalReceiver(Receiver):
 
 
 class _LocalPages(Pages):
-    def __init__(self, mapping: Mapping, refs: Sequence[int], end: Callable[[], None]) -> None:
+    def __init__(self, mapping: PageMapping, refs: Sequence[int], end: Callable[[], None]) -> None:
         self._mapping = mapping
         self._refs = refs
         self._end = end

@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from xensnd.sndif.layout import PAGE_OCTETS
-from xensnd.transport.mapping import Mapping as _Mapping
-from xensnd.transport.mapping import Part
+from xensnd.transport.mapping import Mapping, Part
 
 
 class Page(NamedTuple):
@@ -33,7 +32,7 @@ def create_pages(count: int) -> int:
     return fd
 
 
-class Mapping(_Mapping):
+class PageMapping(Mapping):
     """Pages of any memfds, mapped in the given order at consecutive addresses.
 
     Raises ValueError for a page that could vanish, since reading it would then raise SIGBUS.
