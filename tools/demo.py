@@ -1,7 +1,7 @@
 """`make demo`: two guests, a policy, a real PulseAudio, on any Linux machine.
 
-One guest plays spoken recordings, another records what a microphone hears of them. Every octet is checked; the exit
-status says whether all were right.
+One guest plays spoken recordings, another records what a microphone hears of them. Every octet is
+checked; the exit status says whether all were right.
 """
 
 from __future__ import annotations

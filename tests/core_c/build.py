@@ -25,35 +25,40 @@ STRICT = [
 SANITIZED = ["-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 OPTIMISED = "-O1"
 
-# What each test_*.c and fuzz_*.c is about, and what else it is linked with.
+_BACKEND = [
+    "backend.c",
+    "backend_audio.c",
+    "backend_clock.c",
+    "backend_requests.c",
+    "backend_silence.c",
+    "budget.c",
+    "channel.c",
+    "event_page.c",
+    "gate.c",
+    "pcm.c",
+    "ring.c",
+]
+_BACKEND_TESTS = ["audio", "budget", "clock", "gate", "requests", "silence", "take_over"]
+_PCM_TESTS = ["buffer", "capture", "open", "position", "reports", "stop", "writes"]
+
+# The core's sources that each test_*.c and fuzz_*.c is linked with.
 SOURCES: dict[str, Sequence[str]] = {
     "test_layout": [],
     "test_ring": ["ring.c"],
     "test_event_page": ["event_page.c"],
     "test_page_directory": ["page_directory.c"],
-    "test_pcm": ["pcm.c"],
+    **{f"test_pcm_{idea}": ["pcm.c"] for idea in _PCM_TESTS},
     "test_rate_loop": ["rate_loop.c"],
-    "test_backend": [
-        "backend.c",
-        "backend_audio.c",
-        "backend_clock.c",
-        "backend_requests.c",
-        "budget.c",
-        "channel.c",
-        "event_page.c",
-        "gate.c",
-        "pcm.c",
-        "ring.c",
-    ],
+    **{f"test_backend_{idea}": _BACKEND for idea in _BACKEND_TESTS},
     "fuzz_ring": ["event_page.c", "page_directory.c", "ring.c"],
     "fuzz_pcm": ["pcm.c"],
 }
-_MORE = {
+_HELPERS = {f"test_backend_{idea}": ["fake_engine.c"] for idea in _BACKEND_TESTS}
+_LINKED = {
     "test_rate_loop": ["-lm"],
-    "test_backend": [
-        str(HERE / "fake_engine.c"),
-        "-Wl,--wrap=xn_backend_ring_answer,--wrap=xn_pcm_capture",
-    ],
+    "test_backend_budget": ["-Wl,--wrap=xn_backend_ring_answer"],
+    "test_backend_gate": ["-Wl,--wrap=xn_pcm_capture"],
+    "test_backend_requests": ["-Wl,--wrap=xn_backend_ring_answer"],
 }
 
 
@@ -70,12 +75,25 @@ def run_compiler(compiler: str, *arguments: str | Path) -> None:
 
 
 def build_tests(module: str, directory: Path, optimised: str = OPTIMISED) -> Path:
-    """A program of the tests in `module`.c: its one argument is the sentence to run."""
+    """A program of the tests in `module`.c: its one argument is the sentence to run.
+
+    What several programs are linked with is compiled once for a directory.
+    """
     program = directory / f"{module}{optimised}"
-    sources = [HERE / f"{module}.c", HERE / "check.c", *_core(module)]
     flags = [*STRICT, *SANITIZED, optimised, "-pthread"]
-    run_compiler("gcc", *flags, *sources, *_MORE.get(module, []), "-o", program)
+    sources = [HERE / name for name in (f"{module}.c", "check.c", *_HELPERS.get(module, []))]
+    objects = [
+        _compiled(source, directory, optimised, flags) for source in (*sources, *_core(module))
+    ]
+    run_compiler("gcc", *flags, *objects, *_LINKED.get(module, []), "-o", program)
     return program
+
+
+def _compiled(source: Path, directory: Path, optimised: str, flags: Sequence[str]) -> Path:
+    target = directory / f"{source.stem}{optimised}.o"
+    if not target.exists():
+        run_compiler("gcc", *flags, "-c", source, "-o", target)
+    return target
 
 
 def build_fuzzer(module: str, directory: Path) -> Path:

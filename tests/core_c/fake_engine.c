@@ -259,6 +259,8 @@ uint32_t xn_audio_index(struct xn_audio *asked) {
 
 bool fake_is_attached(void) { return audio.exists; }
 
+bool fake_is_running(void) { return audio.running; }
+
 uint32_t fake_server_asks(uint32_t octets) {
     CHECK(audio.exists && audio.running);
     uint32_t before = audio.given;

@@ -41,6 +41,7 @@ bool fake_is_polled(void);
 extern int64_t fake_latency_usec;
 extern bool fake_server_failed;
 bool fake_is_attached(void);
+bool fake_is_running(void); /* uncorked */
 
 /* It asks for so much, and takes what it is given. Returns octets. */
 uint32_t fake_server_asks(uint32_t octets);

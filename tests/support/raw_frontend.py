@@ -5,6 +5,8 @@ be broken. On any transport, so also in a guest of the lab.
 from __future__ import annotations
 
 import ctypes
+import os
+import select
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -12,6 +14,9 @@ from typing import Any
 
 from tests.support.shared_pages import (
     DIRECTORY_REFS_OFFSET,
+    EVENT_HEADER_OCTETS,
+    EVENT_SLOTS,
+    IN_PROD_OFFSET,
     REQ_EVENT_OFFSET,
     REQ_PROD_OFFSET,
     RING_HEADER_OCTETS,
@@ -26,6 +31,7 @@ from xensnd.sndif.packets import (
     Open,
     Request,
     Response,
+    decode_event,
     decode_response,
     encode_request,
 )
@@ -89,6 +95,15 @@ class RawStream:
             self.put(packet)
         self.requests.notify()
         return [answer.status for answer in self.answers(len(packets))]
+
+    def next_position(self, seconds: float = 10) -> int:
+        """In octets: what the backend tells next, or the last of it if that is more."""
+        assert select.select([self.events.fds.wait_fd], [], [], seconds)[0]
+        os.eventfd_read(self.events.fds.wait_fd)
+        last = self.event_words[IN_PROD_OFFSET // 4] - 1
+        at = EVENT_HEADER_OCTETS + last % EVENT_SLOTS * PACKET_OCTETS
+        octets = self.event_words.cast("B")
+        return decode_event(bytes(octets[at : at + PACKET_OCTETS]))[1].position_octets
 
     def ask(self, request: Request) -> int:
         return self.send(encode_request(self.sent & 0xFFFF, request))[0]

@@ -52,7 +52,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Build:
         (module, sentence, optimised)
         for module in TESTS
         # A compiler that optimises may make a loop of what recurses.
-        for optimised in ([OPTIMISED, "-O0"] if module == "test_backend" else [OPTIMISED])
+        for optimised in ([OPTIMISED, "-O0"] if module.startswith("test_backend_") else [OPTIMISED])
         for sentence in sentences(module)
     ],
     ids=lambda text: text.removeprefix("test_"),

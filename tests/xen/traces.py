@@ -35,7 +35,9 @@ def no_complaints(dom0: Machine) -> Iterator[None]:
 
 
 def kernel_complaints(dom0: Machine) -> list[str]:
-    return dom0.do("dmesg", "--level=emerg,alert,crit,err,warn").splitlines()
+    """An emulated CPU that waits for its turn on a busy machine is no fault of ours."""
+    said = dom0.do("dmesg", "--level=emerg,alert,crit,err,warn").splitlines()
+    return [line for line in said if "hrtimer: interrupt took" not in line]
 
 
 def granting_domains(dom0: Machine) -> dict[str, int]:

@@ -15,6 +15,7 @@ SOURCES = [
     "backend_audio.c",
     "backend_clock.c",
     "backend_requests.c",
+    "backend_silence.c",
     "budget.c",
     "channel.c",
     "confine.c",

@@ -8,8 +8,9 @@
 
 /* ---- the pass: see backend_parts.h ---------------------------------------------------------- */
 
-/* Outlives this process: whatever ends it, the word says whose pass it was in. The fences keep the
- * pass between the two stores. */
+/* The word is in memory that outlives this process. If the process ends during a pass, the word
+ * shows whose pass that was. The fences keep the compiler from moving the pass out of the two
+ * stores. */
 static void set_served(struct xn_backend *backend, uint32_t served) {
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
     __atomic_store_n(backend->served, served, __ATOMIC_RELAXED);
@@ -44,8 +45,8 @@ static void on_tick(void *owner, int64_t now_usec) { run_pass(owner, now_usec, f
 static void on_audio_event(void *owner, enum xn_audio_event event) {
     struct xn_backend *backend = owner;
     int64_t now_usec = xn_now_usec();
-    if (!backend->audio) return; /* it is being made */
-    if (event == XN_AUDIO_CHANGED) xn_backend_audio_changed(backend, now_usec);
+    if (!backend->audio) return; /* xn_audio_new() has not returned yet */
+    xn_backend_note_event(backend, event, now_usec);
     run_pass(backend, now_usec, false);
 }
 
@@ -56,9 +57,10 @@ bool xn_backend_attach_audio(struct xn_backend *backend, struct xn_client *clien
     const struct xn_audio_owner owner = {.on_event = on_audio_event, .owner = backend};
     xn_backend_detach_audio(backend);
     xn_engine_lock(backend->engine);
-    backend->stalled = false;
+    backend->stalled = backend->is_held = false;
     backend->progress_usec = xn_now_usec();
     if (backend->playback) xn_pcm_rewind_to_position(backend->pcm);
+    xn_backend_begin_sound(backend);
     backend->audio = xn_audio_new(client, config, &owner, error);
     if (backend->audio && backend->pcm->running) xn_audio_start(backend->audio);
     xn_engine_unlock(backend->engine);
@@ -142,7 +144,7 @@ struct xn_backend *xn_backend_new(struct xn_engine *engine, bool playback, void 
     xn_budget_init(&backend->own_budget);
     backend->budget = budget ? budget : &backend->own_budget;
     backend->served = served ? served : &backend->own_served;
-    xn_pcm_close(backend->pcm); /* another process had it open, if any */
+    xn_pcm_close(backend->pcm); /* if it was open, another process had it */
     backend->requests_channel = *requests;
     backend->events_channel = *events;
     backend->tick = (struct xn_task){.run = on_tick, .owner = backend};
@@ -226,7 +228,7 @@ bool xn_backend_adopt_pcm(struct xn_backend *backend, const struct xn_pcm_config
 
 void xn_backend_close_pcm(struct xn_backend *backend) {
     xn_engine_lock(backend->engine);
-    /* No event may come after this: a closed PCM would find it at its next open. */
+    /* No event may follow: the frontend would take it for one of the PCM that it opens next. */
     xn_backend_report(backend);
     xn_backend_release_audio(backend, xn_pcm_available(backend->pcm) == 0);
     xn_gate_close(&backend->gate);
@@ -241,6 +243,7 @@ void xn_backend_start(struct xn_backend *backend) {
     if (backend->pcm->buffer && !backend->pcm->running) {
         int64_t now_usec = xn_now_usec();
         xn_pcm_start(backend->pcm, now_usec);
+        xn_backend_begin_sound(backend);
         backend->progress_usec = now_usec;
         backend->stalled = false;
         run_pass(backend, now_usec, false);
@@ -252,7 +255,7 @@ void xn_backend_start(struct xn_backend *backend) {
 void xn_backend_stop(struct xn_backend *backend) {
     xn_engine_lock(backend->engine);
     if (backend->pcm->buffer && backend->pcm->running) {
-        bool all_taken = xn_pcm_available(backend->pcm) == 0;
+        bool all_taken = xn_pcm_available(backend->pcm) == 0 && !backend->is_corked;
         if (backend->audio) xn_audio_stop(backend->audio, all_taken);
         xn_pcm_stop(backend->pcm);
         run_pass(backend, xn_now_usec(), false);

@@ -1,12 +1,12 @@
-/* One sndif stream as the backend serves it: request ring, event page, at most one open PCM, and
- * at most one stream at the audio server.
+/* The backend's side of one sndif stream: request ring, event page, at most one open PCM, and at
+ * most one stream at the audio server.
  *
- * READ and WRITE are answered here, at once. Every other request waits for Python, one at a time,
- * and the ring with it, so that requests take effect in their order.
+ * READ and WRITE are answered here, at once. Every other request waits for Python, one at a time.
+ * The requests behind it wait too, so that requests take effect in order.
  *
- * Without a stream at the server, or while the server stalls, the PCM runs on a clock: playback
- * is discarded, capture is silence. So a guest that may not record, and one whose audio server is
- * gone, sees a device that works.
+ * Without a stream at the server, or while the server stalls, the PCM runs on a clock: playback is
+ * discarded, capture is silence. So the device keeps working for a guest that may not record, and
+ * for one whose audio server is gone.
  */
 #ifndef XENSND_BACKEND_H
 #define XENSND_BACKEND_H
@@ -22,89 +22,92 @@ struct xn_backend;
 enum xn_violation {
     XN_NO_VIOLATION,
     XN_VIOLATION_RING_INDEX, /* more requests than the ring has slots */
-    XN_VIOLATION_STORM,      /* its guest is over its budget without end */
+    XN_VIOLATION_STORM,      /* its guest stayed over its budget for too long */
     XN_VIOLATION_REFUSED,    /* XN_REFUSED_MAX READs and WRITEs outside the buffer */
 };
 
-/* A frontend may get so many READs and WRITEs wrong. */
+/* So many refused READs and WRITEs are a violation. */
 #define XN_REFUSED_MAX 64
 
 struct xn_backend_stats { /* since the PCM was opened */
     uint64_t requests;
-    uint64_t refused;  /* READ and WRITE outside the buffer, or without one */
+    uint64_t refused;  /* READ and WRITE outside the buffer, or with no open PCM */
     uint64_t octets;   /* moved between the guest's buffer and the audio server */
-    uint64_t discarded_octets; /* playback: gone with the clock; capture: silence made up */
-    uint64_t late_octets; /* playback: written over when they had been audible */
+    uint64_t discarded_octets; /* playback: dropped by the clock; capture: silence, by the clock */
+    uint64_t late_octets; /* playback: overwritten after they were audible */
     uint64_t position_octets;
-    uint64_t buffered_octets; /* playback: written, not yet at the server */
-    uint32_t gaps;    /* playback: times that the guest was late and it could be heard */
-    uint32_t stalled; /* times that the server did not ask for too long */
+    uint64_t buffered_octets; /* playback: written, not yet given to the server */
+    uint32_t gaps;    /* playback: audible gaps, because the guest was late */
+    uint32_t stalled; /* times that the server did nothing for too long */
     int64_t server_latency_usec; /* -1: not known */
 };
 
-/* The pages stay mapped until xn_backend_free(). `pcm`: where the PCM's positions are kept, so
- * that another process can go on with them; NULL: nowhere else. `budget`: what all streams of its
- * guest share; NULL: it has one for itself. `served`: a word of the
- * guest that is 1 while its stream is served, and else 0; NULL: nowhere. Returns NULL if there is
- * no memory. */
+/* The pages stay mapped until xn_backend_free(). `pcm`: where the PCM's positions are kept, so that
+ * another process can continue from them; NULL: in private memory. `budget`: the one that all
+ * streams of the guest share; NULL: its own. `served`: a word for the guest that is 1 while the
+ * engine serves one of its streams, and 0 otherwise; NULL: in private memory. Returns NULL if there
+ * is no memory. */
 struct xn_backend *xn_backend_new(struct xn_engine *engine, bool playback, void *ring_page,
                                   void *event_page, const struct xn_channel *requests,
                                   const struct xn_channel *events, struct xn_pcm *pcm,
                                   struct xn_budget *budget, uint32_t *served);
 
-/* Serves from now on. `succeeds`: another process did before, and may have published without
- * notifying. What it had open was adopted already: a WRITE may wait. */
+/* Begins to serve the frontend. `succeeds`: another process served it before, and may have
+ * published something without notifying. Adopt the PCM that it had open first, since a WRITE may be
+ * waiting. */
 void xn_backend_begin(struct xn_backend *backend, bool succeeds);
 
-/* After this nothing touches the pages, the channels or the PCM's buffer. */
+/* After this the pages, the channels and the PCM's buffer are no longer accessed. */
 void xn_backend_free(struct xn_backend *backend);
 
 enum xn_violation xn_backend_violation(struct xn_backend *backend);
 
-/* A copy of the request that waits for a decision. False: none waits. */
+/* Copies the request that waits for a decision. Returns false if none waits. */
 bool xn_backend_next_request(struct xn_backend *backend, uint8_t request[64]);
 
-/* Answers it; the ring goes on. */
+/* Answers that request. The requests behind it are served again. */
 void xn_backend_answer(struct xn_backend *backend, const uint8_t response[64]);
 
 /* `buffer` is shared with the frontend and stays mapped until xn_backend_close_pcm(). */
 void xn_backend_open_pcm(struct xn_backend *backend, const struct xn_pcm_config *config,
                          void *buffer);
 
-/* Goes on with a PCM that another process had open, where its positions stand; what that process
- * had given to the audio server and was not heard is given again. False: the positions are none
- * of such a PCM. */
+/* Continues, from its positions, a PCM that another process had open. What that process gave to the
+ * audio server, and was not heard, is given again. Returns false if the positions are not valid for
+ * such a PCM. */
 bool xn_backend_adopt_pcm(struct xn_backend *backend, const struct xn_pcm_config *config,
                           void *buffer);
 
-/* After this nothing touches the PCM's buffer. */
+/* After this the PCM's buffer is no longer accessed. */
 void xn_backend_close_pcm(struct xn_backend *backend);
 
 void xn_backend_start(struct xn_backend *backend);
 void xn_backend_stop(struct xn_backend *backend);
 
-/* Connects the open PCM with the audio server. False: *error says why. */
+/* Connects the open PCM to the audio server. Returns false on failure; *error is the reason. */
 bool xn_backend_attach_audio(struct xn_backend *backend, struct xn_client *client,
                              const struct xn_audio_config *config, const char **error);
 
-/* From now on the clock. What the server still has of a playback is not heard. */
+/* Disconnects it: the PCM runs on the clock. What the server has not yet played is dropped. */
 void xn_backend_detach_audio(struct xn_backend *backend);
 
-/* Capture: octets of the microphone cross into the guest's buffer until then (monotonic; INT64_MAX:
- * until the gate is closed); silence does otherwise. It is closed when a PCM is opened, adopted or
- * closed. Neither waits for the engine; when xn_backend_close_gate() returns, nothing crosses. */
+/* Capture: microphone data is copied into the guest's buffer until `until_usec` (monotonic;
+ * INT64_MAX: until the gate is closed). At other times the guest gets silence. Opening, adopting or
+ * closing a PCM closes the gate. Neither function waits for the engine. After
+ * xn_backend_close_gate() returns, no data passes. */
 void xn_backend_open_gate(struct xn_backend *backend, int64_t until_usec);
 void xn_backend_close_gate(struct xn_backend *backend);
 
-/* *error is NULL unless the stream at the server failed. */
+/* Returns whether the stream at the server has failed; if so, *error is the reason. */
 bool xn_backend_audio_failed(struct xn_backend *backend, const char **error);
 
-/* Copies out of, or into, the open PCM's buffer. False: the span is not in it. */
+/* Copy out of, and into, the open PCM's buffer. Return false if the span is not inside it. */
 bool xn_backend_peek(struct xn_backend *backend, uint32_t offset, void *to, uint32_t octets);
 bool xn_backend_poke(struct xn_backend *backend, uint32_t offset, const void *from,
                      uint32_t octets);
 
-/* A copy of the name of the source that is recorded, cut to `octets`. False: none is known. */
+/* Copies the index and the name of the source that is recorded; the name is cut to `octets`.
+ * Returns false if it is not known. */
 bool xn_backend_source(struct xn_backend *backend, uint32_t *index, char *name, uint32_t octets);
 
 /* See xn_audio_admit_source(). */

@@ -1,6 +1,6 @@
 #include "backend_parts.h"
 
-/* A server that is told to play something else after all renders anew; so not more often. */
+/* The least time between two rewrites, since the server renders again after each. */
 #define REWRITE_USEC 5000
 
 static void note_progress(struct xn_backend *backend, int64_t now_usec) {
@@ -8,7 +8,7 @@ static void note_progress(struct xn_backend *backend, int64_t now_usec) {
     backend->stalled = false;
 }
 
-/* True: the server has all that it wanted. */
+/* Returns true if the server got all that it wanted. */
 static bool give(struct xn_backend *backend, uint32_t wanted) {
     struct xn_pcm *pcm = backend->pcm;
     while (wanted > 0) {
@@ -18,6 +18,7 @@ static bool give(struct xn_backend *backend, uint32_t wanted) {
         if (!to) return false;
         octets -= octets % pcm->config.frame_octets;
         xn_pcm_take(pcm, to, octets);
+        xn_backend_note_given(backend, to, octets);
         backend->stats.octets += octets;
         if (!xn_audio_commit(backend->audio, to, octets) || octets == 0) return false;
         wanted -= octets;
@@ -25,8 +26,8 @@ static bool give(struct xn_backend *backend, uint32_t wanted) {
     return true;
 }
 
-/* A rewind: what the frontend has written over goes to the server once more, in its place. Returns
- * how many octets. */
+/* After a rewind, takes back what the frontend has overwritten, so that it is given to the server
+ * again, in its place. Returns the number of octets. */
 static uint32_t take_back(struct xn_backend *backend, int64_t now_usec) {
     uint32_t octets = xn_pcm_rewritten(backend->pcm);
     if (octets == 0 || now_usec < backend->rewrite_usec) return 0;
@@ -38,14 +39,14 @@ static uint32_t take_back(struct xn_backend *backend, int64_t now_usec) {
 
 void xn_backend_fill_server(struct xn_backend *backend, int64_t now_usec) {
     if (!backend->audio || !backend->pcm->running || !xn_audio_is_ready(backend->audio)) return;
+    if (xn_backend_cork_silence(backend, now_usec)) return;
     uint32_t wanted = xn_audio_writable(backend->audio);
-    if (wanted > 0) note_progress(backend, now_usec);
     uint32_t again = take_back(backend, now_usec);
     backend->underfed = !give(backend, again + wanted);
 }
 
-/* One part, or silence in its place if the gate is closed or `from` is NULL. Returns how much the
- * frontend had room for. */
+/* Copies one part, or silence instead if the gate is closed or `from` is NULL. Returns the number
+ * of octets that the frontend had room for. */
 static uint32_t capture_part(struct xn_backend *backend, const uint8_t *from, uint32_t octets,
                              int64_t now_usec) {
     bool crosses = from && xn_gate_enter(&backend->gate, xn_now_usec());
@@ -80,9 +81,19 @@ void xn_backend_take_recorded(struct xn_backend *backend, int64_t now_usec) {
     }
 }
 
-void xn_backend_audio_changed(struct xn_backend *backend, int64_t now_usec) {
-    backend->progress_usec = now_usec;
-    if (xn_audio_has_failed(backend->audio)) backend->stalled = true;
+void xn_backend_note_event(struct xn_backend *backend, enum xn_audio_event event,
+                           int64_t now_usec) {
+    switch (event) {
+    case XN_AUDIO_WANTS:
+        note_progress(backend, now_usec);
+        break;
+    case XN_AUDIO_CHANGED:
+        backend->progress_usec = now_usec;
+        if (xn_audio_has_failed(backend->audio)) backend->stalled = true;
+        break;
+    case XN_AUDIO_RECORDED: /* progress once it is taken */
+        break;
+    }
 }
 
 void xn_backend_release_audio(struct xn_backend *backend, bool drain) {
@@ -90,5 +101,5 @@ void xn_backend_release_audio(struct xn_backend *backend, bool drain) {
     backend->stats.gaps += xn_audio_gaps(backend->audio);
     xn_audio_free(backend->audio, drain);
     backend->audio = NULL;
-    backend->stalled = false;
+    backend->stalled = backend->is_corked = false;
 }

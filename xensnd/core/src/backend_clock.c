@@ -1,26 +1,31 @@
 #include "backend_parts.h"
 
-/* Without its audio server a stream holds its breath for half its buffer, and at least so long:
- * then the clock goes on without it. Linux gives up after max(100 ms, 1.1 buffers). */
+/* If the audio server stalls, the stream waits for half its buffer's length, and at least so long,
+ * before it runs on the clock. Linux gives up after max(100 ms, 1.1 buffers). */
 #define STALL_MIN_USEC 50000
 
-/* The end of a period is told up to so much later, together with those of other streams. */
+/* The end of a period is reported up to so much later, together with those of other streams. */
 #define TOGETHER_USEC 1500
-/* Positions are not looked at more often than this, however short the periods are. */
+/* Positions are not checked more often than this, however short the periods are. */
 #define TICK_MIN_USEC 1000
-/* A full event page, and a clock without an audio server, are looked at this often. */
+/* A full event page, and a stream without an audio server, are checked this often. */
 #define TICK_MAX_USEC 20000
 
 void xn_backend_report(struct xn_backend *backend) {
-    bool told = false;
+    bool reported = false;
     uint64_t position;
     if (!backend->pcm->buffer) return;
     while ((position = xn_pcm_report(backend->pcm)) != 0) {
         if (xn_event_writer_position(&backend->events, position) < 0) break;
         xn_pcm_reported(backend->pcm, position);
-        told = true;
+        reported = true;
     }
-    if (told) xn_channel_notify(&backend->events_channel);
+    if (reported) xn_channel_notify(&backend->events_channel);
+}
+
+/* No audio server says where the stream is. */
+static bool is_on_clock(const struct xn_backend *backend) {
+    return !backend->audio || backend->stalled || backend->is_corked;
 }
 
 static int64_t stall_usec(const struct xn_backend *backend) {
@@ -29,9 +34,9 @@ static int64_t stall_usec(const struct xn_backend *backend) {
 }
 
 static void watch_for_stall(struct xn_backend *backend, int64_t now_usec) {
-    if (!backend->audio || backend->stalled) return;
-    /* A server that wants nothing while nothing is there has not stalled. */
-    if (backend->playback && xn_pcm_available(backend->pcm) == 0 &&
+    if (is_on_clock(backend)) return;
+    /* A server that plays and asks for nothing while there is nothing to play has not stalled. */
+    if (backend->playback && xn_pcm_available(backend->pcm) == 0 && !backend->is_held &&
         !xn_audio_has_failed(backend->audio))
         backend->progress_usec = now_usec;
     if (now_usec - backend->progress_usec <= stall_usec(backend)) return;
@@ -42,21 +47,25 @@ static void watch_for_stall(struct xn_backend *backend, int64_t now_usec) {
 static void advance_playback(struct xn_backend *backend, int64_t now_usec) {
     struct xn_pcm *pcm = backend->pcm;
     int64_t latency_usec;
-    if (!backend->audio || backend->stalled) {
+    backend->is_held = false;
+    if (is_on_clock(backend)) {
         uint64_t before = pcm->taken;
         xn_pcm_advance_playback(pcm, now_usec, NULL, true);
-        backend->stats.discarded_octets += pcm->taken - before;
+        if (!backend->is_corked) backend->stats.discarded_octets += pcm->taken - before;
     } else if (xn_audio_latency_usec(backend->audio, &latency_usec)) {
         uint32_t queued = xn_pcm_usec_to_octets(pcm, latency_usec);
         uint64_t heard = queued < pcm->taken ? pcm->taken - queued : 0;
         xn_pcm_advance_playback(pcm, now_usec, &heard, false);
-    } else {
+    } else if (pcm->taken > pcm->position) {
         xn_pcm_hold(pcm, now_usec);
+        backend->is_held = true;
+    } else {
+        xn_pcm_advance_playback(pcm, now_usec, NULL, false);
     }
 }
 
 static void advance_capture(struct xn_backend *backend, int64_t now_usec) {
-    if (backend->audio && !backend->stalled) return; /* the server's data is the clock */
+    if (!is_on_clock(backend)) return; /* the server's data is the clock */
     uint32_t due = xn_pcm_capture_due(backend->pcm, now_usec);
     backend->stats.discarded_octets +=
         xn_pcm_capture(backend->pcm, NULL, due, now_usec);
@@ -72,24 +81,24 @@ void xn_backend_advance(struct xn_backend *backend, int64_t now_usec) {
 }
 
 bool xn_backend_is_fed(const struct xn_backend *backend) {
-    return backend->playback && backend->audio && backend->pcm->running && !backend->stalled &&
+    return backend->playback && backend->pcm->running && !is_on_clock(backend) &&
            !backend->underfed;
 }
 
 static int64_t earlier(int64_t a, int64_t b) { return a < b ? a : b; }
 static int64_t later(int64_t a, int64_t b) { return a > b ? a : b; }
 
-/* All streams tick on one grid; that of short periods is finer. */
+/* Rounds up to a grid that all streams share. The grid of short periods is finer. */
 static int64_t on_grid(const struct xn_backend *backend, int64_t due_usec) {
     int64_t period_usec = xn_pcm_octets_to_usec(backend->pcm, backend->pcm->config.period_octets);
     int64_t step = later(earlier(TOGETHER_USEC, period_usec / 4), TOGETHER_USEC / 10);
     return due_usec > INT64_MAX - step ? due_usec : (due_usec + step - 1) / step * step;
 }
 
-/* When the position is worth telling though nothing happened but time. */
+/* Returns when the position has to be reported if nothing else happens before. */
 static int64_t report_due_usec(const struct xn_backend *backend, int64_t now_usec) {
     const struct xn_pcm *pcm = backend->pcm;
-    bool on_clock = !backend->audio || backend->stalled;
+    bool on_clock = is_on_clock(backend);
     if (pcm->report_now || (pcm->buffer && pcm->position >= xn_pcm_period_end(pcm)))
         return now_usec + TICK_MAX_USEC; /* the event page is full */
     if (!pcm->running) return XN_NEVER;
@@ -102,7 +111,7 @@ static int64_t report_due_usec(const struct xn_backend *backend, int64_t now_use
 }
 
 static int64_t stall_due_usec(const struct xn_backend *backend) {
-    if (!backend->pcm->running || !backend->audio || backend->stalled) return XN_NEVER;
+    if (!backend->pcm->running || is_on_clock(backend)) return XN_NEVER;
     return backend->progress_usec + stall_usec(backend) + 1;
 }
 

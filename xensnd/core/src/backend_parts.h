@@ -1,11 +1,10 @@
-/* What backend.c is made of. It makes one pass over a stream for each event, whatever the event is:
+/* The parts of backend.c, which makes the same pass over a stream for every event:
  *
- *     drain the requests, a bounded number -> move sound to or from the server -> advance the clock
+ *     drain a limited number of requests -> move sound to or from the server -> advance the clock
  *     and report the position -> await requests -> schedule the next pass
  *
- * Each step is one of the functions below, in that order. None of them calls a pass, nor one that
- * stands below it here; so a guest's packets can make nothing call itself. All run under the
- * engine's lock.
+ * Each step is one of the functions below. None of them starts a pass, so no packet of a guest can
+ * make a function call itself. All run under the engine's lock.
  */
 #ifndef XENSND_BACKEND_PARTS_H
 #define XENSND_BACKEND_PARTS_H
@@ -26,57 +25,75 @@ struct xn_backend {
 
     struct xn_packet request; /* the one that waits for Python */
     bool request_waits;
-    bool more_requests; /* than were served in this pass */
-    unsigned refused;   /* since it began, over all OPENs */
+    bool more_requests; /* there are more than one pass serves */
+    unsigned refused;   /* since it began, across all OPENs */
     enum xn_violation violation;
     struct xn_budget own_budget, *budget; /* its guest's */
     uint32_t own_served, *served;         /* its guest's, too */
-    bool is_polled;                       /* the request channel */
+    bool is_polled;                       /* whether the request channel is polled */
 
-    struct xn_pcm own_pcm, *pcm; /* elsewhere if it is to outlive this process */
+    struct xn_pcm own_pcm, *pcm; /* in shared memory if it must outlive this process */
     struct xn_gate gate; /* capture */
     struct xn_audio *audio;
     bool stalled;
-    bool underfed; /* the audio server wants more than there was */
-    int64_t rewrite_usec;  /* what was written over is given to the server not before */
-    int64_t progress_usec; /* when the audio server last took or gave octets */
+    bool is_held; /* playback: the server has data and has not begun to play it */
+    bool is_corked;     /* playback: the server's stream is corked, since all was silence */
+    uint64_t sound_end; /* playback: end of the last data given that was not silence */
+    bool underfed; /* the audio server wants more than the guest has written */
+    int64_t rewrite_usec;  /* overwritten data is not given to the server before this time */
+    int64_t progress_usec; /* when the audio server last asked for octets or gave some */
 
     struct xn_backend_stats stats;
 };
 
 /* backend_requests.c */
 
-/* Answers the READs and WRITEs that are there, up to a bound and up to a request for Python, unless
- * the guest is over its budget, which pays for it. `notified`: the guest has woken us. */
+/* Answers the READs and WRITEs in the ring, up to a limit or to a request for Python, and charges
+ * the guest's budget. Does nothing while the guest is paused. `notified`: the guest caused this
+ * pass. */
 void xn_backend_drain_requests(struct xn_backend *backend, int64_t now_usec, bool notified);
 
-/* Polls the request channel or not, as the budget has it; and has the frontend notify its next
- * request, unless passes come often enough without that. */
+/* Polls the request channel if the budget allows it. Requests a notification of the next request,
+ * unless passes come often enough without it. */
 void xn_backend_await_requests(struct xn_backend *backend, int64_t now_usec);
 
 /* backend_audio.c */
 
-/* Playback: gives the server what it wants, as far as the guest has written it. */
+/* Playback: gives the server as much of what it wants as the guest has written. */
 void xn_backend_fill_server(struct xn_backend *backend, int64_t now_usec);
 
-/* Capture: takes all that the server has recorded, as far as the gate lets it through; what comes
- * before START is nobody's. */
+/* Capture: takes all that the server has recorded, and copies it to the guest, or silence if the
+ * gate is closed. What is recorded before START is dropped. */
 void xn_backend_take_recorded(struct xn_backend *backend, int64_t now_usec);
 
-/* Notes what became of the stream at the server. */
-void xn_backend_audio_changed(struct xn_backend *backend, int64_t now_usec);
+/* Handles an event of the stream at the server: a request, or a change of its state. */
+void xn_backend_note_event(struct xn_backend *backend, enum xn_audio_event event,
+                           int64_t now_usec);
 
 void xn_backend_release_audio(struct xn_backend *backend, bool drain);
 
+/* backend_silence.c */
+
+/* Playback: notes whether what was given to the server is silence. */
+void xn_backend_note_given(struct xn_backend *backend, const void *octets, uint32_t count);
+
+/* Playback: begins to measure silence at the position. */
+void xn_backend_begin_sound(struct xn_backend *backend);
+
+/* Playback: corks the server's stream after 2 s of silence, and uncorks it shortly before a sample
+ * is due that is not silence. Returns whether it is corked; the position follows the clock then, and
+ * the guest's silence is dropped. */
+bool xn_backend_cork_silence(struct xn_backend *backend, int64_t now_usec);
+
 /* backend_clock.c */
 
-/* Moves the position to where it is by now. */
+/* Advances the position to the present. */
 void xn_backend_advance(struct xn_backend *backend, int64_t now_usec);
 
-/* Tells the frontend of it, if it is time to. */
+/* Reports the position to the frontend if it is due. */
 void xn_backend_report(struct xn_backend *backend);
 
-/* Whether the audio server's requests drive this playback. */
+/* Returns whether the audio server's requests drive this playback. */
 bool xn_backend_is_fed(const struct xn_backend *backend);
 
 void xn_backend_schedule(struct xn_backend *backend, int64_t now_usec);

@@ -2,12 +2,12 @@
 
 #include "wire.h"
 
-/* Xen's error numbers (xen/errno.h) are Linux' own for these. */
+/* Xen's error numbers (xen/errno.h); these are the same as Linux's. */
 #define STATUS_OK 0
 #define STATUS_EINVAL (-22)
 
-/* Requests served in one pass, and the rest a tick later, so that one guest cannot keep the thread
- * from the others. They take about as long as it takes to be woken. */
+/* The most requests served in one pass. The rest are served a tick later, so that one guest cannot
+ * delay the others. */
 #define REQUESTS_AT_ONCE 256
 
 static void violate(struct xn_backend *backend, enum xn_violation violation) {
@@ -24,12 +24,12 @@ static int32_t transfer(struct xn_backend *backend, struct xn_transfer transfer)
         backend->refused++;
         return STATUS_EINVAL;
     }
-    /* What was captured lies in the buffer already; a READ has nothing left to do. */
+    /* Captured data is already in the buffer, so a READ has nothing to do. */
     if (backend->playback) xn_pcm_wrote(pcm, transfer.offset, transfer.octets);
     return STATUS_OK;
 }
 
-/* True: it was answered. Else it waits for Python. */
+/* Returns true if it was answered, and false if it waits for Python. */
 static bool serve(struct xn_backend *backend, const struct xn_packet *request) {
     uint8_t operation = xn_wire_operation(request);
     backend->stats.requests++;
@@ -45,8 +45,8 @@ static bool serve(struct xn_backend *backend, const struct xn_packet *request) {
     return true;
 }
 
-/* A frontend that waits for each answer wants it at once. One that does not is looked after when
- * the audio server asks, which saves a wakeup for each of its requests. */
+/* A frontend that waits for each answer needs it at once. Requests of one that does not are served
+ * when the audio server next wants data, which saves a wakeup for each. */
 static bool wants_notice(const struct xn_backend *backend) {
     return !(backend->ring.pipelined && xn_backend_is_fed(backend));
 }
@@ -79,7 +79,7 @@ static unsigned drain(struct xn_backend *backend) {
 }
 
 void xn_backend_drain_requests(struct xn_backend *backend, int64_t now_usec, bool notified) {
-    /* To come back for what was left is the guest's doing as well. */
+    /* A pass for requests that the last pass left over is also caused by the guest. */
     bool woken = notified || backend->more_requests;
     backend->more_requests = false;
     if (!may_serve(backend) && !notified) return;
@@ -107,7 +107,7 @@ void xn_backend_await_requests(struct xn_backend *backend, int64_t now_usec) {
         xn_engine_api(backend->engine)
             ->io_enable(backend->requests_io, listens ? PA_IO_EVENT_INPUT : PA_IO_EVENT_NULL);
     backend->is_polled = listens;
-    if (!listens) backend->more_requests = false; /* they are found when it does again */
+    if (!listens) backend->more_requests = false; /* they are served after the pause */
     if (!listens || backend->request_waits || backend->more_requests) return;
     if (wants_notice(backend) && xn_backend_ring_ask(&backend->ring)) backend->more_requests = true;
 }

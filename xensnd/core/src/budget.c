@@ -2,22 +2,24 @@
 
 #include <stdlib.h>
 
-/* What things cost, about, on a machine with a CPU of ten years ago: to be woken, look at ring,
- * clock and audio server, notify and sleep again; and to answer one request. */
+/* Approximate costs on a CPU of ten years ago: of one wakeup, in which ring, clock and audio server
+ * are checked and the peer is notified; and of answering one request. */
 #define WAKEUP_NSEC 5000
 #define REQUEST_NSEC 100
 
-/* A twentieth of one core. A stream of the smallest period, 64 frames at 48 kHz, whose frontend
- * waits for each answer takes 0.4 % of a core by this, a desktop's 10 ms 0.05 %. */
+/* A twentieth of one core. By this estimate, a stream of the smallest period (64 frames at 48 kHz)
+ * whose frontend waits for each answer uses 0.4 % of a core, and a desktop's stream with periods of
+ * 10 ms 0.05 %. */
 #define ENGINE_NSEC_A_SECOND 50000000
-/* More than one for each frame that a playback and a capture of 48 kHz have. */
+/* More than one for each frame of a playback stream and a capture stream at 48 kHz. */
 #define REQUESTS_A_SECOND 100000
-/* What is not used is kept for so long: to fill a new buffer, with one-frame WRITEs if need be. */
+/* Unused budget is kept for so long. It suffices to fill a new buffer, even by WRITEs of one
+ * frame. */
 #define KEPT_USEC 500000
 
 #define PAUSE_MIN_USEC 10000
 #define PAUSE_MAX_USEC (PAUSE_MIN_USEC << 8)
-/* A guest that was within its budget for so long begins with the shortest pause again. */
+/* After so long within its budget, a guest's next pause is the shortest again. */
 #define FORGIVEN_USEC 1000000
 
 void xn_budget_init(struct xn_budget *budget) {
@@ -32,7 +34,7 @@ struct xn_budget *xn_budget_new(void) {
 
 void xn_budget_free(struct xn_budget *budget) { free(budget); }
 
-/* Counters are written under the engine's lock alone, and read without it. */
+/* Counters are written only under the engine's lock, and read without it. */
 static void add(uint64_t *counter, uint64_t count) {
     __atomic_store_n(counter, *counter + count, __ATOMIC_RELAXED);
 }
@@ -62,11 +64,11 @@ static int64_t refilled(int64_t left, int64_t a_second, int64_t usec) {
 }
 
 static void refill(struct xn_budget *budget, int64_t now_usec) {
-    /* In steps that lose no fraction of a request. */
+    /* Whole milliseconds, so that no fraction of a request is lost. */
     int64_t usec = (now_usec - budget->refilled_usec) / 1000 * 1000;
     if (usec <= 0) return;
     budget->refilled_usec += usec;
-    usec = smaller(usec, 2 * KEPT_USEC); /* and one more than that changes nothing */
+    usec = smaller(usec, 2 * KEPT_USEC); /* more makes no difference */
     budget->requests_left = refilled(budget->requests_left, REQUESTS_A_SECOND, usec);
     budget->engine_nsec_left = refilled(budget->engine_nsec_left, ENGINE_NSEC_A_SECOND, usec);
 }

@@ -2,8 +2,7 @@
 
 #include <sys/eventfd.h>
 
-/* A notification that fails is one that nobody waits for any more: the peer is gone, and the
- * store will say so. */
+/* Errors are ignored: notifying fails only if the peer is gone, which the store reports. */
 
 void xn_channel_clear(const struct xn_channel *channel) {
     eventfd_t count;

@@ -1,5 +1,6 @@
-/* One end of an event channel, as the transport hands it over: something to poll, a way to clear
- * it, a way to notify the peer. Plain eventfds unless the transport brings functions of its own.
+/* One end of an event channel, as the transport provides it: a descriptor to poll, a way to clear
+ * it, and a way to notify the peer. These are plain eventfds unless the transport supplies
+ * functions.
  */
 #ifndef XENSND_CHANNEL_H
 #define XENSND_CHANNEL_H

@@ -14,7 +14,7 @@ struct xn_engine {
     pa_io_event *timer_io;
     int64_t timer_due_usec;
     struct xn_task *tasks;
-    bool running_tasks; /* the timer is set when all have run */
+    bool running_tasks; /* the timer is set after all have run */
     int wake_fd;
     uint64_t wakeups;
 };
@@ -34,7 +34,7 @@ static void set_timer(struct xn_engine *engine) {
     struct itimerspec at = {0}; /* zero: never */
     if (due_usec != XN_NEVER) {
         at.it_value.tv_sec = due_usec / 1000000;
-        at.it_value.tv_nsec = due_usec % 1000000 * 1000 + 1; /* zero would be never */
+        at.it_value.tv_nsec = due_usec % 1000000 * 1000 + 1; /* zero would disarm it */
     }
     (void)timerfd_settime(engine->timer_fd, TFD_TIMER_ABSTIME, &at, NULL);
 }
@@ -113,6 +113,7 @@ void xn_engine_remove_task(struct xn_engine *engine, struct xn_task *task) {
 
 void xn_engine_schedule(struct xn_engine *engine, struct xn_task *task, int64_t due_usec) {
     task->due_usec = due_usec;
-    /* Never later: a task that is put off again and again would cost a system call each time. */
+    /* The timer is set earlier here, but not later: a task that is postponed again and again would
+     * cost a system call each time. */
     if (due_usec < engine->timer_due_usec && !engine->running_tasks) set_timer(engine);
 }

@@ -1,8 +1,9 @@
-/* The thread that sound lives in: libpulse's threaded mainloop, which also polls the event
- * channels and runs the streams' clocks. Everything in this folder that is not pure bookkeeping
- * runs in that thread, or in another one that holds its lock.
+/* The audio thread: libpulse's threaded mainloop, which also polls the event channels and runs the
+ * streams' clocks. Except for pure computation, the code in this folder runs in that thread, or in
+ * another thread that holds its lock.
  *
- * Python learns from one eventfd that something needs a decision, and then asks each stream.
+ * If something needs a decision by Python, the engine writes to one eventfd. Python then checks
+ * each stream.
  */
 #ifndef XENSND_ENGINE_H
 #define XENSND_ENGINE_H
@@ -13,26 +14,27 @@
 
 struct xn_engine;
 
-/* Something that wants to run again at a time. Its owner embeds it. */
+/* A function to be run at some time. Its owner embeds this structure. */
 struct xn_task {
     struct xn_task *next;
-    int64_t due_usec; /* monotonic; XN_NEVER: not wanted */
+    int64_t due_usec; /* monotonic; XN_NEVER: not scheduled */
     void (*run)(void *owner, int64_t now_usec);
     void *owner;
 };
 
 #define XN_NEVER INT64_MAX
 
-/* NULL if the thread cannot be started. */
+/* Returns NULL if the thread cannot be started. */
 struct xn_engine *xn_engine_new(void);
 
-/* Everything that belongs to the engine was freed before. */
+/* Free everything that uses the engine first. */
 void xn_engine_free(struct xn_engine *engine);
 
-/* Readable when Python is wanted; Python clears it. Owned by the engine. */
+/* Returns a descriptor that becomes readable when Python has something to decide; Python clears it.
+ * The engine owns it. */
 int xn_engine_wake_fd(const struct xn_engine *engine);
 
-/* How often the thread has woken, since it began. */
+/* Returns how often the thread has woken since it began. */
 uint64_t xn_engine_wakeups(const struct xn_engine *engine);
 
 void xn_engine_lock(struct xn_engine *engine);
@@ -46,7 +48,7 @@ int64_t xn_now_usec(void);
 void xn_engine_add_task(struct xn_engine *engine, struct xn_task *task);
 void xn_engine_remove_task(struct xn_engine *engine, struct xn_task *task);
 
-/* Run the task at `due_usec`. Tasks of one time share a wakeup. */
+/* Runs the task at `due_usec`. Tasks that are due at the same time share a wakeup. */
 void xn_engine_schedule(struct xn_engine *engine, struct xn_task *task, int64_t due_usec);
 
 #endif

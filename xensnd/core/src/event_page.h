@@ -1,6 +1,6 @@
-/* The event page, both ends (sndif.h, "Back to front events delivery"): the backend tells the
- * frontend how far a stream has come. One shared page, 63 slots: not a power of two, so at the
- * wrap of the 32-bit index the slots jump, at both ends alike.
+/* Both ends of the event page (sndif.h, "Back to front events delivery"), in which the backend
+ * reports a stream's position to the frontend. One shared page of 63 slots. Since 63 is not a power
+ * of two, the slot jumps where the 32-bit index wraps, at both ends alike.
  */
 #ifndef XENSND_EVENT_PAGE_H
 #define XENSND_EVENT_PAGE_H
@@ -23,9 +23,10 @@ struct xn_event_writer {
 
 void xn_event_writer_attach(struct xn_event_writer *events, void *page);
 
-/* Publishes XENSND_EVT_CUR_POS. 0: done, notify. -EAGAIN: the page is full, or the frontend's
- * index makes no sense, which is the same to us. The id is the event's number since the
- * connection began, without gaps, over every OPEN and CLOSE: Linux drops any other. */
+/* Publishes XENSND_EVT_CUR_POS. Returns 0, and the caller notifies the frontend; or -EAGAIN if the
+ * page is full or the frontend's index is invalid, which are treated alike. The id counts the
+ * events since the connection began, without gaps and across OPEN and CLOSE: Linux drops an event
+ * with any other id. */
 int xn_event_writer_position(struct xn_event_writer *events, uint64_t position_octets);
 
 struct xn_event_reader {
@@ -35,7 +36,8 @@ struct xn_event_reader {
 
 void xn_event_reader_attach(struct xn_event_reader *events, void *page);
 
-/* Takes a copy of the next event. 1: taken. 0: none. -EPROTO: more events than slots. */
+/* Copies the next event. Returns 1 if there was one, 0 if not, and -EPROTO if there are more events
+ * than slots. */
 int xn_event_reader_take(struct xn_event_reader *events, struct xn_packet *event);
 
 #endif

@@ -37,7 +37,7 @@ struct xn_frontend {
 
     struct xn_audio *audio;
     uint32_t target_fill_octets;
-    bool is_aligned; /* the fill was brought to its target once, since the audio stream is there */
+    bool is_aligned; /* the fill was brought to its target after the audio stream was attached */
     struct xn_rate_loop rate_loop;
     struct xn_frontend_stats stats;
 };
@@ -88,7 +88,7 @@ static void adjust_rate(struct xn_frontend *frontend) {
     xn_audio_set_rate(frontend->audio, rate_hz);
 }
 
-/* The fill is at its target now. */
+/* Call it when the fill is at its target. */
 static void start_rate_loop(struct xn_frontend *frontend) {
     const struct xn_pcm_config *config = &frontend->pcm.config;
     uint32_t target_frames = frontend->target_fill_octets / config->frame_octets;
@@ -124,10 +124,10 @@ static bool send_transfer(struct xn_frontend *frontend, uint64_t position, uint3
         .octets = octets,
     };
     xn_wire_transfer_request(&packet, transfer);
-    int wants_to_know = xn_frontend_ring_request(&frontend->ring, &packet);
-    if (wants_to_know < 0) return false;
+    int must_notify = xn_frontend_ring_request(&frontend->ring, &packet);
+    if (must_notify < 0) return false;
     frontend->next_id++;
-    if (wants_to_know) xn_channel_notify(&frontend->requests_channel);
+    if (must_notify) xn_channel_notify(&frontend->requests_channel);
     return true;
 }
 
@@ -138,7 +138,8 @@ static uint32_t up_to_the_end(const struct xn_frontend *frontend, uint64_t posit
     return octets < left ? (uint32_t)octets : left;
 }
 
-/* Whether the backend has been round, or may be so by now: it tells its position once a period. */
+/* Returns whether the backend has overwritten data that was not read, or may have by now: it
+ * reports its position only once a period. */
 static bool is_overwritten(const struct xn_frontend *frontend) {
     const struct xn_pcm *pcm = &frontend->pcm;
     return pcm->position + pcm->config.period_octets > frontend->moved + pcm->config.buffer_octets;
@@ -197,8 +198,8 @@ static void take_responses(struct xn_frontend *frontend) {
     if (taken < 0) give_up(frontend);
 }
 
-/* A playback's clock runs on for up to a period where the data ends; what is written then is played
- * all the same. So nothing counts as played before it was written, or it would be written over. */
+/* The backend's clock runs up to a period past the end of the data, and data written then is still
+ * played. So nothing counts as played before it was written; otherwise it could be overwritten. */
 static void take_position(struct xn_frontend *frontend, uint64_t position) {
     if (!frontend->pcm.buffer) return;
     if (frontend->playback && position > frontend->moved) position = frontend->moved;
@@ -220,8 +221,8 @@ static void take_events(struct xn_frontend *frontend) {
 static uint32_t write_samples(struct xn_frontend *frontend, const void *from, uint32_t octets) {
     struct xn_pcm *pcm = &frontend->pcm;
     uint32_t done = 0;
-    take_events(frontend); /* of before this was written: see take_position() */
-    take_responses(frontend); /* and so free their slots */
+    take_events(frontend); /* those from before this write: see take_position() */
+    take_responses(frontend); /* frees their slots */
     uint32_t free_octets = room(frontend);
     if (octets > free_octets) octets = free_octets;
     octets -= octets % pcm->config.frame_octets;
@@ -240,7 +241,7 @@ static uint32_t read_samples(struct xn_frontend *frontend, void *to, uint32_t oc
     if (octets > available) octets = available;
     octets -= octets % frontend->pcm.config.frame_octets;
     xn_pcm_copy_out(&frontend->pcm, frontend->moved, to, octets);
-    /* We may have stood still, before it or in its midst. */
+    /* This thread may have been suspended before or during the copy. */
     take_events(frontend);
     if (is_overwritten(frontend)) {
         ask_for_captured(frontend);
@@ -250,7 +251,7 @@ static uint32_t read_samples(struct xn_frontend *frontend, void *to, uint32_t oc
     return octets;
 }
 
-/* ---- between the ring and the guest's audio server --------------------------------------------- */
+/* ---- between the ring and the guest's audio server ----------------------------------------- */
 
 /* Returns the octets that were written. */
 static uint32_t write_silence(struct xn_frontend *frontend, uint32_t octets) {
@@ -267,9 +268,9 @@ static uint32_t write_silence(struct xn_frontend *frontend, uint32_t octets) {
     return done;
 }
 
-/* The ring ran on while the stream at the audio server was being made. When that one's first
- * samples move, the fill is brought to its target at once; from then on adjust_rate() keeps it. The
- * target is the fill after a piece was written (playback) or read (capture). */
+/* The ring was in use while the stream at the audio server was being made. With its first samples,
+ * the fill is brought to its target at once; from then on adjust_rate() keeps it there. The target
+ * is the fill after a piece was written (playback) or read (capture). */
 static void align_playback(struct xn_frontend *frontend, uint32_t octets) {
     take_events(frontend);
     uint64_t present = (uint64_t)fill(frontend) + octets;
@@ -278,7 +279,7 @@ static void align_playback(struct xn_frontend *frontend, uint32_t octets) {
     start_rate_loop(frontend);
 }
 
-/* False: too little was captured until now, since `octets` are about to be read. */
+/* Returns false if too little was captured so far; `octets` are about to be read. */
 static bool align_capture(struct xn_frontend *frontend, uint32_t octets) {
     uint64_t wanted = (uint64_t)frontend->target_fill_octets + octets;
     uint32_t present = fill(frontend);
@@ -289,7 +290,7 @@ static bool align_capture(struct xn_frontend *frontend, uint32_t octets) {
     return true;
 }
 
-/* Capture: gives the server what it wants, as far as it is there. */
+/* Capture: gives the server as much of what it wants as was captured. */
 static void fill_server(struct xn_frontend *frontend) {
     uint64_t before = frontend->moved;
     for (uint32_t wanted = xn_audio_writable(frontend->audio); wanted > 0;) {
@@ -311,7 +312,7 @@ static void write_recorded(struct xn_frontend *frontend, const void *from, uint3
     if (done) follow_moved(frontend);
 }
 
-/* Playback: what the server has recorded, or what it dropped, goes into the ring. */
+/* Playback: writes what the server has recorded into the ring, and silence for what it dropped. */
 static void take_recorded(struct xn_frontend *frontend) {
     const void *from;
     uint32_t octets;
@@ -325,14 +326,14 @@ static void take_recorded(struct xn_frontend *frontend) {
 static void on_audio_event(void *owner, enum xn_audio_event event) {
     struct xn_frontend *frontend = owner;
     (void)event;
-    if (!frontend->audio) return; /* it is being made */
+    if (!frontend->audio) return; /* xn_audio_new() has not returned yet */
     if (frontend->playback)
         take_recorded(frontend);
     else if (frontend->pcm.buffer && !frontend->broken)
         fill_server(frontend);
 }
 
-/* ---- what wakes us ----------------------------------------------------------------------------- */
+/* ---- events -------------------------------------------------------------------------------- */
 
 static void poll_backend(struct xn_frontend *frontend) {
     take_responses(frontend);
@@ -430,7 +431,7 @@ struct xn_frontend *xn_frontend_new(struct xn_engine *engine, bool playback, voi
     frontend->requests_io =
         api->io_new(api, requests->wait_fd, PA_IO_EVENT_INPUT, on_response, frontend);
     frontend->events_io = api->io_new(api, events->wait_fd, PA_IO_EVENT_INPUT, on_event, frontend);
-    take_responses(frontend); /* and so ask to be notified */
+    take_responses(frontend); /* which requests a notification of the next */
     xn_engine_unlock(engine);
     return frontend;
 }
@@ -459,13 +460,13 @@ int xn_frontend_request(struct xn_frontend *frontend, const uint8_t request[64])
     xn_engine_lock(frontend->engine);
     if (!frontend->control_waits) {
         xn_wire_set_id(&packet, frontend->next_id);
-        int wants_to_know = xn_frontend_ring_request(&frontend->ring, &packet);
-        if (wants_to_know >= 0) {
+        int must_notify = xn_frontend_ring_request(&frontend->ring, &packet);
+        if (must_notify >= 0) {
             result = 0;
             frontend->control_id = frontend->next_id++;
             frontend->control_waits = true;
             frontend->response_waits = false;
-            if (wants_to_know) xn_channel_notify(&frontend->requests_channel);
+            if (must_notify) xn_channel_notify(&frontend->requests_channel);
         }
     }
     xn_engine_unlock(frontend->engine);
@@ -484,7 +485,7 @@ bool xn_frontend_response(struct xn_frontend *frontend, uint8_t response[64]) {
 void xn_frontend_open_pcm(struct xn_frontend *frontend, const struct xn_pcm_config *config,
                           void *buffer) {
     xn_engine_lock(frontend->engine);
-    take_events(frontend); /* what is left of an earlier PCM is not this one's position */
+    take_events(frontend); /* drops those of an earlier PCM */
     xn_pcm_open(&frontend->pcm, config, buffer);
     frontend->moved = frontend->asked = frontend->ready = 0;
     frontend->transfer_count = 0;
@@ -509,7 +510,7 @@ int64_t xn_frontend_scratch(struct xn_frontend *frontend, uint32_t octets) {
     int64_t result = -EAGAIN;
     xn_engine_lock(frontend->engine);
     if (frontend->pcm.buffer && room(frontend) / 2 >= octets) {
-        /* The end of what is free: the samples that are written next come there last. */
+        /* The end of the free part: the next samples reach it last. */
         uint32_t size = frontend->pcm.config.buffer_octets;
         uint64_t busy = frontend->playback ? frontend->pcm.position : frontend->moved;
         uint32_t end = (uint32_t)(busy % size);

@@ -2,8 +2,9 @@
 
 #include <sched.h>
 
-/* Sequentially consistent all: who enters says so before it asks whether the gate is open, and who
- * closes says so before it asks whether somebody is in it. One of the two sees the other. */
+/* All accesses are sequentially consistent. The thread that enters sets is_crossed before it reads
+ * until_usec; the thread that closes sets until_usec before it reads is_crossed. So at least one of
+ * the two sees the other. */
 
 void xn_gate_open(struct xn_gate *gate, int64_t until_usec) {
     __atomic_store_n(&gate->until_usec, until_usec, __ATOMIC_SEQ_CST);

@@ -1,6 +1,6 @@
-/* Whether octets of a microphone may cross into a guest's buffer. The engine asks before each part
- * that it copies; any thread closes it, without the engine's lock, and a deadline does so without
- * any thread. Closed, the guest gets silence.
+/* Decides whether microphone data may be copied into a guest's buffer. The engine checks the gate
+ * before each part that it copies. Any thread can close it, without the engine's lock, and it
+ * closes by itself at its deadline. While it is closed, the guest gets silence.
  */
 #ifndef XENSND_GATE_H
 #define XENSND_GATE_H
@@ -8,21 +8,21 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* As much is copied at most between one question and the next. */
+/* The most octets copied between two checks. */
 #define XN_GATE_OCTETS 4096u
 
 struct xn_gate {
-    int64_t until_usec; /* monotonic; before it the gate is open. 0: it is closed */
+    int64_t until_usec; /* monotonic; the gate is open until then. 0: closed */
     bool is_crossed;    /* a part is being copied */
 };
 
-/* INT64_MAX: without a deadline. */
+/* Opens the gate until `until_usec`; INT64_MAX: without a deadline. */
 void xn_gate_open(struct xn_gate *gate, int64_t until_usec);
 
-/* Waits for the part that is being copied, if one is. When it returns, nothing crosses any more. */
+/* Closes the gate, and waits for a part that is being copied. After it returns, no data passes. */
 void xn_gate_close(struct xn_gate *gate);
 
-/* True: one part may be copied now, and then xn_gate_leave(). */
+/* Returns true if one part may be copied now; xn_gate_leave() must follow. */
 bool xn_gate_enter(struct xn_gate *gate, int64_t now_usec);
 void xn_gate_leave(struct xn_gate *gate);
 

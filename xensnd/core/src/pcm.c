@@ -72,6 +72,21 @@ void xn_pcm_copy_in(struct xn_pcm *pcm, uint64_t position, const void *from, uin
     memcpy(pcm->buffer, (const uint8_t *)from + first, octets - first);
 }
 
+bool xn_is_silence(const void *octets, uint32_t count, uint8_t silence_octet) {
+    const uint8_t *first = octets;
+    /* All are as the first, if each is as the one before it. */
+    return count == 0 || (*first == silence_octet && memcmp(first, first + 1, count - 1) == 0);
+}
+
+bool xn_pcm_is_silent(const struct xn_pcm *pcm, uint64_t position, uint32_t octets) {
+    if (position >= pcm->written) return true;
+    uint32_t count = (uint32_t)smaller(octets, pcm->written - position);
+    uint32_t offset = (uint32_t)(position % pcm->config.buffer_octets);
+    uint32_t first = (uint32_t)smaller(count, pcm->config.buffer_octets - offset);
+    return xn_is_silence(pcm->buffer + offset, first, pcm->config.silence_octet) &&
+           xn_is_silence(pcm->buffer, count - first, pcm->config.silence_octet);
+}
+
 void xn_pcm_start(struct xn_pcm *pcm, int64_t now_usec) {
     pcm->running = true;
     set_clock(pcm, pcm->position, now_usec);
@@ -91,9 +106,9 @@ void xn_pcm_wrote(struct xn_pcm *pcm, uint32_t offset, uint32_t octets) {
     uint64_t end = pcm->written + octets;
     bool continues = pcm->written % size == offset && end <= pcm->position + size;
     if (!continues) {
-        /* A rewind, or the write that an underrun interrupted, sent again. A frontend writes up to
-         * a lap ahead of the position: that tells which lap it means. What the sink has is given
-         * to it again: xn_pcm_rewritten(). */
+        /* The frontend has rewound, or repeats a write that an underrun interrupted. It writes at
+         * most one lap ahead of the position, so there is only one lap that it can mean. What the
+         * sink already has is given to it again: xn_pcm_rewritten(). */
         uint32_t into_lap = (uint32_t)(pcm->position % size);
         uint32_t ahead = (uint32_t)((offset + (uint64_t)octets + size - into_lap) % size);
         end = pcm->position + (ahead || !octets ? ahead : size);
@@ -101,7 +116,8 @@ void xn_pcm_wrote(struct xn_pcm *pcm, uint32_t offset, uint32_t octets) {
         if (octets && start < pcm->taken) pcm->rewritten = smaller(pcm->rewritten, start);
         end = larger(end, pcm->taken);
     }
-    /* After an underrun the position is ahead of the sink: what came too late is written over. */
+    /* After an underrun the position is ahead of the sink: data that came too late is
+     * overwritten. */
     if (end - pcm->taken > size) pcm->taken = end - size;
     pcm->written = end;
 }
@@ -131,21 +147,22 @@ static uint64_t clock_position(const struct xn_pcm *pcm, int64_t now_usec) {
     return pcm->clock_octets + octets_in(pcm, now_usec - pcm->clock_usec);
 }
 
-/* The frontend has not taken note for half a lap: the clock stands still until it does, or its
- * position would jump by more than it can tell. */
-static bool frontend_is_deaf(const struct xn_pcm *pcm) {
+/* The frontend has read no events for half a lap. The clock stops until it does, because otherwise
+ * the position would move by more than the frontend can detect. */
+static bool frontend_lags(const struct xn_pcm *pcm) {
+    uint32_t half = pcm->config.buffer_octets / 2;
     return pcm->config.period_octets &&
-           pcm->position - pcm->reported >= pcm->config.buffer_octets / 2 + pcm->config.frame_octets;
+           pcm->position - pcm->reported >= half + pcm->config.frame_octets;
 }
 
-/* Nothing more comes from the frontend, as far as is known. */
+/* Returns whether the sink gets no more data, as far as is known. */
 static bool is_starved(const struct xn_pcm *pcm, bool discard) {
     return discard || pcm->taken == pcm->written;
 }
 
 void xn_pcm_advance_playback(struct xn_pcm *pcm, int64_t now_usec, const uint64_t *heard,
                              bool discard) {
-    if (frontend_is_deaf(pcm)) {
+    if (frontend_lags(pcm)) {
         set_clock(pcm, pcm->position, now_usec);
         return;
     }
@@ -176,8 +193,8 @@ void xn_pcm_rewind_to_position(struct xn_pcm *pcm) {
 
 uint32_t xn_pcm_capture(struct xn_pcm *pcm, const void *from, uint32_t octets, int64_t now_usec) {
     uint32_t half = pcm->config.buffer_octets / 2;
-    uint64_t untold = pcm->config.period_octets ? pcm->position - pcm->reported : 0;
-    uint32_t room = untold < half ? half - (uint32_t)untold : 0;
+    uint64_t unreported = pcm->config.period_octets ? pcm->position - pcm->reported : 0;
+    uint32_t room = unreported < half ? half - (uint32_t)unreported : 0;
     room -= room % pcm->config.frame_octets;
     uint32_t count = (uint32_t)smaller(octets, room);
     if (from) {
@@ -189,7 +206,8 @@ uint32_t xn_pcm_capture(struct xn_pcm *pcm, const void *from, uint32_t octets, i
         memset(pcm->buffer, pcm->config.silence_octet, count - first);
     }
     pcm->position += count;
-    /* Silence follows the clock: to set it each time would lose a part of a frame each time. */
+    /* Silence follows the clock. Setting the clock each time would lose a fraction of a frame each
+     * time. */
     if (from || count < octets) set_clock(pcm, pcm->position, now_usec);
     return count;
 }
@@ -202,11 +220,11 @@ uint32_t xn_pcm_capture_due(const struct xn_pcm *pcm, int64_t now_usec) {
 uint64_t xn_pcm_period_end(const struct xn_pcm *pcm) {
     uint64_t frame = pcm->config.frame_octets, period = pcm->config.period_octets;
     if (!period) return UINT64_MAX;
-    uint64_t told = pcm->reported < frame ? 0 : (pcm->reported - frame) / period;
-    return (told + 1) * period + frame;
+    uint64_t reported_periods = pcm->reported < frame ? 0 : (pcm->reported - frame) / period;
+    return (reported_periods + 1) * period + frame;
 }
 
-/* When the clock comes to a position ahead of it. */
+/* Returns when the clock reaches a position ahead of it. */
 static int64_t when(const struct xn_pcm *pcm, uint64_t position) {
     if (position <= pcm->clock_octets) return pcm->clock_usec;
     uint64_t frames = (position - pcm->clock_octets + pcm->config.frame_octets - 1) /
@@ -218,7 +236,7 @@ static int64_t when(const struct xn_pcm *pcm, uint64_t position) {
 
 int64_t xn_pcm_playback_due_usec(const struct xn_pcm *pcm, bool discard) {
     uint64_t end = xn_pcm_period_end(pcm), limit = pcm->written + pcm->config.period_octets;
-    /* A sink that is to play more than it took takes that before. */
+    /* Before the sink can play past `taken`, it takes more data, which causes a pass. */
     if (!is_starved(pcm, discard)) return end <= pcm->taken ? when(pcm, end) : INT64_MAX;
     if (pcm->position >= limit) return INT64_MAX;
     return when(pcm, smaller(end, limit));
@@ -231,11 +249,12 @@ int64_t xn_pcm_capture_due_usec(const struct xn_pcm *pcm) {
 uint64_t xn_pcm_report(const struct xn_pcm *pcm) {
     if (!pcm->config.period_octets) return 0;
     uint64_t moved = pcm->position - pcm->reported;
-    /* Who looks for another reason tells what is worth it. */
+    /* A pass that has another reason reports the position if it has moved by this much. */
     uint64_t enough = pcm->config.period_octets / 8 * 3;
     bool period_is_over = pcm->position >= xn_pcm_period_end(pcm);
     if (moved == 0 || (moved < enough && !period_is_over && !pcm->report_now)) return 0;
-    /* A frontend takes it modulo its buffer: a whole lap would look like standing still. */
+    /* The frontend takes it modulo its buffer: after a whole lap the stream would seem to stand
+     * still. */
     return pcm->reported +
            smaller(moved, pcm->config.buffer_octets - pcm->config.frame_octets);
 }

@@ -1,14 +1,14 @@
-/* One open PCM stream: the buffer it shares with the peer, and how far it has come.
+/* One open PCM stream: the buffer that it shares with the peer, and its positions.
  *
- * Positions count octets since OPEN and only grow; `position % buffer_octets` is a place in the
- * buffer. For playback they stand in this order:
+ * Positions count octets since OPEN; `position % buffer_octets` is an offset in the buffer. For
+ * playback their order is:
  *
  *     reported <= position <= taken <= written <= position + buffer_octets
  *
- * with one exception: a hardware's pointer does not stop where the data ends. The position may
- * run up to one period past `written`, so that a drain ends and an underrun is seen.
+ * with one exception: like a hardware pointer, the position does not stop at the end of the data.
+ * It may run up to one period past `written`, so that a drain ends and an underrun is noticed.
  *
- * Pure bookkeeping: no system calls, no allocation, no locks.
+ * Pure computation: no system calls, no allocation, no locks.
  */
 #ifndef XENSND_PCM_H
 #define XENSND_PCM_H
@@ -19,99 +19,108 @@
 struct xn_pcm_config {
     uint32_t rate_hz;
     uint32_t frame_octets;
-    uint32_t buffer_octets; /* any number of whole frames: no power of two is assumed */
+    uint32_t buffer_octets; /* a whole number of frames, not necessarily a power of two */
     uint32_t period_octets; /* 0: the frontend wants no position events */
-    uint8_t silence_octet;  /* repeated, it is silence in the stream's format */
+    uint8_t silence_octet;  /* silence in the stream's format is this octet repeated */
 };
 
 #define XN_NOT_REWRITTEN UINT64_MAX
 
 struct xn_pcm {
     struct xn_pcm_config config;
-    uint8_t *buffer; /* NULL: not open. Shared with the peer, who may change it at any moment */
+    uint8_t *buffer; /* NULL: not open. Shared with the peer, which may change it at any moment */
     bool running;
     uint64_t written;  /* playback: end of what the frontend wrote */
-    uint64_t taken;    /* playback: end of what went to the sink */
+    uint64_t taken;    /* playback: end of what was given to the sink */
     uint64_t heard;    /* playback: end of what the sink has made audible, as far as known */
-    uint64_t rewritten; /* playback: from here to `taken` the sink has what the frontend has written
-                         * over since; XN_NOT_REWRITTEN: it has not */
-    uint64_t position; /* where the stream is */
-    uint64_t reported; /* what the frontend was last told of it */
-    uint64_t clock_octets; /* at clock_usec the position was clock_octets; it runs on from there */
+    uint64_t rewritten; /* playback: from here to `taken`, the frontend has overwritten what the
+                         * sink has; XN_NOT_REWRITTEN: nothing */
+    uint64_t position; /* how far the stream has played or recorded */
+    uint64_t reported; /* the position that was last reported to the frontend */
+    uint64_t clock_octets; /* the position at clock_usec; the clock runs on from there */
     int64_t clock_usec;
-    bool report_now; /* the position stands at a place that the frontend must learn of at once */
+    bool report_now; /* the frontend must get the position at once */
 };
 
 void xn_pcm_open(struct xn_pcm *pcm, const struct xn_pcm_config *config, void *buffer);
 void xn_pcm_close(struct xn_pcm *pcm);
 
-/* Goes on with positions that another process has left. False: they are none of such a PCM. It
- * stands until it is started, and then goes on from where it stood: the outage did not happen. */
+/* Continues from the positions in *pcm, which another process has left. Returns false if they are
+ * not valid for this configuration. The PCM is stopped. When it is started, it continues from its
+ * position, as if there had been no interruption. */
 bool xn_pcm_adopt(struct xn_pcm *pcm, const struct xn_pcm_config *config, void *buffer,
                   int64_t now_usec);
 
 uint32_t xn_pcm_usec_to_octets(const struct xn_pcm *pcm, int64_t usec);
 int64_t xn_pcm_octets_to_usec(const struct xn_pcm *pcm, uint64_t octets);
 
-/* Whether [offset, offset + octets) lies in the buffer. No sum is formed that could wrap. */
+/* Returns whether [offset, offset + octets) is inside the buffer. No sum in it can wrap. */
 bool xn_pcm_in_buffer(const struct xn_pcm *pcm, uint32_t offset, uint32_t octets);
 
-/* Copies between the buffer, from a position on and around its end, and memory of ours. */
+/* Copy between the buffer, from a position on and across its end, and memory of ours. */
 void xn_pcm_copy_out(const struct xn_pcm *pcm, uint64_t position, void *to, uint32_t octets);
 void xn_pcm_copy_in(struct xn_pcm *pcm, uint64_t position, const void *from, uint32_t octets);
 
+/* Whether so many octets from a position on, as far as they are written, are silence. */
+bool xn_pcm_is_silent(const struct xn_pcm *pcm, uint64_t position, uint32_t octets);
+
+bool xn_is_silence(const void *octets, uint32_t count, uint8_t silence_octet);
+
 void xn_pcm_start(struct xn_pcm *pcm, int64_t now_usec);
 
-/* STOP and PAUSE: the position goes to the start of the next lap of the buffer, where Linux
- * begins again after an underrun without telling anyone. What was not played is forgotten. */
+/* STOP and PAUSE: moves the position to the start of the buffer's next lap, where Linux begins
+ * again after an underrun without saying so. Data that was not played is dropped. */
 void xn_pcm_stop(struct xn_pcm *pcm);
 
-/* Playback: the frontend wrote [offset, offset + octets), which lies in the buffer. */
+/* Playback: notes that the frontend wrote [offset, offset + octets), which must be in the
+ * buffer. */
 void xn_pcm_wrote(struct xn_pcm *pcm, uint32_t offset, uint32_t octets);
 
-/* Playback: octets that may go to the sink now. */
+/* Playback: returns the octets that can be given to the sink now. */
 uint32_t xn_pcm_available(const struct xn_pcm *pcm);
 
-/* Playback: copies and takes. `octets` is at most what is available. */
+/* Playback: copies data for the sink and advances `taken`. `octets` is at most what is
+ * available. */
 void xn_pcm_take(struct xn_pcm *pcm, void *to, uint32_t octets);
 
-/* Playback: so many octets before `taken` are to be given to the sink again: it has made none of
- * them audible, and the frontend has written over the first of them. 0: none. */
+/* Playback: returns how many octets before `taken` have to be given to the sink again: none of them
+ * is audible yet, and the frontend has overwritten the first of them. */
 uint32_t xn_pcm_rewritten(const struct xn_pcm *pcm);
 
-/* They are available again. Returns how many octets were written over too late, after they were
- * audible. */
+/* Makes them available again. Returns how many octets were overwritten too late, when they were
+ * audible already. */
 uint32_t xn_pcm_take_back(struct xn_pcm *pcm);
 
-/* Playback: moves the position to where it is by now. `heard`: end of what the sink has made
- * audible, or NULL if no sink can say. `discard`: there is no sink, the data goes with the clock.*/
+/* Playback: advances the position to the present. `heard`: end of what the sink has made audible;
+ * NULL: not known. `discard`: there is no sink, and the clock consumes the data. */
 void xn_pcm_advance_playback(struct xn_pcm *pcm, int64_t now_usec, const uint64_t *heard,
                              bool discard);
 
-/* Playback: the sink has the data and has not begun: the clock waits for it. */
+/* Playback: keeps the position where it is, while the sink has data and has not begun to play. */
 void xn_pcm_hold(struct xn_pcm *pcm, int64_t now_usec);
 
-/* Playback: a new sink begins at what was not heard from the old one. */
+/* Playback: makes a new sink begin with what was not heard from the old one. */
 void xn_pcm_rewind_to_position(struct xn_pcm *pcm);
 
-/* Capture: appends to the buffer; NULL is silence. Returns what was appended: less if the
- * frontend no longer takes note of its events. */
+/* Capture: appends to the buffer; `from` NULL: silence. Returns how many octets were appended: less
+ * than `octets` if the frontend does not read its events. */
 uint32_t xn_pcm_capture(struct xn_pcm *pcm, const void *from, uint32_t octets, int64_t now_usec);
 
-/* Capture: octets that a running clock has made due since the last data. */
+/* Capture: returns how many octets should have been recorded since the last data, by the clock. */
 uint32_t xn_pcm_capture_due(const struct xn_pcm *pcm, int64_t now_usec);
 
-/* The position to tell the frontend now, or 0 for none. xn_pcm_reported() says it was told. */
+/* Returns the position to report to the frontend now, or 0 for none. Call xn_pcm_reported() after
+ * it was reported. */
 uint64_t xn_pcm_report(const struct xn_pcm *pcm);
 void xn_pcm_reported(struct xn_pcm *pcm, uint64_t position);
 
-/* Where the position must stand for the frontend to learn that a period is over: one frame past its
+/* Returns the position at which the frontend has to learn that a period is over: one frame past its
  * end, since Linux counts a period only when the position has moved by more than one. Without
- * periods it is out of reach. */
+ * periods it is UINT64_MAX. */
 uint64_t xn_pcm_period_end(const struct xn_pcm *pcm);
 
-/* When the clock alone brings the position to where the frontend must be told of it; INT64_MAX:
- * something else must happen before. `discard`: as in xn_pcm_advance_playback(). */
+/* Return when the clock alone brings the position to where it has to be reported; INT64_MAX:
+ * something else has to happen first. `discard`: as in xn_pcm_advance_playback(). */
 int64_t xn_pcm_playback_due_usec(const struct xn_pcm *pcm, bool discard);
 int64_t xn_pcm_capture_due_usec(const struct xn_pcm *pcm);
 

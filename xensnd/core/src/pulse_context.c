@@ -43,7 +43,7 @@ struct xn_client *xn_client_new(struct xn_engine *engine, const char *server,
     pa_proplist_free(list);
     if (client->context) {
         pa_context_set_state_callback(client->context, on_state, client);
-        /* A failure is a state, which Python reads when it comes to it. */
+        /* A failure changes the context's state, which Python reads later. */
         (void)pa_context_connect(client->context, server, PA_CONTEXT_NOAUTOSPAWN, NULL);
     }
     xn_engine_unlock(engine);

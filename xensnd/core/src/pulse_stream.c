@@ -10,10 +10,10 @@ struct xn_audio {
     pa_stream *stream; /* NULL until the context is ready */
     pa_operation *drain;
     bool playback;
-    bool connected; /* the stream was made, or could not be */
+    bool connected; /* the stream was made, or making it has failed */
     bool running;
-    bool orphan; /* freed, and only still here to play its rest */
-    bool dry; /* the server has played all it had */
+    bool orphan; /* freed by its owner, and playing the rest */
+    bool dry; /* the server has played all that it had */
     uint32_t gaps;
     bool any_source;
     uint32_t admitted; /* the source's index; PA_INVALID_INDEX: none */
@@ -82,14 +82,15 @@ bool xn_audio_commit(struct xn_audio *audio, const void *from, uint32_t octets) 
         return true;
     }
     int64_t seek = audio->seek_octets;
-    if (pa_stream_write(audio->stream, from, octets, NULL, seek, PA_SEEK_RELATIVE) < 0) return false;
+    if (pa_stream_write(audio->stream, from, octets, NULL, seek, PA_SEEK_RELATIVE) < 0)
+        return false;
     audio->seek_octets = 0;
     audio->gaps += audio->dry;
     audio->dry = false;
     return true;
 }
 
-/* Asked before each read: libpulse has learnt of a move before it has octets of the new source. */
+/* Checked before each read: libpulse learns of a move before it gets octets of the new source. */
 static bool may_be_read(const struct xn_audio *audio) {
     if (audio->any_source) return true;
     return !audio->mixed && audio->admitted != PA_INVALID_INDEX &&
@@ -103,7 +104,7 @@ bool xn_audio_peek(struct xn_audio *audio, const void **from, uint32_t *octets) 
     if (audio->playback || !xn_audio_is_ready(audio)) return false;
     if (pa_stream_peek(audio->stream, from, &count) < 0 || count == 0) return false;
     *octets = (uint32_t)count;
-    if (!may_be_read(audio)) *from = NULL; /* as long, and silent */
+    if (!may_be_read(audio)) *from = NULL; /* silence of the same length */
     return true;
 }
 
@@ -187,13 +188,16 @@ static void set_attributes(struct xn_audio *audio, const struct xn_audio_config 
     audio->attributes = (pa_buffer_attr){
         .maxlength = (uint32_t)-1,
         .tlength = latency,
-        /* Play from the first frame on, and again after running dry: nothing waits for more. */
+        /* Play from the first frame on, also after an underrun, without waiting for more. */
         .prebuf = (uint32_t)pa_frame_size(&audio->spec),
         .minreq = (uint32_t)-1,
         .fragsize = (uint32_t)pa_usec_to_bytes(config->latency_usec / 2, &audio->spec),
     };
+    /* Until the server plays, libpulse's time may run by itself; monotonic, it would stand there
+     * until the true one has come as far. */
     audio->flags = PA_STREAM_START_CORKED | PA_STREAM_ADJUST_LATENCY |
-                   PA_STREAM_AUTO_TIMING_UPDATE | PA_STREAM_INTERPOLATE_TIMING;
+                   PA_STREAM_AUTO_TIMING_UPDATE | PA_STREAM_INTERPOLATE_TIMING |
+                   PA_STREAM_NOT_MONOTONIC;
     if (config->is_pinned) audio->flags |= PA_STREAM_DONT_MOVE;
     if (config->variable_rate) audio->flags |= PA_STREAM_VARIABLE_RATE;
     if (config->mute == XN_MUTE_ON) audio->flags |= PA_STREAM_START_MUTED;
@@ -303,10 +307,17 @@ void xn_audio_stop(struct xn_audio *audio, bool drain) {
     ignore(pa_stream_flush(audio->stream, NULL, NULL));
 }
 
+/* What runs dry has begun before, and its time goes on to be true. */
+static bool has_begun(const struct xn_audio *audio) {
+    const pa_timing_info *timing = pa_stream_get_timing_info(audio->stream);
+    return timing && (timing->playing || audio->dry);
+}
+
 bool xn_audio_latency_usec(struct xn_audio *audio, int64_t *latency_usec) {
     pa_usec_t usec;
     int negative;
     if (!xn_audio_is_ready(audio)) return false;
+    if (audio->playback && !has_begun(audio)) return false;
     if (pa_stream_get_latency(audio->stream, &usec, &negative) < 0) return false;
     *latency_usec = negative ? -(int64_t)usec : (int64_t)usec;
     return true;

@@ -3,19 +3,20 @@
 #include <math.h>
 #include <string.h>
 
-/* The control loop begins wide, to find the difference of the clocks within seconds, and narrows
- * down, so that jitter does not become a change of pitch. */
+/* The control loop has a wide bandwidth first, to find the difference of the clocks within seconds.
+ * Then its bandwidth becomes narrow, so that jitter does not change the pitch. */
 #define FIRST_HZ 0.1
 #define LAST_HZ 0.005
 #define NARROWING_USEC 10e6
-/* The lines follow faster than the control loop, which sees no lag of theirs so. */
+/* The lines follow faster than the control loop, so that their lag has no effect on it. */
 #define LINE_HZ_PER_LOOP_HZ 10.0
 
 #define CHANGE_MAX 0.005    /* 9 cents: nobody hears it */
-#define STALL_USEC 100000.0 /* later than that was no jitter: the line begins anew */
-#define LOST_USEC 5000.0    /* farther from the target than that, the loop is wide again */
-#define TOGETHER_USEC 1000  /* events within that are one */
-#define ROUND_USEC 250000   /* between changes of the rate, each of which costs the server work */
+#define STALL_USEC 100000.0 /* an event later than this is not jitter: the line starts again */
+#define LOST_USEC 5000.0    /* if the fill is farther from its target, the bandwidth is wide
+                             * again */
+#define TOGETHER_USEC 1000  /* events closer than this count as one */
+#define ROUND_USEC 250000   /* least time between changes of the rate: each costs the server work */
 #define OWED_FRAMES_MAX 0.5
 
 #define PI 3.14159265358979
@@ -32,7 +33,7 @@ static double loop_hz(const struct xn_rate_loop *loop, int64_t now_usec) {
     return narrowed > LAST_HZ ? narrowed : LAST_HZ;
 }
 
-/* False: the line began anew. */
+/* Returns false if the line has started again. */
 static bool draw(struct xn_timeline *line, double bandwidth_hz, uint32_t nominal_hz) {
     double usec = (double)line->event_usec, frames = (double)line->event_frames;
     double moved = frames - line->frames;
@@ -47,7 +48,7 @@ static bool draw(struct xn_timeline *line, double bandwidth_hz, uint32_t nominal
     }
     if (moved <= 0) return true;
     double w = 2 * PI * bandwidth_hz * moved / nominal_hz;
-    if (w > 0.5) w = 0.5; /* a piece so long that the filter would overshoot */
+    if (w > 0.5) w = 0.5; /* with longer pieces the filter would overshoot */
     line->usec = expected_usec + SQRT_2 * w * late_usec;
     line->frame_usec += w * w * late_usec / moved;
     line->frames = frames;
@@ -86,7 +87,8 @@ static double limited(double change) {
     return change < -CHANGE_MAX ? -CHANGE_MAX : change;
 }
 
-/* The server takes whole numbers of Hz: now the lower, now the higher one, right on average. */
+/* The server takes whole numbers of Hz. The rate alternates between the two nearest, so that it is
+ * right on average. */
 static void round_rate(struct xn_rate_loop *loop, double wanted_hz, int64_t now_usec) {
     if (now_usec - loop->rounded_usec < ROUND_USEC) return;
     loop->rounded_usec = now_usec;

@@ -16,7 +16,7 @@ void xn_backend_ring_attach(struct xn_backend_ring *ring, void *page) {
 int xn_backend_ring_take(struct xn_backend_ring *ring, struct xn_packet *request) {
     uint32_t req_prod = xn_load_index(&ring->page->req_prod);
     if (req_prod == ring->req_cons) return 0;
-    /* A slot is free again only when its response was published. */
+    /* A slot is free again once its response has been published. */
     uint32_t unanswered = ring->req_cons - ring->rsp_prod;
     if (req_prod - ring->req_cons > XN_RING_SLOTS - unanswered) return -EPROTO;
     if (req_prod - ring->req_cons > 1) ring->pipelined = true;
@@ -27,8 +27,8 @@ int xn_backend_ring_take(struct xn_backend_ring *ring, struct xn_packet *request
 
 bool xn_backend_ring_ask(struct xn_backend_ring *ring) {
     xn_store_index(&ring->page->req_event, ring->req_cons + 1);
-    /* Either we see a request published before the frontend saw our req_event, or it sees the
-     * req_event and notifies. Without the fence both could look too early. */
+    /* Either the frontend sees our req_event and notifies, or we see the request that it published
+     * before. Without the fence, both could read too early. */
     xn_full_fence();
     return xn_load_index(&ring->page->req_prod) != ring->req_cons;
 }
@@ -57,7 +57,8 @@ int xn_frontend_ring_request(struct xn_frontend_ring *ring, const struct xn_pack
     xn_copy_packet(slot(ring->page, ring->req_prod), request);
     uint32_t before = ring->req_prod++;
     xn_store_index(&ring->page->req_prod, ring->req_prod);
-    /* The mirror of the fence in xn_backend_ring_ask: publish, then look who wants to know. */
+    /* The counterpart of the fence in xn_backend_ring_ask(): the request is published before
+     * req_event is read. */
     xn_full_fence();
     uint32_t req_event = xn_load_index(&ring->page->req_event);
     return ring->req_prod - req_event < ring->req_prod - before;

@@ -1,7 +1,8 @@
-/* The request ring, both ends (xen/io/ring.h): one shared page, 32 slots used for requests and,
- * again, for their responses.
+/* Both ends of the request ring (xen/io/ring.h): one shared page of 32 slots, which hold requests
+ * and later responses.
  *
- * Each end keeps its own copy of the indices it owns; the shared ones are only published.
+ * Each end keeps private copies of its own indices. It publishes them in the page, and does not
+ * read them back while the ring is in use.
  */
 #ifndef XENSND_RING_H
 #define XENSND_RING_H
@@ -28,19 +29,21 @@ struct xn_backend_ring {
     bool pipelined;    /* the frontend has had two requests under way at once */
 };
 
-/* Goes on where the page stands: a new connection starts at 0, a take-over in the middle. */
+/* Starts from the indices in the page: 0 on a new connection, any value on a take-over. */
 void xn_backend_ring_attach(struct xn_backend_ring *ring, void *page);
 
-/* Takes a copy of the next request. 1: taken. 0: none. -EPROTO: the frontend claims more requests
- * than the ring has slots. */
+/* Copies the next request. Returns 1 if there was one, 0 if not, and -EPROTO if the frontend claims
+ * more requests than the ring has slots. */
 int xn_backend_ring_take(struct xn_backend_ring *ring, struct xn_packet *request);
 
-/* Asks to be notified of the next request. True: one is there already, and none will be notified.
- * A backend that does not ask looks by itself. */
+/* Requests a notification of the next request. Returns true if one is there already: no
+ * notification comes for that one. A backend that does not request notifications has to poll the
+ * ring. */
 bool xn_backend_ring_ask(struct xn_backend_ring *ring);
 
-/* Publishes the response to a request taken before. The caller notifies, always: Linux leaves a
- * stale rsp_event behind when it misses a response, and would never be told again. */
+/* Publishes the response to a request taken before. The caller must always notify the frontend:
+ * Linux leaves a stale rsp_event behind when it misses a response, so rsp_event cannot be relied
+ * on. */
 void xn_backend_ring_answer(struct xn_backend_ring *ring, const struct xn_packet *response);
 
 struct xn_frontend_ring {
@@ -49,17 +52,17 @@ struct xn_frontend_ring {
     uint32_t rsp_cons; /* responses taken */
 };
 
-/* Begins a ring in a page of ours that no backend has seen yet (SHARED_RING_INIT). */
+/* Initialises the ring in a page of our own that no backend has mapped yet (SHARED_RING_INIT). */
 void xn_frontend_ring_attach(struct xn_frontend_ring *ring, void *page);
 
 unsigned xn_frontend_ring_free_slots(const struct xn_frontend_ring *ring);
 
-/* Publishes a request. 1: the backend wants to be notified. 0: it need not be.
- * -EAGAIN: no slot is free. */
+/* Publishes a request. Returns 1 if the backend must be notified, 0 if not, and -EAGAIN if no slot
+ * is free. */
 int xn_frontend_ring_request(struct xn_frontend_ring *ring, const struct xn_packet *request);
 
-/* Takes a copy of the next response. 1: taken. 0: none, and the backend will notify.
- * -EPROTO: the backend answered what was never asked. */
+/* Copies the next response. Returns 1 if there was one; 0 if not, and the backend will notify us of
+ * the next; and -EPROTO if there are more responses than requests. */
 int xn_frontend_ring_take(struct xn_frontend_ring *ring, struct xn_packet *response);
 
 #endif

@@ -1,6 +1,6 @@
-/* The few fields of sndif packets that the core reads and writes itself (xen/io/sndif.h); all
- * other packets are the business of the Python package xensnd.sndif. The wire is little-endian,
- * and so is every machine Xen runs on.
+/* The fields of sndif packets that the core itself reads and writes (xen/io/sndif.h). The Python
+ * package xensnd.sndif encodes and decodes all other packets. Packets are little-endian, as is
+ * every machine that Xen runs on.
  */
 #ifndef XENSND_WIRE_H
 #define XENSND_WIRE_H
@@ -48,7 +48,8 @@ static inline struct xn_transfer xn_wire_transfer(const struct xn_packet *reques
     return transfer;
 }
 
-static inline void xn_wire_transfer_request(struct xn_packet *request, struct xn_transfer transfer) {
+static inline void xn_wire_transfer_request(struct xn_packet *request,
+                                            struct xn_transfer transfer) {
     memset(request, 0, sizeof *request);
     xn_wire_set_id(request, transfer.id);
     request->octets[2] = transfer.operation;

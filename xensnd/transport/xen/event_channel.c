@@ -10,14 +10,14 @@ struct xn_event_channel {
     evtchn_port_t port;
 };
 
-static void say_nothing(struct xentoollog_logger *logger, xentoollog_level level, int error,
+static void drop_message(struct xentoollog_logger *logger, xentoollog_level level, int error,
                         const char *context, const char *format, va_list arguments) {
     (void)logger, (void)level, (void)error, (void)context, (void)format, (void)arguments;
 }
 
-static void outlive(struct xentoollog_logger *logger) { (void)logger; }
+static void keep_logger(struct xentoollog_logger *logger) { (void)logger; }
 
-struct xentoollog_logger xn_silence = {.vmessage = say_nothing, .destroy = outlive};
+struct xentoollog_logger xn_silence = {.vmessage = drop_message, .destroy = keep_logger};
 
 static struct xn_event_channel *open_unbound(void) {
     struct xn_event_channel *channel = calloc(1, sizeof *channel);
@@ -34,7 +34,8 @@ static struct xn_event_channel *open_unbound(void) {
     return NULL;
 }
 
-/* What opened it, with the port that binding gave; or NULL, with errno as binding left it. */
+/* Notes the port that binding gave. If it failed, closes the channel and returns NULL, with errno
+ * as binding set it. */
 static struct xn_event_channel *bound(struct xn_event_channel *channel,
                                       xenevtchn_port_or_error_t port) {
     if (port >= 0) {
@@ -79,8 +80,8 @@ int xn_event_channel_fd(const struct xn_event_channel *channel) {
 
 uint32_t xn_event_channel_port(const struct xn_event_channel *channel) { return channel->port; }
 
-/* The port is masked from its event until here. Whoever clears looks at the ring after that, so
- * an event that comes in between is seen or fires again. */
+/* The port has been masked since its event. The caller checks the ring after this, so an event in
+ * between is seen there or makes the descriptor readable again. */
 int xn_event_channel_clear(void *data) {
     struct xn_event_channel *channel = data;
     xenevtchn_port_or_error_t port = xenevtchn_pending(channel->handle);

@@ -1,0 +1,200 @@
+/* How the position moves, and when the frontend is notified of it. */
+#include "backend_fixture.h"
+
+TEST(playback_without_audio_goes_with_the_clock) {
+    connect(true), open();
+    write_all(0, BUFFER);
+    xn_backend_start(backend);
+    CHECK(play_on_for(1000 * MSEC) > 0);
+    CHECK(stats().position_octets >= 1000 * OCTETS_A_MSEC - PERIOD);
+    CHECK(stats().position_octets <= 1000 * OCTETS_A_MSEC);
+    CHECK_EQUAL(stats().discarded_octets, stats().position_octets);
+    xn_backend_free(backend);
+}
+
+/* Linux counts a period when the positions told have moved by more than one, as in its
+ * xen_snd_front_alsa_handle_cur_pos(). */
+struct driver {
+    uint64_t known, out, period_octets, periods;
+};
+
+static void tell_driver(struct driver *driver) {
+    struct xn_packet event;
+    while (xn_event_reader_take(&reader, &event) == 1) {
+        uint64_t position = xn_wire_event_position(&event);
+        driver->out += position - driver->known;
+        driver->known = position;
+        if (driver->out <= driver->period_octets) continue;
+        driver->out %= driver->period_octets;
+        driver->periods++;
+    }
+}
+
+static void write_again(uint64_t *written, uint64_t known) {
+    while (*written < known + BUFFER) {
+        uint32_t offset = (uint32_t)(*written % BUFFER);
+        uint64_t room = known + BUFFER - *written, end = BUFFER - offset;
+        write_all(offset, (uint32_t)(room < end ? room : end));
+        *written += room < end ? room : end;
+    }
+}
+
+/* A server that takes as much as is heard, in steps of ten milliseconds; or none. */
+static void count_periods(uint32_t period_frames, int64_t jitter_usec, bool with_server) {
+    connect(true), open_with(BUFFER, period_frames * FRAME);
+    if (with_server) attach();
+    fake_jitter_usec = jitter_usec;
+    struct driver driver = {.period_octets = period_frames * FRAME};
+    uint64_t written = 0;
+    write_again(&written, 0);
+    xn_backend_start(backend);
+    if (with_server) fake_server_asks(30 * OCTETS_A_MSEC);
+    int64_t started_usec = fake_now_usec, asked_usec = 0;
+    for (int64_t usec = 0; usec < 500 * MSEC; usec = fake_now_usec - started_usec) {
+        bool asks = with_server && usec >= asked_usec + 10 * MSEC;
+        if (asks) asked_usec += 10 * MSEC;
+        if (with_server) fake_latency_usec = asked_usec + 30 * MSEC - usec;
+        if (asks) fake_server_asks(10 * OCTETS_A_MSEC);
+        fake_pass_usec(100);
+        tell_driver(&driver);
+        write_again(&written, driver.known);
+        int64_t octets = (usec - 2 * MSEC) * OCTETS_A_MSEC / MSEC;
+        CHECK((int64_t)driver.periods >= octets / (int64_t)driver.period_octets);
+        octets = (fake_now_usec - started_usec) * OCTETS_A_MSEC / MSEC;
+        CHECK((int64_t)driver.periods <= octets / (int64_t)driver.period_octets);
+    }
+    xn_backend_free(backend);
+}
+
+TEST(each_period_is_over_for_linux_within_two_milliseconds_however_late_the_ticks_are) {
+    const uint32_t period_frames[] = {64, 100, 441, 512, 960, 1024, 1920};
+    for (unsigned i = 0; i < sizeof period_frames / sizeof period_frames[0]; i++)
+        for (int64_t jitter_usec = 0; jitter_usec <= 200; jitter_usec += 50)
+            for (int with_server = 0; with_server <= 1; with_server++)
+                count_periods(period_frames[i], jitter_usec, with_server);
+}
+
+TEST(recording_that_the_server_feeds_wakes_for_a_stall_alone) {
+    connect(false), open(), attach();
+    xn_backend_start(backend);
+    static const uint8_t recorded[PERIOD];
+    for (unsigned i = 0; i < 10; i++) {
+        fake_server_records(recorded, PERIOD);
+        hear();
+        CHECK(fake_next_due_usec() >= fake_now_usec + 40 * MSEC);
+        fake_pass_usec(20 * MSEC);
+    }
+    xn_backend_free(backend);
+}
+
+TEST(playback_that_the_server_feeds_wakes_once_a_period) {
+    connect(true), open(), attach();
+    write_all(0, BUFFER);
+    xn_backend_start(backend);
+    fake_latency_usec = 60 * MSEC;
+    fake_server_asks(60 * OCTETS_A_MSEC);
+    int64_t due_usec = fake_next_due_usec();
+    CHECK(due_usec >= fake_now_usec + 20 * MSEC);
+    CHECK(due_usec <= fake_now_usec + 22 * MSEC);
+    xn_backend_free(backend);
+}
+
+TEST(start_twice_is_start_once) {
+    connect(true), open();
+    write_all(0, BUFFER);
+    for (unsigned msec = 0; msec < 60; msec += 3) {
+        xn_backend_start(backend);
+        fake_pass_usec(3 * MSEC);
+        hear();
+    }
+    CHECK(stats().position_octets >= 50 * OCTETS_A_MSEC);
+    CHECK(stats().position_octets <= 60 * OCTETS_A_MSEC);
+    xn_backend_free(backend);
+}
+
+TEST(stream_that_stands_still_wakes_nobody) {
+    const uint32_t periods[] = {0, PERIOD};
+    for (unsigned i = 0; i < 2; i++) {
+        connect(true), open_with(BUFFER, periods[i]);
+        CHECK_EQUAL(fake_next_due_usec(), XN_NEVER);
+        write_all(0, 400);
+        xn_backend_start(backend);
+        fake_pass_usec(200 * MSEC);
+        xn_backend_stop(backend);
+        CHECK_EQUAL(fake_next_due_usec(), XN_NEVER);
+        xn_backend_free(backend);
+    }
+}
+
+TEST(stop_is_told_as_soon_as_a_full_event_page_has_room) {
+    connect(true), open();
+    write_all(0, BUFFER);
+    xn_backend_start(backend);
+    fake_pass_usec(20 * MSEC);
+    event_page->in_cons = event_page->in_prod - 63;
+    xn_backend_stop(backend);
+    fake_pass_usec(100 * MSEC);
+    event_page->in_cons = reader.in_cons = event_page->in_prod;
+    fake_pass_usec(100 * MSEC);
+    CHECK_EQUAL(hear(), BUFFER);
+    CHECK_EQUAL(fake_next_due_usec(), XN_NEVER);
+    xn_backend_free(backend);
+}
+
+TEST(no_event_comes_after_close) {
+    connect(true), open();
+    write_all(0, BUFFER);
+    xn_backend_start(backend);
+    fake_pass_usec(33 * MSEC);
+    xn_backend_close_pcm(backend);
+    hear();
+    fake_pass_usec(1000 * MSEC);
+    CHECK_EQUAL(hear(), 0);
+    CHECK_EQUAL(fake_next_due_usec(), XN_NEVER);
+    xn_backend_free(backend);
+}
+
+TEST(what_a_full_event_page_could_not_be_told_is_forgotten_at_close) {
+    connect(true), open();
+    write_all(0, BUFFER);
+    event_page->in_cons = event_page->in_prod - 63;
+    xn_backend_start(backend);
+    fake_pass_usec(33 * MSEC);
+    xn_backend_stop(backend);
+    xn_backend_close_pcm(backend);
+    CHECK_EQUAL(fake_next_due_usec(), XN_NEVER);
+    event_page->in_cons = event_page->in_prod;
+    while (fake_is_polled()) fake_arrive(); /* a pause, whose end is a tick */
+    fake_pass_usec(100 * MSEC);
+    CHECK_EQUAL(hear(), 0);
+    xn_backend_free(backend);
+}
+
+TEST(event_ids_run_on_over_close_and_open) {
+    connect(true);
+    for (unsigned i = 0; i < 3; i++) {
+        open();
+        write_all(0, BUFFER);
+        xn_backend_start(backend);
+        fake_pass_usec(30 * MSEC);
+        xn_backend_close_pcm(backend);
+    }
+    struct xn_packet event;
+    unsigned id = 0;
+    for (; xn_event_reader_take(&reader, &event) == 1; id++)
+        CHECK_EQUAL(xn_wire_id(&event), id);
+    CHECK(id >= 3);
+    xn_backend_free(backend);
+}
+
+TEST(capture_without_audio_keeps_time) {
+    connect(false), open();
+    xn_backend_start(backend);
+    fake_jitter_usec = 137;
+    int64_t started_usec = fake_now_usec;
+    for (unsigned i = 0; i < 1000; i++) fake_pass_usec(MSEC), hear();
+    uint64_t expected = (uint64_t)(fake_now_usec - started_usec) * OCTETS_A_MSEC / MSEC;
+    CHECK(stats().position_octets >= expected - PERIOD);
+    CHECK(stats().position_octets <= expected);
+    xn_backend_free(backend);
+}

@@ -1,0 +1,45 @@
+#include "backend_parts.h"
+
+/* After so much silence the server's stream is corked. */
+#define CORK_AFTER_USEC 2000000
+/* So far ahead of the position sound is looked for: it is longer than from one pass to the next. */
+#define AHEAD_USEC 25000
+
+static bool sounds_ahead(const struct xn_pcm *pcm) {
+    return !xn_pcm_is_silent(pcm, pcm->position, xn_pcm_usec_to_octets(pcm, AHEAD_USEC));
+}
+
+void xn_backend_note_given(struct xn_backend *backend, const void *octets, uint32_t count) {
+    const struct xn_pcm_config *config = &backend->pcm->config;
+    if (!xn_is_silence(octets, count, config->silence_octet))
+        backend->sound_end = backend->pcm->taken;
+}
+
+void xn_backend_begin_sound(struct xn_backend *backend) {
+    backend->is_corked = false;
+    backend->sound_end = backend->pcm->position;
+}
+
+static void cork(struct xn_backend *backend) {
+    backend->is_corked = true;
+    xn_audio_stop(backend->audio, false);
+    xn_pcm_rewind_to_position(backend->pcm);
+}
+
+static void uncork(struct xn_backend *backend, int64_t now_usec) {
+    xn_backend_begin_sound(backend);
+    backend->progress_usec = now_usec;
+    xn_audio_start(backend->audio);
+}
+
+bool xn_backend_cork_silence(struct xn_backend *backend, int64_t now_usec) {
+    struct xn_pcm *pcm = backend->pcm;
+    if (backend->is_corked) {
+        xn_pcm_advance_playback(pcm, now_usec, NULL, true);
+        if (sounds_ahead(pcm)) uncork(backend, now_usec);
+    } else if (pcm->position >= backend->sound_end + xn_pcm_usec_to_octets(pcm, CORK_AFTER_USEC) &&
+               !sounds_ahead(pcm)) {
+        cork(backend);
+    }
+    return backend->is_corked;
+}
