@@ -6,7 +6,6 @@ import argparse
 import asyncio
 import logging
 import os
-import socket
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -23,7 +22,7 @@ from agent_dom0.supervisor.heartbeat import Heartbeat
 from agent_dom0.supervisor.supervise import supervise
 from policy.paths import DEFAULT_DIRECTORY, DEFAULT_RUNTIME, PolicyPaths
 from xensnd.control.client import DEFAULT_SOCKET
-from xensnd.errors import XensndError
+from xensnd.errors import UsageError, XensndError
 from xensnd.transport.factory import open_receiver, open_transport
 from xensnd.version import VERSION
 
@@ -115,23 +114,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not 1 <= options.ask_seconds <= 3600:
         parser.error(f"--ask-seconds {options.ask_seconds:g}: give 1 to 3600")
     logging.basicConfig(level=logging.INFO, format="xensnd-dom0: %(message)s", stream=sys.stderr)
+    try:
+        receiver = open_receiver(options.transport)  # here, so that no child has to load it
+    except UsageError as error:
+        print(f"xensnd-dom0: {error}", file=sys.stderr)
+        return 1
     return supervise(
-        lambda heartbeat, control: _work(options, heartbeat, control),
+        lambda heartbeat, control: _work(options, heartbeat, OpenerTransport(control, receiver)),
         lambda control: run_opener(control, lambda: open_transport(options.transport)),
     )
 
 
-def _work(options: argparse.Namespace, heartbeat: Heartbeat, control: socket.socket) -> int:
+def _work(options: argparse.Namespace, heartbeat: Heartbeat, transport: OpenerTransport) -> int:
     try:
-        asyncio.run(_run(options, heartbeat, control))
+        transport.connect()
+        asyncio.run(_run(options, heartbeat, transport))
     except XensndError as error:
         print(f"xensnd-dom0: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-async def _run(options: argparse.Namespace, heartbeat: Heartbeat, control: socket.socket) -> None:
-    transport = OpenerTransport(control, open_receiver(options.transport))
+async def _run(
+    options: argparse.Namespace, heartbeat: Heartbeat, transport: OpenerTransport
+) -> None:
     try:
         settings = Settings(
             transport=transport,

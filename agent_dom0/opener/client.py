@@ -37,12 +37,17 @@ from xensnd.transport.xenstore import XenStore
 
 
 class OpenerTransport(Transport):
-    """Takes what guests offer; an agent offers nothing itself."""
+    """Takes what guests offer; an agent offers nothing itself. Call connect() first."""
 
     def __init__(self, control: socket.socket, receiver: Receiver) -> None:
         control.settimeout(REPLY_SECONDS_MAX)
         self._control = control
         self._receiver = receiver
+        self._domid = 0
+        self._runtime = Path()
+
+    def connect(self) -> None:
+        """Wait for the opener. Raises what its own transport cannot be opened for."""
         hello = self._call(HELLO).layout
         self._domid = int(hello["domid"])
         self._runtime = Path(hello["runtime"])

@@ -47,8 +47,14 @@ class Opener:
 
     def run(self) -> None:
         """Serve until the agent has ended, or closed its end."""
-        while self._serve():
-            pass
+        with contextlib.suppress(XensndError, OSError):
+            self._open()  # if that fails, the agent hears of it at its first request
+        goes_on = self._serve()
+        if goes_on:
+            with contextlib.suppress(XensndError, OSError):
+                self._reach.read_all()  # while the agent starts, which will ask for it
+        while goes_on:
+            goes_on = self._serve()
         for proxy in set(self._proxies.values()):
             self._end(proxy)
         if self._opened is not None:
@@ -138,7 +144,6 @@ class Opener:
         return self._open()[1]
 
     def _open(self) -> tuple[Transport, Reach]:
-        """Open at the first request, so that the agent hears why it cannot be."""
         if self._opened is None:
             transport = self._open_transport()
             self._opened = transport, self._make_reach(transport)

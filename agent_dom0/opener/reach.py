@@ -48,6 +48,11 @@ class Reach:
         self._backend = f"/local/domain/{transport.domid}/backend/vsnd"
         self._read_known()
 
+    def read_all(self) -> None:
+        """Read what all guests publish, before it is asked for. Raises TransportLost."""
+        for domid in self._ask(lambda store: children(store, self._backend)):
+            self._read_published(domid)
+
     def exists(self, domid: int) -> bool:
         """Return whether a domain runs, or has a card that is not removed yet. An audio domain may
         not ask; there XenStore itself limits what it may write."""

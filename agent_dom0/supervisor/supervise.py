@@ -17,6 +17,7 @@ The process and its agent stay; when the new version is loaded, its agent takes 
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import select
 import signal
@@ -83,6 +84,9 @@ class _Supervisor:
         self._handlers[RENEW] = signal.signal(RENEW, self._renew)
 
     def run(self) -> int:
+        # What is loaded by now stays as it is: no collection in a child has to copy these pages.
+        gc.collect()
+        gc.freeze()
         while True:
             started = time.monotonic()
             # No signal may come between the forks and the assignment of the children's ids.

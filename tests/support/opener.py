@@ -35,6 +35,7 @@ class RunningOpener:
     def __enter__(self) -> Self:
         self._thread.start()
         self.transport = OpenerTransport(self._ours, LocalReceiver())
+        self.transport.connect()
         return self
 
     def __exit__(self, *_: object) -> None:
