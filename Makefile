@@ -1,7 +1,7 @@
 # Each target does all of its own set-up.
 PYTHON = .venv/bin/python
 
-.PHONY: env demo check lint test check-fresh check-xen check-packages bench dist deb rpm clean
+.PHONY: env demo check lint test test-alone test-others check-fresh check-xen check-packages bench dist deb rpm clean
 
 env:
 	@tools/setup-env
@@ -18,13 +18,18 @@ lint: env
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 
-# What compares each octet heard, or measures time, runs alone: two such cases at once hear gaps on
-# two cores. The others wait for two thirds of their time, so there are four at once; first come
-# those that wait, and what only computes fills the rest.
+# What compares each octet heard, or measures time, runs one case after another, as two of them at
+# once hear gaps on two cores. All others run beside it and give way: first those that wait, and
+# what only computes fills the rest.
 test: env
-	$(PYTHON) -m pytest -m "not alone" -n 4 --dist loadfile --no-loadscope-reorder \
-		tests/integration tests/contract tests/property tests/unit
+	@$(MAKE) --no-print-directory --output-sync --jobs=2 test-alone test-others
+
+test-alone:
 	$(PYTHON) -m pytest -m alone tests/integration
+
+test-others:
+	chrt --idle 0 $(PYTHON) -m pytest -m "not alone" -n 3 --dist loadfile \
+		--no-loadscope-reorder tests/integration tests/contract tests/property tests/unit
 
 # README's commands on fresh minimal systems of both releases, for root. All of it is
 # `make check-fresh FRESH="demo check"`.

@@ -21,6 +21,7 @@ from agent_dom0.access.prompts import Prompts
 from agent_dom0.access.reconsider import DecisionQueue, Reason
 from agent_dom0.audio.mixer import Mixer
 from agent_dom0.audit import open_trail
+from agent_dom0.cards.device import FAILURES
 from agent_dom0.cards.factory import Factory
 from agent_dom0.cards.registry import Registry
 from agent_dom0.control.operations import About, Operations
@@ -40,7 +41,8 @@ from xensnd.transport.interface import Store, Transport
 
 log = logging.getLogger("xensnd-dom0")
 
-# How often the agent sends a heartbeat, and tries to write a trail that was lost.
+# How often the agent sends a heartbeat, and tries again to write a trail that was lost, and to read
+# policy files for which it had no file descriptors or memory.
 HEARTBEAT_SECONDS = 1.0
 STORE_RETRY_FIRST_SECONDS = 0.1
 STORE_RETRY_LAST_SECONDS = 2.0
@@ -118,6 +120,7 @@ class Agent:
         self._store_timer: asyncio.TimerHandle | None = None  # set while the store is lost
         self._store_back_off = BackOff(STORE_RETRY_FIRST_SECONDS, STORE_RETRY_LAST_SECONDS)
         self._policy_timer: asyncio.TimerHandle | None = None
+        self._is_policy_watched = True
         self._clock_timer: asyncio.TimerHandle | None = None
         self._is_new = True  # has not read yet which streams are open
         self._stopped = asyncio.Event()
@@ -138,10 +141,10 @@ class Agent:
         loop.add_reader(self._engine.fileno(), self._on_engine)
         loop.add_reader(self._watch.fileno(), self._on_policy_files)
         self._trail.append(Event(EventKind.AGENT_STARTED, "the agent has started"))
-        self._policy.load()
+        self._load_policy()
         self._open_store()
         self._schedule_next_change()
-        await self._control.start()
+        self._control.start()
         tasks = [
             asyncio.create_task(self._stopped.wait()),
             asyncio.create_task(self._beat(heartbeat)),
@@ -195,11 +198,13 @@ class Agent:
             return
         self._store = store
         loop.add_reader(store.fileno(), self._on_store)
+        self._with_store(self._registry.use_store)
+        if self._store is None:
+            return  # lost again, or it refuses
         if self._store_back_off.has_failed:
             self._trail.append(Event(EventKind.STORE_FOUND, "XenStore is back", Priority.NOTICE))
         self._store_back_off.reset()
-        self._with_store(self._registry.use_store)
-        if self._is_new and self._store is not None:
+        if self._is_new:
             self._is_new = False
             self._policy.release_others(self._registry.open_stream_ids())
 
@@ -210,11 +215,8 @@ class Agent:
         """Do work during which XenStore may be lost. Sound goes on then."""
         if self._store is None:
             return
-        try:
-            work(self._store)
-        except TransportLost as error:
-            self._lose_store(error)
-        self._tell_others()
+        store = self._store
+        self._run(lambda: work(store))
 
     def _tell_others(self) -> None:
         """Tell clients of the control socket and Qubes soon, if anything has changed."""
@@ -222,7 +224,7 @@ class Agent:
         if self._microphones is not None:
             self._microphones.wake()
 
-    def _lose_store(self, error: TransportLost) -> None:
+    def _lose_store(self, error: BaseException) -> None:
         if self._store_timer is not None:
             return
         loop = asyncio.get_running_loop()
@@ -245,10 +247,14 @@ class Agent:
         self._run(self._registry.poll)
 
     def _run(self, work: Callable[[], None]) -> None:
-        """Do work for guests, during which XenStore or the hypervisor may be lost."""
+        """Do work for guests, during which XenStore or the hypervisor may be lost.
+
+        The registry contains failures for one guest. Any other one may have left some of the work
+        undone, so all is read again, over a new connection.
+        """
         try:
             work()
-        except TransportLost as error:
+        except (TransportLost, *FAILURES) as error:
             self._lose_store(error)
         self._tell_others()
 
@@ -264,8 +270,19 @@ class Agent:
         if self._policy_timer is not None:
             self._policy_timer.cancel()
             self._policy_timer = None
-        self._watch.rearm()
+        self._watch_policy()
         self._policy.load()
+
+    def _watch_policy(self) -> None:
+        """Watch all files. If that fails, they are read again with each heartbeat."""
+        try:
+            self._watch.rearm()
+        except OSError as error:
+            if self._is_policy_watched:
+                log.warning("the policy cannot be watched, so it is read each second: %s", error)
+            self._is_policy_watched = False
+        else:
+            self._is_policy_watched = True
 
     def _decide_anew(self, _reasons: Set[Reason]) -> None:
         """Decide all streams again, and create or remove cards as policy says now."""
@@ -297,6 +314,9 @@ class Agent:
             await asyncio.sleep(HEARTBEAT_SECONDS)
             while self._trail.retry():
                 await asyncio.sleep(0)
+            if self._policy.lacks_resources or not self._is_policy_watched:
+                self._watch_policy()
+                self._policy.load(is_routine=True)
 
     def _reload(self, heartbeat: Heartbeat) -> None:
         self._load_policy()

@@ -23,7 +23,7 @@ from agent_dom0.supervisor.supervise import supervise
 from policy.paths import DEFAULT_DIRECTORY, DEFAULT_RUNTIME, PolicyPaths
 from xensnd.control.client import DEFAULT_SOCKET
 from xensnd.errors import UsageError, XensndError
-from xensnd.transport.factory import open_receiver, open_transport
+from xensnd.transport.factory import add_transport_option, open_receiver, open_transport
 from xensnd.version import VERSION
 
 QUBESDB = Path("/run/qubes/qubesdb.sock")
@@ -38,12 +38,7 @@ def _parser() -> argparse.ArgumentParser:
         "SIGTERM it ends. xensnd-policy shows and changes who may play and record.",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {VERSION}")
-    parser.add_argument(
-        "--transport",
-        default="xen:",
-        metavar="URL",
-        help="xen: (default), or local:DIR for a machine without Xen",
-    )
+    add_transport_option(parser)
     parser.add_argument(
         "--policy",
         type=Path,

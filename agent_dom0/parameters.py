@@ -18,14 +18,20 @@ MAX_BUFFER_OCTETS = 256 * 1024
 MIN_PERIOD_FRAMES = 64
 DEFAULT_LATENCY_USEC = 20_000
 
+# The default card has one stream in each direction. Eight are a full PCM of sndif, more than a
+# desktop opens, and 64 guests with eight in each direction fit into LimitNOFILE= of the unit.
+MAX_STREAMS = 8
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
     """`latency_usec` is how much of a stream the audio server queues, whatever buffer the guest
-    chooses. `max_buffer_octets` bounds the memory that a guest makes us map for each stream."""
+    chooses. `max_buffer_octets` bounds the memory that a guest makes us map for each stream.
+    `max_streams` is how many streams of one direction a guest may have."""
 
     latency_usec: int = DEFAULT_LATENCY_USEC
     max_buffer_octets: int = MAX_BUFFER_OCTETS
+    max_streams: int = MAX_STREAMS
 
     def min_buffer_frames(self, rate_hz: int) -> int:
         """Return the smallest buffer. The server queues one latency before sound is heard, and the
@@ -111,13 +117,15 @@ def limits_within(limits: Limits, options: Options) -> Limits:
         max_buffer_octets=min(
             limits.max_buffer_octets, options.max_buffer_octets or limits.max_buffer_octets
         ),
+        max_streams=options.max_streams or limits.max_streams,
     )
 
 
 def answer_within(
     asked: HwParams, config: StreamConfig, limits: Limits, options: Options
 ) -> HwParams:
-    """As answer_query(), within the rule. AccessDenied: only the rule does not allow it."""
+    """Answer as answer_query() does, within the rule. AccessDenied: only the rule does not allow
+    it."""
     narrowed = _narrowed(config, options)
     if narrowed is None:
         raise AccessDenied("the rule allows no format or no rate of this card")

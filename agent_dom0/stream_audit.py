@@ -37,14 +37,14 @@ class StreamAudit:
         priority: Priority = Priority.INFO,
         **fields: str | int,
     ) -> bool:
-        """False: it is not in the trail."""
+        """Audit it. Returns False if it could not be written."""
         guest = self._owner.guest
         event = guest_event(kind, guest.name, guest.domid, f"{self._direction} {text}", priority)
         event.fields.update(XENSND_DIRECTION=self._direction.value, **fields)
         return self._trail.append(event)
 
     def tell_decision(self, decision: Decision) -> bool:
-        """False: it is not in the trail."""
+        """Audit it. Returns False if it could not be written."""
         guest = self._owner.guest
         event = decision_event(guest.name, guest.domid, self._direction, decision)
         return self._trail.append(event)

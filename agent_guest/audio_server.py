@@ -112,7 +112,7 @@ class AudioServer:
                 connection.close()
 
     def is_wanted(self, direction: Direction) -> bool:
-        """Whether some application plays into our sink, or records from our source."""
+        """Return whether some application plays into our sink, or records from our source."""
         with self._reporting():
             if direction is Direction.PLAYBACK:
                 index = self._index(self._pulse.sink_list(), SINK)

@@ -19,7 +19,7 @@ from xensnd.core import Engine
 from xensnd.errors import UsageError, XensndError
 from xensnd.sndif.formats import PLAYABLE, SampleFormat, parse_format
 from xensnd.text import quoted
-from xensnd.transport.factory import open_transport
+from xensnd.transport.factory import add_transport_option, open_transport
 from xensnd.version import VERSION
 
 log = logging.getLogger("xensnd-guest")
@@ -97,12 +97,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Whether anything is heard or recorded is decided in dom0, by xensnd-policy.",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {VERSION}")
-    parser.add_argument(
-        "--transport",
-        default="xen:",
-        metavar="URL",
-        help="xen: (default), or local:DIR for a machine without Xen",
-    )
+    add_transport_option(parser)
     parser.add_argument("--domain", metavar="NAME", help="which guest to be, with local: only")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 

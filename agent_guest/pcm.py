@@ -324,7 +324,7 @@ class Pcm:
         return _accepted(self._asked.name, self._response)
 
     def poll(self) -> None:
-        """Takes note of what has happened in the engine. BackendBroken: end the connection."""
+        """Checks what has happened in the engine. BackendBroken: end the connection."""
         if self._released or self._end is not None:
             return
         if self._core.is_broken:

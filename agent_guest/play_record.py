@@ -108,7 +108,8 @@ class Player:
         self._heard = heard
 
     async def _fetch(self, written: int) -> bool:
-        """Whether something is left to be written. Reads more of the file if nothing is left."""
+        """Return whether something is left to be written. Reads more of the file if nothing is
+        left."""
         if written < len(self._unheard):
             return True
         data = b"" if self._at_end else await self._reader.read(CHUNK_OCTETS)

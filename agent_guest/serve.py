@@ -64,7 +64,7 @@ class _Trouble:
         await self._back_off.wait()
 
     def is_over(self, what: str | None = None) -> None:
-        """It works again; `what` is named if its trouble was logged."""
+        """Log that it works again; `what` is named if its trouble was logged."""
         if what is not None and self._logged:
             log.warning("%s is back", what)
         self._back_off.reset()
@@ -164,12 +164,12 @@ class Bridge:
 
     @property
     def events(self) -> Sequence[asyncio.Event]:
-        """Those after which follow() has something to do."""
+        """Return the events after which follow() has something to do."""
         return self._pcm.refused, self._pcm.audio_lost
 
     async def follow(self, server: AudioServer) -> float | None:
-        """Opens the stream while an application uses it, and mends it. Returns the seconds after
-        which to call again, or None: at the next event."""
+        """Opens the stream while an application uses it, and repairs it. Returns the seconds
+        after which to call again, or None: at the next event."""
         if self._is_open and self._pcm.refused.is_set():
             await self._close()  # dom0's agent is another one, which does not know our stream
         if server.is_wanted(self._direction):

@@ -159,7 +159,7 @@ class Notifications:
                 self._closed(key, shown, signal.body[1])
 
     def _drop_notices_of(self, service: str) -> None:
-        """A service has gone, and all its notifications with it."""
+        """Forget the notifications of a service that has gone."""
         for key, shown in list(self._shown.items()):
             if shown.service == service:
                 del self._shown[key]
@@ -167,7 +167,7 @@ class Notifications:
 
     def _closed(self, key: Hashable, shown: _Shown, reason: int) -> None:
         self._shown[key] = _Shown(shown.notice, 0, shown.service)
-        if reason == CloseReason.EXPIRED:  # though we asked that it never does
+        if reason == CloseReason.EXPIRED:  # although we asked for none that expires
             asyncio.get_running_loop().call_later(SHOW_AGAIN_SECONDS, self._show_again, key)
         elif reason == CloseReason.BY_PERSON:
             self._answered(key, shown, None)
@@ -212,7 +212,7 @@ async def _cancel(task: asyncio.Task[None]) -> None:
     task.cancel()
     await asyncio.wait([task])
     if not task.cancelled():
-        task.exception()  # or asyncio complains that nobody has looked
+        task.exception()  # else asyncio warns that it was never retrieved
 
 
 def _error_text(error: Exception) -> str:

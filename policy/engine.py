@@ -202,7 +202,7 @@ def _change_times(policy: Policy) -> tuple[datetime, ...]:
 
 
 def _interval(policy: Policy, now: datetime | None) -> int:
-    """How many of the change times have passed."""
+    """Return how many of the change times have passed."""
     times = _change_times(policy)
     return bisect_right(times, now or datetime.now(UTC)) if times else 0
 

@@ -52,7 +52,8 @@ def split_kind(pattern: str) -> tuple[Kind, str]:
 
 
 def find_mistake(pattern: str) -> str | None:
-    """What is wrong with this pattern, to follow it in a message; None if it is valid."""
+    """Return what is wrong with this pattern, as text that follows it in a message; None: it is
+    valid."""
     if not pattern:
         return "is empty"
     if len(pattern) > MAX_CHARACTERS:
@@ -67,7 +68,7 @@ def find_mistake(pattern: str) -> str | None:
 
 
 def find_word_mistake(word: str) -> str | None:
-    """What is wrong with this as a tag or label; None if it is valid."""
+    """Return what is wrong with this as a tag or label; None if it is valid."""
     if len(word) > MAX_CHARACTERS:
         return f"has {len(word)} characters, at most {MAX_CHARACTERS} are allowed"
     if not _WORD.fullmatch(word):
@@ -93,12 +94,12 @@ def is_glob(pattern: str) -> bool:
 
 
 def matches(pattern: str, name: str) -> bool:
-    """Whether this name or glob matches the guest with this name."""
+    """Return whether this name or glob matches the guest with this name."""
     return fnmatchcase(name, pattern)
 
 
 def applies_to(pattern: str, guest: GuestIdentity) -> bool | None:
-    """Whether the pattern matches the guest; None if what it compares is not known."""
+    """Return whether the pattern matches the guest; None if what it compares is not known."""
     kind, value = split_kind(pattern)
     match kind:
         case Kind.UUID:
@@ -113,7 +114,7 @@ def applies_to(pattern: str, guest: GuestIdentity) -> bool | None:
 
 
 def covers(outer: str, inner: str) -> bool:
-    """Whether outer matches all names that inner, a name or a glob, matches.
+    """Return whether outer matches all names that inner, a name or a glob, matches.
 
     A glob is tried with two sample names: each star once as nothing, and once as two characters
     that no pattern can contain. That is exact for the patterns that people write.
@@ -124,7 +125,8 @@ def covers(outer: str, inner: str) -> bool:
 
 
 def may_overlap(one: str, other: str) -> bool:
-    """Whether one name could match both names or globs. False is always right; True is a guess."""
+    """Return whether one name could match both names or globs. False is always right; True is a
+    guess."""
     if not is_glob(one):
         return covers(other, one)
     if not is_glob(other):

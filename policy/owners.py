@@ -13,7 +13,7 @@ AGENT_USER = "xensnd"
 
 
 def is_trusted(uid: int) -> bool:
-    """Whether this user may own policy files. Whoever can write them decides who records.
+    """Return whether this user may own policy files. Whoever can write them decides who records.
 
     The agent opens the microphone itself, so trusting it here gives it nothing new.
     """
@@ -21,7 +21,7 @@ def is_trusted(uid: int) -> bool:
 
 
 def give_to_owner_of(directory: Path, fd: int) -> None:
-    """If we are root, give the open file to the directory's owner.
+    """Give the open file to the directory's owner, if we are root.
 
     The agent must be able to lock and replace what root creates in its directory. The file is
     named by descriptor, so the agent cannot put another file in its place meanwhile.

@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = [
     "AccessDenied",
     "AudioUnavailable",
+    "LimitReached",
     "LocalProtocolError",
     "PolicyError",
     "RemoteProtocolError",
@@ -34,12 +35,16 @@ class AudioUnavailable(XensndError):
     """The audio server is gone or refuses: wait and come back."""
 
 
+class LimitReached(XensndError):
+    """A guest has used up its share, or too little is left for all: wait, and try again later."""
+
+
 class UsageError(XensndError):
     """A person asked for something that cannot be: one line that says what to do, exit status 2."""
 
 
 class AccessDenied(XensndError):
-    """Policy says no."""
+    """Policy denies it."""
 
 
 class PolicyError(AccessDenied):

@@ -1,4 +1,4 @@
-"""Which version this is. Everything else that says so takes it from here."""
+"""The version. Everything that shows it takes it from here."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class LastingAnswers:
             else:
                 verb = Verb.ALLOW if answer is Answer.ALWAYS else Verb.DENY
                 await asyncio.to_thread(policy.write_rule, guest, direction, verb)
-        except XensndError as error:
+        except (XensndError, OSError, MemoryError, RuntimeError) as error:  # no thread, for one
             log.warning(
                 "%s: the answer '%s' for %s applies to this stream only: %s",
                 guest,

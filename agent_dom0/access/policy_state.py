@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections.abc import Callable, Collection
 from dataclasses import replace
@@ -22,6 +23,9 @@ from policy.paths import PolicyPaths
 from xensnd.errors import PolicyError
 
 log = logging.getLogger("xensnd-dom0")
+
+# These pass by themselves, without a change of the files.
+_LACKS = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 
 
 class PolicyState:
@@ -58,13 +62,23 @@ class PolicyState:
         return None if self._problem is None else str(self._problem)
 
     @property
+    def lacks_resources(self) -> bool:
+        """Whether the files could not be read for want of file descriptors or memory. Then load()
+        is to be called again."""
+        why = self._problem and self._problem.__cause__
+        return isinstance(why, MemoryError) or (isinstance(why, OSError) and why.errno in _LACKS)
+
+    @property
     def rules(self) -> int:
         return len(self._policy.rules)
 
-    def load(self) -> None:
-        """Read the files again. If the rules have changed, every stream is decided again."""
+    def load(self, *, is_routine: bool = False) -> None:
+        """Read the files again. If the rules have changed, every stream is decided again. What is
+        read as a matter of routine is audited only if something has changed."""
         before = self._what_holds
         self._read_files()
+        if not is_routine or self._what_holds != before:
+            self._audit_files()
         if self._what_holds != before:
             self._queue.reconsider(Reason.POLICY)
 
@@ -74,10 +88,15 @@ class PolicyState:
 
     def _read_files(self) -> None:
         try:
-            self._identities = identities.load(self.sources.tags_file)
-            self._policy = load(self.sources.directories, runtime=self.sources.runtime)
+            self._identities, self._policy = self._loaded()
         except PolicyError as problem:
             self._problem = problem
+        else:
+            self._problem = None
+
+    def _audit_files(self) -> None:
+        problem = self._problem
+        if problem is not None:
             self._trail.append(
                 Event(
                     EventKind.POLICY_REJECTED,
@@ -87,7 +106,6 @@ class PolicyState:
                 )
             )
             return
-        self._problem = None
         self._trail.append(
             Event(
                 EventKind.POLICY_LOADED,
@@ -97,6 +115,14 @@ class PolicyState:
         )
         self.follow_time()
         self._ended &= {rule.taken_by for rule in self._policy.rules if rule.taken_by}
+
+    def _loaded(self) -> tuple[identities.Identities, Policy]:
+        """Return what the files say now. PolicyError: they say nothing that can be used."""
+        try:
+            tags = identities.load(self.sources.tags_file)
+            return tags, load(self.sources.directories, runtime=self.sources.runtime)
+        except (OSError, MemoryError) as error:
+            raise PolicyError(f"the policy cannot be read: {error or 'no memory'}") from error
 
     def follow_time(self) -> None:
         """Audit the grants that have begun and ended."""
@@ -188,13 +214,13 @@ class PolicyState:
     def write_grant(
         self, guest: str, direction: Direction, seconds: float, verb: Verb = Verb.ALLOW
     ) -> None:
-        """AccessDenied or UsageError: nothing was changed."""
+        """Write a grant for so long. AccessDenied or UsageError: nothing was changed."""
         context = self._edit_context()
         ends = context.now + timedelta(seconds=seconds)
         editor.grant(context, guest, direction, verb, ends)
 
     def write_rule(self, guest: str, direction: Direction, verb: Verb) -> None:
-        """AccessDenied or UsageError: nothing was changed."""
+        """Write a rule. AccessDenied or UsageError: nothing was changed."""
         editor.set_verb(self._edit_context(), guest, direction, verb)
 
     def _edit_context(self) -> editor.EditContext:

@@ -1,36 +1,35 @@
 """Questions to a person: which are open, who is shown them, and how often a guest may ask.
 
 A stream about which a person is asked runs on its clock meanwhile, so nothing waits for the answer.
-No answer in time means no. After a no, the same question is not asked for a while, which grows each
-time. No guest causes more than a few questions in a minute, so none can wear the person down.
-Streams whose question could not be asked are decided again when it may be.
+No answer in time means no. A guest that asks again and again has to pause (see pauses.py), so none
+can wear the person down. Streams whose question could not be asked are decided again when it can.
+
+One question of a guest and direction is open at a time, and few in all. Who finds all places taken
+is queued, and asked for before whoever comes later, so no guest keeps another out.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import takewhile
 from typing import Protocol
 
+from agent_dom0.access.pauses import Pauses
 from agent_dom0.access.reconsider import DecisionQueue, Reason
 from agent_dom0.audit import AuditTrail
 from agent_dom0.events import EventKind, Priority, guest_event
 from policy.model import Direction
-from xensnd.backoff import BackOff
 from xensnd.control.answers import LASTING, Answer
 from xensnd.errors import AccessDenied, UsageError
 
 ANSWER_SECONDS = 30.0
 OPEN_MAX = 8
-ASKED_MAX = 6  # within this time, of one guest and direction
-ASKED_SECONDS = 60.0
 FIND_SOURCE_SECONDS = 0.2
-QUIET_FIRST_SECONDS = 10.0
-QUIET_LAST_SECONDS = 600.0
+TURN_SECONDS = 1.0  # for the first of the queue to ask, or its stream has gone
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +64,9 @@ class _Open:
     timer: asyncio.TimerHandle
     is_shown: bool = False
 
-
-@dataclass(slots=True)
-class _Quiet:
-    until: float
-    seconds: float
-    since: str  # what happened
-    back_off: BackOff
+    @property
+    def key(self) -> _Key:
+        return self.prompt.guest, self.prompt.direction
 
 
 _Key = tuple[str, Direction]
@@ -110,10 +105,11 @@ class Prompts:
         self._seconds = seconds
         self._last_number = 0
         self._open: dict[int, _Open] = {}
-        self._quiet: dict[_Key, _Quiet] = {}
-        self._times: dict[_Key, deque[float]] = {}  # of the last questions
-        self._waiting: dict[_Key, asyncio.TimerHandle] = {}  # until they may be asked for
-        self._somebody_waits = False  # until an open question ends
+        self._pauses = Pauses()
+        self._paused: dict[_Key, asyncio.TimerHandle] = {}  # until they may be asked for
+        self._repeated: set[_Key] = set()  # open, and another stream wants to ask the same
+        self._queued: dict[_Key, None] = {}  # have found no place, in the order in which they came
+        self._turn: asyncio.TimerHandle | None = None  # of the first of these
 
     @property
     def open(self) -> list[Prompt]:
@@ -126,28 +122,20 @@ class Prompts:
 
     def why_not(self, guest: str, direction: Direction) -> str | None:
         """Return why this question cannot be asked now; None: it can."""
-        if (quiet := self._quiet_until((guest, direction))) is not None:
-            return quiet[1]
-        asked = [each.prompt for each in self._open.values()]
-        if any((p.guest, p.direction) == (guest, direction) for p in asked):
+        key = guest, direction
+        if (pause := self._pauses.until(key)) is not None:
+            return pause[1]
+        if self._is_open(key):
             return "this question is open already"
-        if len(self._open) >= OPEN_MAX:
+        free = OPEN_MAX - len(self._open)
+        if free <= 0:
             return f"{OPEN_MAX} questions are open already"
+        if free <= len([*takewhile(lambda queued: queued != key, self._queued)]):
+            return "others are asked for first"
         return None
 
-    def _quiet_until(self, key: _Key) -> tuple[float, str] | None:
-        """Return until when the question may not be asked, and why; None: it may be."""
-        now = asyncio.get_running_loop().time()
-        quiet = self._quiet.get(key)
-        if quiet is not None and now < quiet.until:
-            return quiet.until, f"{quiet.since} less than {quiet.seconds:g} s ago"
-        times = self._times.get(key)
-        if times is not None and len(times) == ASKED_MAX and now < times[0] + ASKED_SECONDS:
-            return (
-                times[0] + ASKED_SECONDS,
-                f"the question was asked {ASKED_MAX} times within {ASKED_SECONDS:g} s",
-            )
-        return None
+    def _is_open(self, key: _Key) -> bool:
+        return any(each.key == key for each in self._open.values())
 
     def ask(
         self,
@@ -160,15 +148,17 @@ class Prompts:
         """Returns the question's number, or raises NotAsked. `source` is what would be recorded, if
         a rule says so. `answered` is called once, unless the
         question is withdrawn; then all streams are decided anew."""
+        key = guest, direction
         why_not = self.why_not(guest, direction)
         if why_not is not None:
-            self._wait((guest, direction))
+            self._wait(key)
             raise NotAsked(why_not)
         loop = asyncio.get_running_loop()
-        self._times.setdefault((guest, direction), deque(maxlen=ASKED_MAX)).append(loop.time())
+        self._pauses.note_asked(key)
         prompt = Prompt(self._next_number(), guest, domid, direction, self._seconds)
         timer = loop.call_later(self._seconds, self._end, prompt.number, Answer.NONE, 0, "")
         self._open[prompt.number] = _Open(prompt, answered, timer)
+        self._leave_queue(key)
         if direction is Direction.CAPTURE and source is None and self._find_source is not None:
             self._find_source(partial(self._show, prompt.number))
             # If the server hangs, the question is shown without the name of the source.
@@ -217,32 +207,57 @@ class Prompts:
     def withdraw(self, number: int) -> None:
         """End the question: the stream has gone, or policy decides without a person."""
         if number in self._open:
+            self._pauses.note_withdrawn(self._open[number].key)
             self._close(number, "withdrawn")
 
     def close(self) -> None:
         """End all questions, as the agent ends."""
         for each in self._open.values():
             each.timer.cancel()
-        for timer in self._waiting.values():
+        for timer in (*self._paused.values(), *([self._turn] if self._turn else [])):
             timer.cancel()
         self._open.clear()
 
     def _wait(self, key: _Key) -> None:
         """Decide all streams again when this question may be asked."""
-        quiet = self._quiet_until(key)
-        if quiet is None:
-            self._somebody_waits = True
-        elif key not in self._waiting:
+        pause = self._pauses.until(key)
+        if pause is None and self._is_open(key):
+            self._repeated.add(key)
+        elif pause is None:
+            self._queued.setdefault(key)
+        elif key not in self._paused:
             loop = asyncio.get_running_loop()
-            self._waiting[key] = loop.call_at(quiet[0] + 0.001, self._may_ask, key)
+            self._paused[key] = loop.call_at(pause[0] + 0.001, self._may_ask, key)
 
     def _may_ask(self, key: _Key) -> None:
-        del self._waiting[key]
+        del self._paused[key]
         self._queue.reconsider(Reason.PROMPT)
+
+    def _give_turn(self) -> None:
+        """Decide all streams again, since there is a place for the first of the queue. If it has no
+        stream any more, it does not ask, and the next one gets the place."""
+        if self._queued and self._turn is None and len(self._open) < OPEN_MAX:
+            loop = asyncio.get_running_loop()
+            first = next(iter(self._queued))
+            self._turn = loop.call_later(TURN_SECONDS, self._leave_queue, first)
+            self._queue.reconsider(Reason.PROMPT)
+
+    def _leave_queue(self, key: _Key) -> None:
+        if key not in self._queued:
+            return
+        del self._queued[key]
+        if self._turn is not None:
+            self._turn.cancel()
+            self._turn = None
+        self._give_turn()
 
     def _end(self, number: int, answer: Answer, seconds: float, by: str) -> None:
         ended = self._close(number, answer.value, by)
-        self._remember(ended.prompt, answer)
+        if answer in (Answer.NO, Answer.NONE):
+            said_no = answer is Answer.NO
+            self._pauses.note_no(ended.key, "the person said no" if said_no else "nobody answered")
+        else:
+            self._pauses.note_yes(ended.key)
         ended.answered(answer)
         self._queue.reconsider(Reason.ANSWER)
         if answer in LASTING:
@@ -257,9 +272,10 @@ class Prompts:
                 EventKind.PROMPT_ANSWERED, closed.prompt, f"question ended: {why}", **fields
             )
             self._viewers.prompt_gone(closed.prompt, why)
-        if self._somebody_waits:
-            self._somebody_waits = False
+        if closed.key in self._repeated:
+            self._repeated.remove(closed.key)
             self._queue.reconsider(Reason.PROMPT)
+        self._give_turn()
         return closed
 
     def _audit(self, kind: EventKind, prompt: Prompt, what: str, **fields: str) -> None:
@@ -269,15 +285,3 @@ class Prompts:
             XENSND_DIRECTION=prompt.direction.value, XENSND_PROMPT=prompt.number, **fields
         )
         self._trail.append(event)
-
-    def _remember(self, prompt: Prompt, answer: Answer) -> None:
-        key = (prompt.guest, prompt.direction)
-        if answer not in (Answer.NO, Answer.NONE):
-            self._quiet.pop(key, None)
-            return
-        before = self._quiet.get(key)
-        back_off = before.back_off if before else BackOff(QUIET_FIRST_SECONDS, QUIET_LAST_SECONDS)
-        seconds = back_off.next_seconds()
-        until = asyncio.get_running_loop().time() + seconds
-        since = "the person said no" if answer is Answer.NO else "nobody answered"
-        self._quiet[key] = _Quiet(until, seconds, since, back_off)

@@ -29,7 +29,7 @@ class StreamOwner(Protocol):
     def guest(self) -> RunningGuest: ...
 
     def open_streams(self, direction: Direction) -> int:
-        """How many it has open now."""
+        """Return how many it has open now."""
 
 
 class StreamAccess:

@@ -156,7 +156,11 @@ class GuestClient:
     def _connect(self) -> None:
         self._retry = None
         self._tried = asyncio.get_running_loop().time()
-        self._client = AudioClient(self._engine, self.mixer.server, self.client_properties())
+        try:
+            self._client = AudioClient(self._engine, self.mixer.server, self.client_properties())
+        except MemoryError:  # or no file descriptors
+            self._lose("no memory or file descriptors are left for a connection")
+            return
         for voice in self._voices:
             self._attach(voice, self._client)
         # libpulse may have failed at once, before the callback was set.

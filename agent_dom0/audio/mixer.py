@@ -20,8 +20,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from agent_dom0 import descriptors
 from agent_dom0.audio.load_pulsectl import pulsectl
 from xensnd.backoff import BackOff
+from xensnd.errors import LimitReached
 from xensnd.sndif.store_fields import Direction
 
 log = logging.getLogger("xensnd-dom0")
@@ -33,6 +35,10 @@ RETRY_LAST_SECONDS = 5.0
 LINGER_SECONDS = 2.0
 # How long close() waits for the thread; a server that hangs may block it.
 JOIN_SECONDS = 0.5
+
+# What a connection takes: a socket, two pipes of libpulse's mainloop, shared memory. Without them
+# libpulse would end the process.
+_DESCRIPTORS = 8
 
 _NO_INDEX = 0xFFFFFFFF
 _DIRECTIONS = {"sink_input": Direction.PLAYBACK, "source_output": Direction.CAPTURE}
@@ -161,10 +167,17 @@ class Mixer:
         self._wake()
 
     def _start(self) -> None:
-        if self._thread is None:
-            self._loop = asyncio.get_running_loop()
-            self._thread = threading.Thread(target=self._run, name="mixer", daemon=True)
-            self._thread.start()
+        if self._thread is not None:
+            return
+        self._loop = asyncio.get_running_loop()
+        thread = threading.Thread(target=self._run, name="mixer", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:  # no memory for its stack, or TasksMax= of the unit
+            log.warning("mixer: %s; it tries again", error)
+            self._loop.call_later(RETRY_LAST_SECONDS, self._start)
+        else:
+            self._thread = thread
 
     def refresh_later(self, stream: MixerStream) -> None:
         with self.lock:
@@ -209,7 +222,7 @@ class Mixer:
                 self._report_default(None)
                 back_off.reset()
                 self._rest(RETRY_FIRST_SECONDS)
-            except pulsectl.PulseError as error:
+            except (pulsectl.PulseError, LimitReached, OSError, MemoryError) as error:
                 self._report_default(None)
                 if not back_off.has_failed:
                     where = self.server or "of this session"
@@ -238,6 +251,7 @@ class Mixer:
 
     def _serve(self) -> None:
         """Connect, and follow the streams until there has been none for LINGER_SECONDS."""
+        descriptors.require_free(_DESCRIPTORS)
         pulse = pulsectl.Pulse("xensnd", server=self.server, connect=False)
         try:
             pulse.set_poll_func(lambda fds, seconds: self._poll(pulse, fds, seconds), _log_error)
@@ -341,13 +355,13 @@ class Mixer:
             self._call(partial(told, name))
 
     def _call(self, work: Callable[[], None]) -> None:
-        """In the agent's loop."""
+        """Do the work in the agent's event loop."""
         if self._loop is not None:
             with contextlib.suppress(RuntimeError):  # it has ended
                 self._loop.call_soon_threadsafe(work)
 
     def _report_all(self) -> None:
-        """In the agent's loop."""
+        """Report the states to the streams. Runs in the agent's event loop."""
         with self.lock:
             to_report, self._to_report = self._to_report, {}
         for stream, (state, serial) in to_report.items():
@@ -401,7 +415,7 @@ def _source(pulse: Any, index: int) -> AudioDevice | None:
 
 
 def _is_monitor(info: Any) -> bool:
-    """Whether one of three marks says so."""
+    """Return whether one of three marks says so."""
     return bool(
         info.monitor_of_sink != _NO_INDEX
         or info.name.endswith(".monitor")

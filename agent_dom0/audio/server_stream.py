@@ -23,7 +23,7 @@ RECONNECT_SECONDS = 0.1
 
 
 def why_refused(source: AudioDevice, options: Options) -> str | None:
-    """Why nothing of this source may reach the guest; None: it may."""
+    """Return why nothing of this source may reach the guest; None: it may."""
     if options.device is not None and source.name != options.device:
         return f"is not {options.device}, the device of the rule"
     if source.is_monitor and not options.allows_monitor:

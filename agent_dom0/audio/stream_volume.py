@@ -26,7 +26,7 @@ from xensnd.sndif.packets import (
 
 
 def volume_of(milli_db: int) -> float:
-    """On the server's cubic scale: 1 for 0 dB, 0 for silence."""
+    """Return it on the server's cubic scale: 1 for 0 dB, 0 for silence."""
     return 0.0 if milli_db <= SILENCE_MILLI_DB else float(10 ** (milli_db / 60_000))
 
 
@@ -95,7 +95,8 @@ class StreamVolume:
 
     @property
     def wanted_mute(self) -> bool | None:
-        """None: nothing here sets it, and a mute that a person has set in a mixer stays."""
+        """Return the mute; None: nothing here sets it, and a mute that a person has set in a mixer
+        stays."""
         if self._mute_is_set or self._settings.is_muted or any(self._muted):
             return self._is_all_muted
         return None
@@ -131,8 +132,8 @@ class StreamVolume:
 
     @property
     def shown(self) -> tuple[int | None, bool]:
-        """As mixers show it: the loudest channel in percent, if it is known, and whether it is
-        muted. While the stream is not at the audio server, what a person has set for it."""
+        """Return it as mixers show it: the loudest channel in percent, if it is known, and whether
+        it is muted. While the stream is not at the audio server, what a person has set for it."""
         if not self._volume:
             return self._settings.percent, self._is_all_muted
         return round(100 * max(self._volume)), self._is_muted

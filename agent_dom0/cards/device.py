@@ -16,11 +16,11 @@ from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from agent_dom0.cards.stream import Stream
-from agent_dom0.cards.throttle import REQUESTS_A_SECOND, Throttle
+from agent_dom0.cards.throttle import REQUESTS_A_SECOND, STORE_EVENTS_A_SECOND, Throttle
 from agent_dom0.events import EventKind, Priority
 from agent_dom0.guest import RunningGuest
 from xensnd.backoff import BackOff
-from xensnd.errors import RemoteProtocolError, TransportLost
+from xensnd.errors import LimitReached, RemoteProtocolError, TransportLost
 from xensnd.sndif.states import (
     BACKEND_TABLE,
     BackendAction,
@@ -32,6 +32,7 @@ from xensnd.sndif.states import (
 from xensnd.sndif.store_fields import (
     SUPPORTED_VERSIONS,
     VERSIONS,
+    Direction,
     StreamConfig,
     StreamRings,
     parse_card,
@@ -53,7 +54,7 @@ WITHDRAW_SECONDS = 3.0
 
 # Failures that end only one device: no resources are left, XenStore refuses, or a guest writes
 # endlessly.
-FAILURES = (OSError, MemoryError, RemoteProtocolError, TransactionConflict)
+FAILURES = (OSError, MemoryError, LimitReached, RemoteProtocolError, TransactionConflict)
 RETRY_FIRST_SECONDS = 0.5
 RETRY_LAST_SECONDS = 30.0
 
@@ -81,6 +82,8 @@ class DevicePath:
 
 def kind_of(failure: BaseException) -> object:
     """Return a key that is equal for failures of one kind: only the first one is audited."""
+    if isinstance(failure, LimitReached):
+        return LimitReached
     return failure.errno if isinstance(failure, OSError) else str(failure)
 
 
@@ -90,7 +93,13 @@ class CardOwner(Protocol):
     @property
     def guest(self) -> RunningGuest: ...
     @property
-    def throttle(self) -> Throttle: ...
+    def throttle(self) -> Throttle:
+        """Of its control requests."""
+
+    @property
+    def store_throttle(self) -> Throttle:
+        """Of what XenStore tells of its nodes."""
+
     @property
     def is_quarantined(self) -> bool:
         """Nothing of the guest is touched, so that it can harm nobody."""
@@ -100,6 +109,9 @@ class CardOwner(Protocol):
 
     def was_paused(self) -> bool:
         """Whether the engine has paused its requests since the last call."""
+
+    def require_room(self, added: Sequence[Direction]) -> None:
+        """Check that so many streams may be added. LimitReached: they may not."""
 
     def audit(self, kind: EventKind, text: str, priority: Priority = Priority.INFO) -> None: ...
 
@@ -125,6 +137,7 @@ class Device:
         self._streams: list[Stream] = []
         self._phase: BackendPhase | None = None  # not known yet
         self._own = self._frontend = XenbusState.UNKNOWN  # as we have read them
+        self._is_throttled = False  # and its frontend's state not watched
         self._odd_states = 0
         self._retries_connect = False  # once, because the published rings were invalid
         self._withdrawn_at: float | None = None
@@ -157,15 +170,31 @@ class Device:
         return self._phase.name.lower() if self._phase else ""
 
     def use_store(self, store: Store) -> None:
-        """Use a new connection to XenStore: set the watches again."""
+        """Use a new connection to XenStore. The next step() sets the watch there."""
         self._store = store
-        store.watch(f"{self.path.frontend}/state", self.path.backend)
 
     # Called by the agent. Only TransportLost is raised; any other failure ends this device.
 
     def step(self) -> None:
         """Follow a change of state, ours or the frontend's."""
         self._contain(self._step)
+
+    def follow(self, times: int) -> None:
+        """Follow the frontend's state, of which XenStore has told so many times.
+
+        Over the guest's budget its nodes are no longer watched, so that they cost nothing, however
+        often it writes them. They are read when the next window begins, and watched again.
+        """
+        throttle = self._owner.store_throttle
+        if throttle.admits(times):
+            self.step()
+            return
+        if throttle.exceeds_anew:
+            text = f"more than {STORE_EVENTS_A_SECOND} changes of its nodes in XenStore in a second"
+            self._owner.audit(EventKind.LIMIT_HIT, f"{text}; they wait", Priority.NOTICE)
+        self._is_throttled = True
+        self._contain(self._unwatch)
+        throttle.poll_later(self._follow_again)
 
     def poll(self) -> None:
         """Serve the requests that wait, after an event of the engine."""
@@ -179,7 +208,13 @@ class Device:
         """Decide all streams again."""
         self._contain(self._decide)
 
+    def _follow_again(self) -> None:
+        self._is_throttled = False
+        self._run(self.step)
+
     def _step(self) -> None:
+        if not self._is_throttled:
+            self._store.watch(f"{self.path.frontend}/state", self.path.backend)
         self._own = _read_state(self._store, self.path.backend)
         self._frontend = _read_state(self._store, self.path.frontend)
         if self._owner.is_quarantined:
@@ -279,7 +314,8 @@ class Device:
             self._retry.cancel()
         if forget:
             self._end_streams()
-            self._store.unwatch(f"{self.path.frontend}/state", self.path.backend)
+            self._owner.store_throttle.forget(self._follow_again)
+            self._unwatch()
             return
         self._hand_over_streams()
 
@@ -450,7 +486,9 @@ class Device:
 
     def _make_streams(self) -> None:
         nodes = read_card_nodes(self._store, self.path.frontend)
-        for pcm in parse_card(nodes).pcms:
+        pcms = parse_card(nodes).pcms
+        self._owner.require_room([config.direction for pcm in pcms for config in pcm.streams])
+        for pcm in pcms:
             for config in pcm.streams:
                 name = f"{pcm.index}/{config.index}"
                 rings = parse_rings(_below(nodes, name))
@@ -479,6 +517,10 @@ class Device:
         self._owner.audit(kind, f"device {self.path.devid} {what}")
 
     # XenStore
+
+    def _unwatch(self) -> None:
+        with contextlib.suppress(KeyError):
+            self._store.unwatch(f"{self.path.frontend}/state", self.path.backend)
 
     def _read(self, path: str) -> str | None:
         try:

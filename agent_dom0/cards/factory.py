@@ -21,11 +21,11 @@ from agent_dom0.cards.saved_state import SavedState
 from agent_dom0.cards.served_guest import ServedGuest, stream_id
 from agent_dom0.cards.stream import Stream
 from agent_dom0.guest import RunningGuest
-from agent_dom0.parameters import Limits
+from agent_dom0.parameters import Limits, limits_within
 from agent_dom0.stream_audit import StreamAudit
 from xensnd.core import Engine
 from xensnd.sndif.packets import Open
-from xensnd.sndif.store_fields import StreamConfig, StreamRings
+from xensnd.sndif.store_fields import Direction, StreamConfig, StreamRings
 from xensnd.transport.interface import Store, Transport
 
 
@@ -47,7 +47,13 @@ class Factory:
         record = VolumeFile(runtime / "volumes" / str(guest.domid), guest.uuid)
         audio = GuestClient(self.engine, self.mixer, guest, self.trail, record)
         quarantine = Quarantine(runtime / "guests" / (guest.uuid or f"domain-{guest.domid}"))
-        return ServedGuest(guest, audio, quarantine, self.trail)
+        return ServedGuest(guest, audio, quarantine, self.trail, self._most_streams)
+
+    def _most_streams(self, guest: RunningGuest, direction: Direction) -> int:
+        """A rule may raise it. One that lowers it says how many may be open, and not how many a
+        card may have."""
+        options = self.policy.decide(guest, direction).options
+        return max(limits_within(self.limits, options).max_streams, self.limits.max_streams)
 
     def device(self, store: Store, path: DevicePath, owner: ServedGuest) -> Device:
         return Device(store, path, owner, partial(self._stream, owner, path.devid), self.run)

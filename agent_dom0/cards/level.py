@@ -16,7 +16,7 @@ _ARRAYS = {
 
 
 def peak(sample_format: SampleFormat, octets: bytes) -> float:
-    """From 0 to 1; 0 for formats that cannot be read here."""
+    """Return the peak, from 0 to 1; 0 for formats that cannot be read here."""
     if sample_format is SampleFormat.U8 and octets:
         return max(abs(octet - 128) for octet in octets) / 128
     if sample_format not in _ARRAYS:

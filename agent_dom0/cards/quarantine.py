@@ -90,7 +90,7 @@ class Quarantine:
         self.is_on = False
 
     def lift(self) -> None:
-        """For a person: what was is forgotten."""
+        """End the quarantine for a person, and forget the deaths."""
         self.is_on = False
         self._save(0, 0.0)
 
@@ -122,7 +122,7 @@ class Quarantine:
         self._memory[_RECORD_AT : _RECORD_AT + len(record)] = record
 
     def _load(self) -> tuple[int, float]:
-        """No death, if nothing good is there."""
+        """Return the deaths; none, if nothing valid is there."""
         packed = self._memory[_RECORD_AT : _RECORD_AT + _RECORD.size]
         (crc,) = _CRC.unpack_from(self._memory, _RECORD_AT + _RECORD.size)
         magic, deaths, ends = _RECORD.unpack(packed)

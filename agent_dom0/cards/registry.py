@@ -21,11 +21,12 @@ from agent_dom0.cards.factory import Factory
 from agent_dom0.cards.served_guest import ServedGuest
 from agent_dom0.cards.stream import Stream
 from agent_dom0.cards.toolstack import DEVID, is_ours, make_device, remove_device
-from agent_dom0.events import EventKind, Priority
+from agent_dom0.events import EventKind, Priority, guest_event
 from agent_dom0.guest import RunningGuest, children, read_guest, read_guest_of_backend
 from policy.model import Verb
+from xensnd.backoff import BackOff
 from xensnd.errors import TransportLost, UsageError
-from xensnd.sndif.store_fields import Direction
+from xensnd.sndif.store_fields import VERSIONS, Direction
 from xensnd.text import quoted
 from xensnd.transport.interface import Store
 
@@ -35,8 +36,13 @@ _DOMAINS = "domains"
 _BACKEND = "backend"
 _NAME = "name:"
 
-# The delay before work that failed for a guest, such as making its card, is tried again.
-RETRY_SECONDS = 2.0
+# What a device reads of its own directory at each step. A change of other nodes there may be a
+# device that comes or goes.
+_STEPPED_BY = ("state", "online", VERSIONS)
+
+# The delays before work that failed for a guest, such as making its card, is tried again.
+RETRY_FIRST_SECONDS = 2.0
+RETRY_LAST_SECONDS = 60.0
 
 T = TypeVar("T")
 
@@ -59,6 +65,7 @@ class Registry:
         self._taken_away: set[int] = set()
         self._failures: dict[tuple[int, str], object] = {}  # the kinds of the present failures
         self._retry: asyncio.TimerHandle | None = None
+        self._back_off = BackOff(RETRY_FIRST_SECONDS, RETRY_LAST_SECONDS)
         self._quarantines: dict[int, asyncio.TimerHandle] = {}  # when each ends, by domid
 
     # Called by the agent
@@ -69,24 +76,34 @@ class Registry:
         self._if_allowed(lambda: store.watch("@introduceDomain", _DOMAINS))
         self._if_allowed(lambda: store.watch("@releaseDomain", _DOMAINS))
         store.watch(self._root, _BACKEND)
-        for domid in self._guests:
-            self._watch_name(store, domid)
-        for guest in self._guests.values():
-            with self._contained(guest, "its watches"):
-                for device in guest.devices.values():
-                    device.use_store(store)
-        self._read_all(store)
-        self._remove_left_devices(store)
+        for device in self._devices():
+            device.use_store(store)
+        self._read_again(store)
 
     def follow_store(self, store: Store) -> None:
-        tokens = {event.token for event in store.events()}
-        if tokens & {_DOMAINS, _BACKEND} or any(token.startswith(_NAME) for token in tokens):
+        """Follow what XenStore tells. Many events about one device are one step of it."""
+        changed: Counter[str] = Counter()  # how often each frontend's state was, by its device
+        to_step: dict[str, None] = {}  # devices whose nodes on our side were written
+        reads_all = False
+        for event in store.events():
+            directory, _, node = event.path.rpartition("/")
+            if event.token == _BACKEND and node in _STEPPED_BY:
+                to_step[directory] = None
+            elif event.token in (_DOMAINS, _BACKEND) or event.token.startswith(_NAME):
+                reads_all = True
+            else:
+                changed[event.token] += event.times
+        devices = {device.path.backend: device for device in self._devices()}
+        if reads_all or not to_step.keys() <= devices.keys():
             self._read_all(store)
-        stepped = [device for device in self._devices() if device.path.backend in tokens]
-        for device in stepped:
-            device.step()
-        if stepped:
-            self.provision(store)  # a card that policy no longer gives may be removable now
+            devices = {device.path.backend: device for device in self._devices()}
+        for path in to_step.keys() & devices.keys():
+            devices[path].step()
+        for path in changed.keys() & devices.keys():
+            devices[path].follow(changed[path])
+        for domid in {devices[p].path.guest_domid for p in devices if p in to_step or p in changed}:
+            # A card that policy no longer gives may be removable now.
+            self._provision(store, self._guests[domid])
 
     def poll(self) -> None:
         """Follow an event of the engine. TransportLost is raised only after all were served."""
@@ -114,12 +131,14 @@ class Registry:
         if not self._sees_all:
             return
         for guest in self._guests.values():
-            if guest.is_quarantined:
-                continue
-            with self._contained(guest, "its card"):
-                self._provision(store, guest)
+            self._provision(store, guest)
 
     def _provision(self, store: Store, guest: ServedGuest) -> None:
+        if self._sees_all and not guest.is_quarantined:
+            with self._contained(guest.guest.domid, "its card"):
+                self._make_or_remove(store, guest)
+
+    def _make_or_remove(self, store: Store, guest: ServedGuest) -> None:
         domid = guest.guest.domid
         path = DevicePath(self.domid, domid, DEVID)
         device = guest.devices.get(DEVID)
@@ -244,24 +263,28 @@ class Registry:
     def _read_guests(self, store: Store) -> None:
         running = self._running(store) - {0, self.domid}
         for domid in self._guests.keys() - running:
-            self._forget_guest(store, domid)
+            with self._contained(domid, "its end"):
+                self._forget_guest(store, domid)
         for domid in sorted(running):
-            guest = self._read_guest(store, domid)
-            known = self._guests.get(domid)
-            if guest is not None and known is not None and guest.uuid != known.guest.uuid:
-                self._forget_guest(store, domid)  # the end of the earlier guest was not noticed
-                known = None
-            if known is None:
-                self._watch_name(store, domid)
-            if guest is None:
-                continue
-            if known is None:
-                self._guests[domid] = self._factory.guest(guest)
-                self._begin_quarantine(self._guests[domid])
-            elif guest != known.guest:
-                known.rename(guest)
-                self._queue.reconsider(Reason.GUESTS)
+            with self._contained(domid, "its identity"):
+                self._follow_guest(store, domid)
         self._find_shared_names()
+
+    def _follow_guest(self, store: Store, domid: int) -> None:
+        guest = self._read_guest(store, domid)
+        known = self._guests.get(domid)
+        if guest is not None and known is not None and guest.uuid != known.guest.uuid:
+            self._forget_guest(store, domid)  # the end of the earlier guest was not noticed
+            known = None
+        self._watch_name(store, domid)
+        if guest is None:
+            return
+        if known is None:
+            self._guests[domid] = self._factory.guest(guest)
+            self._begin_quarantine(self._guests[domid])
+        elif guest != known.guest:
+            known.rename(guest)
+            self._queue.reconsider(Reason.GUESTS)
 
     def _begin_quarantine(self, guest: ServedGuest) -> None:
         """If it was served when other agents died: nothing of it is touched for a time."""
@@ -286,25 +309,34 @@ class Registry:
                 self._queue.reconsider(Reason.GUESTS)
 
     @contextmanager
-    def _contained(self, guest: ServedGuest, what: str) -> Iterator[None]:
+    def _contained(self, domid: int, what: str) -> Iterator[None]:
         """Audit a failure for one guest once, and try again later. Other guests are served."""
-        key = guest.guest.domid, what
+        key = domid, what
         try:
             yield
         except FAILURES as error:
             if self._failures.get(key) != kind_of(error):
                 self._failures[key] = kind_of(error)
+                known = self._guests.get(domid)
+                name = known.guest.name if known is not None else f"dom{domid}"
                 text = f"{what}: {error}; it is tried again"
-                guest.audit(EventKind.DEVICE_FAILED, text, Priority.WARNING)
+                kind, priority = EventKind.DEVICE_FAILED, Priority.WARNING
+                self._factory.trail.append(guest_event(kind, name, domid, text, priority))
             if self._retry is None:
                 loop = asyncio.get_running_loop()
-                self._retry = loop.call_later(RETRY_SECONDS, self._try_again)
+                self._retry = loop.call_later(self._back_off.next_seconds(), self._try_again)
         else:
             self._failures.pop(key, None)
+            if not self._failures:
+                self._back_off.reset()
 
     def _try_again(self) -> None:
         self._retry = None
-        self._factory.run(lambda: self._read_all(self._store))
+        self._factory.run(lambda: self._read_again(self._store))
+
+    def _read_again(self, store: Store) -> None:
+        self._read_all(store)
+        self._remove_left_devices(store)
 
     def _read_guest(self, store: Store, domid: int) -> RunningGuest | None:
         if self._sees_all:
@@ -324,28 +356,36 @@ class Registry:
         self._if_allowed(lambda: store.watch(f"/local/domain/{domid}/name", f"{_NAME}{domid}"))
 
     def _forget_guest(self, store: Store, domid: int) -> None:
-        self._if_allowed(lambda: store.unwatch(f"/local/domain/{domid}/name", f"{_NAME}{domid}"))
-        for path in self._paths_of(domid):
-            ours = is_ours(store, path)
+        with suppress(KeyError):
+            self._if_allowed(
+                lambda: store.unwatch(f"/local/domain/{domid}/name", f"{_NAME}{domid}")
+            )
+        paths = self._paths_of(domid)
+        for path in paths:
             self._forget_device(path)
-            if ours:
-                store.remove(f"{self._root}/{domid}")
         self._guests.pop(domid).close(forget=True)
         if domid in self._quarantines:
             self._quarantines.pop(domid).cancel()
         self._taken_away.discard(domid)
         self._failures = {key: text for key, text in self._failures.items() if key[0] != domid}
+        if any(is_ours(store, path) for path in paths):
+            store.remove(f"{self._root}/{domid}")
 
     def _remove_left_devices(self, store: Store) -> None:
         """Remove our devices of guests that ended while no agent ran, or XenStore was lost."""
-        for domid in children(store, self._root) - self._running(store):
-            if is_ours(store, DevicePath(self.domid, domid, DEVID)):
-                store.remove(f"{self._root}/{domid}")
+        running = self._running(store)
+        left = children(store, self._root) - running
+        there = running | left
+        self._failures = {key: text for key, text in self._failures.items() if key[0] in there}
+        for domid in left:
+            with self._contained(domid, "its end"):
+                if is_ours(store, DevicePath(self.domid, domid, DEVID)):
+                    store.remove(f"{self._root}/{domid}")
 
     def _read_devices(self, store: Store) -> None:
         """Follow every device below our backend's directory, whoever made it."""
         for guest in self._guests.values():
-            with self._contained(guest, "its devices"):
+            with self._contained(guest.guest.domid, "its devices"):
                 self._read_devices_of(store, guest)
         for device in self._devices():
             device.step()

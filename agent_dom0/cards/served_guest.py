@@ -2,41 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 
+from agent_dom0 import descriptors
 from agent_dom0.audio.guest_client import GuestClient
 from agent_dom0.audit import AuditTrail
 from agent_dom0.cards.device import Device
 from agent_dom0.cards.quarantine import Quarantine
 from agent_dom0.cards.stream import Stream
-from agent_dom0.cards.throttle import Throttle
+from agent_dom0.cards.throttle import STORE_EVENTS_A_SECOND, Throttle
 from agent_dom0.events import EventKind, Priority, guest_event
 from agent_dom0.guest import RunningGuest
 from xensnd.core import Budget
+from xensnd.errors import LimitReached
 from xensnd.sndif.store_fields import Direction
 
 
 def stream_id(domid: int, devid: int, name: str) -> str:
-    """What grants for one stream call it, also for an agent that takes it over."""
+    """Return the name of a stream in grants, which stays the same at a take-over."""
     return f"{domid}/{devid}/{name}"
 
 
 class ServedGuest:
-    """`devices` are in the order of their numbers."""
+    """`devices` are in the order of their numbers. `most_streams` returns how many streams its
+    cards may have in a direction."""
 
     def __init__(
-        self, guest: RunningGuest, audio: GuestClient, quarantine: Quarantine, trail: AuditTrail
+        self,
+        guest: RunningGuest,
+        audio: GuestClient,
+        quarantine: Quarantine,
+        trail: AuditTrail,
+        most_streams: Callable[[RunningGuest, Direction], int],
     ) -> None:
         self.guest = guest
         self.audio = audio
         self.quarantine = quarantine
         self.throttle = Throttle()
+        self.store_throttle = Throttle(STORE_EVENTS_A_SECOND)
         self.budget = Budget()  # for the audio thread
         self._pauses = 0  # of that budget, as of the last call of was_paused()
         self.devices: dict[int, Device] = {}
         self._trail = trail
+        self._most_streams = most_streams
 
     @property
     def is_in_use(self) -> bool:
@@ -52,6 +62,18 @@ class ServedGuest:
     def open_streams(self, direction: Direction) -> int:
         return sum(stream.is_open for stream in self.streams(direction))
 
+    def require_room(self, added: Sequence[Direction]) -> None:
+        """Check that these streams may be added. LimitReached: it would have more than its share,
+        or too few file descriptors would be left for all else."""
+        for direction in Direction:
+            count = added.count(direction) + sum(1 for _ in self.streams(direction))
+            most = self._most_streams(self.guest, direction)
+            if added.count(direction) and count > most:
+                raise LimitReached(
+                    f"{count} {direction} streams, and the guest may have {most} (max-streams)"
+                )
+        descriptors.require_free(len(added) * descriptors.A_STREAM, reserved=descriptors.RESERVED)
+
     def open_stream_ids(self) -> list[str]:
         return [
             stream_id(self.guest.domid, devid, stream.name)
@@ -61,12 +83,12 @@ class ServedGuest:
         ]
 
     def was_paused(self) -> bool:
-        """Whether the engine has paused its requests since the last call."""
+        """Return whether the engine has paused its requests since the last call."""
         before, self._pauses = self._pauses, self.budget.stats().pauses
         return self._pauses != before
 
     def is_heard(self, direction: Direction) -> bool:
-        """Whether a stream plays or records at the audio server now."""
+        """Return whether a stream plays or records at the audio server now."""
         return any(stream.is_heard for stream in self.streams(direction))
 
     def set_volume(
@@ -123,7 +145,7 @@ class ServedGuest:
             self.audit(EventKind.GUEST_QUARANTINED, text, Priority.WARNING)
 
     def release(self, by: str | None) -> None:
-        """From its quarantine. `by`: the person who has lifted it; None: its time is over."""
+        """End its quarantine. `by`: the person who has ended it; None: its time is over."""
         if by is None:
             self.quarantine.end()
         else:
@@ -138,6 +160,8 @@ class ServedGuest:
 
     def close(self, *, forget: bool = False) -> None:
         """Its devices were closed before. `forget`: it is gone."""
+        self.throttle.close()
+        self.store_throttle.close()
         self.audio.close(forget=forget)
         self.quarantine.close(forget=forget)
 

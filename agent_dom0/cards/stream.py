@@ -146,7 +146,7 @@ class Stream:
         return self._pcm is not None and self._pcm.is_heard
 
     def status(self) -> StreamStatus | None:
-        """None: it is not open."""
+        """Return the status; None: the stream is not open."""
         if self._pcm is None:
             return None
         return stream_status(self.name, self.direction, self._pcm, self._core)
@@ -230,8 +230,11 @@ class Stream:
             status = Status.EACCES
         except NotImplementedError:
             status = Status.EOPNOTSUPP
-        except (TransportLost, OSError):
+        except (TransportLost, ConnectionAbortedError):
             status = Status.EIO
+        except OSError as error:  # no descriptors, memory or grants are left
+            status = Status.EIO
+            self._audit.tell_limit(f"{self.name}: a request failed: {error}")
         return encode_response(Response(request_id, operation, status, params))
 
     def _handle(self, request: Request) -> HwParams | None:

@@ -65,7 +65,7 @@ class Operations:
 
     @property
     def commands(self) -> Mapping[str, Command]:
-        """By their names in `do`."""
+        """Return the commands, by their names in `do`."""
         return {
             "status": lambda _peer, _arguments: self._status(),
             "watch": self._watch,

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from xensnd.backoff import BackOff
 from xensnd.control.messages import VERSION, decode, encode
 from xensnd.errors import UsageError, XensndError
 from xensnd.text import quoted
@@ -29,6 +30,8 @@ log = logging.getLogger("xensnd-dom0")
 REQUEST_OCTETS_MAX = 16 * 1024
 CLIENTS_MAX = 32  # of one user, so that no user can keep another out
 STRANGER_SECONDS = 1.0
+RETRY_FIRST_SECONDS = 0.1
+RETRY_LAST_SECONDS = 1.0
 UNREAD_OCTETS_MAX = 1 << 20
 
 _UCRED = struct.Struct("3i")
@@ -64,40 +67,72 @@ class ControlServer:
         self._commands = commands
         self._on_leave = on_leave
         self._group = _group(group) if group else None
-        self._server: asyncio.Server | None = None
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._retry: asyncio.TimerHandle | None = None
+        self._back_off = BackOff(RETRY_FIRST_SECONDS, RETRY_LAST_SECONDS)
+        self._serving: set[asyncio.Task[None]] = set()
         self._writers: dict[asyncio.StreamWriter, Peer] = {}
 
-    async def start(self) -> None:
+    def start(self) -> None:
         """Listen. The agent holds its lock, so an existing socket is an old one and is replaced."""
         try:
-            await self._listen()
+            self._listen()
         except OSError as error:
             raise UsageError(
                 f"--control {self._path}: {error.strerror or error}; give a path where a socket "
                 "can be made"
             ) from None
 
-    async def _listen(self) -> None:
+    def _listen(self) -> None:
         self._path.unlink(missing_ok=True)
         mask = os.umask(0o177)
         try:
-            self._server = await asyncio.start_unix_server(
-                self._serve, self._path, limit=REQUEST_OCTETS_MAX
-            )
+            self._listener.bind(str(self._path))
         finally:
             os.umask(mask)
         if self._group is not None:
             os.chown(self._path, -1, self._group.gr_gid)
             self._path.chmod(0o660)
+        self._listener.setblocking(False)
+        self._listener.listen()
+        self._accept_later()
+
+    def _accept_later(self) -> None:
+        self._retry = None
+        asyncio.get_running_loop().add_reader(self._listener, self._accept)
+
+    def _accept(self) -> None:
+        """Accept one client. (At the limit, asyncio's own server writes hundreds of tracebacks into
+        the log each second.)"""
+        loop = asyncio.get_running_loop()
+        try:
+            connection, _ = self._listener.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return
+        except OSError as error:  # no file descriptors or memory are left
+            if not self._back_off.has_failed:
+                log.warning("control: no client can be accepted: %s; it is tried again", error)
+            loop.remove_reader(self._listener)
+            self._retry = loop.call_later(self._back_off.next_seconds(), self._accept_later)
+            return
+        self._back_off.reset()
+        task = loop.create_task(self._serve(connection))
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
 
     def close(self) -> None:
-        if self._server is not None:
-            self._server.close()
+        if self._retry is not None:
+            self._retry.cancel()
+        asyncio.get_running_loop().remove_reader(self._listener)
+        self._listener.close()
         for writer in list(self._writers):
             writer.transport.abort()
         self._path.unlink(missing_ok=True)
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve(self, connection: socket.socket) -> None:
+        reader, writer = await asyncio.open_unix_connection(
+            sock=connection, limit=REQUEST_OCTETS_MAX
+        )
         peer = self._peer(writer)
         if sum(other.uid == peer.uid for other in self._writers.values()) >= CLIENTS_MAX:
             writer.transport.abort()
@@ -147,7 +182,7 @@ class ControlServer:
         return Peer(pid, uid, uid in {0, os.getuid()} or self._is_member(sock, gid), tell)
 
     def _is_member(self, sock: socket.socket, gid: int) -> bool:
-        """Whether the process is in the group, as the kernel would check it for a file."""
+        """Return whether the process is in the group, as the kernel would check it for a file."""
         if self._group is None:
             return False
         try:
@@ -171,8 +206,8 @@ class ControlServer:
             )
         try:
             return {"ok": True, **command(peer, request)}
-        except XensndError as error:
-            return _refusal(str(error))
+        except (XensndError, OSError, MemoryError) as error:
+            return _refusal(str(error) or "no memory is left")
 
 
 def _refusal(error: str) -> dict[str, Any]:

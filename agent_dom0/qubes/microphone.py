@@ -104,7 +104,7 @@ class Microphones:
         self._woken.set()
 
     async def run(self) -> None:
-        """Until it is cancelled."""
+        """Run until it is cancelled."""
         back_off = BackOff(RETRY_FIRST_SECONDS, RETRY_LAST_SECONDS)
         while True:
             try:

@@ -61,7 +61,7 @@ class QubesDb:
             return cls(*await asyncio.open_unix_connection(path), on_change)
 
     async def read(self, path: str) -> str | None:
-        """None: there is no such entry."""
+        """Return the entry; None: there is no such entry."""
         kind, data = await self._ask(_Message.READ, path)
         if kind == _Message.NO_ENTRY:
             return None

@@ -22,7 +22,8 @@ class Change:
 def changes(
     before: Policy, after: Policy, guests: Iterable[GuestIdentity], now: datetime
 ) -> tuple[Change, ...]:
-    """Where verb, limits or times differ. Another rule with the same ones is not a change."""
+    """Return where verb, limits or times differ. Another rule with the same ones is not a
+    change."""
     found = []
     for guest in guests:
         for direction in Direction:

@@ -160,7 +160,7 @@ def _checked_name(name: str) -> str:
 
 
 def _end_of(options: argparse.Namespace, now: datetime) -> datetime | None:
-    """When the change ends; None: never."""
+    """Return when the change ends; None: never."""
     try:
         if options.length is not None:
             written, name = options.length, "--for"

@@ -41,7 +41,7 @@ def show_status(options: argparse.Namespace) -> int:
 
 
 def _show_names(options: argparse.Namespace) -> int:
-    """For shell completion: quick, and silent if no agent answers."""
+    """Print names for shell completion: quickly, and nothing if no agent answers."""
     try:
         with AgentClient(socket_path(options.control), seconds=0.5) as agent:
             names = guest_names(agent.ask("status"))

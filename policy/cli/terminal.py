@@ -20,7 +20,7 @@ _ENDING = (signal.SIGTERM, signal.SIGHUP)
 
 
 def has_colours(stream: TextIO | None = None) -> bool:
-    """Whether the stream is a terminal with colours, and NO_COLOR is not set."""
+    """Return whether the stream is a terminal with colours, and NO_COLOR is not set."""
     plain = os.environ.get("NO_COLOR") or os.environ.get("TERM", "dumb") == "dumb"
     return not plain and (stream or sys.stdout).isatty()
 

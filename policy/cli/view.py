@@ -82,7 +82,7 @@ def _paint_meter(cell: str, display: Display) -> str:
 
 
 def plain(status: Status) -> Iterator[str]:
-    """One fact a line. Each line about a guest starts with its name."""
+    """Return one fact a line. Each line about a guest starts with its name."""
     agent, policy, audit = (status.get(key, {}) for key in ("agent", "policy", "audit"))
     yield (
         f"agent: {_word(agent, 'version')}, pid {_word(agent, 'pid')}, "
@@ -108,7 +108,7 @@ def plain(status: Status) -> Iterator[str]:
 
 
 def question(prompt: Mapping[str, Any]) -> str:
-    """One line for a question that waits for an answer."""
+    """Return one line for a question that waits for an answer."""
     verb = {"capture": "record", "playback": "play"}.get(str(prompt.get("direction")), "-")
     source = f" {escaped(prompt['source'])}" if prompt.get("source") else ""
     return (
@@ -238,7 +238,8 @@ def _by_rules(guest: Mapping[str, Any]) -> str:
 
 
 def _is_recorded(guest: Mapping[str, Any], stream: Mapping[str, Any]) -> bool:
-    """Whether this stream records: the agent says that its guest does, and the stream is live."""
+    """Return whether this stream records: the agent says that its guest does, and the stream is
+    live."""
     is_live = _is_running(stream) and stream.get("is_heard") is True
     return guest.get("records") is True and stream.get("direction") == "capture" and is_live
 
@@ -355,13 +356,14 @@ def _volume(stream: Mapping[str, Any]) -> str:
 
 
 def _percent(stream: Mapping[str, Any]) -> str:
-    """Not known while the audio server has no such stream, and no volume is set."""
+    """Return the volume; it is not known while the audio server has no such stream and none is
+    set."""
     known = stream.get("volume_percent") is not None
     return f"{_number(stream, 'volume_percent'):.0f}%" if known else "-"
 
 
 def _milliseconds(stream: Mapping[str, Any]) -> str:
-    """Not known until the audio server reports it."""
+    """Return the latency; it is not known until the audio server reports it."""
     known = stream.get("latency_ms") is not None
     return f"{_number(stream, 'latency_ms'):.1f} ms" if known else "-"
 

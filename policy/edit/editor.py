@@ -258,7 +258,8 @@ def _own_rule(rules: Sequence[Rule], request: EditRequest, limits: Options) -> i
 
 
 def _overrides(rule: Rule, request: EditRequest, now: datetime) -> bool:
-    """Whether the rule would override a new rule below it. For one guest, "perhaps" counts."""
+    """Return whether the rule would override a new rule below it. For one guest, "perhaps"
+    counts."""
     if rule.has_ended_at(now) or rule.verb(request.direction) in (None, request.verb):
         return False
     overlap = request.subject.overlap_with(rule.guest)

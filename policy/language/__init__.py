@@ -1,1 +1,1 @@
-"""From policy files on disk to rules, or to one error line that names file, line and column."""
+"""Reads policy files into rules, or into one error line that names file, line and column."""

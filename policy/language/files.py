@@ -34,25 +34,26 @@ def names_in(directory: Path) -> list[str]:
         hint = "create it, or name another with --policy"
         raise file_error(directory, "no such policy directory", hint) from None
     except OSError as error:
-        raise file_error(directory, f"cannot be read: {error.strerror}") from None
+        raise file_error(directory, f"cannot be read: {error.strerror}") from error
     try:
         _require_trusted(os.fstat(fd), directory)
         names = os.listdir(fd)
     except OSError as error:
-        raise file_error(directory, f"cannot be read: {error.strerror}") from None
+        raise file_error(directory, f"cannot be read: {error.strerror}") from error
     finally:
         os.close(fd)
     return [name for name in names if _LOOKS_LIKE_ONE.fullmatch(name) and name[0] != "."]
 
 
 def exists(path: Path) -> bool:
-    """Whether the path exists, if only as a broken link. Raises PolicyError if that is unknown."""
+    """Return whether the path exists, if only as a broken link. Raises PolicyError if that is
+    unknown."""
     try:
         path.lstat()
     except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError as error:
-        raise file_error(path, f"cannot be read: {error.strerror}") from None
+        raise file_error(path, f"cannot be read: {error.strerror}") from error
     return True
 
 
@@ -74,7 +75,7 @@ def read_trusted(path: Path) -> bytes:
         hint = "remove the link, or try again"
         raise file_error(path, "a broken link, or just removed", hint) from None
     except OSError as error:
-        raise file_error(path, f"cannot be read: {error.strerror}") from None
+        raise file_error(path, f"cannot be read: {error.strerror}") from error
     if len(octets) > MAX_OCTETS:
         raise file_error(path, f"larger than {MAX_OCTETS} octets", "split it, or use globs")
     return octets

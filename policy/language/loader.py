@@ -1,4 +1,4 @@
-"""From policy directories to a Policy, or to one error line.
+"""Reads policy directories into a Policy, or into one error line.
 
 Files are ordered by name over all directories, octet by octet as in the C locale. Files of the same
 name are ordered as their directories are. One bad file makes the whole policy bad, since it might
@@ -43,7 +43,7 @@ def load(
 
 
 def problems(directories: Sequence[Path], *, runtime: Path | None = None) -> tuple[str, ...]:
-    """One line for each bad directory and each bad file: its first problem."""
+    """Return one line for each bad directory and each bad file: its first problem."""
     results = _load_files(directories, _NOTHING, runtime)
     return tuple(str(result) for result in results if isinstance(result, PolicyError))
 

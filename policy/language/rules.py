@@ -1,4 +1,4 @@
-"""The language of policy files: from the YAML tree of one file to its rules."""
+"""The language of policy files: reads the YAML tree of one file into rules."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def _check_grant(
 
 
 def _read_times(node: Node, found: Mapping[str, Any]) -> tuple[datetime | None, datetime | None]:
-    """When the rule becomes active and when it ends: from, and until or for."""
+    """Return when the rule becomes active and when it ends: from, and until or for."""
     starts: datetime | None = found.get("from")
     ends: datetime | None = None
     if "until" in found:

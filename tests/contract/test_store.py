@@ -12,7 +12,7 @@ import pytest
 from tests.support.local_machine import LocalMachine
 from xensnd.errors import TransportLost
 from xensnd.transport.interface import TransactionConflict, WatchEvent
-from xensnd.transport.xenstore import XenStore
+from xensnd.transport.xenstore import EVENTS_AT_ONCE, XenStore
 
 WAIT_SECONDS = 5
 
@@ -362,3 +362,28 @@ def test_store_that_is_not_there_is_lost_at_once(machine: LocalMachine) -> None:
     machine.kill_store()
     with pytest.raises(TransportLost, match="XenStore at /"):
         machine.open_store()
+
+
+def test_event_that_comes_often_is_returned_once_with_its_count(
+    store: XenStore, other_store: XenStore
+) -> None:
+    watched(store, "/a", "token")
+    for number in range(20):
+        other_store.write("/a", str(number))
+    assert store.read("/a") == "19"  # and has kept what came before the reply
+    (event,) = store.events()
+    assert (event.path, event.token, event.times) == ("/a", "token", 20)
+
+
+def test_events_without_end_are_read_in_parts(store: XenStore, other_store: XenStore) -> None:
+    watched(store, "/a", "token")
+    written = 3 * EVENTS_AT_ONCE
+    for number in range(written):
+        other_store.write(f"/a/{number}", "")
+    parts = [next_events(store)]
+    assert len(parts[0]) < written
+    while sum(map(len, parts)) < written:
+        parts.append(next_events(store))
+    paths = [event.path for part in parts for event in part]
+    assert paths == [f"/a/{number}" for number in range(written)]
+    assert not select.select([store], [], [], 0)[0]

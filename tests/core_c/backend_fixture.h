@@ -26,9 +26,9 @@ static struct fake_channel requests, events;
 static struct xn_frontend_ring frontend;
 static struct xn_event_reader reader;
 static uint8_t *buffer;
-static uint32_t served_word; /* the guest's word */
+static uint32_t served_word; /* the guest's: 1 while it is served */
 
-/* A backend process on the pages as they are, before it begins. `pcm`: where it keeps its
+/* Makes a backend on the pages as they are, which does not serve yet. `pcm`: where it keeps its
  * positions. */
 static inline void attend(bool playback, struct xn_pcm *pcm) {
     engine = fake_engine_new();
@@ -40,7 +40,7 @@ static inline void attend(bool playback, struct xn_pcm *pcm) {
                              pcm, NULL, &served_word);
 }
 
-/* The first process on new pages. */
+/* Connects a frontend on new pages with the first backend, which serves it. */
 static inline void connect_and_keep(bool playback, struct xn_pcm *pcm) {
     ring_page = fenced_page();
     event_page = fenced_page();
@@ -73,7 +73,7 @@ static inline void attach(void) {
     CHECK(xn_backend_attach_audio(backend, NULL, &config, &error));
 }
 
-/* The frontend's request; if `notified`, the channel tells the backend, which runs. */
+/* Sends a request as the frontend does. If `notified`, the backend is notified, and runs. */
 static inline void request(uint8_t operation, uint32_t offset, uint32_t octets, bool notified) {
     struct xn_packet packet;
     xn_wire_transfer_request(&packet, (struct xn_transfer){1, operation, offset, octets});
@@ -83,7 +83,7 @@ static inline void request(uint8_t operation, uint32_t offset, uint32_t octets, 
 
 enum { NO_ANSWER = 1 };
 
-/* The status of the next response. */
+/* Takes the next response, and returns its status. */
 static inline int32_t answer(void) {
     struct xn_packet packet;
     if (xn_frontend_ring_take(&frontend, &packet) != 1) return NO_ANSWER;
@@ -99,7 +99,7 @@ static inline void write_all(uint32_t offset, uint32_t octets) {
     CHECK_EQUAL(transfer(XN_OP_WRITE, offset, octets), 0);
 }
 
-/* The frontend takes note of all events; the last position, 0 for none. */
+/* Takes all events as the frontend does. Returns the last position, or 0 if there was none. */
 static inline uint64_t hear(void) {
     struct xn_packet event;
     uint64_t position = 0;
@@ -113,7 +113,8 @@ static inline struct xn_backend_stats stats(void) {
     return now;
 }
 
-/* A guest that writes as soon as it learns of room, for so long; its largest step of position. */
+/* Plays for so long, as a guest that writes as soon as there is room. Returns the largest step of
+ * the position. */
 static inline uint64_t play_on_for(int64_t usec) {
     uint64_t heard = 0, widest = 0, written = BUFFER;
     for (int64_t end_usec = fake_now_usec + usec; fake_now_usec < end_usec;) {

@@ -30,10 +30,11 @@ void check_equal(int64_t got, int64_t expected, const char *file, int line, cons
 #define CHECK_EQUAL(got, expected)                                                                 \
     check_equal((int64_t)(got), (int64_t)(expected), __FILE__, __LINE__, #got)
 
-/* Zeroed, and fenced by the sanitizer on both sides to the octet. Freed when the test ends. */
+/* Returns zeroed memory, fenced by the sanitizer on both sides to the octet. It is freed when the
+ * test ends. */
 void *fenced_octets(size_t octets);
 
-/* The same as a page: aligned, 4096 octets. */
+/* The same, as an aligned page of 4096 octets. */
 void *fenced_page(void);
 
 #endif

@@ -28,9 +28,10 @@ int64_t fake_next_due_usec(void) {
     return task ? task->due_usec : XN_NEVER;
 }
 
-void fake_pass_usec(int64_t usec) {
+unsigned fake_pass_usec(int64_t usec) {
     int64_t end_usec = fake_now_usec + usec;
-    for (unsigned runs = 0; fake_next_due_usec() <= end_usec; runs++) {
+    unsigned runs = 0;
+    for (; fake_next_due_usec() <= end_usec; runs++) {
         struct xn_task *task = next_task();
         CHECK(runs < 1000000); /* a task that is always due leaves nobody else a turn */
         if (task->due_usec > fake_now_usec) fake_now_usec = task->due_usec;
@@ -40,6 +41,7 @@ void fake_pass_usec(int64_t usec) {
         task->run(task->owner, fake_now_usec);
     }
     if (fake_now_usec < end_usec) fake_now_usec = end_usec;
+    return runs;
 }
 
 void xn_engine_add_task(struct xn_engine *engine, struct xn_task *task) {

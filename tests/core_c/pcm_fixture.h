@@ -8,7 +8,7 @@
 #include "check.h"
 #include "pcm.h"
 
-/* A thousand frames of 4 octets a second's tenth: 10 frames, 40 octets a millisecond. */
+/* 10,000 frames of 4 octets a second: 40 octets a millisecond. */
 enum { RATE_HZ = 10000, FRAME = 4, BUFFER = 3000, PERIOD = 400, HALF_PERIOD = PERIOD / 2 };
 #define MSEC 1000
 #define OCTETS_A_MSEC 40
@@ -39,7 +39,7 @@ static inline void play_until(int64_t now_usec, uint64_t heard) {
     xn_pcm_advance_playback(&pcm, now_usec, &heard, false);
 }
 
-/* What the frontend is told, 0 for nothing. */
+/* Reports the position, if it is due. Returns it, or 0. */
 static inline uint64_t tell(void) {
     uint64_t position = xn_pcm_report(&pcm);
     if (position) xn_pcm_reported(&pcm, position);
@@ -50,7 +50,7 @@ static inline void tell_all(void) {
     while (tell()) continue;
 }
 
-/* The clock's way to `position`, the frontend being told all along, and writing in time. */
+/* Lets the clock advance to `position`, while the frontend writes in time and reads its events. */
 static inline void discard_up_to(uint64_t position) {
     start();
     for (int64_t now_usec = 0; pcm.position < position; now_usec += MSEC) {

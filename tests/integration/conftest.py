@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.agents import ALLOW_PLAYBACK, PATIENT, Dom0, Guest
+from tests.support.agents import ALLOW_PLAYBACK, PATIENT, Dom0, Guest, driver_of
 from tests.support.local_machine import LocalMachine
 from tests.support.pulse_server import PulseServer
-from tests.support.raw_frontend import RawFrontend, RawStream
+from tests.support.raw_frontend import RawStream
 
 HERE = Path(__file__).parent
 
@@ -73,14 +73,8 @@ def stream(
     machine: LocalMachine, dom0: Dom0, new_guest: Callable[[str], Guest]
 ) -> Iterator[RawStream]:
     """A playback of a guest's that has connected, and not opened yet."""
-    guest = new_guest("work")
-    dom0.await_event("device_made", domid=guest.domid)
-    transport = machine.transport(guest.name)
-    store = transport.open_store()
-    frontend = RawFrontend(transport, store, f"/local/domain/0/backend/vsnd/{guest.domid}/0")
-    yield frontend.connect()
-    store.close()
-    transport.close()
+    with driver_of(machine, dom0, new_guest("work")) as frontend:
+        yield frontend.connect()
 
 
 @pytest.fixture

@@ -16,6 +16,8 @@ from tests.support.agents import (
     Ended,
     Guest,
     Running,
+    assert_plays,
+    driver_of,
     neighbour_of,
 )
 from tests.support.local_machine import LocalMachine
@@ -83,24 +85,18 @@ def clients(pulse: PulseServer) -> list[Any]:
 def test_guest_that_was_there_before_the_agent_plays(
     dom0: Dom0, pulse: PulseServer, work: Guest
 ) -> None:
-    played = noise(0.5)
     dom0.start()
-    with pulse.listening() as ears:
-        assert work.run("play", "-", stdin=played) == PLAYED
-        assert ears.hears(played), difference(played, ears.heard)
+    assert_plays(work, pulse)
 
 
 @pytest.mark.alone
 def test_guest_created_after_the_agent_plays(
     dom0: Dom0, pulse: PulseServer, new_guest: Callable[[str], Guest]
 ) -> None:
-    played = noise(0.5)
     dom0.start()
     guest = new_guest("late")
     dom0.await_event("device_made", guest="late", domid=guest.domid)
-    with pulse.listening() as ears:
-        assert guest.run("play", "-", stdin=played) == PLAYED
-        assert ears.hears(played), difference(played, ears.heard)
+    assert_plays(guest, pulse)
 
 
 def test_guest_agent_that_comes_first_waits_for_the_one_in_dom0(
@@ -193,13 +189,10 @@ def test_device_closed_by_the_last_word_of_the_one_before_it_is_started_once_mor
 
 
 @pytest.fixture
-def frontend(dom0: Dom0, machine: LocalMachine, work: Guest) -> RawFrontend:
-    """The driver of "work", step by step; the agent runs."""
+def frontend(dom0: Dom0, machine: LocalMachine, work: Guest) -> Iterator[RawFrontend]:
     dom0.start()
-    dom0.await_event("device_made", domid=work.domid)
-    transport = machine.transport("work")
-    backend = f"/local/domain/0/backend/vsnd/{work.domid}/0"
-    return RawFrontend(transport, transport.open_store(), backend)
+    with driver_of(machine, dom0, work) as frontend:
+        yield frontend
 
 
 def test_driver_that_began_anew_while_there_was_no_agent_gets_its_card(

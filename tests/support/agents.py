@@ -35,7 +35,7 @@ from tests.support.pulse_server import (
     right_of,
     write_wav,
 )
-from tests.support.raw_frontend import eventually
+from tests.support.raw_frontend import RawFrontend, eventually
 from tests.support.urgency import Urgency, may_be_urgent, urgent
 from xensnd.control.client import AgentClient
 from xensnd.core import Engine
@@ -328,6 +328,26 @@ class Neighbour:
         heard = heard[start:]
         assert heard in _long_noise(), difference(heard, _long_noise())
         assert self.playing.is_running
+
+
+@contextmanager
+def driver_of(machine: LocalMachine, dom0: Dom0, guest: Guest) -> Iterator[RawFrontend]:
+    """A frontend of this guest that does what the test says, once the guest has a card."""
+    dom0.await_event("device_made", domid=guest.domid)
+    with (
+        closing(machine.transport(guest.name)) as transport,
+        closing(transport.open_store()) as store,
+    ):
+        backend = f"/local/domain/0/backend/vsnd/{guest.domid}/0"
+        yield RawFrontend(transport, store, backend)
+
+
+def assert_plays(guest: Guest, pulse: PulseServer) -> None:
+    """The guest plays half a second, and each octet of it is heard."""
+    played = noise(0.5)
+    with pulse.listening() as ears:
+        assert guest.run("play", "-", stdin=played) == Ended(0)
+        assert ears.hears(played), difference(played, ears.heard)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from tests.support.daemon import Startable
+from tests.support.unix_server import UnixServer
 
 Message = Mapping[str, Any]
 
@@ -71,37 +71,16 @@ def status(*guests: Message, prompts: tuple[Message, ...] = (), **fields: object
     }
 
 
-class FakeAgent(Startable):
+class FakeAgent(UnixServer):
     """Says what it was given to say, and keeps what it was asked."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        super().__init__(path)
         self.status = status()
         self.refusals: dict[str, str] = {}
         self.requests: list[dict[str, Any]] = []
         self._heard = threading.Condition()
         self._watchers: list[socket.socket] = []
-        self._clients: list[socket.socket] = []
-
-    def start(self) -> None:
-        self._listening = socket.socket(socket.AF_UNIX)
-        self._listening.bind(str(self.path))
-        self._listening.listen()
-        self._threads = [threading.Thread(target=self._accept)]
-        self._threads[0].start()
-
-    def stop(self) -> None:
-        self.path.unlink()
-        self._listening.shutdown(socket.SHUT_RDWR)
-        self.hang_up()
-        for thread in self._threads:
-            thread.join()
-        self._listening.close()
-
-    def hang_up(self) -> None:
-        for client in list(self._clients):
-            with suppress(OSError):
-                client.shutdown(socket.SHUT_RDWR)
 
     def tell(self, event: str, **fields: object) -> None:
         """To all that watch."""
@@ -129,17 +108,8 @@ class FakeAgent(Startable):
         with self._heard:
             assert self._heard.wait_for(lambda: len(self._watchers) == count, seconds)
 
-    def _accept(self) -> None:
-        with suppress(OSError):
-            while True:
-                client, _ = self._listening.accept()
-                self._clients.append(client)
-                thread = threading.Thread(target=self._serve, args=[client])
-                self._threads.append(thread)
-                thread.start()
-
-    def _serve(self, client: socket.socket) -> None:
-        with client, client.makefile("rb") as lines, suppress(OSError):
+    def serve(self, client: socket.socket) -> None:
+        with client.makefile("rb") as lines, suppress(OSError):
             for line in lines:
                 request = json.loads(line)
                 assert request["version"] == 1
@@ -152,7 +122,6 @@ class FakeAgent(Startable):
                         self._watchers.append(client)
                     self._heard.notify_all()
         with self._heard:
-            self._clients.remove(client)
             if client in self._watchers:
                 self._watchers.remove(client)
             self._heard.notify_all()

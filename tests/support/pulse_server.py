@@ -64,11 +64,6 @@ class PulseServer(Daemon):
             *([f"module-null-source source_name={SOURCE}"] if has_source else []),
             *modules,
         )
-        self.spec_options = (
-            f"--rate={rate_hz}",
-            f"--format={sample_format}",
-            f"--channels={channels}",
-        )
 
     @property
     def environment(self) -> dict[str, str]:
@@ -105,13 +100,16 @@ class PulseServer(Daemon):
         self, name: str, *, rate_hz: int = 48000, sample_format: str = "s16le", channels: int = 2
     ) -> Iterator[str]:
         """One more null sink, for as long as the block lasts."""
-        arguments = f"rate={rate_hz} format={sample_format} channels={channels}"
-        with self.mixer() as mixer:
-            module = mixer.module_load(
-                "module-null-sink", f"sink_name={name} norewinds=1 {arguments}"
-            )
-        try:
+        sound = f"rate={rate_hz} format={sample_format} channels={channels}"
+        with self._module("module-null-sink", f"sink_name={name} norewinds=1 {sound}"):
             yield name
+
+    @contextmanager
+    def _module(self, name: str, arguments: str) -> Iterator[None]:
+        with self.mixer() as mixer:
+            module = mixer.module_load(name, arguments)
+        try:
+            yield
         finally:
             with self.mixer() as mixer:
                 mixer.module_unload(module)
@@ -165,15 +163,8 @@ class PulseServer(Daemon):
     @contextmanager
     def source(self, name: str, *, master: str) -> Iterator[str]:
         """A source that is no monitor and gives what another one gives, octet for octet."""
-        with self.mixer() as mixer:
-            module = mixer.module_load(
-                "module-remap-source", f"source_name={name} master={master} remix=no"
-            )
-        try:
+        with self._module("module-remap-source", f"source_name={name} master={master} remix=no"):
             yield name
-        finally:
-            with self.mixer() as mixer:
-                mixer.module_unload(module)
 
     @contextmanager
     def listening(self, *options: str, device: str = f"{SINK}.monitor") -> Iterator[Ears]:

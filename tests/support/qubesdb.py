@@ -12,41 +12,23 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
-from tests.support.daemon import Startable
 from tests.support.raw_frontend import eventually
+from tests.support.unix_server import UnixServer
 
 READ, WRITE, RM, WATCH = 0, 1, 4, 5
 OK, NO_ENTRY, ERROR, VALUE, CHANGED = 7, 8, 9, 10, 13
 HEADER = struct.Struct("=B64s3xI")
 
 
-class QubesDbDaemon(Startable):
+class QubesDbDaemon(UnixServer):
+    """Its entries stay when it is stopped."""
+
     def __init__(self, path: Path) -> None:
-        self.path = path
+        super().__init__(path)
         self._entries: dict[str, str] = {}
         self._lock = threading.RLock()
-        self._clients: dict[socket.socket, list[str]] = {}  # and what each watches
+        self._watched: dict[socket.socket, list[str]] = {}  # by each client
         self.is_read_only = False
-
-    def start(self) -> None:
-        self.path.unlink(missing_ok=True)
-        self._listening = socket.socket(socket.AF_UNIX)
-        self._listening.bind(str(self.path))
-        self._listening.listen()
-        self._threads = [threading.Thread(target=self._accept)]
-        self._threads[0].start()
-
-    def stop(self) -> None:
-        """Its entries stay, for the next start."""
-        self.path.unlink(missing_ok=True)
-        with suppress(OSError):
-            self._listening.shutdown(socket.SHUT_RDWR)
-        for client in list(self._clients):
-            with suppress(OSError):
-                client.shutdown(socket.SHUT_RDWR)
-        for thread in self._threads:
-            thread.join()
-        self._listening.close()
 
     # What others do with it
 
@@ -91,23 +73,15 @@ class QubesDbDaemon(Startable):
     # The wire
 
     def _fire(self, path: str) -> None:
-        for client, watched in list(self._clients.items()):
+        for client, watched in list(self._watched.items()):
             for each in watched:
                 if path == each or (each.endswith("/") and path.startswith(each)):
                     with suppress(OSError):
                         client.sendall(_message(CHANGED, path))
 
-    def _accept(self) -> None:
-        with suppress(OSError):
-            while True:
-                client, _ = self._listening.accept()
-                self._clients[client] = []
-                thread = threading.Thread(target=self._serve, args=[client])
-                self._threads.append(thread)
-                thread.start()
-
-    def _serve(self, client: socket.socket) -> None:
-        with client, client.makefile("rb") as stream, suppress(OSError):
+    def serve(self, client: socket.socket) -> None:
+        self._watched[client] = []
+        with client.makefile("rb") as stream, suppress(OSError):
             while len(header := stream.read(HEADER.size)) == HEADER.size:
                 kind, raw_path, octets = HEADER.unpack(header)
                 path = raw_path.split(b"\0")[0].decode()
@@ -115,7 +89,7 @@ class QubesDbDaemon(Startable):
                 with self._lock:
                     self._answer(client, kind, path, data)
         with self._lock:
-            del self._clients[client]
+            del self._watched[client]
 
     def _answer(self, client: socket.socket, kind: int, path: str, data: str) -> None:
         if kind == READ:
@@ -126,7 +100,7 @@ class QubesDbDaemon(Startable):
             client.sendall(_message(OK, path))
             self.put(path, data)
         elif kind == WATCH:
-            self._clients[client].append(path)
+            self._watched[client].append(path)
             client.sendall(_message(OK, path))
         else:
             client.sendall(_message(ERROR, path))

@@ -157,7 +157,7 @@ def test_the_trusted_computing_base_has_as_many_lines_as_stated() -> None:
     assert len(parts) > 10
     for files, stated in parts:
         counted = sum(len(file.read_text().splitlines()) for file in files)
-        assert abs(counted - stated) <= max(stated * 0.1, 20), (counted, stated, sorted(files)[:1])
+        assert abs(counted - stated) <= max(stated * 0.2, 50), (counted, stated, sorted(files)[:1])
 
 
 def test_each_file_in_dom0_stands_in_one_row_of_the_trusted_computing_base() -> None:

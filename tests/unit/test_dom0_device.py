@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,7 +17,7 @@ from agent_dom0.cards.device import WITHDRAW_SECONDS, Device, DevicePath
 from agent_dom0.cards.factory import Factory
 from agent_dom0.cards.registry import Registry
 from agent_dom0.cards.stream import Stream
-from agent_dom0.cards.throttle import Throttle
+from agent_dom0.cards.throttle import STORE_EVENTS_A_SECOND, Throttle
 from agent_dom0.cards.toolstack import make_device
 from agent_dom0.events import Event, EventKind, Priority
 from agent_dom0.guest import RunningGuest
@@ -35,14 +36,21 @@ PATH = DevicePath(0, 7, 0)
 
 
 class MemoryStore:
-    """XenStore in a dictionary. It refuses to write below what is in `refused`."""
+    """XenStore in a dictionary. It refuses to write below what is in `refused`, and fails to read
+    what is in `broken`."""
 
     def __init__(self) -> None:
         self.nodes: dict[str, str] = {}
         self.refused: set[str] = set()
+        self.broken: dict[str, Exception] = {}
         self.fired: list[WatchEvent] = []
+        self.watches: set[tuple[str, str]] = set()
+        self.reads: Counter[str] = Counter()
 
     def read(self, path: str) -> str:
+        self.reads[path] += 1
+        if path in self.broken:
+            raise self.broken[path]
         return self.nodes[path]
 
     def write(self, path: str, value: str) -> None:
@@ -78,10 +86,12 @@ class MemoryStore:
         yield self.transaction()
 
     def watch(self, path: str, token: str) -> None:
-        pass
+        self.watches.add((path, token))
 
     def unwatch(self, path: str, token: str) -> None:
-        pass
+        if (path, token) not in self.watches:
+            raise KeyError(path)
+        self.watches.remove((path, token))
 
     def events(self) -> Sequence[WatchEvent]:
         fired, self.fired = self.fired, []
@@ -149,6 +159,8 @@ class Scene:
         self.store = MemoryStore()
         self.guest = WORK
         self.throttle = Throttle()
+        self.store_throttle = Throttle(STORE_EVENTS_A_SECOND)
+        self.lack: Exception | None = None
         self.paused = False  # by the engine
         self.is_quarantined = False
         self.is_served = False
@@ -166,6 +178,11 @@ class Scene:
         self.is_served = True
         yield
         self.is_served = False
+
+    def require_room(self, added: Sequence[Direction]) -> None:
+        assert len(added) == 2
+        if self.lack is not None:
+            raise self.lack
 
     def was_paused(self) -> bool:
         paused, self.paused = self.paused, False
@@ -392,8 +409,8 @@ class House:
         )
         self.registry = Registry(0, factory, place.policy, place.queue)
 
-    def changed(self, path: str, token: str) -> None:
-        self.store.fired.append(WatchEvent(path, token))
+    def changed(self, path: str, token: str, times: int = 1) -> None:
+        self.store.fired.append(WatchEvent(path, token, times))
         self.registry.follow_store(cast(Store, self.store))
 
     def rename(self, domid: int, name: str) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 
 import pytest
 
-from agent_dom0.access.prompts import ASKED_MAX, OPEN_MAX, NotAsked, Prompt, Prompts
+from agent_dom0.access.pauses import ASKED_MAX, FORGET_SECONDS, WITHDRAWN_FREE
+from agent_dom0.access.prompts import OPEN_MAX, TURN_SECONDS, NotAsked, Prompt, Prompts
 from agent_dom0.access.reconsider import Reason
 from agent_dom0.audit import AuditTrail
 from agent_dom0.events import EventKind
@@ -231,5 +233,113 @@ def test_questions_that_are_open_are_few() -> None:
         for number in range(OPEN_MAX):
             desk.ask(f"guest{number}")
         assert desk.why_not("one-more") == "8 questions are open already"
+
+    run(test())
+
+
+def test_guest_that_withdraws_question_after_question_pauses_longer_each_time() -> None:
+    async def test() -> None:
+        desk = Desk()
+        for _ in range(WITHDRAWN_FREE):  # as a program that tries the microphone does
+            desk.prompts.withdraw(desk.ask())
+            await later(60)
+        for seconds in (10, 20, 40, 80, 160, 320, 600, 600):
+            desk.prompts.withdraw(desk.ask())
+            await later(seconds - 1)
+            assert (
+                desk.why_not() == f"the question was withdrawn once more less than {seconds} s ago"
+            )
+            await later(2)
+
+    run(test())
+
+
+@pytest.mark.parametrize("seconds_without", [0, FORGET_SECONDS])
+def test_yes_or_a_long_time_gives_a_guest_its_free_questions_back(seconds_without: float) -> None:
+    async def test() -> None:
+        desk = Desk()
+        for _ in range(WITHDRAWN_FREE):
+            desk.prompts.withdraw(desk.ask())
+            await later(60)
+        if seconds_without:
+            await later(seconds_without)
+        else:
+            desk.prompts.answer(desk.ask(), "work", CAPTURE, Answer.ONCE)
+        for _ in range(WITHDRAWN_FREE):
+            desk.prompts.withdraw(desk.ask())
+            await later(60)
+
+    run(test())
+
+
+def test_another_stream_with_the_same_question_is_decided_again_when_that_ends() -> None:
+    async def test() -> None:
+        desk = Desk()
+        number = desk.ask()
+        assert desk.why_not() == "this question is open already"
+        desk.prompts.withdraw(number)
+        assert desk.queue.reasons == [Reason.PROMPT]
+
+    run(test())
+
+
+def fill(desk: Desk) -> list[int]:
+    return [desk.ask(f"guest{number}") for number in range(OPEN_MAX)]
+
+
+def test_place_goes_to_whoever_waits_longest_and_not_to_who_asks_again() -> None:
+    async def test() -> None:
+        desk = Desk()
+        numbers = fill(desk)
+        desk.why_not("first")
+        desk.why_not("second")
+        desk.prompts.withdraw(numbers[0])
+        assert desk.queue.reasons == [Reason.PROMPT]
+        for guest in ("guest0", "second"):
+            assert desk.why_not(guest) == "others are asked for first"
+        desk.ask("first")
+        desk.prompts.withdraw(numbers[1])
+        assert desk.why_not("guest0") == "others are asked for first"
+        desk.ask("second")
+        desk.prompts.withdraw(numbers[2])
+        desk.ask("guest0")
+
+    run(test())
+
+
+def test_who_waits_and_has_no_stream_any_more_holds_up_the_others_for_one_turn() -> None:
+    async def test() -> None:
+        desk = Desk()
+        numbers = fill(desk)
+        desk.why_not("gone")
+        desk.why_not("waiting")
+        desk.prompts.withdraw(numbers[0])
+        assert desk.why_not("waiting") == "others are asked for first"
+        desk.queue.reasons.clear()
+        await later(TURN_SECONDS)
+        assert desk.queue.reasons == [Reason.PROMPT]
+        desk.ask("waiting")
+        desk.prompts.withdraw(numbers[1])
+        desk.ask("anybody")
+
+    run(test())
+
+
+def test_each_that_waits_is_asked_about_while_one_guest_asks_without_end() -> None:
+    async def test() -> None:
+        desk = Desk()
+        numbers = fill(desk)
+        waiting = [f"waiting{number}" for number in range(20)]
+        for guest in waiting:
+            desk.why_not(guest)
+        asked: list[str] = []
+        for guest in waiting:
+            desk.prompts.withdraw(numbers.pop(0))
+            for eager in ("guest0", *reversed(waiting)):
+                with suppress(NotAsked):
+                    numbers.append(desk.ask(eager))
+                    asked.append(eager)
+            assert asked[-1] == guest
+        assert asked == waiting
 
     run(test())

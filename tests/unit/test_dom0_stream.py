@@ -19,7 +19,7 @@ from agent_dom0.cards.stream import FAULTS_MAX, Stream
 from agent_dom0.events import Event, EventKind, Priority
 from agent_dom0.parameters import Limits
 from policy.model import NO_OPTIONS, Decision, Direction, Options, Rule, Verb
-from tests.unit.test_core_streams import PAGE_OCTETS, Guest, Memory, fd_pair, until
+from tests.support.core_stream import PAGE_OCTETS, Guest, Memory, fd_pair, until
 from xensnd.control.answers import Answer
 from xensnd.core import BackendStream, Engine
 from xensnd.errors import AccessDenied, RemoteProtocolError

@@ -32,11 +32,11 @@ Message = dict[str, Any]
 
 
 class NoAgentError(XensndError):
-    """No agent listens: what needs none still works."""
+    """No agent listens. Commands that need none still work."""
 
 
 def socket_path(given: Path | None = None) -> Path:
-    """What was asked for, else what the environment says, else the machine's."""
+    """Return the path asked for, else the environment's, else the machine's."""
     return given or Path(os.environ.get(ENVIRONMENT) or DEFAULT_SOCKET)
 
 
@@ -82,7 +82,7 @@ class AgentClient:
         return message
 
     def event(self, seconds: float) -> Message | None:
-        """After `watch`: what the agent tells next; None: nothing, in so many seconds."""
+        """Return what the agent tells next, after `watch`; None: nothing, in so many seconds."""
         if self._events:
             return self._events.popleft()
         try:

@@ -1,9 +1,9 @@
 """The core moves samples, in C and without the interpreter. The classes here are handles on it.
 
-In src/, ring.c, event_page.c, page_directory.c, pcm.c and budget.c are pure bookkeeping. engine.c
-is the thread, pulse_context.c and pulse_stream.c call libpulse, and backend.c and frontend.c join
-them: one sndif stream each, in either role. No module calls one above it; backend_parts.h says what
-one event does. confine.c stands alone.
+In src/, ring.c, event_page.c, page_directory.c, pcm.c, rate_loop.c, budget.c and gate.c only
+compute. engine.c is the thread. pulse_context.c and pulse_stream.c call libpulse. backend.c and
+frontend.c use all of them, for one sndif stream each, in either role. No module calls one above it.
+backend_parts.h lists what one event causes. confine.c stands alone.
 """
 
 from __future__ import annotations

@@ -35,8 +35,8 @@ class ClientState(IntEnum):
 class AudioClient:
     """One connection to the audio server: one application in its mixers.
 
-    `server` is an address as in PULSE_SERVER; None is the session's own server. Connecting goes on
-    in the core; the engine wakes Python when `state` changes.
+    `server` is an address as in PULSE_SERVER; None is the session's own server. The core connects
+    in the background; the engine wakes Python when `state` changes.
     """
 
     def __init__(self, engine: Engine, server: str | None, properties: Mapping[str, str]) -> None:
@@ -64,7 +64,7 @@ class AudioClient:
 
 class Admission(IntEnum):
     ADMITTED = lib.XN_ADMITTED
-    NOT_ITS_SOURCE = lib.XN_NOT_ITS_SOURCE  # any more, or yet
+    NOT_ITS_SOURCE = lib.XN_NOT_ITS_SOURCE  # the stream is connected to another one
     MIXED = lib.XN_MIXED  # with octets of a source that was not admitted: another stream is needed
 
 
@@ -73,8 +73,8 @@ class AudioStreamConfig:
     """A stream at the audio server. `pulse_format` is PulseAudio's name of the sample format;
     `device` None is the server's default.
 
-    `volume` (a value for each channel, 1 for 100 %) and `muted` are how it begins; None: as the
-    server remembers it. libpulse begins no recording at a volume.
+    `volume` (a value for each channel, 1 for 100 %) and `muted` are its initial state; None: as the
+    server remembers it. libpulse cannot set the initial volume of a recording.
     """
 
     playback: bool

@@ -1,4 +1,4 @@
-"""A sndif stream in the role of the backend: see backend.h."""
+"""The backend's side of a sndif stream: see backend.h."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class BackendStats:
     refused: int
     octets: int
     discarded_octets: int
-    late_octets: int  # playback: written over when they had been audible
+    late_octets: int  # playback: overwritten after they were audible
     position_octets: int
     buffered_octets: int
     gaps: int
@@ -47,9 +47,10 @@ class BackendStream:
     """The pages and channels must stay valid until close(), the PCM's buffer until close_pcm().
 
     `pcm_address` is memory of PCM_STATE_OCTETS where the core keeps the positions of an open PCM,
-    so that another process can adopt the PCM; 0: nowhere. `budget` is what all streams of the guest
-    share; None: the stream has one for itself. `served_address` is an aligned word of 32 bits, the
-    guest's as well, which is 1 while the core serves the stream, and 0 otherwise; 0: nowhere.
+    so that another process can adopt the PCM; 0: in private memory. `budget` is the one that all
+    streams of the guest share; None: the stream has its own. `served_address` is an aligned word of
+    32 bits for the guest, which is 1 while the core serves one of its streams, and 0 otherwise; 0:
+    in private memory.
     """
 
     def __init__(
@@ -81,8 +82,8 @@ class BackendStream:
             raise MemoryError
 
     def begin(self, *, succeeds: bool = False) -> None:
-        """Start to serve. `succeeds`: another process served the stream before; adopt what it had
-        open first."""
+        """Start to serve. `succeeds`: another process served the stream before; adopt the PCM that
+        it had open first."""
         lib.xn_backend_begin(self.handle, succeeds)
 
     @property
@@ -101,8 +102,8 @@ class BackendStream:
         lib.xn_backend_open_pcm(self.handle, config.struct(), ffi.cast("void *", buffer_address))
 
     def adopt_pcm(self, config: PcmParameters, buffer_address: int) -> bool:
-        """Go on where another process ended. Returns False if its positions are not of such a
-        PCM."""
+        """Continue from the positions that another process has left. Returns False if they are not
+        valid for such a PCM."""
         buffer = ffi.cast("void *", buffer_address)
         return bool(lib.xn_backend_adopt_pcm(self.handle, config.struct(), buffer))
 
@@ -126,17 +127,17 @@ class BackendStream:
         lib.xn_backend_detach_audio(self.handle)
 
     def open_gate(self, until_usec: int | None = None) -> None:
-        """Lets the microphone into the guest's buffer: until then, in microseconds of
-        time.monotonic(), or until close_gate(). The engine minds the time itself.
+        """Let microphone data into the guest's buffer, until `until_usec` in microseconds of
+        time.monotonic(), or until close_gate(). The engine follows the time itself.
 
-        The gate is closed when a PCM is opened, adopted or closed. Playback has no use for it.
+        Opening, adopting or closing a PCM closes the gate. Playback does not use it.
         """
         until = NO_DEADLINE if until_usec is None else max(0, min(until_usec, NO_DEADLINE))
         lib.xn_backend_open_gate(self.handle, until)
 
     def close_gate(self) -> None:
-        """Silence from now on: when this returns, nothing of the microphone crosses. Does not wait
-        for the engine's lock."""
+        """Give the guest silence. After this returns, no microphone data passes. Does not wait for
+        the engine's lock."""
         lib.xn_backend_close_gate(self.handle)
 
     def peek(self, offset: int, octets: int) -> bytes:
@@ -153,7 +154,7 @@ class BackendStream:
 
     @property
     def source(self) -> tuple[int, str] | None:
-        """Index and name of the source that is recorded; None: none is known."""
+        """Return index and name of the source that is recorded; None: it is not known."""
         index = ffi.new("uint32_t *")
         name = ffi.new("char[]", SOURCE_NAME_OCTETS)
         if not lib.xn_backend_source(self.handle, index, name, SOURCE_NAME_OCTETS):
@@ -161,19 +162,19 @@ class BackendStream:
         return int(index[0]), text(name)
 
     def admit_source(self, index: int, name: str) -> Admission:
-        """From now on what this source gives reaches the guest, if the stream is connected to it.
-        Until then, and when the server has moved the stream to another, silence does."""
+        """Admit this source, if the stream is connected to it. Until then the guest gets silence,
+        and again after the server has moved the stream to another source."""
         return Admission(lib.xn_backend_admit_source(self.handle, index, name.encode()))
 
     @property
     def audio_error(self) -> str | None:
-        """Why the stream at the audio server failed; None: it did not."""
+        """Return why the stream at the audio server failed; None: it did not."""
         error = ffi.new("const char **")
         return text(error[0]) if lib.xn_backend_audio_failed(self.handle, error) else None
 
     @property
     def audio_index(self) -> int | None:
-        """The server's number of the sink input or source output."""
+        """Return the server's index of the sink input or source output."""
         index = int(lib.xn_backend_audio_index(self.handle))
         return None if index == 0xFFFFFFFF else index
 

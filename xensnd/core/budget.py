@@ -1,4 +1,4 @@
-"""What one guest may make the audio thread do: see budget.h."""
+"""The work that one guest may cause in the audio thread: see budget.h."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from ._core import ffi, lib
 
 @dataclass(frozen=True, slots=True)
 class BudgetStats:
-    """Counts since the budget was made. `engine_usec` is reckoned, not measured; `pauses` is how
-    often the guest was over its budget, `paused_usec` how long it has to wait for that in all."""
+    """Counts since the budget was made. `engine_usec` is estimated, not measured. `pauses` is how
+    often the guest went over its budget, `paused_usec` the length of all these pauses."""
 
     requests: int
     refused: int
@@ -34,7 +34,7 @@ class Budget:
         self.handle: Any = ffi.gc(handle, lib.xn_budget_free)
 
     def stats(self) -> BudgetStats:
-        """Does not wait for the engine."""
+        """Return the counts, without waiting for the engine."""
         struct = ffi.new("struct xn_budget_stats *")
         lib.xn_budget_stats(self.handle, struct)
         return BudgetStats(*(int(getattr(struct, field.name)) for field in fields(BudgetStats)))

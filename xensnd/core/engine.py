@@ -43,8 +43,8 @@ class Engine:
             raise OSError("the audio thread cannot be started")
 
     def fileno(self) -> int:
-        """Return a descriptor that is readable when a stream or client needs attention: clear(),
-        then look at each of them."""
+        """Return a descriptor that is readable when a stream or client needs a decision. Call
+        clear(), and then check each of them."""
         return int(lib.xn_engine_wake_fd(self.handle))
 
     def clear(self) -> None:

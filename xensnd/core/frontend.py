@@ -1,4 +1,4 @@
-"""A sndif stream in the role of the frontend: see frontend.h."""
+"""The frontend's side of a sndif stream: see frontend.h."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page directory that names a PCM buffer's pages: sndif.h, "gref_directory"."""
+"""The page directory that lists a PCM buffer's pages: sndif.h, "gref_directory"."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ class Channel:
     binder_port: int = 0
 
     def is_bound_end(self, domain: Domain, port: int) -> bool:
-        """Whether this port of this domain is the end that was bound."""
+        """Return whether this port of this domain is the end that was bound."""
         return bool(self.binder and self.binder.domain is domain and self.binder_port == port)
 
     def session_of(self, domain: Domain, port: int) -> ClientSession | None:

@@ -1,6 +1,6 @@
 """How many pages a stream's buffer and its directory take.
 
-Source: sndif.h, struct xensnd_page_directory. What lies within the pages is the audio core's.
+Source: sndif.h, struct xensnd_page_directory. The core reads and writes the contents of the pages.
 """
 
 from __future__ import annotations

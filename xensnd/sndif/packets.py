@@ -373,7 +373,7 @@ def encode_volumes(volumes: Sequence[int]) -> bytes:
 
 
 def decode_mutes(octets: bytes, channels: int) -> tuple[bool, ...]:
-    """Which channels a Mute or Unmute is about: sndif.h, "Request mute/unmute".
+    """Return which channels a Mute or Unmute is about: sndif.h, "Request mute/unmute".
 
     One octet a channel, as that section's text has it; its figure counts in fours, wrongly.
     Octets after the last channel are ignored.

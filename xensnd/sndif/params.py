@@ -98,11 +98,11 @@ def _peers_interval(what: str, minimum: int, maximum: int) -> Interval:
 
 
 class NothingInCommon(RemoteProtocolError):
-    """What a peer asks and what we are able to do. It may ask, as players do that try rates."""
+    """A peer asks for what we cannot do. It may ask: some players try one rate after another."""
 
 
 def narrow(offered: HwParams, able: HwParams) -> HwParams:
-    """What of the peer's `offered` we are `able` to do.
+    """Return what of the peer's `offered` we are `able` to do.
 
     NothingInCommon names the first parameter of which nothing is left, with both ranges.
     """

@@ -1,4 +1,4 @@
-"""Who may be in which state, and what follows: three state machines, as tables.
+"""Three state machines, as tables: who may be in which state, and what follows.
 
 The backend's and the frontend's handshake (sndif.h, "STATE DIAGRAMS", and what the stock Linux
 driver makes of it), and the states of one PCM stream (requests OPEN, CLOSE and TRIGGER). Both
@@ -57,12 +57,12 @@ def parse_state(text: str) -> XenbusState:
 
 
 class BackendPhase(Enum):
-    """Where a backend is. Finer than its XenbusState, which does not say if the frontend came."""
+    """The phase of a backend. Its XenbusState does not tell whether the frontend has answered."""
 
     STARTING = auto()
     OFFERED = auto()
     ANSWERED = auto()  # rings mapped and served; the frontend is still to register its card
-    CONNECTED = auto()  # so is the frontend, or was a moment ago
+    CONNECTED = auto()  # the frontend is connected too, or was until a moment ago
     CLOSING = auto()  # the toolstack wants the device away
     CLOSED = auto()
 
@@ -83,9 +83,9 @@ _XENBUS_STATE = {
 
 
 def backend_phase(own: XenbusState, frontend: XenbusState) -> BackendPhase:
-    """The phase of a device found in XenStore: new, told to close, or left by a dead backend.
+    """Return the phase of a device found in XenStore: new, closing, or left by a dead backend.
 
-    A node of ours that is gone, or holds what no backend writes, is CLOSED: hands off.
+    If our node is gone, or holds what no backend writes, the device is CLOSED: leave it alone.
     """
     if own is XenbusState.CONNECTED and frontend is XenbusState.CONNECTED:
         return BackendPhase.CONNECTED
@@ -97,12 +97,12 @@ class BackendAction(Enum):
     """What a backend does about a frontend's state. It then writes the new phase's state, if any.
 
     WAIT: nothing, the frontend or the toolstack moves next. OFFER: publish `versions`. REVIVE: if
-    no frontend has answered yet, start it as the toolstack did. CONNECT:
-    read what the frontend published, map the rings, bind the ports; if that fails, close instead.
-    RECHECK: connect anew if what it has published is not what is mapped. ESTABLISH: the same, and
-    the frontend has its card. WITHDRAW: let players in the guest close what they have
-    open, and then close. DISCONNECT and CLOSE: end the streams, unmap, unbind.
-    IGNORE: nothing, no frontend should be there; worth counting.
+    no frontend has answered yet, start it as the toolstack did. CONNECT: read what the frontend
+    published, map the rings, bind the ports; if that fails, close instead. RECHECK: connect again
+    if the frontend has published something other than what is mapped. ESTABLISH: the same, and the
+    frontend has its card. WITHDRAW: let players in the guest close what they have open, and then
+    close. DISCONNECT and CLOSE: end the streams, unmap, unbind. IGNORE: nothing, no frontend should
+    be in this state.
     """
 
     WAIT = auto()
@@ -172,8 +172,8 @@ _BACKEND_RULES = (
         BackendStep(BackendAction.IGNORE, BackendPhase.OFFERED),
     ),
     (
-        # Told of one InitWait twice, as Linux is when a device is attached, a frontend gives up
-        # the rings that it has just published, goes to Initialising, and publishes others.
+        # Linux is notified of one InitWait twice when a device is attached. It then gives up the
+        # rings that it has just published, goes to Initialising, and publishes others.
         BackendPhase.ANSWERED,
         {XenbusState.INITIALISING},
         BackendStep(BackendAction.WAIT, BackendPhase.ANSWERED),
@@ -254,7 +254,7 @@ class FrontendAction(Enum):
     WAIT: nothing, the backend moves next. PUBLISH: give up what was published before, read the
     configuration, publish rings and ports. CONNECT: start the streams. TEAR_DOWN: end the streams,
     free rings and ports, be ready for a new offer. FINISH: the same, for good. IGNORE: nothing, no
-    backend should be there.
+    backend should be in this state.
     """
 
     WAIT = auto()
@@ -333,7 +333,7 @@ _FRONTEND_RULES = (
         FrontendStep(FrontendAction.IGNORE, XenbusState.CONNECTED),
     ),
     (
-        # The agent stops, and wrote Closing. Pages must not go before the backend let go of them.
+        # The agent stops, and wrote Closing. The backend must unmap the pages first.
         XenbusState.CLOSING,
         _BACKEND_ODD | {XenbusState.CONNECTED},
         FrontendStep(FrontendAction.WAIT, XenbusState.CLOSING),

@@ -1,4 +1,4 @@
-"""Where what a peer wrote becomes a value of ours, or a RemoteProtocolError."""
+"""Converts what a peer wrote into a value, or raises RemoteProtocolError."""
 
 from __future__ import annotations
 

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable
 from pathlib import Path
 
 from xensnd.errors import UsageError
 from xensnd.text import quoted
 from xensnd.transport.interface import Receiver, Transport
+
+
+def add_transport_option(parser: argparse.ArgumentParser) -> None:
+    """Add `--transport URL`, whose value is for open_transport()."""
+    parser.add_argument(
+        "--transport",
+        default="xen:",
+        metavar="URL",
+        help="xen: (default), or local:DIR for a machine without Xen",
+    )
 
 
 def open_transport(url: str, domain: str | None = None) -> Transport:

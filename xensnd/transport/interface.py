@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -73,8 +73,11 @@ class EventChannel(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class WatchEvent:
+    """`times`: how often it came since the last call of events()."""
+
     path: str
     token: str
+    times: int = field(default=1, compare=False)
 
 
 class Store(Protocol):
@@ -115,8 +118,8 @@ class Store(Protocol):
 
     def unwatch(self, path: str, token: str) -> None: ...
     def events(self) -> Sequence[WatchEvent]:
-        """Return the events since the last call, without blocking. `fileno()` is readable while
-        there are any."""
+        """Return some of the events since the last call, each once, without blocking. `fileno()` is
+        readable while there are more."""
 
     def fileno(self) -> int: ...
     def close(self) -> None: ...

@@ -17,7 +17,7 @@ import struct
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -36,6 +36,8 @@ from xensnd.transport.interface import (
 REPLY_SECONDS_MAX = 10.0
 ATTEMPTS_MAX = 100  # of a transaction: a guest that keeps writing must not delay us for ever
 PAYLOAD_OCTETS_MAX = 4096
+# About so many events are read at a time, so that who writes without end holds up nobody else.
+EVENTS_AT_ONCE = 1024
 DIRECTORY_PART = 22  # which pyxs does not know
 
 _HEADER = struct.Struct("=IIII")  # operation, request, transaction, octets that follow
@@ -126,10 +128,17 @@ class _Wire:
         self._request = 0
         self._received = bytearray()
         self._replies: deque[tuple[int, int, bytes]] = deque()  # operation, request, payload
-        self._events: deque[WatchEvent] = deque()
-        connection.connect()
-        self._ready = select.epoll()
-        self._kept = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)  # events, or the loss
+        self._events: dict[bytes, int] = {}  # their payloads, and how often each came
+        with ExitStack() as opened:
+            try:
+                connection.connect()
+                opened.callback(connection.close)
+                self._ready = select.epoll()
+                opened.callback(self._ready.close)
+                self._kept = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)  # events, or the loss
+            except OSError as error:
+                raise TransportLost(f"XenStore at {connection.path}: {error.strerror}") from error
+            opened.pop_all()
         self._ready.register(connection.fileno(), select.EPOLLIN)
         self._ready.register(self._kept, select.EPOLLIN)
 
@@ -159,13 +168,14 @@ class _Wire:
 
     def events(self) -> list[WatchEvent]:
         self._require_alive()
-        while self._receive():
+        while sum(self._events.values()) < EVENTS_AT_ONCE and self._receive():
             pass
         if self._replies:
             raise self._lose("answered a request that was not made")
         with suppress(BlockingIOError):
             os.eventfd_read(self._kept)
-        events, self._events = self._events, deque()
+        kept, self._events = self._events, {}
+        events = [_event(payload, times) for payload, times in kept.items()]
         tokens = {token for _, token in self.watches}
         return [event for event in events if event.token in tokens]
 
@@ -208,19 +218,24 @@ class _Wire:
 
     def _cut_packets(self) -> None:
         """Cut the received octets into packets, and keep replies and events apart."""
-        while len(self._received) >= _HEADER.size:
-            op, request, _, octets = _HEADER.unpack_from(self._received)
-            end = _HEADER.size + octets
+        start = 0
+        while len(self._received) >= start + _HEADER.size:
+            op, request, _, octets = _HEADER.unpack_from(self._received, start)
+            end = start + _HEADER.size + octets
             if len(self._received) < end:
-                return
-            payload = bytes(self._received[_HEADER.size : end])
-            del self._received[:end]
+                break
+            payload = bytes(self._received[start + _HEADER.size : end])
+            start = end
             if op == Op.WATCH_EVENT:
-                path, token, *_ = (*payload.split(b"\0"), b"", b"")
-                self._events.append(WatchEvent(_decoded(path), _decoded(token)))
-                os.eventfd_write(self._kept, 1)
+                self._keep(payload)
             else:
                 self._replies.append((op, request, payload))
+        del self._received[:start]
+
+    def _keep(self, event: bytes) -> None:
+        if not self._events:
+            os.eventfd_write(self._kept, 1)
+        self._events[event] = self._events.get(event, 0) + 1
 
 
 class XenStore(Store):
@@ -386,6 +401,13 @@ def _token(token: str) -> bytes:
     return token.encode(errors="backslashreplace") + b"\0"
 
 
+def _event(payload: bytes, times: int) -> WatchEvent:
+    path, token, *_ = (*payload.split(b"\0"), b"", b"")
+    return WatchEvent(_decoded(path), _decoded(token), times)
+
+
 def _decoded(octets: bytes) -> str:
     """Return the octets as text, with escapes for what is not printable ASCII."""
+    if octets.isascii() and (text := octets.decode("ascii")).isprintable():
+        return text
     return "".join(chr(each) if 0x20 <= each < 0x7F else f"\\x{each:02x}" for each in octets)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.agents import PATIENT, Dom0, Ended, Guest, play_and_record
+from tests.support.agents import PATIENT, Dom0, Ended, Guest, assert_plays, play_and_record
 from tests.support.local_machine import LocalMachine
 from tests.support.pulse_server import PulseServer, difference, noise
 from tests.support.raw_frontend import eventually
@@ -49,10 +49,7 @@ def test_without_audio_server_a_guest_plays_on_its_clock_to_the_end(
     assert dom0.log.count(said) == 1
 
     pulse.start()
-    played = noise(0.5)
-    with pulse.listening() as ears:
-        assert work.run("play", "-", stdin=played) == PLAYED
-        assert ears.hears(played), difference(played, ears.heard)
+    assert_plays(work, pulse)
 
 
 def test_stream_that_runs_without_audio_server_sounds_when_that_comes(

@@ -24,7 +24,7 @@ from tests.support.asking import next_event
 from tests.support.heard import gaps_of_whole, seconds_heard
 from tests.support.local_machine import LocalMachine
 from tests.support.pulse_server import PulseServer, noise
-from tests.support.raw_frontend import BUFFER_OCTETS, RawFrontend, RawStream, eventually
+from tests.support.raw_frontend import BUFFER_OCTETS, RawFrontend, RawStream, eventually, words
 from tests.support.shared_pages import RSP_PROD_OFFSET
 from xensnd.control.client import AgentClient
 from xensnd.sndif.packets import (
@@ -163,6 +163,7 @@ def test_guest_whose_samples_the_core_moves_at_the_death_is_named_as_well(
 ) -> None:
     stream = evil.streams[0]
     assert stream.ask(stream.good_open()) == Status.OK
+    words(stream.buffer).cast("B")[:] = b"\x11" * BUFFER_OCTETS  # silence would not be given
     assert stream.ask(TriggerRequest(Trigger.START)) == Status.OK
     with RingFiller(stream, Operation.WRITE, range(BUFFER_OCTETS), rings=False):
         kill_agent_while_it_serves(machine, dom0, "evil", CORE)

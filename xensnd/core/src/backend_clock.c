@@ -23,7 +23,7 @@ void xn_backend_report(struct xn_backend *backend) {
     if (reported) xn_channel_notify(&backend->events_channel);
 }
 
-/* No audio server says where the stream is. */
+/* Returns whether the position follows the clock, and not the audio server. */
 static bool is_on_clock(const struct xn_backend *backend) {
     return !backend->audio || backend->stalled || backend->is_corked;
 }

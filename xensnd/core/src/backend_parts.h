@@ -77,12 +77,12 @@ void xn_backend_release_audio(struct xn_backend *backend, bool drain);
 /* Playback: notes whether what was given to the server is silence. */
 void xn_backend_note_given(struct xn_backend *backend, const void *octets, uint32_t count);
 
-/* Playback: begins to measure silence at the position. */
+/* Playback: starts to measure silence, from the position on. */
 void xn_backend_begin_sound(struct xn_backend *backend);
 
 /* Playback: corks the server's stream after 2 s of silence, and uncorks it shortly before a sample
- * is due that is not silence. Returns whether it is corked; the position follows the clock then, and
- * the guest's silence is dropped. */
+ * is due that is not silence. Returns whether it is corked. Then the position follows the clock,
+ * and the guest's silence is dropped. */
 bool xn_backend_cork_silence(struct xn_backend *backend, int64_t now_usec);
 
 /* backend_clock.c */

@@ -2,7 +2,7 @@
 
 /* After so much silence the server's stream is corked. */
 #define CORK_AFTER_USEC 2000000
-/* So far ahead of the position sound is looked for: it is longer than from one pass to the next. */
+/* How far ahead of the position sound is looked for: longer than the time between two passes. */
 #define AHEAD_USEC 25000
 
 static bool sounds_ahead(const struct xn_pcm *pcm) {

@@ -74,7 +74,7 @@ void xn_pcm_copy_in(struct xn_pcm *pcm, uint64_t position, const void *from, uin
 
 bool xn_is_silence(const void *octets, uint32_t count, uint8_t silence_octet) {
     const uint8_t *first = octets;
-    /* All are as the first, if each is as the one before it. */
+    /* All octets equal the first if each equals the one before it. */
     return count == 0 || (*first == silence_octet && memcmp(first, first + 1, count - 1) == 0);
 }
 

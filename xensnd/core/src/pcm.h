@@ -61,7 +61,7 @@ bool xn_pcm_in_buffer(const struct xn_pcm *pcm, uint32_t offset, uint32_t octets
 void xn_pcm_copy_out(const struct xn_pcm *pcm, uint64_t position, void *to, uint32_t octets);
 void xn_pcm_copy_in(struct xn_pcm *pcm, uint64_t position, const void *from, uint32_t octets);
 
-/* Whether so many octets from a position on, as far as they are written, are silence. */
+/* Returns whether so many octets from a position on, as far as they are written, are silence. */
 bool xn_pcm_is_silent(const struct xn_pcm *pcm, uint64_t position, uint32_t octets);
 
 bool xn_is_silence(const void *octets, uint32_t count, uint8_t silence_octet);

@@ -193,8 +193,8 @@ static void set_attributes(struct xn_audio *audio, const struct xn_audio_config 
         .minreq = (uint32_t)-1,
         .fragsize = (uint32_t)pa_usec_to_bytes(config->latency_usec / 2, &audio->spec),
     };
-    /* Until the server plays, libpulse's time may run by itself; monotonic, it would stand there
-     * until the true one has come as far. */
+    /* Until the server plays, libpulse's time may run ahead. If it had to be monotonic, it would
+     * then stand still until the true time has caught up. */
     audio->flags = PA_STREAM_START_CORKED | PA_STREAM_ADJUST_LATENCY |
                    PA_STREAM_AUTO_TIMING_UPDATE | PA_STREAM_INTERPOLATE_TIMING |
                    PA_STREAM_NOT_MONOTONIC;
@@ -307,7 +307,7 @@ void xn_audio_stop(struct xn_audio *audio, bool drain) {
     ignore(pa_stream_flush(audio->stream, NULL, NULL));
 }
 
-/* What runs dry has begun before, and its time goes on to be true. */
+/* A stream that has run dry began before, and its timing information stays valid. */
 static bool has_begun(const struct xn_audio *audio) {
     const pa_timing_info *timing = pa_stream_get_timing_info(audio->stream);
     return timing && (timing->playing || audio->dry);

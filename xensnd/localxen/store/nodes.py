@@ -130,6 +130,15 @@ class Nodes:
         known = connection.may(parent.permissions) & wanted
         raise StoreError("ENOENT" if known and not node else "EACCES")
 
+    def writable(self, connection: StoreConnection, view: View, path: str) -> Node | None:
+        """Return the node; None: it does not exist, and the connection may create it."""
+        try:
+            return self.permitted(connection, view, path, Access.WRITE)
+        except StoreError as error:
+            if str(error) == "ENOENT":
+                return None
+            raise
+
     def put(self, connection: StoreConnection, view: View, path: str, node: Node) -> None:
         if connection.unprivileged and node.stored_octets >= NODE_OCTETS_MAX:
             _fail(view)

@@ -144,11 +144,8 @@ class StandInStore:
             raise StoreError("EINVAL")
         connection, view = request.connection, request.view
         path = connection.absolute(name.decode("latin-1"))
-        try:
-            node = self._nodes.permitted(connection, view, path, Access.WRITE)
-        except StoreError as error:
-            if str(error) != "ENOENT":
-                raise
+        node = self._nodes.writable(connection, view, path)
+        if node is None:
             self._nodes.create(connection, view, path, value)
         else:
             self._nodes.put(connection, view, path, replace(node, value=value))
@@ -157,11 +154,7 @@ class StandInStore:
 
     def mkdir(self, request: StoreRequest) -> bytes:
         connection, view, path = request.connection, request.view, request.path
-        try:
-            self._nodes.permitted(connection, view, path, Access.WRITE)
-        except StoreError as error:
-            if str(error) != "ENOENT":
-                raise
+        if self._nodes.writable(connection, view, path) is None:
             self._nodes.create(connection, view, path, b"")
             self._watchers.fire(view, path)
         return OK

@@ -93,7 +93,8 @@ class Watchers:
         node: Node | None,
         old_permissions: tuple[NodePermission, ...],
     ) -> bool:
-        """Whether the connection may read the node, or could before, or may list its parent."""
+        """Return whether the connection may read the node, or could before, or may list its
+        parent."""
         if old_permissions and connection.may(old_permissions) & Access.READ:
             return True
         node = node or self._nodes.get(self._nodes.tree, path)

@@ -248,7 +248,7 @@ class _Connection:
         return reply, fds
 
     def _give_back(self, reply: dict[str, Any], fds: list[int]) -> None:
-        """What came without room for all of its descriptors."""
+        """Return what came without room for all of its descriptors."""
         for fd in fds:
             os.close(fd)
         if "port" in reply:
