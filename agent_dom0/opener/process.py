@@ -1,8 +1,9 @@
-"""The opener's process: it serves one agent, and ends with it."""
+"""The opener's process: it serves one agent after the other, and keeps nothing of the last one."""
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import json
 import select
@@ -20,6 +21,9 @@ from xensnd.sndif.untrusted import U32_MAX
 from xensnd.text import quoted
 from xensnd.transport.interface import HANDED_PAGES_MAX, Handed, Transport
 from xensnd.transport.store_proxy import Rules, StoreProxy
+
+NAME = "xensnd-opener"  # as ps(1) shows it
+_PR_SET_NAME = 15
 
 # An agent has one connection, and opens the next one when it is lost.
 CONNECTIONS_MAX = 4
@@ -184,6 +188,13 @@ def _number(untrusted: object) -> int:
     return untrusted
 
 
-def run_opener(control: socket.socket, open_transport: Callable[[], Transport]) -> None:
-    """Serve in this process until the agent has ended."""
-    Opener(control, open_transport).run()
+def run_opener(hire: socket.socket, open_transport: Callable[[], Transport]) -> None:
+    """Serve each agent whose socket comes on `hire`, until that is closed. What was opened for an
+    agent is closed before the next one is served."""
+    ctypes.CDLL(None).prctl(_PR_SET_NAME, NAME.encode())
+    while True:
+        _, fds, _, _ = socket.recv_fds(hire, 1, 1)
+        if not fds:
+            return
+        with socket.socket(fileno=fds[0]) as control:
+            Opener(control, open_transport).run()

@@ -4,8 +4,8 @@ The supervisor has loaded everything that the agent needs, and only waits; an ag
 it. A new interpreter would start too late: a stock driver that waits for a period gives up after
 100 ms.
 
-Beside each agent runs its opener, which uses XenStore for it (agent_dom0/opener). The two end
-together.
+Beside the agent runs an opener, which uses XenStore for it (agent_dom0/opener). It serves one agent
+after the other, so that the next one does not wait for another fork.
 
 Only the supervisor talks to systemd. The agent handles guests' octets, so systemd does not accept
 messages from it.
@@ -24,7 +24,8 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import NoReturn
 
 from agent_dom0.supervisor.heartbeat import READY, Heartbeat, HeartbeatReader
@@ -39,9 +40,6 @@ PATIENCE_SECONDS = 1.0
 
 # EX_SOFTWARE of sysexits.h: an exception that nobody expected.
 CRASHED = 70
-
-# An opener ends when it sees the end of its agent, which may be before the supervisor sees it.
-OPENER_FIRST_SECONDS = 0.1
 
 RENEW = signal.SIGUSR2
 _PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -61,7 +59,8 @@ def supervise(work: Work, opener: Opener) -> int:
     """Run `work` in a child until it ends by itself, and return its exit status. A child that is
     killed, crashes, or sends no heartbeat for half of WatchdogSec is followed by another.
 
-    Each child has a process of its own that runs `opener`; a pair of sockets joins them.
+    `opener` runs in another child. It gets a socket, on which it is sent that of each agent: the
+    other end is the argument of `work`.
     """
     supervisor = _Supervisor(work, opener)
     supervisor.retire(os.environ.pop(PREDECESSOR, ""))
@@ -79,6 +78,7 @@ class _Supervisor:
         self._is_ready = False
         self._child = 0
         self._opener = 0
+        self._hire: socket.socket | None = None  # to send the opener an agent's socket
         self._heartbeat = -1  # the end that is read
         self._handlers = {signum: signal.signal(signum, self._pass_on) for signum in _PASSED_ON}
         self._handlers[RENEW] = signal.signal(RENEW, self._renew)
@@ -98,6 +98,7 @@ class _Supervisor:
             self._watch_child()
             code = self._reap()
             if self._is_stopping or (code >= 0 and code != CRASHED):
+                self._dismiss_opener()
                 return code if code >= 0 else 128 - code
             why = "an error of its own" if code == CRASHED else signal.Signals(-code).name
             _report(f"the agent ended because of {why}; the next one takes over")
@@ -105,7 +106,7 @@ class _Supervisor:
                 time.sleep(PATIENCE_SECONDS)
 
     def _fork(self) -> None:
-        """Start an agent and its opener."""
+        """Start an agent, and an opener if there is none."""
         self._heartbeat, writing = os.pipe()
         agents, openers = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with agents, openers:
@@ -113,23 +114,47 @@ class _Supervisor:
             if self._child == 0:
                 os.close(self._heartbeat)
                 openers.close()
+                if self._hire is not None:
+                    self._hire.close()
                 for signum, handler in self._handlers.items():
                     signal.signal(signum, handler)
                 signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED)
                 _run_child(self._work, Heartbeat(writing), agents)
             os.close(writing)
-            self._opener = os.fork()
-            if self._opener == 0:
-                os.close(self._heartbeat)
-                agents.close()
-                for signum in _HANDLED:  # it ends with the agent
-                    signal.signal(signum, signal.SIG_IGN)
-                signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED)
-                _exit_after(lambda: self._serve_agent(openers))
+            agents.close()
+            if self._hire is None:
+                self._hire = self._start_opener()
+            with suppress(BrokenPipeError):  # it has ended, which is noticed soon
+                socket.send_fds(self._hire, [b"\0"], [openers.fileno()])
 
-    def _serve_agent(self, control: socket.socket) -> int:
-        self._run_opener(control)
+    def _start_opener(self) -> socket.socket:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._opener = os.fork()
+        if self._opener == 0:
+            os.close(self._heartbeat)
+            ours.close()
+            for signum in _HANDLED:  # it ends with the supervisor
+                signal.signal(signum, signal.SIG_IGN)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED)
+            _exit_after(lambda: self._serve_agents(theirs))
+        theirs.close()
+        return ours
+
+    def _serve_agents(self, hire: socket.socket) -> int:
+        self._run_opener(hire)
         return 0
+
+    def _dismiss_opener(self) -> None:
+        """End the opener, after what it has open for an agent that has ended."""
+        if self._hire is not None:
+            self._hire.close()
+            self._hire = None
+        if self._opener:
+            with _ended(self._opener) as ended:
+                if not select.select([ended], [], [], RETIRES_SECONDS)[0]:
+                    os.kill(self._opener, signal.SIGKILL)
+            os.waitpid(self._opener, 0)
+            self._opener = 0
 
     def _pass_on(self, signum: int, _frame: object) -> None:
         if signum == signal.SIGHUP:
@@ -166,16 +191,13 @@ class _Supervisor:
             os.kill(self._child, signal.SIGKILL)
         os.close(ended)
         self._reap()
+        self._dismiss_opener()
 
     def _reap(self) -> int:
-        """The exit status of the child. Its opener ends too."""
+        """The exit status of the child."""
         _, status = os.waitpid(self._child, 0)
         self._child = 0
         os.close(self._heartbeat)
-        if self._opener:
-            os.kill(self._opener, signal.SIGKILL)
-            os.waitpid(self._opener, 0)
-            self._opener = 0
         return os.waitstatus_to_exitcode(status)
 
     def _watch_child(self) -> None:
@@ -198,9 +220,9 @@ class _Supervisor:
                 break
             if opener_ended in ready:
                 poll.unregister(opener_ended)
-                if not select.select([ended], [], [], OPENER_FIRST_SECONDS)[0]:
-                    _report("the opener has ended; the next agent takes over with another")
-                    os.kill(self._child, signal.SIGKILL)
+                self._dismiss_opener()
+                _report("the opener has ended; the next agent takes over with another")
+                os.kill(self._child, signal.SIGKILL)
             if not ready:
                 _report("the agent does not respond; the next one takes over")
                 os.kill(self._child, signal.SIGKILL)
@@ -222,6 +244,16 @@ class _Supervisor:
                 self._is_ready = True
             else:
                 self._manager.alive(message.text)
+
+
+@contextmanager
+def _ended(pid: int) -> Iterator[int]:
+    """A descriptor that is readable when the process has ended."""
+    fd = os.pidfd_open(pid)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
 
 
 def _report(text: str) -> None:
