@@ -31,6 +31,7 @@ from agent_dom0.events import Event, EventKind, Priority
 from agent_dom0.parameters import Limits
 from agent_dom0.qubes.microphone import Microphones, QubesState
 from agent_dom0.supervisor.heartbeat import Heartbeat
+from agent_dom0.trail_numbers import open_numbers
 from policy.language.files import require_trusted_directory
 from policy.paths import PolicyPaths
 from xensnd.backoff import BackOff
@@ -140,6 +141,8 @@ class Agent:
         loop.add_signal_handler(signal.SIGHUP, self._reload, heartbeat)
         loop.add_reader(self._engine.fileno(), self._on_engine)
         loop.add_reader(self._watch.fileno(), self._on_policy_files)
+        numbers = runtime_directory / f"trail-{domid}"
+        self._trail.number_by(open_numbers(numbers, self._trail.where))
         self._trail.append(Event(EventKind.AGENT_STARTED, "the agent has started"))
         self._load_policy()
         self._open_store()

@@ -19,7 +19,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from agent_dom0.events import Event, EventKind, Priority
+from agent_dom0.events import Event, EventKind, Priority, late
+from agent_dom0.trail_numbers import TrailNumbers
 from xensnd.errors import UsageError
 
 log = logging.getLogger("xensnd-dom0")
@@ -31,6 +32,8 @@ JOURNAL_SOCKET = "/run/systemd/journal/socket"
 # How long a send may wait. Several events come at once, and journald's queue may hold only ten; the
 # event loop waits meanwhile.
 ROOM_SECONDS = 0.02
+
+NOT_WRITTEN = "the audit trail cannot be written"
 
 # Late events are written for this long at a time, for the same reason.
 CATCH_UP_SECONDS = 0.02
@@ -111,7 +114,8 @@ class FileSink:
 
 
 class AuditTrail:
-    """Writes events to the sink, and knows whether the trail is complete.
+    """Writes events to the sink, and knows whether the trail is complete. Each event gets its
+    number before it is written, so a number that is not there shows a loss.
 
     Events go to the log as well, unless the sink `is_log`. `on_change` is called when the trail is
     lost and when it is back. While it is lost, up to KEPT_MAX events are kept in memory. `retry()`
@@ -129,6 +133,8 @@ class AuditTrail:
         self._on_change = on_change
         self._is_log = is_log
         self._is_lost = False
+        self._numbers = TrailNumbers()
+        self._unused: int | None = None  # a number that was taken, for a record not written yet
         self._kept: deque[Event] = deque()
         self._late = 0
         self._missing = 0
@@ -146,8 +152,12 @@ class AuditTrail:
     def where(self) -> str:
         return self._sink.describe()
 
+    def number_by(self, numbers: TrailNumbers) -> None:
+        self._numbers = numbers
+
     def append(self, event: Event) -> bool:
         """Write the event. False: it is not in the trail, so what it would allow must be denied."""
+        event = self._numbered(event, self._numbers.take())
         if self._is_lost:
             self._keep(event)
             return False
@@ -177,20 +187,26 @@ class AuditTrail:
             while self._kept:
                 if time.monotonic() > deadline:
                     return True
-                event = self._kept[0]
-                late = {"XENSND_TIME": event.time.isoformat(timespec="microseconds")}
-                self._sink.write(replace(event, fields={**event.fields, **late}))
+                self._sink.write(late(self._kept[0]))
                 self._kept.popleft()
                 self._late += 1
-            resumed = self._resumed()
+            if self._unused is None:
+                self._unused = self._numbers.take()
+            resumed = self._numbered(self._resumed(), self._unused)
             self._sink.write(resumed)
         except OSError:
             return False
+        self._unused = None
         self._is_lost = False
         self._late = self._missing = 0
         log.warning("%s", resumed.text)
         self._on_change()
         return False
+
+    def _numbered(self, event: Event, number: int) -> Event:
+        row = self._numbers.instance
+        fields = {**event.fields, "XENSND_INSTANCE": row, "XENSND_SEQUENCE": number}
+        return replace(event, fields=fields)
 
     def _keep(self, event: Event) -> None:
         """Keep the first events, which show what happened before the trail was lost."""

@@ -6,7 +6,7 @@ also when its text has changed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import Enum, IntEnum
 from typing import Protocol
@@ -64,6 +64,7 @@ class EventKind(Enum):
     QUBESDB_FOUND = "7771c0813c8740a9ab41f3562a286793"
     MICROPHONE_ATTACHED = "120a719026ca4c6b9c6879af5f97d453"
     MICROPHONE_DETACHED = "bfda8792225e494ebeebaa7e3e404105"
+    EVENTS_SUMMARISED = "a5cf9c56f0db490f9e0c57cf115fcd12"
     AUDIT_RESUMED = "32ec9c200a594b029a5a782cf456ecde"
 
 
@@ -76,6 +77,12 @@ class Event:
     priority: Priority = Priority.INFO
     fields: dict[str, str | int] = field(default_factory=dict)
     time: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+
+def late(event: Event) -> Event:
+    """Return the event as it is written later than it happened."""
+    when = {"XENSND_TIME": event.time.isoformat(timespec="microseconds")}
+    return replace(event, fields={**event.fields, **when})
 
 
 class Auditor(Protocol):

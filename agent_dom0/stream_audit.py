@@ -6,10 +6,11 @@ import math
 import time
 from typing import Protocol
 
-from agent_dom0.audit import AuditTrail
+from agent_dom0.audit import NOT_WRITTEN
 from agent_dom0.events import EventKind, Priority, decision_event, guest_event
 from agent_dom0.guest import RunningGuest
-from policy.model import Decision, Direction
+from agent_dom0.guest_trail import GuestTrail
+from policy.model import Decision, Direction, Verb
 
 # The same limit is audited again only after this time.
 LIMIT_SECONDS = 1.0
@@ -24,7 +25,7 @@ class NamedGuest(Protocol):
 
 
 class StreamAudit:
-    def __init__(self, trail: AuditTrail, owner: NamedGuest, direction: Direction) -> None:
+    def __init__(self, trail: GuestTrail, owner: NamedGuest, direction: Direction) -> None:
         self._trail = trail
         self._owner = owner
         self._direction = direction
@@ -37,17 +38,21 @@ class StreamAudit:
         priority: Priority = Priority.INFO,
         **fields: str | int,
     ) -> bool:
-        """Audit it. Returns False if it could not be written."""
+        """Audit it. Returns False if the trail is lost."""
         guest = self._owner.guest
         event = guest_event(kind, guest.name, guest.domid, f"{self._direction} {text}", priority)
         event.fields.update(XENSND_DIRECTION=self._direction.value, **fields)
         return self._trail.append(event)
 
-    def tell_decision(self, decision: Decision) -> bool:
-        """Audit it. Returns False if it could not be written."""
+    def tell_decision(self, decision: Decision, *, by_guest: bool = True) -> str | None:
+        """Audit it. Returns why the stream may not record by it, after all; None: it may.
+
+        `by_guest`: the guest has caused the decision, not a person, policy or the time."""
         guest = self._owner.guest
         event = decision_event(guest.name, guest.domid, self._direction, decision)
-        return self._trail.append(event)
+        if self._direction is Direction.CAPTURE and decision.verb is not Verb.DENY:
+            return self._trail.permit(event, by_guest=by_guest)
+        return None if self._trail.append(event, by_guest=by_guest) else NOT_WRITTEN
 
     def tell_limit(self, text: str) -> None:
         """Audit a limit, at most once in LIMIT_SECONDS, so that a guest cannot fill the trail."""

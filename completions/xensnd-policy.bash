@@ -47,7 +47,7 @@ _xensnd_policy() {
         mute:-* | unmute:-* | volume:-*) words='--direction --help' ;;
         release:-*) words='--help' ;;
         status:*) words='--watch --json --help' ;;
-        log:-*) words='--follow --since --guest --json --file --directory --help' ;;
+        log:-*) words='--follow --since --guest --json --verify --file --directory --help' ;;
         prompt:*)
             if ((COMP_CWORD - index == 2)); then
                 words='once for always no never'

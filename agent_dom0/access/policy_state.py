@@ -11,7 +11,7 @@ from pathlib import Path
 
 from agent_dom0.access.grant_events import GrantEvents
 from agent_dom0.access.reconsider import DecisionQueue, Reason
-from agent_dom0.audit import AuditTrail
+from agent_dom0.audit import NOT_WRITTEN, AuditTrail
 from agent_dom0.events import Event, EventKind, Priority
 from agent_dom0.guest import RunningGuest
 from policy.edit import editor, grants
@@ -142,7 +142,7 @@ class PolicyState:
             if self._problem is not None:
                 return Decision(Verb.DENY, None, f"bad policy: {self._problem}")
             if self._trail.is_lost:
-                return Decision(Verb.DENY, None, "the audit trail cannot be written")
+                return Decision(Verb.DENY, None, NOT_WRITTEN)
             if guest.shares_name:
                 return Decision(
                     Verb.DENY, None, f"another running guest is named {guest.name} as well"

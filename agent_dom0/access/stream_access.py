@@ -112,7 +112,7 @@ class StreamAccess:
         is_same = (decision.verb, decision.options) == (held.verb, held.options)
         if is_same and not is_renamed:
             return decision  # by another rule, perhaps
-        return self._audited(decision)
+        return self._audited(decision, by_guest=starts)
 
     def close(self, *, goes_on: bool = False) -> None:
         """Forget the stream, which has ended. `goes_on`: another agent takes it over."""
@@ -194,11 +194,12 @@ class StreamAccess:
             self._prompts.withdraw(self._question)
             self._question = None
 
-    def _audited(self, decision: Decision) -> Decision:
+    def _audited(self, decision: Decision, *, by_guest: bool = True) -> Decision:
         """Audit the decision and return it; deny a capture that cannot be audited. Writing may take
         a while, so a stream that is not allowed is silenced first."""
         if decision.verb is not Verb.ALLOW:
             self._silence()
-        if not self._audit.tell_decision(decision) and self._direction is Direction.CAPTURE:
-            return Decision(Verb.DENY, None, "the audit trail cannot be written")
+        why_not = self._audit.tell_decision(decision, by_guest=by_guest)
+        if why_not is not None and self._direction is Direction.CAPTURE:
+            return Decision(Verb.DENY, None, why_not)
         return decision

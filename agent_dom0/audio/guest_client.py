@@ -14,9 +14,9 @@ from typing import Protocol
 
 from agent_dom0.audio.guest_volume import VolumeFile
 from agent_dom0.audio.mixer import Mixer
-from agent_dom0.audit import AuditTrail
 from agent_dom0.events import EventKind, Priority, guest_event
 from agent_dom0.guest import RunningGuest
+from agent_dom0.guest_trail import GuestTrail
 from xensnd.backoff import BackOff
 from xensnd.core import AudioClient, AudioStreamConfig, ClientState, Engine
 from xensnd.errors import AudioUnavailable
@@ -60,7 +60,7 @@ class GuestClient:
         engine: Engine,
         mixer: Mixer,
         guest: RunningGuest,
-        trail: AuditTrail,
+        trail: GuestTrail,
         volume_file: VolumeFile,
     ) -> None:
         self.mixer = mixer

@@ -21,6 +21,7 @@ from agent_dom0.cards.saved_state import SavedState
 from agent_dom0.cards.served_guest import ServedGuest, stream_id
 from agent_dom0.cards.stream import Stream
 from agent_dom0.guest import RunningGuest
+from agent_dom0.guest_trail import GuestTrail
 from agent_dom0.parameters import Limits, limits_within
 from agent_dom0.stream_audit import StreamAudit
 from xensnd.core import Engine
@@ -45,9 +46,11 @@ class Factory:
     def guest(self, guest: RunningGuest) -> ServedGuest:
         runtime = self.transport.runtime_directory
         record = VolumeFile(runtime / "volumes" / str(guest.domid), guest.uuid)
-        audio = GuestClient(self.engine, self.mixer, guest, self.trail, record)
+        trail = GuestTrail(self.trail, lambda: self.run(served.decide))
+        audio = GuestClient(self.engine, self.mixer, guest, trail, record)
         quarantine = Quarantine(runtime / "guests" / (guest.uuid or f"domain-{guest.domid}"))
-        return ServedGuest(guest, audio, quarantine, self.trail, self._most_streams)
+        served = ServedGuest(guest, audio, quarantine, trail, self._most_streams)
+        return served
 
     def _most_streams(self, guest: RunningGuest, direction: Direction) -> int:
         """A rule may raise it. One that lowers it says how many may be open, and not how many a
@@ -77,7 +80,7 @@ class Factory:
             owner.quarantine.core_address,
             lambda: self._saved_state(owner, devid, name),
         )
-        audit = StreamAudit(self.trail, owner, direction)
+        audit = StreamAudit(owner.trail, owner, direction)
         access = StreamAccess(
             stream_id(domid, devid, name),
             owner,

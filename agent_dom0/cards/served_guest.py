@@ -8,13 +8,13 @@ from dataclasses import replace
 
 from agent_dom0 import descriptors
 from agent_dom0.audio.guest_client import GuestClient
-from agent_dom0.audit import AuditTrail
 from agent_dom0.cards.device import Device
 from agent_dom0.cards.quarantine import Quarantine
 from agent_dom0.cards.stream import Stream
 from agent_dom0.cards.throttle import STORE_EVENTS_A_SECOND, Throttle
 from agent_dom0.events import EventKind, Priority, guest_event
 from agent_dom0.guest import RunningGuest
+from agent_dom0.guest_trail import GuestTrail
 from xensnd.core import Budget
 from xensnd.errors import LimitReached
 from xensnd.sndif.store_fields import Direction
@@ -34,7 +34,7 @@ class ServedGuest:
         guest: RunningGuest,
         audio: GuestClient,
         quarantine: Quarantine,
-        trail: AuditTrail,
+        trail: GuestTrail,
         most_streams: Callable[[RunningGuest, Direction], int],
     ) -> None:
         self.guest = guest
@@ -45,7 +45,7 @@ class ServedGuest:
         self.budget = Budget()  # for the audio thread
         self._pauses = 0  # of that budget, as of the last call of was_paused()
         self.devices: dict[int, Device] = {}
-        self._trail = trail
+        self.trail = trail
         self._most_streams = most_streams
 
     @property
@@ -91,6 +91,11 @@ class ServedGuest:
         """Return whether a stream plays or records at the audio server now."""
         return any(stream.is_heard for stream in self.streams(direction))
 
+    def decide(self) -> None:
+        """Decide all its streams again."""
+        for device in list(self.devices.values()):
+            device.decide()
+
     def set_volume(
         self, direction: Direction, *, percent: int | None = None, is_muted: bool | None = None
     ) -> int:
@@ -111,7 +116,7 @@ class ServedGuest:
                 EventKind.GUEST_RENAMED, guest.name, guest.domid, text, Priority.NOTICE
             )
             event.fields["XENSND_OLD_NAME"] = before.name
-            self._trail.append(event)
+            self.trail.append(event)
 
     def share_name(self, *, shares: bool) -> None:
         """Note whether another guest of this name runs. Its streams must then be decided again."""
@@ -156,7 +161,7 @@ class ServedGuest:
         )
         if by is not None:
             event.fields["XENSND_BY"] = by
-        self._trail.append(event)
+        self.trail.append(event)
 
     def close(self, *, forget: bool = False) -> None:
         """Its devices were closed before. `forget`: it is gone."""
@@ -164,7 +169,8 @@ class ServedGuest:
         self.store_throttle.close()
         self.audio.close(forget=forget)
         self.quarantine.close(forget=forget)
+        self.trail.close()
 
     def audit(self, kind: EventKind, text: str, priority: Priority = Priority.INFO) -> None:
         guest = self.guest
-        self._trail.append(guest_event(kind, guest.name, guest.domid, text, priority))
+        self.trail.append(guest_event(kind, guest.name, guest.domid, text, priority))

@@ -6,16 +6,19 @@ import argparse
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import dropwhile
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 from policy.cli import terminal
-from policy.cli.program import GOOD, print_error
+from policy.cli.program import GOOD, MISSING, print_error
+from policy.cli.record_numbers import Gap, NumberRow
 from policy.cli.terminal import RED, YELLOW, painted
+from policy.owners import is_trusted
 from policy.text import values
 from xensnd.errors import UsageError
 from xensnd.text import escaped, quoted
@@ -42,12 +45,17 @@ class Filter:
 
 
 def show_log(options: argparse.Namespace) -> int:
+    if options.verify and (options.guest is not None or options.follow or options.json):
+        raise UsageError("--verify reads all events: leave out --guest, --follow and --json")
     wanted = Filter(_since(options.since), options.guest)
     reading = (
         _from_file(options.file, options.follow)
         if options.file
         else _from_journal(wanted, options.follow, options.directory)
     )
+    if options.verify:
+        # A record that was written late is older than those before it, and still belongs here.
+        return _verify(dropwhile(lambda record: not wanted.accepts(record), reading))
     written = json_line if options.json else line
     is_empty = True
     try:
@@ -65,11 +73,58 @@ def show_log(options: argparse.Namespace) -> int:
     return GOOD
 
 
+def _verify(records: Iterable[Record]) -> int:
+    """Say which numbers are missing. Return the exit status."""
+    rows: dict[tuple[str, object], tuple[str, NumberRow]] = {}
+    without_number = 0
+    for record in records:
+        instance, number = record.get("XENSND_INSTANCE"), _number(record)
+        if instance is None or number is None:
+            without_number += 1
+            continue
+        # By their writer too: nobody else can fill a gap, or make one.
+        key = str(instance), record.get("_UID")
+        name = f"{escaped(key[0])}{_unexpected_writer(record)}"
+        rows.setdefault(key, (name, NumberRow()))[1].add(number, time_of(record))
+    if without_number:
+        print(f"{without_number} events without a number: an older agent wrote them")
+    if not rows:
+        print_error("no event with a number that you may see, so nothing can be said of a loss")
+        return MISSING
+    is_whole = True
+    for name, row in rows.values():
+        whole = row.whole
+        span = f"from {_shown(whole.begun)} to {_shown(whole.ended)}"
+        print(f"{name}: events {whole.first} to {whole.last}, {span}")
+        for gap in row.gaps():
+            is_whole = False
+            print(painted(f"  {_described(gap)}", RED, terminal.has_colours()))
+    print("nothing is missing" if is_whole else "events are missing")
+    return GOOD if is_whole else MISSING
+
+
+def _described(gap: Gap) -> str:
+    span = f"between {_shown(gap.after)} and {_shown(gap.before)}"
+    if gap.missing == 1:
+        return f"event {gap.first} is missing, {span}"
+    return f"{gap.missing} events are missing, {gap.first} to {gap.last}, {span}"
+
+
+def _number(record: Record) -> int | None:
+    try:
+        return int(record["XENSND_SEQUENCE"])
+    except (KeyError, OverflowError, TypeError, ValueError):
+        return None
+
+
+def _shown(when: datetime | None) -> str:
+    return f"{when.astimezone():%Y-%m-%d %H:%M:%S}" if when else "(no time)"
+
+
 def line(record: Record) -> str:
     """The record's time and text. The text names the guest, the decision and the rule."""
     when = time_of(record)
-    time_text = f"{when.astimezone():%Y-%m-%d %H:%M:%S}" if when else "(no time)          "
-    text = f"{time_text} {escaped(record.get('MESSAGE', ''))}{_unexpected_writer(record)}"
+    text = f"{_shown(when):19} {escaped(record.get('MESSAGE', ''))}{_unexpected_writer(record)}"
     priority = str(record.get("PRIORITY", ""))
     colour = {str(ERROR): RED, str(WARNING): YELLOW}.get(priority, "")
     return painted(text, colour, terminal.has_colours())
@@ -102,9 +157,9 @@ def time_of(record: Record) -> datetime | None:
 
 
 def _unexpected_writer(record: Record) -> str:
-    """A note if another user wrote the record: any program can use our name in the journal."""
+    """A note if the agent did not write the record: any program can use its name in the journal."""
     uid = record.get("_UID")
-    return "" if uid is None or int(uid) in {0, os.geteuid()} else f" [written by uid {uid}]"
+    return "" if uid is None or is_trusted(int(uid)) else f" [written by uid {uid}]"
 
 
 def _plain(value: object) -> object:

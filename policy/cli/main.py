@@ -273,6 +273,11 @@ def _add_log(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--json", action="store_true", help="one JSON object a line, with all fields"
     )
+    command.add_argument(
+        "--verify",
+        action="store_true",
+        help="say whether events are missing, by their numbers; exit status 1: some are",
+    )
     where = command.add_mutually_exclusive_group()
     where.add_argument(
         "--file", metavar="AUDIT", type=Path, help="read this audit file of xensnd-dom0"

@@ -6,6 +6,7 @@ import sys
 
 PROGRAM = "xensnd-policy"
 GOOD, BAD_POLICY, REFUSED, NO_AGENT = 0, 1, 2, 3
+MISSING = 1  # events of the audit trail
 
 
 def print_error(message: object) -> None:

@@ -20,6 +20,7 @@ from tests.support.raw_frontend import eventually
 
 POLICY = 'version: 1\nrules:\n  - guest: "*"\n    playback: allow\n    capture: allow\n'
 SECOND = 48000 * 4
+ROOT = Path(__file__).parents[2]
 LOST = "capture is denied until it can be written again"
 
 WRITE_EVERY_KIND = """
@@ -115,7 +116,7 @@ def test_every_kind_of_event_is_explained_by_journalctl(journald: Journald, dom0
     journald.install_catalog()
     journald.start()
     write = [*journald.enter, sys.executable, "-c", WRITE_EVERY_KIND]
-    path = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    path = {**os.environ, "PYTHONPATH": str(ROOT)}
     subprocess.run(write, env=path, check=True)
     assert eventually(lambda: journald.records(EventKind.AUDIT_RESUMED))
     for kind in EventKind:
@@ -145,6 +146,12 @@ def test_events_of_a_lost_journald_are_kept_within_bounds_and_the_loss_is_noted(
     late = [record["XENSND_TIME"] for record in loaded if "XENSND_TIME" in record]
     assert len(late) == KEPT_MAX
     assert late == sorted(late)
+    verify = [sys.executable, "-m", "policy.cli.main", "log", "--verify"]
+    said = subprocess.run(
+        [*journald.enter, *verify], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert said.returncode == 1
+    assert "  5 events are missing, " in said.stdout
     assert dom0.ask("status")["audit"] == {"where": "journal", "missing": 0}
 
 

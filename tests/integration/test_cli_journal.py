@@ -26,17 +26,49 @@ for text in sys.argv[2:]:
     sink.write(guest_event(EventKind.STREAM_OPENED, sys.argv[1], 7, text))
 """
 
+# As an agent that is told to write `1 1 0 1`: two events, one that never arrives, and one more.
+WRITE_NUMBERED = """
+import sys
+from pathlib import Path
+from agent_dom0.audit import AuditTrail, JournalSink
+from agent_dom0.events import Event, EventKind
+from agent_dom0.trail_numbers import open_numbers
+numbers = open_numbers(Path("/run/log/journal/trail-0"), "journal")
+trail = AuditTrail(JournalSink())
+trail.number_by(numbers)
+for arrives in sys.argv[1:]:
+    if arrives == "1":
+        assert trail.append(Event(EventKind.POLICY_LOADED, "read"))
+    else:
+        numbers.take()
+"""
+
 
 class Machine:
     """Where the journald runs."""
 
     def __init__(self, journald: Journald) -> None:
+        self.journald = journald
         self._enter = journald.enter
 
     def write(self, guest: str, *texts: str, user: int = 0) -> None:
         become = ["setpriv", f"--reuid={user}", "--clear-groups"] if user else []
         command = [*self._enter, *become, *public_python("-c", WRITE), guest, *texts]
         subprocess.run(command, check=True)
+
+    def write_numbered(self, *arrive: int) -> None:
+        """Each time another agent, which goes on with the numbers."""
+        arguments = [str(each) for each in arrive]
+        subprocess.run([*self._enter, *public_python("-c", WRITE_NUMBERED), *arguments], check=True)
+
+    def verify(self) -> tuple[int, list[str]]:
+        """Return the exit status, and the lines without ids and times."""
+        done = subprocess.run(
+            self.command("--verify"), cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        assert done.stderr == ""
+        lines = [line.split(",")[0].split(": ")[-1] for line in done.stdout.splitlines()]
+        return done.returncode, lines
 
     def say(self, text: str) -> None:
         """As the agent does on standard error."""
@@ -101,3 +133,35 @@ def test_log_is_followed(machine: Machine) -> None:
         assert following.stdout.readline().endswith("work: after\n")
         following.send_signal(2)
         assert following.wait(10) == 0
+
+
+def test_journal_in_which_nothing_is_missing_over_a_restart_of_the_agent(machine: Machine) -> None:
+    machine.write_numbered(1, 1, 1)
+    machine.write_numbered(1, 1)
+    machine.await_log(5)
+    assert machine.verify() == (0, ["events 1 to 5", "nothing is missing"])
+
+
+def test_record_that_did_not_reach_the_journal_shows(machine: Machine) -> None:
+    machine.write_numbered(1, 1, 0, 1)
+    machine.write_numbered(0, 0, 1)  # the first agent's last, or the second one's first
+    machine.await_log(4)
+    assert machine.verify() == (
+        1,
+        [
+            "events 1 to 7",
+            "  event 3 is missing",
+            "  2 events are missing",
+            "events are missing",
+        ],
+    )
+
+
+def test_oldest_records_that_the_journal_has_removed_are_no_loss(machine: Machine) -> None:
+    machine.write_numbered(1, 1, 1)
+    machine.await_log(3)
+    machine.journald.journalctl("--rotate")
+    machine.write_numbered(1, 1)
+    machine.await_log(5)
+    machine.journald.journalctl("--vacuum-files=1")
+    assert machine.verify() == (0, ["events 4 to 5", "nothing is missing"])

@@ -49,6 +49,10 @@ def test_guests_service_ends_no_process_but_its_own() -> None:
     assert "KillMode=process" in (SYSTEMD / "user/xensnd-guest.service").read_text().splitlines()
 
 
+def test_journald_drops_no_record_of_the_agent_for_its_rate() -> None:
+    assert "LogRateLimitIntervalSec=0" in DOM0_UNIT.read_text().splitlines()
+
+
 def test_agents_sandbox_is_as_tight_as_promised() -> None:
     shown = said("systemd-analyze", "security", "--offline=yes", "--no-pager", DOM0_UNIT)
     found = re.search(r"Overall exposure level for xensnd-dom0.service: ([\d.]+)", shown)

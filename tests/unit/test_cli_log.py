@@ -111,10 +111,12 @@ def test_wrong_usage_is_one_line(
 
 
 def test_record_of_another_user_is_marked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not of root, of oneself, and of the user that the installed agent runs as."""
     monkeypatch.setattr("os.geteuid", lambda: 1000)
+    monkeypatch.setattr("policy.owners._agent_uid", lambda: 990)
     record: Mapping[str, object] = {"MESSAGE": "x", "__REALTIME_TIMESTAMP": NOW}
     assert log.line({**record, "_UID": 1001}).endswith(" x [written by uid 1001]")
-    for uid in (0, 1000):
+    for uid in (0, 1000, 990):
         assert log.line({**record, "_UID": uid}).endswith(" x")
 
 
@@ -136,3 +138,132 @@ def test_event_that_was_written_late_has_the_time_when_it_happened() -> None:
     then = NOW - timedelta(minutes=10)
     for written in ({"TIME": NOW.isoformat()}, {"__REALTIME_TIMESTAMP": NOW}):
         assert log.time_of({**written, "XENSND_TIME": then.isoformat()}) == then
+
+
+# log --verify
+
+
+def numbered(number: int, instance: str = "a1", ago: timedelta = timedelta()) -> str:
+    record = json.loads(event(f"event {number}", "work", ago))
+    return json.dumps({**record, "XENSND_INSTANCE": instance, "XENSND_SEQUENCE": number}) + "\n"
+
+
+def shown(ago: timedelta = timedelta()) -> str:
+    return f"{(NOW - ago).astimezone():%Y-%m-%d %H:%M:%S}"
+
+
+def verified(
+    capsys: pytest.CaptureFixture[str], file: Path, *arguments: str
+) -> tuple[int, list[str]]:
+    status = main(["log", "--verify", "--file", str(file), *arguments])
+    return status, capsys.readouterr().out.splitlines()
+
+
+def test_whole_trail_has_nothing_missing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "audit"
+    file.write_text("".join(map(numbered, range(40, 50))))  # its beginning was rotated away
+    whole = f"a1: events 40 to 49, from {shown()} to {shown()}"
+    assert verified(capsys, file) == (0, [whole, "nothing is missing"])
+
+
+def test_records_that_were_removed_are_named_with_the_times_around_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "audit"
+    hour = timedelta(hours=1)
+    ages = {1: 9 * hour, 2: 8 * hour, 4: 6 * hour, 8: 2 * hour, 9: hour}
+    file.write_text("".join(numbered(number, ago=ago) for number, ago in ages.items()))
+    status, lines = verified(capsys, file)
+    assert status == 1
+    assert lines == [
+        f"a1: events 1 to 9, from {shown(9 * hour)} to {shown(hour)}",
+        f"  event 3 is missing, between {shown(8 * hour)} and {shown(6 * hour)}",
+        f"  3 events are missing, 5 to 7, between {shown(6 * hour)} and {shown(2 * hour)}",
+        "events are missing",
+    ]
+
+
+def test_damaged_line_is_a_missing_record(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "audit"
+    file.write_text(numbered(1) + numbered(2)[:30] + "\n" + numbered(3))
+    status, lines = verified(capsys, file)
+    assert (status, lines[1]) == (1, f"  event 2 is missing, between {shown()} and {shown()}")
+
+
+def test_order_of_the_records_does_not_matter_nor_one_that_is_there_twice(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "audit"
+    file.write_text("".join(map(numbered, (5, 7, 6, 2, 3, 3, 9, 4, 8, 5))))
+    status, lines = verified(capsys, file)
+    assert (status, lines[0][:20]) == (0, "a1: events 2 to 9, f")
+
+
+def test_each_row_of_numbers_is_whole_for_itself(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "audit"
+    file.write_text(numbered(1) + numbered(2) + numbered(1, "b2") + numbered(3, "b2"))
+    status, lines = verified(capsys, file)
+    assert status == 1
+    assert [line.split(",")[0] for line in lines] == [
+        "a1: events 1 to 2",
+        "b2: events 1 to 3",
+        "  event 2 is missing",
+        "events are missing",
+    ]
+
+
+def test_verified_since_a_time_includes_what_was_written_late(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "audit"
+    hour = timedelta(hours=1)
+    file.write_text(
+        numbered(1, ago=3 * hour) + numbered(3) + numbered(4, ago=2 * hour) + numbered(5)
+    )
+    assert verified(capsys, file, "--since", "1h")[0] == 0
+    assert verified(capsys, file)[0] == 1
+
+
+def test_trail_without_numbers_proves_nothing(
+    audit: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["log", "--verify", "--file", str(audit)]) == 1
+    out, err = capsys.readouterr()
+    assert out == "4 events without a number: an older agent wrote them\n"
+    assert err == (
+        "xensnd-policy: no event with a number that you may see, so nothing can be said of a loss\n"
+    )
+
+
+def test_nobody_elses_record_fills_a_gap(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    written = [(1, 1000), (2, 1001), (3, 1000)]
+    records = [
+        {"XENSND_INSTANCE": "a1", "XENSND_SEQUENCE": number, "_UID": uid} for number, uid in written
+    ]
+    monkeypatch.setattr(log, "_from_journal", lambda *_: iter(records))
+    assert main(["log", "--verify"]) == 1
+    assert [line.split(",")[0] for line in capsys.readouterr().out.splitlines()] == [
+        "a1: events 1 to 3",
+        "  event 2 is missing",
+        "a1 [written by uid 1001]: events 2 to 2",
+        "events are missing",
+    ]
+
+
+@pytest.mark.parametrize("option", [["--guest", "work"], ["--follow"], ["--json"]])
+def test_whether_events_are_missing_is_said_of_all_events(
+    audit: Path, capsys: pytest.CaptureFixture[str], option: list[str]
+) -> None:
+    assert main(["log", "--verify", "--file", str(audit), *option]) == 2
+    assert capsys.readouterr().err == (
+        "xensnd-policy: --verify reads all events: leave out --guest, --follow and --json\n"
+    )

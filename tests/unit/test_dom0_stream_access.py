@@ -16,6 +16,7 @@ from agent_dom0.access.reconsider import DecisionQueue, Reason
 from agent_dom0.access.stream_access import StreamAccess
 from agent_dom0.audit import AuditTrail
 from agent_dom0.events import EventKind
+from agent_dom0.guest_trail import GuestTrail
 from agent_dom0.parameters import Limits, answer_query, answer_within, complaint, limits_within
 from agent_dom0.stream_audit import StreamAudit
 from policy.model import NO_OPTIONS, Decision, Direction, Options, Verb
@@ -83,6 +84,7 @@ class Scene:
         self.reasons: list[set[Reason]] = []  # of each time that all streams were decided anew
         self.queue = DecisionQueue(self._decide)
         self.audit = AuditTrail(self.trail, lambda: self.queue.reconsider(Reason.AUDIT))
+        self.guest_trail = GuestTrail(self.audit)
         self.policy = PolicyState(place.sources, self.audit, self.queue, now=lambda: place.now)
         self.prompts = Prompts(self.audit, self, self.queue, LastingAnswers(self.policy).write)
         self.shown: list[Prompt] = []
@@ -91,7 +93,7 @@ class Scene:
         self.streams: list[OpenStream] = []
 
     def stream(self, name: str) -> OpenStream:
-        audit = StreamAudit(self.audit, self, CAPTURE)
+        audit = StreamAudit(self.guest_trail, self, CAPTURE)
         access = StreamAccess(
             name,
             self,

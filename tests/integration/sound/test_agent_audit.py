@@ -1,4 +1,7 @@
-"""The audit trail cannot be written: nobody records until it can be, and nothing else changes."""
+"""The audit trail cannot be written: nobody records until it can be, and nothing else changes.
+
+No guest can bring that about.
+"""
 
 from __future__ import annotations
 
@@ -7,23 +10,29 @@ import os
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from tests.hostile.evil_guest import EvilGuest
 from tests.support.agents import PATIENT, Dom0, Ended, Guest, neighbour_of
+from tests.support.audit_table import told
 from tests.support.local_machine import LocalMachine
 from tests.support.pulse_server import PulseServer, noise
+from tests.support.raw_frontend import eventually
+from xensnd.sndif.packets import Close, Status, encode_request
 
 POLICY = 'version: 1\nrules:\n  - guest: "*"\n    playback: allow\n    capture: allow\n'
 SECOND = 48000 * 4
+FLOOD_PAIRS, PAIRS_AT_ONCE = 1000, 10
 LOST = "capture is denied until it can be written again"
 
 
 @contextmanager
-def small_disk(directory: Path) -> Iterator[Path]:
+def small_disk(directory: Path, kib: int = 64) -> Iterator[Path]:
     directory.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", directory], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={kib}k", "tmpfs", directory], check=True)
     try:
         yield directory
     finally:
@@ -94,6 +103,50 @@ def test_full_disk_denies_capture_until_there_is_room_and_keeps_playback(
         (said,) = [line for line in dom0.log.splitlines() if LOST in line]
         assert said == f"xensnd-dom0: audit {dom0.audit_file}: No space left on device; {LOST}"
         assert "Traceback" not in dom0.log
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small disk: needs root")
+def test_guest_that_opens_and_closes_without_end_neither_fills_the_disk_nor_hides_a_decision(
+    tmp_path: Path,
+    machine: LocalMachine,
+    pulse: PulseServer,
+    work: Guest,
+    new_guest: Callable[[str], Guest],
+) -> None:
+    with (
+        small_disk(tmp_path / "disk", kib=256) as disk,
+        Dom0(
+            tmp_path / "dom0",
+            machine.url,
+            pulse.address,
+            policy=POLICY,
+            audit=str(disk / "audit.jsonl"),
+            options=[PATIENT],
+        ) as dom0,
+        pulse.microphone(noise(30)),
+    ):
+        dom0.audit_file = disk / "audit.jsonl"
+        with EvilGuest(machine, dom0, new_guest("evil")) as evil:
+            stream = evil.connect()
+            pair = [encode_request(1, stream.good_open()), encode_request(2, Close())]
+            for _ in range(FLOOD_PAIRS // PAIRS_AT_ONCE):
+                assert set(stream.send(*pair * PAIRS_AT_ONCE)) == {Status.OK}
+
+            with work.start("record", "-", "--seconds=30") as recording:
+                assert recording.listen_until(lambda heard: heard.strip(b"\0")).strip(b"\0")
+            decision = dom0.await_event("decision", domid=work.domid)
+            assert decision["XENSND_DECISION"] == "allow"
+            assert dom0.ask("status")["audit"]["missing"] == 0
+
+            for kind in ("stream_opened", "decision", "stream_closed"):
+                assert eventually(partial(has_told, dom0, kind, FLOOD_PAIRS)), kind
+        assert dom0.audit_file.stat().st_size < 128 * 1024
+        verified = dom0.policy("log", "--verify", "--file", str(dom0.audit_file))
+        assert verified.returncode == 0, verified.stdout
+
+
+def has_told(dom0: Dom0, kind: str, count: int) -> bool:
+    return told(dom0.events(guest="evil"), kind) == count
 
 
 def test_recording_that_begins_while_the_trail_is_lost_gets_silence(
