@@ -1,7 +1,7 @@
 # Each target does all of its own set-up.
 PYTHON = .venv/bin/python
 
-.PHONY: env demo check lint test test-alone test-others check-fresh check-xen check-packages bench dist deb rpm clean
+.PHONY: env demo check lint test test-alone test-others hostile check-fresh check-xen check-packages bench dist deb rpm clean
 
 env:
 	@tools/setup-env
@@ -25,11 +25,17 @@ test: env
 	@$(MAKE) --no-print-directory --output-sync --jobs=2 test-alone test-others
 
 test-alone:
-	$(PYTHON) -m pytest -m alone tests/integration
+	$(PYTHON) -m pytest -m alone tests/integration tests/hostile
 
 test-others:
 	chrt --idle 0 $(PYTHON) -m pytest -m "not alone" -n 3 --dist loadfile \
-		--no-loadscope-reorder tests/integration tests/contract tests/property tests/unit
+		--no-loadscope-reorder tests/integration tests/hostile tests/contract tests/property \
+		tests/unit
+
+# What hostile guests do, for so long; `make test` has a short run of it.
+SECONDS = 600
+hostile: env
+	$(PYTHON) -m pytest tests/hostile --seconds=$(SECONDS)
 
 # README's commands on fresh minimal systems of both releases, for root. All of it is
 # `make check-fresh FRESH="demo check"`.

@@ -6,16 +6,16 @@ These machines are shared and noisy: only the ratios within one run count, and n
 from __future__ import annotations
 
 import argparse
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench.measure import Cost, Lateness, children, cost, lateness, proportional_kib
+from bench.processes import build_probe, running
 from tests.support.agents import Dom0, Guest
 from tests.support.local_machine import LocalMachine
 from tests.support.pulse_server import SINK, PulseServer
@@ -38,24 +38,6 @@ class Run:
     @property
     def wakeups_a_second(self) -> float:
         return self.cost.switches / self.seconds
-
-
-def build_probe(directory: Path) -> Path:
-    probe = directory / "probe"
-    source = Path(__file__).parent / "probe.c"
-    subprocess.run(["gcc", "-O2", "-o", str(probe), str(source), "-lpulse"], check=True)
-    return probe
-
-
-@contextmanager
-def running(*command: str, environment: dict[str, str] | None = None) -> Iterator[int]:
-    with subprocess.Popen(
-        command, env=environment, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as process:
-        try:
-            yield process.pid
-        finally:
-            process.terminate()
 
 
 def measure(streams: int, seconds: float, pids: Sequence[int], logs: tuple[Path, Path]) -> Run:

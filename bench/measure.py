@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bisect
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,10 +72,13 @@ def lateness(written: Path, heard: Path, since_ns: int) -> Lateness:
         at = bisect.bisect_left(numbers, value)
         if counting and at < len(writes):
             late.append((time_ns - writes[at][0]) / 1e6)
-    late.sort()
     if not late:
         return Lateness(float("nan"), float("nan"), lost)
-    return Lateness(late[len(late) // 2], late[int(len(late) * 0.99)], lost)
+    return Lateness(percentile(late, 50), percentile(late, 99), lost)
+
+
+def percentile(values: Sequence[float], percent: int) -> float:
+    return sorted(values)[len(values) * percent // 100]
 
 
 def _records(path: Path) -> list[tuple[int, int]]:

@@ -110,6 +110,10 @@ class CardOwner(Protocol):
     def was_paused(self) -> bool:
         """Whether the engine has paused its requests since the last call."""
 
+    @property
+    def most_streams(self) -> int:
+        """How many it may have, in both directions together."""
+
     def require_room(self, added: Sequence[Direction]) -> None:
         """Check that so many streams may be added. LimitReached: they may not."""
 
@@ -485,7 +489,7 @@ class Device:
                 self.step()
 
     def _make_streams(self) -> None:
-        nodes = read_card_nodes(self._store, self.path.frontend)
+        nodes = read_card_nodes(self._store, self.path.frontend, self._owner.most_streams)
         pcms = parse_card(nodes).pcms
         self._owner.require_room([config.direction for pcm in pcms for config in pcm.streams])
         for pcm in pcms:

@@ -62,6 +62,11 @@ class ServedGuest:
     def open_streams(self, direction: Direction) -> int:
         return sum(stream.is_open for stream in self.streams(direction))
 
+    @property
+    def most_streams(self) -> int:
+        """How many its cards may have, in both directions together."""
+        return sum(self._most_streams(self.guest, direction) for direction in Direction)
+
     def require_room(self, added: Sequence[Direction]) -> None:
         """Check that these streams may be added. LimitReached: it would have more than its share,
         or too few file descriptors would be left for all else."""

@@ -99,6 +99,25 @@ TEST(requests_of_a_paused_guest_are_served_when_the_pause_ends) {
     xn_backend_free(backend);
 }
 
+TEST(streams_of_one_guest_are_paused_together) {
+    connect(true);
+    struct xn_backend *first = backend;
+    while (fake_is_polled()) fake_arrive();
+    ring_page = fenced_page();
+    xn_frontend_ring_attach(&frontend, ring_page);
+    struct xn_channel requests_end = fake_channel_end(&requests);
+    struct xn_channel events_end = fake_channel_end(&events);
+    backend = xn_backend_new(engine, true, ring_page, fenced_page(), &requests_end, &events_end,
+                             NULL, &first->own_budget, &served_word);
+    request(XN_OP_WRITE, 0, 4, false);
+    xn_backend_begin(backend, false);
+    CHECK_EQUAL(answer(), NO_ANSWER);
+    fake_pass_usec(10 * MSEC);
+    CHECK_EQUAL(answer(), -22); /* no PCM is open */
+    xn_backend_free(backend);
+    xn_backend_free(first);
+}
+
 TEST(what_a_paused_guest_has_written_plays_on) {
     connect(true), open(), attach();
     write_all(0, BUFFER);

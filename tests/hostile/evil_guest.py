@@ -30,6 +30,9 @@ class EvilGuest(RawFrontend):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
         self.store.close()
         self.transport.close()
 

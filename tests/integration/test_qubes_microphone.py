@@ -177,6 +177,7 @@ def test_detaching_while_policy_is_bad_holds_once_it_is_good(
         qubesdb.await_mic("work", attached=False)
         dom0.use(EVERYBODY)
         qubesdb.await_mic("work", attached=True)
+        assert goes_live(running)  # or what was live still comes after the silence awaited below
         (dom0.policy_directory / "20-bad.yaml").write_text("x")
         qubesdb.detach_mic("work")
         qubesdb.await_mic("work", attached=False)

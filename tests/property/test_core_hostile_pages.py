@@ -45,7 +45,7 @@ class Page:
             self.words[index] = word
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(starts, scripts("take", "take", "answer", "ask"))
 @example(0, [("take", [(0, 5)])] * 5 + [("take", [(0, 3)])])
 def test_scribbled_ring_gives_a_backend_the_next_request_none_or_a_violation(
@@ -79,7 +79,7 @@ def _allowed(claimed: int, outstanding: int) -> int:
     return 1 if outstanding < claimed <= RING_SLOTS else EPROTO
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(scripts("request", "request", "take"))
 def test_scribbled_ring_gives_a_frontend_the_next_response_none_or_a_violation(
     script: list[tuple[str, list[tuple[int, int]]]],
@@ -105,7 +105,7 @@ def test_scribbled_ring_gives_a_frontend_the_next_response_none_or_a_violation(
         assert lib.xn_frontend_ring_free_slots(ring) == RING_SLOTS - (asked - heard)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(starts, scripts("tell"))
 def test_scribbled_event_page_takes_the_next_event_or_is_full(
     start: int, script: list[tuple[str, list[tuple[int, int]]]]
@@ -126,7 +126,7 @@ def test_scribbled_event_page_takes_the_next_event_or_is_full(
         assert writer.in_prod == told % 2**32
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(starts, scripts("take"))
 def test_scribbled_event_page_gives_the_next_event_none_or_a_violation(
     start: int, script: list[tuple[str, list[tuple[int, int]]]]

@@ -285,7 +285,7 @@ class Capture(Pcm):
 
 def _limited(machine: type[Pcm], examples: int) -> type:
     case = machine.TestCase
-    case.settings = settings(max_examples=examples, stateful_step_count=40, deadline=None)
+    case.settings = settings(max_examples=examples, stateful_step_count=40)
     return case
 
 

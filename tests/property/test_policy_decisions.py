@@ -59,7 +59,7 @@ def walk(
     return None
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.lists(rules, max_size=8), guests, st.integers(-4, 4), streams)
 def test_indexed_decision_is_the_first_match_of_a_plain_walk(
     listed: list[Rule], guest: GuestIdentity, hour: int, stream: str | None
@@ -73,7 +73,7 @@ def test_indexed_decision_is_the_first_match_of_a_plain_walk(
         assert decision.verb is (Verb.DENY if unknown else expected.capture)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(rules, max_size=6), guests, st.integers(-4, 4))
 def test_nothing_changes_before_the_next_change(
     listed: list[Rule], guest: GuestIdentity, hour: int
@@ -86,7 +86,7 @@ def test_nothing_changes_before_the_next_change(
     assert following is None or following > now
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(rules, max_size=6), guests, st.integers(-4, 4))
 def test_explanation_names_the_rule_that_decides(
     listed: list[Rule], guest: GuestIdentity, hour: int
@@ -113,7 +113,7 @@ options = st.builds(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(patterns, verbs, options, hours, st.integers(1, 10**7), streams)
 def test_text_of_any_rule_reads_as_the_rule(
     guest: str, verb: Verb, limits: Options, starts: datetime | None, seconds: int,
@@ -138,7 +138,7 @@ requests = st.tuples(
 )
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.lists(requests, min_size=1, max_size=5))
 def test_last_request_applies_whatever_was_granted_before(
     made: list[tuple[str, Verb, int | None, int]],
@@ -164,7 +164,7 @@ def test_last_request_applies_whatever_was_granted_before(
                 assert not about or decide(policy, one, Direction.CAPTURE, now).verb is verb
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.text("ab-*?", min_size=1, max_size=5), st.text("ab-*?", min_size=1, max_size=5), names)
 def test_glob_that_covers_another_matches_all_its_names(outer: str, inner: str, name: str) -> None:
     if covers(outer, inner) and matches(inner, name):

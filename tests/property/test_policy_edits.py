@@ -127,7 +127,7 @@ def common_start(one: str, other: str) -> int:
     return len([*takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))])
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250)
 @given(policies(), guests, directions, verbs)
 def test_edit_changes_only_what_was_asked(
     text: str, guest: str, direction: Direction, verb: Verb
@@ -159,7 +159,7 @@ def test_edit_changes_only_what_was_asked(
                 assert decide(after, one, asked, later).verb is verb
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(policies(), guests, directions, verbs)
 def test_edit_made_twice_is_made_once(
     text: str, guest: str, direction: Direction, verb: Verb

@@ -43,13 +43,12 @@ def rules_or_problem(octets: bytes) -> tuple[Rule, ...] | str:
     return message
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_any_octets_are_rules_or_one_line(octets: bytes) -> None:
     rules_or_problem(octets)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.one_of(policy_like, st.text(max_size=100)), st.sampled_from(LOADERS))
 @example("[" * 200_000, yaml.SafeLoader)
 @example("{a: " * 200_000, yaml.SafeLoader)
@@ -63,7 +62,7 @@ def test_any_text_is_rules_or_one_line_whichever_parser(text: str, loader: type)
         rules_or_problem(text.encode("utf-8", "surrogatepass"))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(policy_like)
 def test_rules_do_not_depend_on_the_parser(text: str) -> None:
     with pytest.MonkeyPatch.context() as patch:
@@ -75,7 +74,7 @@ def test_rules_do_not_depend_on_the_parser(text: str) -> None:
         assert outcomes[0] == outcomes[1]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.dictionaries(st.text("0123-aeflmuy.#~", min_size=1, max_size=12), st.binary()))
 def test_any_directory_is_a_policy_or_one_line(files: dict[str, bytes]) -> None:
     with tempfile.TemporaryDirectory() as name:
@@ -88,7 +87,6 @@ def test_any_directory_is_a_policy_or_one_line(files: dict[str, bytes]) -> None:
     assert not any("\n" in line for line in lines)
 
 
-@settings(deadline=None)
 @given(st.text(min_size=1, max_size=63))
 def test_any_guest_is_quoted_so_that_it_reads_as_itself(guest: str) -> None:
     if find_mistake(guest) is None:
@@ -97,7 +95,6 @@ def test_any_guest_is_quoted_so_that_it_reads_as_itself(guest: str) -> None:
         assert parse(text.encode(), FILE)[0].guest == guest
 
 
-@settings(deadline=None)
 @given(st.one_of(policy_like, st.text(max_size=100), st.binary(max_size=100)))
 def test_any_tags_file_is_one_or_is_refused(text: str | bytes) -> None:
     octets = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
@@ -110,7 +107,7 @@ VALUE = st.one_of(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.sampled_from(sorted(rules.RULE_READERS)), VALUE)
 def test_any_value_of_any_key_is_a_rule_or_one_line(key: str, value: str) -> None:
     quoted_value = "'" + value.replace("'", "''") + "'"

@@ -96,8 +96,8 @@ class Gap:
         return f"at frame {self.at}: {self.silent} frames of silence, {lost}"
 
 
-def stretches(heard: bytes, sound: bytes) -> list[Stretch]:
-    """What `heard` is made of: parts of this stereo S16 noise, silence, and nothing else."""
+def stretches(heard: bytes, sound: bytes, frame_octets: int = FRAME_OCTETS) -> list[Stretch]:
+    """What `heard` is made of: parts of this noise, silence, and nothing else."""
     found: list[Stretch] = []
     at = end = 0
     while rest := heard[at:].lstrip(b"\0"):
@@ -108,11 +108,11 @@ def stretches(heard: bytes, sound: bytes) -> list[Stretch]:
         assert start >= 0, f"octet {at} is none of it: {known[:16].hex(' ')}; before: {found}"
         octets = _same_octets(memoryview(rest), memoryview(sound)[start:])
         # By chance the next part may begin as this one would go on.
-        octets -= octets % FRAME_OCTETS
+        octets -= octets % frame_octets
         assert octets, f"octet {at} begins a part of a frame; before: {found}"
-        assert (at % FRAME_OCTETS, start % FRAME_OCTETS) == (0, 0), f"no whole frames: {found}"
+        assert (at % frame_octets, start % frame_octets) == (0, 0), f"no whole frames: {found}"
         end = start + octets
-        found.append(Stretch(at // FRAME_OCTETS, start // FRAME_OCTETS, end // FRAME_OCTETS))
+        found.append(Stretch(at // frame_octets, start // frame_octets, end // frame_octets))
         at += octets
     return found
 
@@ -123,14 +123,19 @@ def _same_octets(one: memoryview, other: memoryview) -> int:
     return bisect(lengths, False, key=lambda octets: one[:octets] != other[:octets])
 
 
-def gaps(heard: bytes, sound: bytes) -> list[Gap]:
-    """Between the first and the last frame that was heard of this stereo S16 noise. Those of a
-    test that fails are shown, and those of all with -rP."""
+def gaps(heard: bytes, sound: bytes, frame_octets: int = FRAME_OCTETS) -> list[Gap]:
+    """find_gaps(); those of a test that fails are shown, and those of all with -rP."""
+    found = find_gaps(heard, sound, frame_octets)
+    print("gaps:", "; ".join(map(str, found)) or "none")
+    return found
+
+
+def find_gaps(heard: bytes, sound: bytes, frame_octets: int = FRAME_OCTETS) -> list[Gap]:
+    """Between the first and the last frame that was heard of this noise."""
     found = []
-    for before, after in pairwise(stretches(heard, sound)):
+    for before, after in pairwise(stretches(heard, sound, frame_octets)):
         at = before.at + before.end - before.start
         found.append(Gap(at, silent=after.at - at, missing=after.start - before.end))
-    print("gaps:", "; ".join(map(str, found)) or "none")
     return found
 
 

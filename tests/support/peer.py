@@ -9,6 +9,7 @@ import subprocess
 import sys
 from typing import Any, Self
 
+from xensnd.errors import XensndError
 from xensnd.transport.interface import EventChannel, Pages, Transport
 from xensnd.transport.local import LocalTransport
 
@@ -31,14 +32,24 @@ def has_event(channel: EventChannel) -> bool:
 
 
 class Peer:
-    """`with Peer(directory, "work") as peer: peer.do("share", 0, 4)`: see the methods below."""
+    """`with Peer(directory, "work") as peer: peer.do("share", 0, 4)`: see the methods below.
 
-    def __init__(self, directory: str, domain: str | None) -> None:
-        self._arguments = [directory, domain or ""]
+    `module` is what runs there: this one, or another that ends in serve(). `arguments` are what
+    that one wants besides.
+    """
+
+    def __init__(
+        self,
+        directory: str,
+        domain: str | None,
+        *arguments: str,
+        module: str = "tests.support.peer",
+    ) -> None:
+        self._command = [sys.executable, "-m", module, directory, domain or "", *arguments]
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.peer", *self._arguments],
+            self._command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -53,7 +64,7 @@ class Peer:
         assert self._process.stdin
         assert self._process.stdout
         print(json.dumps([what, *arguments]), file=self._process.stdin, flush=True)
-        return json.loads(self._process.stdout.readline())
+        return result(self._process.stdout.readline())
 
     def kill(self) -> None:
         self._process.kill()
@@ -96,13 +107,29 @@ class Worker:
         return has_event(self._channels[which])
 
 
-def _serve() -> None:
-    directory, domain = sys.argv[1:]
-    worker = Worker(LocalTransport(directory, domain or None))
+def serve(worker: object) -> None:
+    """Does what it is told until nobody tells it any more."""
     for line in sys.stdin:
         what, *arguments = json.loads(line)
-        print(json.dumps(getattr(worker, what)(*arguments)), flush=True)
+        try:
+            answer = {"result": getattr(worker, what)(*arguments)}
+        except (XensndError, OSError) as error:
+            answer = {"refused": f"{type(error).__name__}: {error}"}
+        print(json.dumps(answer), flush=True)
+
+
+def result(answer: bytes | str) -> Any:
+    """What a line of serve() says. Refused: the exception there."""
+    said = json.loads(answer)
+    if "refused" in said:
+        raise Refused(said["refused"])
+    return said["result"]
+
+
+class Refused(Exception):
+    """Type and text of the exception there."""
 
 
 if __name__ == "__main__":
-    _serve()
+    _directory, _domain = sys.argv[1:]
+    serve(Worker(LocalTransport(_directory, _domain or None)))

@@ -71,6 +71,14 @@ class RawStream:
             self.ring_page.refs[0], self.requests.port, self.event_page.refs[0], self.events.port
         )
         self.sent = 0
+        self._buffer: list[Pages] = []  # and its directory
+
+    def close(self) -> None:
+        """Take all back that was shared."""
+        self.requests.close()
+        self.events.close()
+        for pages in (self.ring_page, self.event_page, *self._buffer):
+            pages.close()
 
     def put(self, packet: bytes) -> None:
         """Into the ring, without a word to anyone."""
@@ -113,6 +121,7 @@ class RawStream:
         count = BUFFER_OCTETS // PAGE_OCTETS
         self.buffer = self._transport.share_pages(0, count)
         self.directory = self._transport.share_pages(0, 1)
+        self._buffer += [self.buffer, self.directory]
         start = DIRECTORY_REFS_OFFSET // 4
         for number, ref in enumerate(self.buffer.refs):
             words(self.directory)[start + number] = ref
@@ -186,3 +195,20 @@ class RawFrontend:
     def connect(self) -> RawStream:
         self.offer_rings()
         return self.finish_connecting()
+
+    def tries_to_connect(self) -> bool:
+        """As it should. False: the backend has closed instead."""
+        self.offer_rings()
+        self.enter(XenbusState.INITIALISED)
+        ends = {XenbusState.CONNECTED, XenbusState.CLOSED}
+        assert eventually(lambda: self.backend_state() in ends), "the backend does nothing"
+        if self.backend_state() is XenbusState.CLOSED:
+            return False
+        self.enter(XenbusState.CONNECTED)
+        return True
+
+    def forget_streams(self) -> None:
+        """As a driver that ends: what was shared is shared no more."""
+        for stream in self.streams:
+            stream.close()
+        self.streams = []

@@ -179,6 +179,8 @@ class Scene:
         yield
         self.is_served = False
 
+    most_streams = 64
+
     def require_room(self, added: Sequence[Direction]) -> None:
         assert len(added) == 2
         if self.lack is not None:

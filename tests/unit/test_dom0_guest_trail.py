@@ -313,7 +313,7 @@ EVENTS = st.one_of(
 )
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.lists(st.tuples(EVENTS, st.sampled_from([0, 0, 0, 0.1, 2.0])), max_size=400))
 def test_each_event_is_told_once_and_nobody_records_by_a_decision_that_is_not_the_last_written(
     history: list[tuple[Event, float]],

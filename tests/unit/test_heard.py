@@ -35,6 +35,12 @@ def test_silence_before_and_after_is_no_gap() -> None:
     assert gaps(silence(100) + SOUND + silence(100), SOUND) == []
 
 
+def test_gap_of_one_channel_is_counted_in_its_own_frames() -> None:
+    mono = noise(0.5, frame_octets=2)
+    heard = mono[:2002] + bytes(202) + mono[2102:]
+    assert gaps(heard, mono, frame_octets=2) == [Gap(at=1001, silent=101, missing=50)]
+
+
 @pytest.mark.parametrize(
     ("heard", "gap"),
     [

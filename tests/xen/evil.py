@@ -5,9 +5,9 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import replace
 
+from tests.support.peer import serve
 from tests.support.raw_frontend import RawFrontend, eventually
 from tests.support.shared_pages import REQ_PROD_OFFSET
-from tests.xen.peer import serve
 from xensnd.sndif.states import XenbusState
 from xensnd.transport.interface import Store
 from xensnd.transport.xen import XenTransport

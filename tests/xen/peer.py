@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import json
 import select
-import sys
 from pathlib import Path
 from typing import Any, Self
 
-from tests.support.peer import Worker
+from tests.support.peer import Worker, result, serve
 from tests.xen.remote import Machine
-from xensnd.errors import XensndError
 
 ANSWER_SECONDS = 20
 
@@ -24,14 +22,14 @@ class Peer:
     `module` is what runs there: this one, or another that ends in serve().
     """
 
-    def __init__(self, machine: Machine, module: str = "tests.xen.peer") -> None:
+    def __init__(self, machine: Machine, module: str = "tests.xen.peer", *arguments: str) -> None:
         self._machine = machine
-        self._module = module
+        self._command = ("python3", "-m", module, *arguments)
         self._answered = 0
 
     def __enter__(self) -> Self:
         self._process = self._machine.start(
-            *("python3", "-m", self._module),
+            *self._command,
             stdin=None,
             env={"PYTHONPATH": "/opt/xensnd"},
         )
@@ -48,28 +46,10 @@ class Peer:
         )
         answers = said.splitlines()
         assert len(answers) == self._answered, f"no answer to {what}: {self._process.errors}"
-        answer = json.loads(answers[-1])
-        if "refused" in answer:
-            raise Refused(answer["refused"])
-        return answer["result"]
+        return result(answers[-1])
 
     def kill(self) -> None:
         self._process.close()
-
-
-class Refused(Exception):
-    """Type and text of the exception there."""
-
-
-def serve(worker: object) -> None:
-    """Does what it is told until nobody tells it any more."""
-    for line in sys.stdin:
-        what, *arguments = json.loads(line)
-        try:
-            answer = {"result": getattr(worker, what)(*arguments)}
-        except (XensndError, OSError) as error:
-            answer = {"refused": f"{type(error).__name__}: {error}"}
-        print(json.dumps(answer), flush=True)
 
 
 class XenWorker(Worker):

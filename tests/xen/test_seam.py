@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.support.peer import Refused
 from tests.xen.lab import Lab, XenGuest
-from tests.xen.peer import Peer, Refused
+from tests.xen.peer import Peer
 from tests.xen.remote import Machine
 from xensnd.sndif.layout import PAGE_OCTETS
 

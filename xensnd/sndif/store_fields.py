@@ -20,6 +20,7 @@ from xensnd.text import quoted
 
 __all__ = [
     "BUFFER_SIZE",
+    "CARD_NODES",
     "CHANNELS_MAX",
     "CHANNELS_MIN",
     "DEFAULT_BUFFER_OCTETS",
@@ -77,6 +78,15 @@ EVENT_CHANNEL = "event-channel"
 EVT_RING_REF = "evt-ring-ref"
 EVT_EVENT_CHANNEL = "evt-event-channel"
 LIST_SEPARATOR = ","
+
+# All that parse_card() and parse_rings() read, at whatever level.
+CARD_NODES = frozenset(
+    (
+        *(SHORT_NAME, LONG_NAME, NAME, TYPE, UNIQUE_ID),
+        *(CHANNELS_MIN, CHANNELS_MAX, SAMPLE_RATES, SAMPLE_FORMATS, BUFFER_SIZE),
+        *(RING_REF, EVENT_CHANNEL, EVT_RING_REF, EVT_EVENT_CHANNEL),
+    )
+)
 
 SUPPORTED_VERSIONS = "1,2"
 """What a backend publishes. Linux does not read it, and speaks version 2."""

@@ -2,37 +2,59 @@
 
 from __future__ import annotations
 
-from xensnd.errors import RemoteProtocolError
+from collections.abc import Sequence
+
+from xensnd.errors import LimitReached
+from xensnd.sndif.store_fields import CARD_NODES, MAX_PCMS, MAX_STREAMS
 from xensnd.transport.interface import Store
 
 __all__ = ["read_card_nodes"]
 
-# A card of 8 PCMs with 8 streams of 11 nodes is below this; what holds more is no card.
-_NODES_MAX = 1024
-_DEPTH_MAX = 3  # card, PCM, stream
 
+def read_card_nodes(
+    store: Store, frontend: str, streams_max: int = MAX_PCMS * MAX_STREAMS
+) -> dict[str, str]:
+    """Return the nodes of a card below the frontend's directory, as relative path to value.
 
-def read_card_nodes(store: Store, frontend: str) -> dict[str, str]:
-    """Return all nodes below the frontend's directory, as relative path to value.
-
-    Nodes may vanish meanwhile. RemoteProtocolError: there are more than any card needs.
+    Each node costs a request, so only those are read that sndif knows. Nodes may vanish meanwhile.
+    LimitReached: there are more than `streams_max` streams; nothing was read.
     """
-    nodes: dict[str, str] = {}
-    directories = [("", 1)]
-    while directories:
-        directory, depth = directories.pop()
-        try:
-            names = store.list(f"{frontend}{directory}")
-        except KeyError:
-            continue
-        for name in names:
-            path = f"{directory}/{name}"
-            if len(nodes) >= _NODES_MAX:
-                raise RemoteProtocolError(f"more than {_NODES_MAX} nodes in its directory")
+    listed = {"": _list(store, frontend)}
+    pcms = [f"/{name}" for name in _numbered(listed[""], MAX_PCMS)]
+    listed |= {pcm: _list(store, frontend + pcm) for pcm in pcms}
+    streams = [f"{pcm}/{name}" for pcm in pcms for name in _numbered(listed[pcm], MAX_STREAMS)]
+    if len(streams) > streams_max:
+        raise LimitReached(
+            f"{len(streams)} streams, and the guest may have {streams_max} (max-streams)"
+        )
+    nodes = {
+        f"{directory}/{name}"[1:]: ""
+        for directory, names in listed.items()
+        for name in names
+        if _is_numbered(name)
+    }
+    listed |= {stream: _list(store, frontend + stream) for stream in streams}
+    for directory, names in listed.items():
+        for name in CARD_NODES.intersection(names):
             try:
-                nodes[path[1:]] = store.read(f"{frontend}{path}")
+                nodes[f"{directory}/{name}"[1:]] = store.read(f"{frontend}{directory}/{name}")
             except KeyError:
                 continue
-            if depth < _DEPTH_MAX and name.isdigit():
-                directories.append((path, depth + 1))
     return nodes
+
+
+def _list(store: Store, path: str) -> Sequence[str]:
+    try:
+        return store.list(path)
+    except KeyError:
+        return ()
+
+
+def _is_numbered(name: str) -> bool:
+    return name.isascii() and name.isdigit()
+
+
+def _numbered(names: Sequence[str], most: int) -> Sequence[str]:
+    """Those that are numbers. None if there are more than any card has: parse_card() refuses."""
+    found = [name for name in names if _is_numbered(name)]
+    return found if len(found) <= most else ()

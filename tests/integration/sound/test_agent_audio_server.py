@@ -11,10 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.hostile.acts import open_and_close
+from tests.hostile.evil_guest import EvilGuest
 from tests.support.agents import PATIENT, Dom0, Ended, Guest, assert_plays, play_and_record
 from tests.support.local_machine import LocalMachine
 from tests.support.pulse_server import PulseServer, difference, noise
-from tests.support.raw_frontend import eventually
+from tests.support.raw_frontend import RawStream, eventually
+from xensnd.sndif.packets import Status, encode_request
 
 PLAYED = Ended(0)
 ALLOW_ALL = 'version: 1\nrules:\n  - guest: "*"\n    playback: allow\n    capture: allow\n'
@@ -196,3 +199,47 @@ def test_recording_ended_in_the_mixer_begins_anew_and_leaves_the_playback(
         assert recordings() not in ([], [ended])
         assert len(both.result()) == 2 * SECOND
         assert ears.hears(played), difference(played, ears.heard)
+
+
+def open_and_close_at_once(stream: RawStream, times: int) -> None:
+    packets = [encode_request(0, each) for each in open_and_close(stream)]
+    for _ in range(times):
+        assert stream.send(*packets * 5) == [Status.OK] * 10
+
+
+def stream_numbers(pulse: PulseServer) -> list[int]:
+    """That the server has given to sink inputs: each gets the next one."""
+    with pulse.mixer() as mixer:
+        return [each.index for each in mixer.sink_input_list()]
+
+
+def test_streams_closed_before_the_server_has_made_them_do_not_stay_there(
+    dom0: Dom0, pulse: PulseServer, machine: LocalMachine, work: Guest
+) -> None:
+    """A sink has room for 256 of all guests."""
+    pulse.start()
+    with EvilGuest(machine, dom0, work) as evil:
+        stream = evil.connect()
+        assert stream.ask(stream.good_open()) == Status.OK
+        assert eventually(lambda: stream_numbers(pulse))
+        open_and_close_at_once(stream, 20)
+        assert stream.ask(stream.good_open()) == Status.OK
+        assert eventually(lambda: len(stream_numbers(pulse)) == 1)
+
+
+def test_guest_that_opens_and_closes_while_the_server_hangs_leaves_only_a_few_streams_to_it(
+    dom0: Dom0, pulse: PulseServer, machine: LocalMachine, work: Guest
+) -> None:
+    pulse.start()
+    with EvilGuest(machine, dom0, work) as evil:
+        stream = evil.connect()
+        assert stream.ask(stream.good_open()) == Status.OK
+        (before,) = eventually(lambda: stream_numbers(pulse))
+        pulse.freeze()
+        open_and_close_at_once(stream, 20)
+        assert stream.ask(stream.good_open()) == Status.OK
+        pulse.thaw()
+        assert eventually(lambda: [each for each in stream_numbers(pulse) if each > before])
+        assert eventually(lambda: len(stream_numbers(pulse)) == 1)
+        (last,) = stream_numbers(pulse)
+    assert last - before < 20

@@ -7,9 +7,6 @@ plays all the while, and must be heard octet for octet.
 from __future__ import annotations
 
 import struct
-import subprocess
-import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -19,13 +16,12 @@ from typing import Any
 import pytest
 
 from agent_dom0.cards.stream import FAULTS_MAX
-from agent_dom0.cards.throttle import REQUESTS_A_SECOND
 from tests.hostile.evil_guest import EvilGuest
-from tests.support.agents import ALLOW_PLAYBACK, Dom0, Ended, Guest, Neighbour, neighbour_of
+from tests.support.agents import Dom0, Ended, Guest, Neighbour, neighbour_of
 from tests.support.heard import FRAME_OCTETS
 from tests.support.local_machine import LocalMachine
 from tests.support.pulse_server import PulseServer, difference, left_of, noise, on_left
-from tests.support.raw_frontend import BUFFER_OCTETS, RawStream, eventually, words
+from tests.support.raw_frontend import BUFFER_OCTETS, eventually, words
 from tests.support.shared_pages import (
     DIRECTORY_REFS_OFFSET,
     IN_CONS_OFFSET,
@@ -56,10 +52,6 @@ from xensnd.sndif.states import XenbusState
 PLAYED = Ended(0)
 ALL = Interval(1, 2**32 - 1)
 START = TriggerRequest(Trigger.START)
-STORM_SECONDS = 3  # in which timers that multiply are some thousand
-NOBODY_PLAYS = ALLOW_PLAYBACK.replace(
-    "rules:\n", "rules:\n  - guest: evil\n    playback: deny\n    capture: deny\n"
-)
 
 
 @pytest.fixture(scope="module")
@@ -259,45 +251,6 @@ def test_asking_for_what_the_card_cannot_do_is_no_offence(dom0: Dom0, evil: Evil
     assert len(dom0.events("protocol_violation")) == before
 
 
-def test_requests_without_end_do_not_hold_up_what_policy_says(dom0: Dom0, evil: EvilGuest) -> None:
-    """A throttle that multiplied its own timers took seconds; the neighbour is heard besides."""
-    playback = evil.connect()
-    assert playback.ask(playback.good_open()) == Status.OK
-    query = encode_request(0, HwParamQuery(HwParams(2**64 - 1, ALL, ALL, ALL, ALL)))
-    end = threading.Event()
-
-    def ask_without_end(stream: RawStream) -> None:
-        while not end.is_set():
-            for _ in range(RING_SLOTS):
-                stream.put(query)
-            stream.requests.notify()
-            while not end.is_set() and stream.ring[RSP_PROD_OFFSET // 4] != stream.sent:
-                time.sleep(0.001)
-
-    askers = [threading.Thread(target=ask_without_end, args=[each]) for each in evil.streams]
-    for asker in askers:
-        asker.start()
-    try:
-        for stream in ("0/0", "0/1"):
-            assert eventually(lambda stream=stream: is_throttled(dom0, stream))  # type: ignore[misc]
-        time.sleep(STORM_SECONDS)
-        with dom0.one_more("decision", guest="evil", decision="deny", seconds=1):
-            dom0.write_policy(NOBODY_PLAYS)
-        dom0.use(ALLOW_PLAYBACK)
-    finally:
-        end.set()
-        for asker in askers:
-            asker.join()
-
-
-def is_throttled(dom0: Dom0, stream: str) -> bool:
-    """The limit was hit, and the trail says so."""
-    return any(
-        f"{stream}: {REQUESTS_A_SECOND} requests within a second" in each["MESSAGE"]
-        for each in dom0.events("limit_hit", guest="evil")
-    )
-
-
 def test_trigger_that_no_one_knows_is_refused(evil: EvilGuest) -> None:
     stream = evil.connect()
     assert stream.ask(stream.good_open()) == Status.OK
@@ -374,17 +327,6 @@ def test_pages_scribbled_on_without_end_are_harmless(pulse: PulseServer, evil: E
         stream.requests.notify()
         stream.events.notify()
         time.sleep(0.001)
-
-
-def test_notifications_without_end_are_harmless(evil: EvilGuest, neighbour: Neighbour) -> None:
-    stream = evil.connect()
-    assert stream.ask(stream.good_open()) == Status.OK
-    notify_fd = stream.requests.fds.notify_fd
-    command = [sys.executable, "-c", f"import os\nwhile True: os.eventfd_write({notify_fd}, 1)"]
-    with subprocess.Popen(command, pass_fds=[notify_fd]) as storm:
-        for _ in range(5):
-            neighbour.assert_undisturbed()
-        storm.kill()
 
 
 # The handshake and the nodes

@@ -18,7 +18,8 @@ from pathlib import Path
 import pytest
 
 from agent_dom0.cards.quarantine import FIRST_SECONDS
-from tests.hostile.ring_filler import RingFiller
+from tests.hostile.acts import write_all_over
+from tests.hostile.vcpu import Busy, build_library
 from tests.support.agents import QUEUED_MSEC, Dom0, Guest
 from tests.support.asking import next_event
 from tests.support.heard import gaps_of_whole, seconds_heard
@@ -29,7 +30,6 @@ from tests.support.shared_pages import RSP_PROD_OFFSET
 from xensnd.control.client import AgentClient
 from xensnd.sndif.packets import (
     HwParamQuery,
-    Operation,
     Status,
     Trigger,
     TriggerRequest,
@@ -159,13 +159,14 @@ def test_guest_that_kills_the_agent_twice_is_left_alone_and_its_neighbour_plays_
 
 
 def test_guest_whose_samples_the_core_moves_at_the_death_is_named_as_well(
-    dom0: Dom0, machine: LocalMachine, evil: EvilGuest
+    tmp_path: Path, dom0: Dom0, machine: LocalMachine, evil: EvilGuest
 ) -> None:
     stream = evil.streams[0]
     assert stream.ask(stream.good_open()) == Status.OK
     words(stream.buffer).cast("B")[:] = b"\x11" * BUFFER_OCTETS  # silence would not be given
     assert stream.ask(TriggerRequest(Trigger.START)) == Status.OK
-    with RingFiller(stream, Operation.WRITE, range(BUFFER_OCTETS), rings=False):
+    library = build_library(tmp_path)
+    with Busy(library, "flood_ring", stream, write_all_over(stream), notifies=False):
         kill_agent_while_it_serves(machine, dom0, "evil", CORE)
         dom0.await_event("died_serving", domid=evil.domid)
     dom0.await_event("stream_taken_over", domid=evil.domid)

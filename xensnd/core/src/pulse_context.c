@@ -6,12 +6,22 @@ struct xn_client {
     struct xn_engine *engine;
     pa_context *context;
     struct xn_client_listener *listeners;
+    unsigned abandoned;
 };
+
+#define ABANDONED_MAX 8
 
 pa_proplist *xn_proplist(const char *const *properties) {
     pa_proplist *list = pa_proplist_new();
     for (; *properties; properties += 2) pa_proplist_sets(list, properties[0], properties[1]);
     return list;
+}
+
+static void tell_listeners(struct xn_client *client) {
+    for (struct xn_client_listener *l = client->listeners, *next; l; l = next) {
+        next = l->next;
+        l->changed(l->owner);
+    }
 }
 
 static void on_state(pa_context *context, void *data) {
@@ -21,10 +31,7 @@ static void on_state(pa_context *context, void *data) {
     case PA_CONTEXT_READY:
     case PA_CONTEXT_FAILED:
     case PA_CONTEXT_TERMINATED:
-        for (struct xn_client_listener *l = client->listeners, *next; l; l = next) {
-            next = l->next;
-            l->changed(l->owner);
-        }
+        tell_listeners(client);
         xn_engine_wake_python(client->engine);
         break;
     default:
@@ -90,4 +97,15 @@ void xn_client_unlisten(struct xn_client *client, struct xn_client_listener *lis
         *at = listener->next;
         return;
     }
+}
+
+void xn_client_abandoned(struct xn_client *client) { client->abandoned++; }
+
+void xn_client_abandoned_ended(struct xn_client *client) {
+    client->abandoned--;
+    tell_listeners(client);
+}
+
+bool xn_client_is_behind(const struct xn_client *client) {
+    return client->abandoned >= ABANDONED_MAX;
 }

@@ -27,7 +27,8 @@ const char *xn_client_error(struct xn_client *client);
 pa_context *xn_client_context(struct xn_client *client);
 struct xn_engine *xn_client_engine(struct xn_client *client);
 
-/* `changed` is called, under the engine's lock, when the client becomes ready or fails. */
+/* `changed` is called, under the engine's lock, when the client becomes ready or fails, or is
+ * behind no more. */
 struct xn_client_listener {
     struct xn_client_listener *next;
     void (*changed)(void *owner);
@@ -35,6 +36,13 @@ struct xn_client_listener {
 };
 void xn_client_listen(struct xn_client *client, struct xn_client_listener *listener);
 void xn_client_unlisten(struct xn_client *client, struct xn_client_listener *listener);
+
+/* Streams that were freed before the server had made them, and that are ended when it has. A client
+ * that waits for too many of them is behind: it asks for no other stream until one has ended, so a
+ * guest that opens and closes endlessly leaves no more than these at a server that is slow. */
+void xn_client_abandoned(struct xn_client *client);
+void xn_client_abandoned_ended(struct xn_client *client);
+bool xn_client_is_behind(const struct xn_client *client);
 
 pa_proplist *xn_proplist(const char *const *properties);
 

@@ -12,7 +12,8 @@ struct xn_audio {
     bool playback;
     bool connected; /* the stream was made, or making it has failed */
     bool running;
-    bool orphan; /* freed by its owner, and playing the rest */
+    bool orphan; /* freed by its owner, and playing the rest, or abandoned */
+    bool abandoned; /* freed by its owner before the server had made it */
     bool dry; /* the server has played all that it had */
     uint32_t gaps;
     bool any_source;
@@ -29,7 +30,9 @@ struct xn_audio {
 };
 
 static void destroy(struct xn_audio *audio) {
-    xn_client_unlisten(audio->client, &audio->listener);
+    struct xn_client *client = audio->client;
+    bool abandoned = audio->abandoned;
+    xn_client_unlisten(client, &audio->listener);
     if (audio->drain) {
         pa_operation_cancel(audio->drain);
         pa_operation_unref(audio->drain);
@@ -47,6 +50,7 @@ static void destroy(struct xn_audio *audio) {
     free(audio->name);
     free(audio->device);
     free(audio);
+    if (abandoned) xn_client_abandoned_ended(client);
 }
 
 static void ignore(pa_operation *operation) {
@@ -142,7 +146,8 @@ static void on_stream_state(pa_stream *stream, void *data) {
     struct xn_audio *audio = data;
     pa_stream_state_t state = pa_stream_get_state(stream);
     if (audio->orphan) {
-        if (!PA_STREAM_IS_GOOD(state)) destroy(audio);
+        bool is_made = audio->abandoned && state == PA_STREAM_READY;
+        if (is_made || !PA_STREAM_IS_GOOD(state)) destroy(audio);
         return;
     }
     if (state != PA_STREAM_READY && PA_STREAM_IS_GOOD(state)) return;
@@ -174,6 +179,7 @@ static bool make_stream(struct xn_audio *audio) {
 static void connect_stream(struct xn_audio *audio) {
     pa_context *context = xn_client_context(audio->client);
     if (audio->connected || pa_context_get_state(context) != PA_CONTEXT_READY) return;
+    if (xn_client_is_behind(audio->client)) return; /* on_client_changed() comes again */
     audio->connected = true;
     if (!make_stream(audio)) xn_engine_wake_python(xn_client_engine(audio->client));
 }
@@ -254,6 +260,10 @@ static void on_orphan_drained(pa_stream *stream, int success, void *data) {
     destroy(audio);
 }
 
+static bool is_being_made(const struct xn_audio *audio) {
+    return audio->stream && pa_stream_get_state(audio->stream) == PA_STREAM_CREATING;
+}
+
 void xn_audio_free(struct xn_audio *audio, bool drain) {
     if (audio->drain) {
         pa_operation_cancel(audio->drain);
@@ -262,10 +272,15 @@ void xn_audio_free(struct xn_audio *audio, bool drain) {
     }
     if (drain && audio->playback && xn_audio_is_ready(audio) &&
         pa_stream_is_corked(audio->stream) == 0) {
-        audio->orphan = true;
         audio->drain = pa_stream_drain(audio->stream, on_orphan_drained, audio);
+        audio->orphan = audio->drain != NULL;
     }
-    if (!audio->drain) destroy(audio);
+    /* libpulse cannot disconnect a stream that the server has not made yet: it would stay there. */
+    if (is_being_made(audio)) {
+        audio->orphan = audio->abandoned = true;
+        xn_client_abandoned(audio->client);
+    }
+    if (!audio->orphan) destroy(audio);
 }
 
 bool xn_audio_is_ready(const struct xn_audio *audio) {

@@ -1,0 +1,235 @@
+"""`python -m bench.hostile`: what a guest notices of a hostile one, act by act (tests/hostile), and
+of the agent's deaths.
+
+The victim's every frame carries its own number, as in `make bench`. Nothing is asserted. Wanted: no
+frame lost, p99 of the latency within 5 ms of the quiet case, 2 MiB more memory at most, an answer
+of the control socket within 20 ms, the culprit throttled within 1 s, its microphone closed within
+50 ms; and at a death 80 ms of silence at most.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import signal
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from bench.measure import Lateness, lateness, percentile
+from bench.processes import build_probe, running
+from tests.hostile.acts import ACTS, QUIET, Act
+from tests.hostile.stage import MAY_RECORD, Memory, performing, revoke
+from tests.hostile.vcpu import build_library
+from tests.support.agents import Dom0, Guest
+from tests.support.heard import RATE_HZ, find_gaps
+from tests.support.local_machine import LocalMachine
+from tests.support.peer import Peer
+from tests.support.pulse_server import (
+    SINK,
+    PulseServer,
+    left_of,
+    noise,
+    on_left,
+    on_right,
+    right_of,
+)
+from tests.support.raw_frontend import eventually
+from tests.support.urgency import Urgency, urgent
+from xensnd.control.client import NoAgentError
+
+WARM_UP_SECONDS = 1.0
+LOOK_SECONDS = 0.05
+# An agent that lived for less than a second is followed by the next only after a delay.
+LIFE_SECONDS = (1.1, 2.1)
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    machine: LocalMachine
+    dom0: Dom0
+    pulse: PulseServer
+    probe: Path
+    library: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    late: Lateness
+    memory_kib: int
+    control_ms: Sequence[float]
+    throttled_ms: float | None  # None: no budget answers
+    revoked_ms: Sequence[float]
+
+
+def perform(stage: Stage, act: Act, directory: Path, options: argparse.Namespace) -> Result:
+    directory.mkdir()
+    written, heard = directory / "written", directory / "heard"
+    machine, pulse = stage.machine, stage.pulse
+    victim, evil = Guest(machine, "victim"), Guest(machine, "evil")
+    guest = [sys.executable, "-m", "bench.guest", machine.url]
+    listen = [str(stage.probe), "listen", pulse.address, f"{SINK}.monitor", str(heard)]
+    with (
+        running(*listen, urgency=Urgency.SERVER),
+        running(*guest, str(options.latency), str(written), victim.name, urgency=Urgency.SOUNDING),
+    ):
+        stage.dom0.await_event("stream_started", domid=victim.domid)
+        time.sleep(WARM_UP_SECONDS)
+        with performing(machine, evil, act.name, stage.library) as adversary:
+            since_ns = time.monotonic_ns()
+            result = look(stage.dom0, evil, act, adversary, options)
+    evil.destroy()
+    victim.destroy()
+    return Result(lateness(written, heard, since_ns), *result)
+
+
+def look(
+    dom0: Dom0, evil: Guest, act: Act, adversary: Peer, options: argparse.Namespace
+) -> tuple[int, Sequence[float], float | None, Sequence[float]]:
+    memory, control_ms = Memory(dom0.agent_pid), []
+    began = time.time()
+    until = time.monotonic() + options.seconds
+    while time.monotonic() < until:
+        asked = time.monotonic()
+        dom0.ask("status")
+        control_ms.append((time.monotonic() - asked) * 1000)
+        memory.look()
+        time.sleep(LOOK_SECONDS)
+    throttled_ms = None
+    if act.audited:
+        dom0.await_event(act.audited[0].kind, domid=evil.domid)
+        first = dom0.events(act.audited[0].kind, domid=evil.domid)[0]
+        throttled_ms = (when(first) - began) * 1000
+    revoked_ms = [revoke(dom0, adversary) for _ in range(options.rounds) if act.records]
+    return memory.growth_kib, control_ms, throttled_ms, revoked_ms
+
+
+def when(event: Any) -> float:
+    return datetime.fromisoformat(event["TIME"]).timestamp()
+
+
+HEAD = (
+    f"{'':16}{'frames':>8}{'latency, ms':>14}{'beside':>8}{'memory':>9}{'control':>9}"
+    f"{'throttled':>11}{'live after denied, ms':>23}\n"
+    f"{'':16}{'lost':>8}{'median':>8}{'p99':>6}{'quiet':>8}{'KiB':>9}{'p99, ms':>9}"
+    f"{'after, ms':>11}{'median':>15}{'worst':>8}"
+)
+
+
+def row(act: Act, result: Result, quiet: Result) -> str:
+    late, revoked = result.late, result.revoked_ms
+    throttled = "-" if result.throttled_ms is None else f"{result.throttled_ms:.0f}"
+    median, worst = (
+        (f"{statistics.median(revoked):.1f}", f"{max(revoked):.1f}") if revoked else ("-", "-")
+    )
+    return (
+        f"{act.name:16}{late.lost_frames:>8}{late.median_ms:>8.1f}{late.p99_ms:>6.1f}"
+        f"{late.p99_ms - quiet.late.p99_ms:>+8.1f}{result.memory_kib:>+9}"
+        f"{percentile(result.control_ms, 99):>9.1f}{throttled:>11}{median:>15}{worst:>8}"
+    )
+
+
+def bench_acts(stage: Stage, directory: Path, options: argparse.Namespace) -> None:
+    print(f"48 kHz stereo S16, latency asked {options.latency} ms, {options.seconds:g} s an act")
+    print(HEAD)
+    quiet: Result | None = None
+    for name in dict.fromkeys((QUIET.name, *(options.acts or ACTS))):
+        act = ACTS[name]
+        result = perform(stage, act, directory / name.replace(" ", "-"), options)
+        quiet = quiet or result
+        print(row(act, result, quiet), flush=True)
+
+
+def is_listening(dom0: Dom0) -> bool:
+    with suppress(NoAgentError):
+        return bool(dom0.ask("status"))
+    return False
+
+
+def bench_deaths(stage: Stage, count: int) -> None:
+    """Two guests play, each on its side, and the agent is killed again and again."""
+    dom0, machine = stage.dom0, stage.machine
+    seconds = count * max(LIFE_SECONDS) + 10
+    sounds = [noise(seconds, frame_octets=2, seed=seed) for seed in (1, 2)]
+    guests = [Guest(machine, name) for name in ("left", "right")]
+    quarantined = len(dom0.events("guest_quarantined"))
+    with (
+        stage.pulse.listening() as ears,
+        guests[0].start("play", "-", stdin=[on_left(sounds[0])]) as left,
+        guests[1].start("play", "-", stdin=[on_right(sounds[1])]) as right,
+    ):
+        for each in (left, right):
+            urgent(each.process, Urgency.SOUNDING)
+        for guest in guests:
+            dom0.await_event("stream_started", domid=guest.domid)
+        for _ in range(count):
+            time.sleep(random.uniform(*LIFE_SECONDS))  # noqa: S311 - anywhere
+            known = len(dom0.events("agent_started"))
+            os.kill(dom0.agent_pid, signal.SIGKILL)
+            dom0.await_event("agent_started", count=known + 1)
+            # It serves them all the time, so chance has it that it dies of one of them.
+            for event in dom0.events("guest_quarantined")[quarantined:]:
+                quarantined += 1
+                eventually(lambda: is_listening(dom0))
+                dom0.ask("release", guest=event["XENSND_GUEST"])
+        time.sleep(1)
+        heard = ears.heard
+    for guest in guests:
+        guest.destroy()
+    found = [
+        gap
+        for side, sound in zip((left_of, right_of), sounds, strict=True)
+        for gap in find_gaps(side(heard), sound, frame_octets=2)
+    ]
+    silent_ms = [gap.silent * 1000 / RATE_HZ for gap in found if gap.silent]
+    lost = sum(max(gap.missing, 0) for gap in found)
+    print(f"\nthe agent killed {count} times, two guests play: {len(silent_ms)} gaps")
+    if silent_ms:
+        print(
+            f"silent for {statistics.median(silent_ms):.0f} ms in the median, p99 "
+            f"{percentile(silent_ms, 99):.0f}, worst {max(silent_ms):.0f}; frames lost: {lost}; "
+            f"in quarantine: {quarantined}"
+        )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.hostile", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=5.0, help="an act (default 5); 0: none")
+    parser.add_argument("--rounds", type=int, default=10, help="denials an act (default 10)")
+    parser.add_argument("--deaths", type=int, default=200, help="of the agent (default 200)")
+    parser.add_argument("--latency", type=int, default=20, metavar="MS", help="default 20")
+    parser.add_argument("--acts", nargs="*", choices=list(ACTS), help="default: all")
+    options = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory(prefix="xensnd-bench-") as name:
+        directory = Path(name)
+        latency = [f"--latency={options.latency}"]
+        with (
+            PulseServer(directory / "pulse") as pulse,
+            LocalMachine(directory / "xen") as machine,
+            Dom0(
+                directory / "dom0",
+                machine.url,
+                pulse.address,
+                policy=MAY_RECORD,
+                options=latency,
+            ) as dom0,
+        ):
+            probe, library = build_probe(directory), build_library(directory)
+            stage = Stage(machine, dom0, pulse, probe, library)
+            if options.seconds:
+                with pulse.microphone(noise(600)):
+                    bench_acts(stage, directory, options)
+            if options.deaths:
+                bench_deaths(stage, options.deaths)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,168 @@
+"""What a hostile guest does, as data: adversary.py does it, and test_acts.py and bench/hostile.py
+look at what comes of it.
+
+An act goes on without end. A guest whose card is closed for it connects again, and goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from agent_dom0.cards.device import CONNECTIONS_MAX
+from agent_dom0.cards.throttle import REQUESTS_A_SECOND, STORE_EVENTS_A_SECOND
+from tests.support.raw_frontend import BUFFER_OCTETS, RawStream
+from xensnd.core import REFUSED_MAX
+from xensnd.sndif.packets import Close, HwParamQuery, Request, Trigger, TriggerRequest, Write
+from xensnd.sndif.params import HwParams, Interval
+
+FRAME_OCTETS = 4
+START = TriggerRequest(Trigger.START)
+_ALL = Interval(1, 2**32 - 1)
+_OVER_BUDGET = "more requests than the guest's budget allows; all its streams wait"
+_FOR_TOO_LONG = "too many requests or notifications for too long"
+_TOO_MANY_REQUESTS = f"{REQUESTS_A_SECOND} requests within a second"
+_TOO_MANY_CHANGES = f"more than {STORE_EVENTS_A_SECOND} changes of its nodes in XenStore"
+_TOO_OFTEN = f"{CONNECTIONS_MAX} connections within"
+
+
+def nothing(_: RawStream) -> Sequence[Request]:
+    return ()
+
+
+def query_all(_: RawStream) -> Sequence[Request]:
+    return (HwParamQuery(HwParams(2**62 - 1, _ALL, _ALL, _ALL, _ALL)),)
+
+
+def open_and_start(stream: RawStream) -> Sequence[Request]:
+    return (stream.good_open(), START)
+
+
+def open_and_close(stream: RawStream) -> Sequence[Request]:
+    return (stream.good_open(), Close())
+
+
+def open_and_close_more_than_once(stream: RawStream) -> Sequence[Request]:
+    """So that the limit of requests is reached also where OPEN takes long."""
+    return (*open_and_close(stream), Close(), Close())
+
+
+def write_all_over(_: RawStream) -> Sequence[Request]:
+    """One frame each, so that it takes as many of them as can be."""
+    return [Write(offset, FRAME_OCTETS) for offset in range(0, BUFFER_OCTETS, 1024)]
+
+
+def write_behind(_: RawStream) -> Sequence[Request]:
+    return (Write(BUFFER_OCTETS, FRAME_OCTETS),)
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """What a vCPU is busy with: a function of adversary.c, on these of the card's rings."""
+
+    name: str
+    requests: Callable[[RawStream], Sequence[Request]] = nothing
+    first: Callable[[RawStream], Sequence[Request]] = nothing  # once, before
+    rings: tuple[int, ...] = (0,)
+    notifies: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """An event of the audit trail, and a part of its message."""
+
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """`work` is a loop in C, or the name of one of the adversary's methods, called on and on.
+    `records`: its card is served all the while, so that its microphone can be live."""
+
+    name: str
+    does: str
+    budget: str
+    work: Loop | str
+    audited: tuple[Said, ...] = ()
+    records: bool = True
+
+
+QUIET = Act("quiet", "nothing: what the others are compared with", "none", "rest")
+HOSTILE_ACTS = (
+    Act(
+        "silent WRITEs",
+        "keeps its ring full of valid WRITEs, without a notification",
+        "none: it is served when the audio server asks, 256 requests of a ring at most",
+        Loop("flood_ring", write_all_over, first=open_and_start, notifies=False),
+    ),
+    Act(
+        "WRITEs",
+        "keeps its ring full of valid WRITEs, and notifies of each lap",
+        "requests and engine time a second (budget.c)",
+        Loop("flood_ring", write_all_over, first=open_and_start),
+        (Said("limit_hit", _OVER_BUDGET), Said("protocol_violation", _FOR_TOO_LONG)),
+    ),
+    Act(
+        "refused WRITEs",
+        "keeps its ring full of WRITEs behind the buffer",
+        "a stream's refused transfers (XN_REFUSED_MAX)",
+        Loop("flood_ring", write_behind, first=open_and_start),
+        (Said("protocol_violation", f"{REFUSED_MAX} READs and WRITEs were invalid"),),
+        records=False,
+    ),
+    Act(
+        "queries",
+        "keeps both rings full of HW_PARAM_QUERY",
+        "control requests a second (throttle.py)",
+        Loop("flood_ring", query_all, rings=(0, 1)),
+        (Said("limit_hit", _TOO_MANY_REQUESTS),),
+    ),
+    Act(
+        "OPEN and CLOSE",
+        "keeps its ring full of OPEN and CLOSE",
+        "control requests a second (throttle.py)",
+        Loop("flood_ring", open_and_close_more_than_once),
+        (Said("limit_hit", _TOO_MANY_REQUESTS),),
+    ),
+    Act(
+        "indices",
+        "writes anything into the ring's index",
+        "none: an index that cannot be closes the device",
+        Loop("scribble_indices"),
+        (Said("protocol_violation", "the request ring's index is out of range"),),
+        records=False,
+    ),
+    Act(
+        "notifications",
+        "notifies of requests that are not there",
+        "engine time a second (budget.c)",
+        Loop("notify_without_end"),
+        (Said("limit_hit", _OVER_BUDGET),),
+    ),
+    Act(
+        "node storm",
+        "writes its state into XenStore on and on, as it is",
+        "changes of its nodes a second (throttle.py)",
+        "write_state",
+        (Said("limit_hit", _TOO_MANY_CHANGES),),
+    ),
+    Act(
+        "connections",
+        "connects and closes some ten times a second",
+        "connections within ten seconds (device.py)",
+        "reconnect",
+        (Said("protocol_violation", _TOO_OFTEN),),
+        records=False,
+    ),
+    Act(
+        "64 streams",
+        "writes a card of 64 streams into its nodes, and opens them all",
+        "streams of a guest (parameters.py)",
+        "crowd",
+        (Said("device_failed", "the guest may have"),),
+        records=False,
+    ),
+)
+ACTS = MappingProxyType({act.name: act for act in (QUIET, *HOSTILE_ACTS)})
