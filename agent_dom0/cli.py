@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,13 +14,16 @@ from pathlib import Path
 from agent_dom0.access.prompts import ANSWER_SECONDS
 from agent_dom0.agent import Agent, Settings
 from agent_dom0.control.operations import About
+from agent_dom0.opener.client import OpenerTransport
+from agent_dom0.opener.process import run_opener
 from agent_dom0.parameters import DEFAULT_LATENCY_USEC, Limits
+from agent_dom0.supervisor.confine import confine
 from agent_dom0.supervisor.heartbeat import Heartbeat
 from agent_dom0.supervisor.supervise import supervise
 from policy.paths import DEFAULT_DIRECTORY, DEFAULT_RUNTIME, PolicyPaths
 from xensnd.control.client import DEFAULT_SOCKET
-from xensnd.errors import XensndError
-from xensnd.transport.factory import add_transport_option, open_transport
+from xensnd.errors import UsageError, XensndError
+from xensnd.transport.factory import add_transport_option, open_receiver, open_transport
 from xensnd.version import VERSION
 
 QUBESDB = Path("/run/qubes/qubesdb.sock")
@@ -105,20 +109,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not 1 <= options.ask_seconds <= 3600:
         parser.error(f"--ask-seconds {options.ask_seconds:g}: give 1 to 3600")
     logging.basicConfig(level=logging.INFO, format="xensnd-dom0: %(message)s", stream=sys.stderr)
-    return supervise(lambda heartbeat: _work(options, heartbeat))
-
-
-def _work(options: argparse.Namespace, heartbeat: Heartbeat) -> int:
     try:
-        asyncio.run(_run(options, heartbeat))
+        receiver = open_receiver(options.transport)  # here, so that no child has to load it
+    except UsageError as error:
+        print(f"xensnd-dom0: {error}", file=sys.stderr)
+        return 1
+    return supervise(
+        lambda heartbeat, control: _work(options, heartbeat, OpenerTransport(control, receiver)),
+        lambda control: run_opener(control, lambda: open_transport(options.transport)),
+    )
+
+
+def _work(options: argparse.Namespace, heartbeat: Heartbeat, transport: OpenerTransport) -> int:
+    try:
+        transport.connect()
+        asyncio.run(_run(options, heartbeat, transport))
     except XensndError as error:
         print(f"xensnd-dom0: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-async def _run(options: argparse.Namespace, heartbeat: Heartbeat) -> None:
-    transport = open_transport(options.transport)
+async def _run(
+    options: argparse.Namespace, heartbeat: Heartbeat, transport: OpenerTransport
+) -> None:
     try:
         settings = Settings(
             transport=transport,
@@ -131,9 +145,22 @@ async def _run(options: argparse.Namespace, heartbeat: Heartbeat) -> None:
             ask_seconds=options.ask_seconds,
             qubesdb=_qubesdb(options),
         )
+        _confine(settings, transport.ioctls)
         await Agent(settings).run(heartbeat)
     finally:
         transport.close()
+
+
+def _confine(settings: Settings, ioctls: Sequence[int]) -> None:
+    """Give up what the agent does not need, before it meets a guest's octets."""
+    written = [
+        settings.transport.runtime_directory,
+        settings.control.parent,
+        *settings.policy.all_directories,
+        *([Path(settings.audit).parent] if settings.audit != "journal" else []),
+    ]
+    server = settings.about.server or os.environ.get("PULSE_SERVER", "")
+    confine(written, ioctls, network="tcp" in server)
 
 
 def _policy_paths(options: argparse.Namespace) -> PolicyPaths:

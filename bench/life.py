@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 from agent_dom0.supervisor.supervise import RENEW
-from bench.measure import children
 from tests.support.agents import Dom0, Guest
 from tests.support.local_machine import LocalMachine
 from tests.support.pulse_server import PulseServer, noise
@@ -52,8 +51,7 @@ def outages(dom0: Dom0, guest: Guest, out_from: Callable[[], float], count: int)
 
 
 def killed(dom0: Dom0) -> float:
-    assert dom0.process is not None
-    (agent,) = children(dom0.process.pid)
+    agent = dom0.agent_pid
     since = time.time()
     os.kill(agent, signal.SIGKILL)
     return since

@@ -28,6 +28,8 @@ DEVID = 0
 MARK = "provisioned-by"
 MARKED = "xensnd"
 
+_STARTING = str(int(XenbusState.INITIALISING))
+
 RATES = (8000, 11025, 16000, 22050, 32000, 44100, 48000, 64000, 96000, 176400, 192000)
 FORMATS = (
     SampleFormat.U8,
@@ -58,29 +60,44 @@ def default_card() -> CardConfig:
     )
 
 
-def make_device(store: Store, path: DevicePath) -> None:
-    """Write both halves in one transaction, in place of existing ones."""
-    starting = str(int(XenbusState.INITIALISING))
-    frontend = {
+def frontend_nodes(path: DevicePath) -> dict[str, str]:
+    """Return the guest's half of a device, as relative path to value."""
+    return {
         "backend": path.backend,
         "backend-id": str(path.backend_domid),
-        "state": starting,
+        "state": _STARTING,
         "handle": str(path.devid),
         **card_nodes(default_card()),
     }
-    backend = {
+
+
+def backend_nodes(path: DevicePath) -> dict[str, str]:
+    """Return our half of a device, as relative path to value."""
+    return {
         "frontend": path.frontend,
         "frontend-id": str(path.guest_domid),
         "online": "1",
         "handle": str(path.devid),
         MARK: MARKED,
-        "state": starting,
+        "state": _STARTING,
     }
-    guest, us = path.guest_domid, path.backend_domid
+
+
+def frontend_permissions(path: DevicePath) -> list[str]:
+    return [f"n{path.guest_domid}", f"r{path.backend_domid}"]
+
+
+def backend_permissions(path: DevicePath) -> list[str]:
+    return [f"n{path.backend_domid}", f"r{path.guest_domid}"]
+
+
+def make_device(store: Store, path: DevicePath) -> None:
+    """Write both halves in one transaction, in place of existing ones."""
+    frontend, backend = frontend_nodes(path), backend_nodes(path)
     for attempt in store.transactions():
         with attempt as transaction:
-            _write_tree(transaction, path.frontend, frontend, [f"n{guest}", f"r{us}"])
-            _write_tree(transaction, path.backend, backend, [f"n{us}", f"r{guest}"])
+            _write_tree(transaction, path.frontend, frontend, frontend_permissions(path))
+            _write_tree(transaction, path.backend, backend, backend_permissions(path))
 
 
 def _write_tree(
@@ -90,14 +107,15 @@ def _write_tree(
     store.mkdir(directory)
     store.set_permissions(directory, permissions)
     for name, value in nodes.items():
-        for parent in _parents(name):
+        for parent in parents(name):
             store.mkdir(f"{directory}/{parent}")
             store.set_permissions(f"{directory}/{parent}", permissions)
         store.write(f"{directory}/{name}", value)
         store.set_permissions(f"{directory}/{name}", permissions)
 
 
-def _parents(name: str) -> list[str]:
+def parents(name: str) -> list[str]:
+    """Return the directories above a node: those of `a/b/c` are `a` and `a/b`."""
     parts = name.split("/")[:-1]
     return ["/".join(parts[: count + 1]) for count in range(len(parts))]
 

@@ -4,6 +4,9 @@ The supervisor has loaded everything that the agent needs, and only waits; an ag
 it. A new interpreter would start too late: a stock driver that waits for a period gives up after
 100 ms.
 
+Beside the agent runs an opener, which uses XenStore for it (agent_dom0/opener). It serves one agent
+after the other, so that the next one does not wait for another fork.
+
 Only the supervisor talks to systemd. The agent handles guests' octets, so systemd does not accept
 messages from it.
 
@@ -14,12 +17,15 @@ The process and its agent stay; when the new version is loaded, its agent takes 
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import select
 import signal
+import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import NoReturn
 
 from agent_dom0.supervisor.heartbeat import READY, Heartbeat, HeartbeatReader
@@ -39,60 +45,116 @@ RENEW = signal.SIGUSR2
 _PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _HANDLED = (*_PASSED_ON, RENEW)
 
-# In the environment of a renewed supervisor: its present agent, and the pipe of its heartbeats.
+# In the environment of a renewed supervisor: its present agent, the pipe of its heartbeats, and its
+# opener.
 PREDECESSOR = "XENSND_PREDECESSOR"
 # A predecessor that does not end within this time is killed; its streams can be taken over too.
 RETIRES_SECONDS = 2.0
 
-Work = Callable[[Heartbeat], int]
+Work = Callable[[Heartbeat, socket.socket], int]
+Opener = Callable[[socket.socket], None]
 
 
-def supervise(work: Work) -> int:
+def supervise(work: Work, opener: Opener) -> int:
     """Run `work` in a child until it ends by itself, and return its exit status. A child that is
-    killed, crashes, or sends no heartbeat for half of WatchdogSec is followed by another."""
-    supervisor = _Supervisor(work)
+    killed, crashes, or sends no heartbeat for half of WatchdogSec is followed by another.
+
+    `opener` runs in another child. It gets a socket, on which it is sent that of each agent: the
+    other end is the argument of `work`.
+    """
+    supervisor = _Supervisor(work, opener)
     supervisor.retire(os.environ.pop(PREDECESSOR, ""))
     return supervisor.run()
 
 
 class _Supervisor:
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: Work, opener: Opener) -> None:
         self._work = work
+        self._run_opener = opener
         self._manager = ServiceManager()
         watchdog = self._manager.watchdog_seconds
         self._silence_seconds = watchdog / 2 if watchdog else None
         self._is_stopping = False
         self._is_ready = False
         self._child = 0
+        self._opener = 0
+        self._hire: socket.socket | None = None  # to send the opener an agent's socket
         self._heartbeat = -1  # the end that is read
         self._handlers = {signum: signal.signal(signum, self._pass_on) for signum in _PASSED_ON}
         self._handlers[RENEW] = signal.signal(RENEW, self._renew)
 
     def run(self) -> int:
+        # What is loaded by now stays as it is: no collection in a child has to copy these pages.
+        gc.collect()
+        gc.freeze()
         while True:
             started = time.monotonic()
-            # No signal may come between the fork and the assignment of the child's id.
+            # No signal may come between the forks and the assignment of the children's ids.
             signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED)
             if self._is_stopping:
                 return 0
-            self._heartbeat, writing = os.pipe()
-            self._child = os.fork()
-            if self._child == 0:
-                os.close(self._heartbeat)
-                for signum, handler in self._handlers.items():
-                    signal.signal(signum, handler)
-                signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED)
-                _run_child(self._work, Heartbeat(writing))
+            self._fork()
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED)
-            os.close(writing)
             self._watch_child()
             code = self._reap()
             if self._is_stopping or (code >= 0 and code != CRASHED):
+                self._dismiss_opener()
                 return code if code >= 0 else 128 - code
             why = "an error of its own" if code == CRASHED else signal.Signals(-code).name
             _report(f"the agent ended because of {why}; the next one takes over")
             if time.monotonic() - started < LIVES_AT_LEAST_SECONDS:
                 time.sleep(PATIENCE_SECONDS)
+
+    def _fork(self) -> None:
+        """Start an agent, and an opener if there is none."""
+        self._heartbeat, writing = os.pipe()
+        agents, openers = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with agents, openers:
+            self._child = os.fork()
+            if self._child == 0:
+                os.close(self._heartbeat)
+                openers.close()
+                if self._hire is not None:
+                    self._hire.close()
+                for signum, handler in self._handlers.items():
+                    signal.signal(signum, handler)
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED)
+                _run_child(self._work, Heartbeat(writing), agents)
+            os.close(writing)
+            agents.close()
+            if self._hire is None:
+                self._hire = self._start_opener()
+            with suppress(BrokenPipeError):  # it has ended, which is noticed soon
+                socket.send_fds(self._hire, [b"\0"], [openers.fileno()])
+
+    def _start_opener(self) -> socket.socket:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._opener = os.fork()
+        if self._opener == 0:
+            os.close(self._heartbeat)
+            ours.close()
+            for signum in _HANDLED:  # it ends with the supervisor
+                signal.signal(signum, signal.SIG_IGN)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED)
+            _exit_after(lambda: self._serve_agents(theirs))
+        theirs.close()
+        return ours
+
+    def _serve_agents(self, hire: socket.socket) -> int:
+        self._run_opener(hire)
+        return 0
+
+    def _dismiss_opener(self) -> None:
+        """End the opener, after what it has open for an agent that has ended."""
+        if self._hire is not None:
+            self._hire.close()
+            self._hire = None
+        if self._opener:
+            with _ended(self._opener) as ended:
+                if not select.select([ended], [], [], RETIRES_SECONDS)[0]:
+                    os.kill(self._opener, signal.SIGKILL)
+            os.waitpid(self._opener, 0)
+            self._opener = 0
 
     def _pass_on(self, signum: int, _frame: object) -> None:
         if signum == signal.SIGHUP:
@@ -108,7 +170,7 @@ class _Supervisor:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is a handler again
         environment = dict(os.environ)
         if self._child:
-            environment[PREDECESSOR] = f"{self._child} {self._heartbeat}"
+            environment[PREDECESSOR] = f"{self._child} {self._heartbeat} {self._opener}"
             os.set_inheritable(self._heartbeat, True)
         try:
             os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)  # noqa: S606
@@ -121,13 +183,15 @@ class _Supervisor:
         """End the agent of the supervisor before renewal. It is still a child of this process."""
         if not predecessor:
             return
-        self._child, self._heartbeat = map(int, predecessor.split())
+        # A supervisor without openers names none.
+        self._child, self._heartbeat, self._opener = map(int, [*predecessor.split(), "0"][:3])
         ended = os.pidfd_open(self._child)
         os.kill(self._child, signal.SIGTERM)
         if not select.select([ended], [], [], RETIRES_SECONDS)[0]:
             os.kill(self._child, signal.SIGKILL)
         os.close(ended)
         self._reap()
+        self._dismiss_opener()
 
     def _reap(self) -> int:
         """The exit status of the child."""
@@ -137,13 +201,13 @@ class _Supervisor:
         return os.waitstatus_to_exitcode(status)
 
     def _watch_child(self) -> None:
-        """Wait until the child ends. Kill it if it sends no heartbeats."""
+        """Wait until the child ends. Kill it if it sends no heartbeats, or has lost its opener."""
         reading = self._heartbeat
         heartbeat = HeartbeatReader(reading)
-        ended = os.pidfd_open(self._child)
+        ended, opener_ended = os.pidfd_open(self._child), os.pidfd_open(self._opener)
         poll = select.poll()
-        poll.register(reading, select.POLLIN)
-        poll.register(ended, select.POLLIN)
+        for fd in (reading, ended, opener_ended):
+            poll.register(fd, select.POLLIN)
         last_heard = time.monotonic()
         while True:
             ready = dict(poll.poll(self._wait_ms(last_heard)))
@@ -154,11 +218,17 @@ class _Supervisor:
                 poll.unregister(reading)
             if ended in ready:
                 break
+            if opener_ended in ready:
+                poll.unregister(opener_ended)
+                self._dismiss_opener()
+                _report("the opener has ended; the next agent takes over with another")
+                os.kill(self._child, signal.SIGKILL)
             if not ready:
                 _report("the agent does not respond; the next one takes over")
                 os.kill(self._child, signal.SIGKILL)
                 last_heard = time.monotonic()
         os.close(ended)
+        os.close(opener_ended)
 
     def _wait_ms(self, last_heard: float) -> float | None:
         if self._silence_seconds is None:
@@ -176,19 +246,33 @@ class _Supervisor:
                 self._manager.alive(message.text)
 
 
+@contextmanager
+def _ended(pid: int) -> Iterator[int]:
+    """A descriptor that is readable when the process has ended."""
+    fd = os.pidfd_open(pid)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
 def _report(text: str) -> None:
     print(f"xensnd-dom0: {text}", file=sys.stderr)
 
 
-def _run_child(work: Work, heartbeat: Heartbeat) -> NoReturn:
+def _run_child(work: Work, heartbeat: Heartbeat, control: socket.socket) -> NoReturn:
     # An agent without a supervisor would keep the next one from starting.
     parent = os.getppid()
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:
         os._exit(0)
+    _exit_after(lambda: work(heartbeat, control))
+
+
+def _exit_after(work: Callable[[], int]) -> NoReturn:
     status = CRASHED
     try:
-        status = work(heartbeat)
+        status = work()
     except BaseException:
         sys.excepthook(*sys.exc_info())
     finally:

@@ -1,20 +1,30 @@
-"""Each test of the seam runs on the stand-in and on Debian's real xenstored."""
+"""Each test of the seam runs on the stand-in and on Debian's real xenstored, each directly and
+through the agent's opener."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import cast
 
 import pytest
 
-from tests.support.local_machine import LocalMachine, StoreKind
+from tests.support.local_machine import LocalMachine
+from tests.support.opener import MachineBehindOpener
 from xensnd.transport.xenstore import XenStore
 
 
-@pytest.fixture(params=["standin", "xenstored"])
+@pytest.fixture(
+    params=[
+        ("standin", LocalMachine),
+        ("xenstored", LocalMachine),
+        ("standin", MachineBehindOpener),
+        ("xenstored", MachineBehindOpener),
+    ],
+    ids=["standin", "xenstored", "opener-standin", "opener-xenstored"],
+)
 def machine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LocalMachine]:
-    with LocalMachine(tmp_path, cast(StoreKind, request.param)) as machine:
+    store, kind = request.param
+    with kind(tmp_path, store) as machine:
         yield machine
 
 

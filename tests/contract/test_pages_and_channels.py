@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from tests.support.local_machine import LocalMachine
+from tests.support.opener import AllGuests, RunningOpener
 from tests.support.peer import Peer, has_event, read_memory, write_memory
 from xensnd.errors import RemoteProtocolError, TransportLost, UsageError
 from xensnd.sndif.layout import PAGE_OCTETS
-from xensnd.transport.local import LocalTransport
+from xensnd.transport.interface import Transport
 
 
 @pytest.fixture
@@ -32,12 +33,17 @@ def guest(machine: LocalMachine, domid: int) -> Iterator[Peer]:  # noqa: ARG001 
         yield peer
 
 
-@pytest.fixture
-def dom0(machine: LocalMachine) -> LocalTransport:
-    return machine.transport()
+@pytest.fixture(params=["directly", "opener"])
+def dom0(request: pytest.FixtureRequest, machine: LocalMachine) -> Iterator[Transport]:
+    """It takes what guests offer, with devices of its own, or those of an opener."""
+    if request.param == "directly":
+        yield machine.transport()
+        return
+    with RunningOpener(machine, make_reach=AllGuests) as opener:
+        yield opener.transport
 
 
-def test_each_sees_what_the_other_writes(guest: Peer, dom0: LocalTransport, domid: int) -> None:
+def test_each_sees_what_the_other_writes(guest: Peer, dom0: Transport, domid: int) -> None:
     refs = guest.do("share", 0, 2)
     pages = dom0.map_pages(domid, refs, writable=True)
     assert pages.octets == 2 * PAGE_OCTETS
@@ -49,7 +55,7 @@ def test_each_sees_what_the_other_writes(guest: Peer, dom0: LocalTransport, domi
 
 
 def test_references_in_any_order_become_one_run_of_addresses(
-    guest: Peer, dom0: LocalTransport, domid: int
+    guest: Peer, dom0: Transport, domid: int
 ) -> None:
     first, second = guest.do("share", 0, 3), guest.do("share", 0, 2)
     for which, count in ((0, 3), (1, 2)):
@@ -69,7 +75,7 @@ def test_references_in_any_order_become_one_run_of_addresses(
     pages.close()
 
 
-def test_many_pages_are_mapped_at_once(guest: Peer, dom0: LocalTransport, domid: int) -> None:
+def test_many_pages_are_mapped_at_once(guest: Peer, dom0: Transport, domid: int) -> None:
     refs = guest.do("share", 0, 1000)
     guest.do("write", 0, 999 * PAGE_OCTETS, "last")
     pages = dom0.map_pages(domid, refs[::-1], writable=False)
@@ -89,7 +95,7 @@ def test_pages_mapped_read_only_cannot_be_written(machine: LocalMachine, domid: 
 
 @pytest.mark.parametrize("bad", [-1, 1 << 32, 1 << 70])
 def test_number_that_no_hypervisor_knows_is_the_peers_fault(
-    dom0: LocalTransport, domid: int, bad: int
+    dom0: Transport, domid: int, bad: int
 ) -> None:
     with pytest.raises(RemoteProtocolError, match=f"dom{domid} offers page {bad}"):
         dom0.map_pages(domid, [bad], writable=True)
@@ -99,7 +105,7 @@ def test_number_that_no_hypervisor_knows_is_the_peers_fault(
 
 @pytest.mark.parametrize("bad", [[4711], [0], [0xFFFF_FFFF]])
 def test_reference_that_was_not_offered_is_the_peers_fault(
-    guest: Peer, dom0: LocalTransport, domid: int, bad: list[int]
+    guest: Peer, dom0: Transport, domid: int, bad: list[int]
 ) -> None:
     refs = guest.do("share", 0, 1)
     message = rf"dom{domid} \(work\) grants no page {bad[0]} to dom0"
@@ -117,7 +123,7 @@ def test_reference_offered_to_another_domain_is_refused(
 
 
 def test_ended_grant_stays_mapped_but_is_not_mapped_again(
-    machine: LocalMachine, dom0: LocalTransport, domid: int
+    machine: LocalMachine, dom0: Transport, domid: int
 ) -> None:
     shared = machine.transport("work").share_pages(0, 1)
     mapped = dom0.map_pages(domid, shared.refs, writable=True)
@@ -131,9 +137,7 @@ def test_ended_grant_stays_mapped_but_is_not_mapped_again(
     mapped.close()
 
 
-def test_events_reach_the_other_side_both_ways(
-    guest: Peer, dom0: LocalTransport, domid: int
-) -> None:
+def test_events_reach_the_other_side_both_ways(guest: Peer, dom0: Transport, domid: int) -> None:
     channel = dom0.bind_channel(domid, guest.do("allocate", 0))
     assert not select.select([channel.fds.wait_fd], [], [], 0)[0]
     guest.do("notify", 0)
@@ -146,9 +150,7 @@ def test_events_reach_the_other_side_both_ways(
     channel.close()
 
 
-def test_events_before_the_binding_are_not_lost(
-    guest: Peer, dom0: LocalTransport, domid: int
-) -> None:
+def test_events_before_the_binding_are_not_lost(guest: Peer, dom0: Transport, domid: int) -> None:
     port = guest.do("allocate", 0)
     guest.do("notify", 0)
     channel = dom0.bind_channel(domid, port)
@@ -156,7 +158,7 @@ def test_events_before_the_binding_are_not_lost(
     channel.close()
 
 
-def test_channel_is_bound_once_at_a_time(guest: Peer, dom0: LocalTransport, domid: int) -> None:
+def test_channel_is_bound_once_at_a_time(guest: Peer, dom0: Transport, domid: int) -> None:
     port = guest.do("allocate", 0)
     channel = dom0.bind_channel(domid, port)
     with pytest.raises(
@@ -168,7 +170,7 @@ def test_channel_is_bound_once_at_a_time(guest: Peer, dom0: LocalTransport, domi
 
 
 def test_port_that_was_not_offered_is_refused(
-    machine: LocalMachine, guest: Peer, dom0: LocalTransport, domid: int
+    machine: LocalMachine, guest: Peer, dom0: Transport, domid: int
 ) -> None:
     port = guest.do("allocate", 0)
     with pytest.raises(RemoteProtocolError, match=rf"dom{domid} \(work\) offers no event channel"):
@@ -179,7 +181,7 @@ def test_port_that_was_not_offered_is_refused(
 
 
 def test_end_that_another_bound_is_not_an_offer(
-    machine: LocalMachine, guest: Peer, dom0: LocalTransport, domid: int
+    machine: LocalMachine, guest: Peer, dom0: Transport, domid: int
 ) -> None:
     channel = dom0.bind_channel(domid, guest.do("allocate", 0))
     with pytest.raises(RemoteProtocolError):
@@ -188,7 +190,7 @@ def test_end_that_another_bound_is_not_an_offer(
 
 
 def test_death_of_the_guest_ends_its_offers_but_not_the_mapping(
-    machine: LocalMachine, guest: Peer, dom0: LocalTransport, domid: int
+    machine: LocalMachine, guest: Peer, dom0: Transport, domid: int
 ) -> None:
     refs, port = guest.do("share", 0, 1), guest.do("allocate", 0)
     guest.do("write", 0, 0, "kept")
@@ -224,7 +226,7 @@ def test_backend_that_died_is_followed_by_one_that_takes_the_same_over(
 
 
 def test_destroyed_domain_loses_its_hypervisor_and_its_offers(
-    machine: LocalMachine, dom0: LocalTransport, domid: int
+    machine: LocalMachine, dom0: Transport, domid: int
 ) -> None:
     work = machine.transport("work")
     refs = work.share_pages(0, 1).refs
@@ -237,7 +239,8 @@ def test_destroyed_domain_loses_its_hypervisor_and_its_offers(
         machine.transport("work")
 
 
-def test_hypervisor_that_is_gone_is_lost(machine: LocalMachine, dom0: LocalTransport) -> None:
+def test_hypervisor_that_is_gone_is_lost(machine: LocalMachine) -> None:
+    dom0 = machine.transport()
     pages, channel = dom0.share_pages(1, 1), dom0.allocate_channel(1)
     machine.kill()
     with pytest.raises(TransportLost, match="hypervisor"):

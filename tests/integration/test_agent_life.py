@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -50,6 +52,32 @@ def test_told_to_end_it_ends_at_once_though_a_guest_plays(
 def test_told_to_hang_up_it_reads_the_policy_again(dom0: Dom0) -> None:
     with dom0.one_more("policy_loaded"):
         dom0.hang_up()
+
+
+def test_opener_that_is_killed_is_replaced_together_with_its_agent(
+    dom0: Dom0, new_guest: Callable[[str], Guest]
+) -> None:
+    agent = dom0.agent_pid
+    with dom0.one_more("agent_started"):
+        os.kill(dom0.opener_pid, signal.SIGKILL)
+    assert dom0.agent_pid != agent
+    late = new_guest("late")
+    dom0.await_event("device_made", guest=late.name)
+    assert "the opener has ended; the next agent takes over with another" in dom0.log
+
+
+def test_agent_is_confined_in_all_its_threads_while_a_guest_plays(
+    dom0: Dom0, pulse: PulseServer, work: Guest
+) -> None:
+    """What that means is in tests/unit/test_confine.py."""
+    with pulse.listening() as ears, work.start("play", "-", stdin=[noise(10)]):
+        ears.listen_until(lambda heard: heard.strip(b"\0"))
+        threads = list(Path(f"/proc/{dom0.agent_pid}/task").iterdir())
+        assert len(threads) >= 3
+        for thread in threads:
+            status = (thread / "status").read_text().splitlines()
+            assert {"Seccomp:\t2", "NoNewPrivs:\t1"} <= set(status)
+    assert "the agent may " not in dom0.log
 
 
 @pytest.mark.alone

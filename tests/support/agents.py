@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from agent_dom0.opener.process import NAME as OPENER
 from agent_guest.card import Card
 from agent_guest.pcm import SampleSpec
 from agent_guest.play_record import Player, Recorder
@@ -50,6 +51,13 @@ SECOND_OCTETS = 48000 * 4
 QUEUED_MSEC = 60 if may_be_urgent() else 250
 PATIENT = f"--latency={QUEUED_MSEC}"
 ALLOW_PLAYBACK = 'version: 1\nrules:\n  - guest: "*"\n    playback: allow\n    capture: deny\n'
+
+
+def _name(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
 
 
 class Dom0(Daemon):
@@ -92,7 +100,18 @@ class Dom0(Daemon):
     @property
     def agent_pid(self) -> int:
         """The process that does the work, below the supervisor, which waits for its end."""
-        return int(eventually(lambda: self._child_pids)[0])
+        return self._the_child(is_opener=False)
+
+    @property
+    def opener_pid(self) -> int:
+        """The process that uses XenStore for the agent."""
+        return self._the_child(is_opener=True)
+
+    def _the_child(self, *, is_opener: bool) -> int:
+        def found() -> list[int]:
+            return [pid for pid in self._child_pids if (_name(pid) == OPENER) is is_opener]
+
+        return int(eventually(lambda: len(pids := found()) == 1 and pids)[0])
 
     @property
     def _child_pids(self) -> list[int]:
@@ -124,6 +143,7 @@ class Dom0(Daemon):
     def end(self, signum: int) -> int:
         status = super().end(signum)
         assert_documented(self.events())
+        assert "refused the agent" not in self.log, self.end_of_log  # what it needs is admitted
         return status
 
     def write_policy(self, text: str) -> None:

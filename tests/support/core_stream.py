@@ -26,7 +26,7 @@ from xensnd.sndif.packets import (
     peek_request,
 )
 from xensnd.transport.interface import EventFds
-from xensnd.transport.local.memory import Mapping, Page, create_pages
+from xensnd.transport.local.memory import Page, PageMapping, create_pages
 
 T = TypeVar("T")
 
@@ -57,7 +57,7 @@ class Memory:
     def __init__(self, octets: int) -> None:
         count = -(-octets // PAGE_OCTETS)
         fd = create_pages(count)
-        self.mapping = Mapping([Page(fd, index) for index in range(count)], writable=True)
+        self.mapping = PageMapping([Page(fd, index) for index in range(count)], writable=True)
         os.close(fd)
         self.address = self.mapping.address
         array = (ctypes.c_char * self.mapping.octets).from_address(self.address)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Self
 
+from agent_dom0.opener.process import NAME as OPENER
 from tests.support.daemon import Startable
 from tests.xen.images import SINK, SOURCE
 from tests.xen.lab import wait_until
@@ -203,17 +204,19 @@ class Agent:
 
     @property
     def _pids(self) -> list[int]:
-        """The supervisor's, and that of the worker below it."""
+        """The supervisor's, and those of the worker and the opener below it."""
         found = self._dom0.run("sh", "-c", f"grep -ls '{COMMAND}' /proc/[0-9]*/cmdline").output
         return sorted(int(path.split("/")[2]) for path in found.split())
 
     @property
     def worker(self) -> str:
         """The process below its supervisor, that does the work."""
-        return str(self._pids[-1])
+        names = f"grep -ls '^{OPENER}' /proc/[0-9]*/comm"
+        openers = [path.split("/")[2] for path in self._dom0.run("sh", "-c", names).output.split()]
+        return [str(pid) for pid in self._pids if str(pid) not in openers][-1]
 
     def in_proc(self, command: str, name: str) -> str:
-        """What a command says of this in /proc for its processes, supervisor and worker."""
+        """What a command says of this in /proc for its processes."""
         return self._dom0.do(*command.split(), *(f"/proc/{pid}/{name}" for pid in self._pids))
 
     @property

@@ -71,8 +71,7 @@ def gives_all_back(agent: Agent) -> Iterator[None]:
 def held(agent: Agent) -> dict[str, Any]:
     """Mapped grants and descriptors of the agent's processes, and the devices that it serves."""
     listed = re.findall(r" -> ([^\d\n]+)", agent.in_proc("ls -l", "fd/"))
-    # One of gntdev is opened for the first device, and kept.
-    descriptors = Counter(listed) - Counter([GNTDEV])
+    descriptors = Counter(listed)
     return {
         "grant mappings": agent.in_proc("cat", "maps").count(GNTDEV),
         "devices": agent.devices,

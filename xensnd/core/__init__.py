@@ -3,7 +3,7 @@
 In src/, ring.c, event_page.c, page_directory.c, pcm.c, rate_loop.c, budget.c and gate.c only
 compute. engine.c is the thread. pulse_context.c and pulse_stream.c call libpulse. backend.c and
 frontend.c use all of them, for one sndif stream each, in either role. No module calls one above it.
-backend_parts.h lists what one event causes.
+backend_parts.h lists what one event causes. confine.c stands alone.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 from .audio_client import Admission, AudioClient, AudioStreamConfig, ClientState
 from .backend import PCM_STATE_OCTETS, REFUSED_MAX, BackendStats, BackendStream, Violation
 from .budget import Budget, BudgetStats
+from .confine import filter_system_calls
 from .engine import Engine
 from .frontend import FrontendStats, FrontendStream
 from .page_directory import build_directory, walk_directory
@@ -33,5 +34,6 @@ __all__ = [
     "PcmParameters",
     "Violation",
     "build_directory",
+    "filter_system_calls",
     "walk_directory",
 ]

@@ -18,6 +18,7 @@ SOURCES = [
     "backend_silence.c",
     "budget.c",
     "channel.c",
+    "confine.c",
     "engine.c",
     "event_page.c",
     "frontend.c",
@@ -44,6 +45,10 @@ struct xn_channel {
     int wait_fd; int notify_fd; void *context;
     int (*clear)(void *context); int (*notify)(void *context);
 };
+
+/* confine.h */
+#define XN_IOCTLS_MAX ...
+int xn_confine(const uint32_t *ioctls, size_t count, bool network);
 
 /* pulse_context.h */
 enum xn_client_state { XN_CLIENT_CONNECTING, XN_CLIENT_READY, XN_CLIENT_FAILED };
@@ -151,7 +156,10 @@ ffi = FFI()
 ffi.cdef(DECLARATIONS)
 ffi.set_source(
     "xensnd.core._core",
-    '#include "backend.h"\n#include "frontend.h"\n#include "page_directory.h"\n',
+    "".join(
+        f'#include "{header}.h"\n'
+        for header in ("backend", "confine", "frontend", "page_directory")
+    ),
     # setuptools wants paths relative to the project's root, from where it runs.
     sources=[f"xensnd/core/src/{source}" for source in SOURCES],
     depends=[f"xensnd/core/src/{header.name}" for header in sorted(SOURCE.glob("*.h"))],

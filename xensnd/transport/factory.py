@@ -8,7 +8,7 @@ from pathlib import Path
 
 from xensnd.errors import UsageError
 from xensnd.text import quoted
-from xensnd.transport.interface import Transport
+from xensnd.transport.interface import Receiver, Transport
 
 
 def add_transport_option(parser: argparse.ArgumentParser) -> None:
@@ -27,10 +27,28 @@ def open_transport(url: str, domain: str | None = None) -> Transport:
     scheme, colon, rest = url.partition(":")
     opener = _OPENERS.get(scheme) if colon else None
     if not opener:
-        known = ", ".join(_FORMS)
-        hint = f"; did you mean local:{url}?" if not colon and url else ""
-        raise UsageError(f"transport {quoted(url)}: known are {known}{hint}")
+        raise _unknown(url)
     return opener(rest, domain)
+
+
+def _unknown(url: str) -> UsageError:
+    known = ", ".join(_FORMS)
+    hint = f"; did you mean local:{url}?" if ":" not in url and url else ""
+    return UsageError(f"transport {quoted(url)}: known are {known}{hint}")
+
+
+def open_receiver(url: str) -> Receiver:
+    """Return the receiver of what the transport of this URL hands over. UsageError: see above."""
+    scheme, colon, _ = url.partition(":")
+    if colon and scheme == "local":
+        from xensnd.transport.local import LocalReceiver  # noqa: PLC0415
+
+        return LocalReceiver()
+    if colon and scheme == "xen":
+        from xensnd.transport.xen import XenReceiver  # noqa: PLC0415
+
+        return XenReceiver()
+    raise _unknown(url)
 
 
 def _open_local(directory: str, domain: str | None) -> Transport:

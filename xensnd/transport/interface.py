@@ -7,13 +7,14 @@ without Xen. Code that uses this interface does not know which one it has.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
-from xensnd.errors import RemoteProtocolError
+from xensnd.errors import LocalProtocolError, RemoteProtocolError
 from xensnd.sndif.untrusted import U32_MAX
 
 
@@ -31,6 +32,13 @@ class EventFds:
     context: int = 0
     clear: int = 0
     notify: int = 0
+
+
+class StoreDescriptor(NamedTuple):
+    """A descriptor that never blocks and carries XenStore's packets, and how large they may be."""
+
+    fd: int
+    payload_octets_max: int
 
 
 class Pages(Protocol):
@@ -117,6 +125,39 @@ class Store(Protocol):
     def close(self) -> None: ...
 
 
+HANDED_PAGES_MAX = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Handed:
+    """Pages or a channel on their way to another process: descriptors, and numbers that say what
+    they are, as JSON has them."""
+
+    fds: list[int]
+    layout: dict[str, Any]
+
+    def close(self) -> None:
+        """Close this process's copies of the descriptors."""
+        for fd in self.fds:
+            os.close(fd)
+
+
+class Receiver(Protocol):
+    """The other process's side of what a transport hands over. It needs no device of its own."""
+
+    @property
+    def ioctls(self) -> Sequence[int]:
+        """The commands of ioctl(2) that channels need."""
+
+    def receive_pages(
+        self, peer_domid: int, refs: Sequence[int], handed: Sequence[Handed], *, writable: bool
+    ) -> Pages:
+        """Map the pages. The descriptors are closed in any case."""
+
+    def receive_channel(self, handed: Handed, end: Callable[[], None]) -> EventChannel:
+        """Use the channel. `end` is called when it is closed."""
+
+
 class Transport(Protocol):
     """What a domain can do with other domains.
 
@@ -133,6 +174,20 @@ class Transport(Protocol):
 
     def open_store(self) -> Store:
         """Open a connection to XenStore."""
+
+    def connect_store(self) -> StoreDescriptor:
+        """Open a connection for another process. The caller closes it. TransportLost: there is no
+        XenStore."""
+
+    def hand_pages(self, peer_domid: int, refs: Sequence[int]) -> Handed:
+        """Return what another process needs to map the pages, with a Receiver. The caller closes
+        the descriptors. At most HANDED_PAGES_MAX references at once."""
+
+    def hand_channel(self, peer_domid: int, peer_port: int) -> Handed:
+        """Bind a channel for another process. It ends with end_channel() or with the transport."""
+
+    def end_channel(self, port: int) -> None:
+        """End a channel that was handed over. Its receiver closes its own descriptors then."""
 
     def share_pages(self, peer_domid: int, count: int) -> Pages: ...
     def map_pages(self, peer_domid: int, refs: Sequence[int], *, writable: bool) -> Pages: ...
@@ -152,3 +207,26 @@ def require_u32(peer_domid: int, what: str, untrusted_number: int) -> None:
         raise RemoteProtocolError(
             f"dom{peer_domid} offers {what} {untrusted_number}, allowed are 32 bits"
         )
+
+
+def map_handed(
+    transport: Transport,
+    receiver: Receiver,
+    peer_domid: int,
+    refs: Sequence[int],
+    *,
+    writable: bool,
+) -> Pages:
+    """Map pages that a transport hands over, piece by piece."""
+    if not refs:
+        raise LocalProtocolError(f"no page of dom{peer_domid} to map")
+    handed: list[Handed] = []
+    try:
+        for start in range(0, len(refs), HANDED_PAGES_MAX):
+            some = refs[start : start + HANDED_PAGES_MAX]
+            handed.append(transport.hand_pages(peer_domid, some))
+    except BaseException:
+        for each in handed:
+            each.close()
+        raise
+    return receiver.receive_pages(peer_domid, refs, handed, writable=writable)

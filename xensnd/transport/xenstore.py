@@ -23,17 +23,22 @@ from types import TracebackType
 
 from pyxs import PyXSError
 from pyxs._internal import Op, Packet
-from pyxs.connection import UnixSocketConnection, XenBusConnection
+from pyxs.connection import UnixSocketConnection
 
 from xensnd.errors import TransportLost
-from xensnd.transport.interface import Store, TransactionConflict, WatchEvent
+from xensnd.transport.interface import (
+    Store,
+    StoreDescriptor,
+    TransactionConflict,
+    WatchEvent,
+)
 
 REPLY_SECONDS_MAX = 10.0
 ATTEMPTS_MAX = 100  # of a transaction: a guest that keeps writing must not delay us for ever
 PAYLOAD_OCTETS_MAX = 4096
 # About so many events are read at a time, so that who writes without end holds up nobody else.
 EVENTS_AT_ONCE = 1024
-_DIRECTORY_PART = 22  # which pyxs does not know
+DIRECTORY_PART = 22  # which pyxs does not know
 
 _HEADER = struct.Struct("=IIII")  # operation, request, transaction, octets that follow
 _PATH = re.compile(r"[-a-zA-Z0-9/_@]+")
@@ -47,7 +52,6 @@ class _Descriptor:
     """A descriptor that never blocks, as pyxs's connections expect a transport."""
 
     def __init__(self, fd: int) -> None:
-        os.set_blocking(fd, False)
         self._fd = fd
 
     def fileno(self) -> int:
@@ -64,16 +68,43 @@ class _Descriptor:
         os.close(self._fd)
 
 
-class _Socket(UnixSocketConnection):  # type: ignore[misc]
-    def create_transport(self) -> _Descriptor:
-        with socket.socket(socket.AF_UNIX) as connecting:
-            connecting.connect(self.path)
-            return _Descriptor(connecting.detach())
+def connect_socket(path: Path | str) -> StoreDescriptor:
+    """Connect to the socket of xenstored or the stand-in."""
+    with _lost_at(path), socket.socket(socket.AF_UNIX) as connecting:
+        connecting.connect(str(path))
+        return _nonblocking(connecting.detach(), PAYLOAD_OCTETS_MAX)
 
 
-class _XenBus(XenBusConnection):  # type: ignore[misc]
+def open_xenbus(path: Path | str) -> StoreDescriptor:
+    """Open the kernel's device."""
+    with _lost_at(path):
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        # The kernel's limit includes the header; it closes the device if a request is longer.
+        return _nonblocking(fd, PAYLOAD_OCTETS_MAX - _HEADER.size)
+
+
+def _nonblocking(fd: int, payload_octets_max: int) -> StoreDescriptor:
+    os.set_blocking(fd, False)
+    return StoreDescriptor(fd, payload_octets_max)
+
+
+@contextmanager
+def _lost_at(path: object) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise TransportLost(f"XenStore at {path}: {error.strerror}") from error
+
+
+class _Connection(UnixSocketConnection):  # type: ignore[misc]
+    """A connection that is open already. `path` is for messages."""
+
+    def __init__(self, fd: int, path: Path | str) -> None:
+        super().__init__(str(path))
+        self._open_fd = fd
+
     def create_transport(self) -> _Descriptor:
-        return _Descriptor(os.open(self.path, os.O_RDWR | os.O_CLOEXEC))
+        return _Descriptor(self._open_fd)
 
 
 class _Failure(Exception):
@@ -85,9 +116,9 @@ class _Wire:
 
     def __init__(
         self,
-        connection: UnixSocketConnection | XenBusConnection,
+        connection: UnixSocketConnection,
         timeout: float,
-        payload_octets_max: int = PAYLOAD_OCTETS_MAX,
+        payload_octets_max: int,
     ) -> None:
         self.watches: set[tuple[str, str]] = set()
         self._connection = connection
@@ -216,16 +247,20 @@ class XenStore(Store):
     def over_socket(cls, path: Path | str, *, timeout: float = REPLY_SECONDS_MAX) -> XenStore:
         """Connect to the socket of xenstored or the stand-in. `timeout`: for a reply, in
         seconds."""
-        return cls(_Wire(_Socket(str(path)), timeout))
+        return cls.over_descriptor(connect_socket(path), str(path), timeout=timeout)
 
     @classmethod
-    def over_xenbus(
-        cls, path: Path | str | None = None, *, timeout: float = REPLY_SECONDS_MAX
+    def over_xenbus(cls, path: Path | str, *, timeout: float = REPLY_SECONDS_MAX) -> XenStore:
+        """Open the kernel's device."""
+        return cls.over_descriptor(open_xenbus(path), str(path), timeout=timeout)
+
+    @classmethod
+    def over_descriptor(
+        cls, store: StoreDescriptor, path: str, *, timeout: float = REPLY_SECONDS_MAX
     ) -> XenStore:
-        """Open the kernel's device, by default /dev/xen/xenbus."""
-        # The kernel's limit includes the header; it closes the device if a request is longer.
-        payload_octets_max = PAYLOAD_OCTETS_MAX - _HEADER.size
-        return cls(_Wire(_XenBus(str(path) if path else None), timeout, payload_octets_max))
+        """Use a connection that is open already, and is closed with the store. `path` is for
+        messages."""
+        return cls(_Wire(_Connection(store.fd, path), timeout, store.payload_octets_max))
 
     def read(self, path: str) -> str:
         return _decoded(self._on_path(Op.READ, path))
@@ -246,7 +281,7 @@ class XenStore(Store):
         """Read a long directory in parts, and from the start again if it changes meanwhile."""
         names, before = b"", b""
         while not names.endswith(b"\0\0"):
-            part = self._on_path(_DIRECTORY_PART, path, b"%d\0" % len(names))
+            part = self._on_path(DIRECTORY_PART, path, b"%d\0" % len(names))
             generation, _, more = part.partition(b"\0")
             if before not in (b"", generation):
                 names, before = b"", b""

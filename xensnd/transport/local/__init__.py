@@ -17,10 +17,20 @@ from pathlib import Path
 from typing import Any
 
 from xensnd.errors import LocalProtocolError, RemoteProtocolError, TransportLost, UsageError
-from xensnd.transport.interface import EventChannel, EventFds, Pages, Transport, require_u32
-from xensnd.transport.local.memory import Mapping, Page
-from xensnd.transport.local.protocol import REFS_IN_A_REQUEST_MAX, VERSION
-from xensnd.transport.xenstore import XenStore
+from xensnd.transport.interface import (
+    EventChannel,
+    EventFds,
+    Handed,
+    Pages,
+    Receiver,
+    StoreDescriptor,
+    Transport,
+    map_handed,
+    require_u32,
+)
+from xensnd.transport.local.memory import Page, PageMapping
+from xensnd.transport.local.protocol import VERSION
+from xensnd.transport.xenstore import XenStore, connect_socket
 
 REPLY_SECONDS_MAX = 10.0
 _REPLY_OCTETS_MAX = 1 << 16
@@ -54,40 +64,45 @@ class LocalTransport(Transport):
     def open_store(self) -> XenStore:
         return XenStore.over_socket(self._store_path)
 
+    def connect_store(self) -> StoreDescriptor:
+        return connect_socket(self._store_path)
+
     def share_pages(self, peer_domid: int, count: int) -> Pages:
         reply, fds = self._hypervisor.call("share", peer=peer_domid, count=count)
         first = int(reply["first_ref"])
         with _closing(fds):
-            mapping = Mapping([Page(fds[0], index) for index in range(count)], writable=True)
-        return _LocalPages(
-            mapping, range(first, first + count), self._ender("end_share", first_ref=first)
-        )
+            mapping = PageMapping([Page(fds[0], index) for index in range(count)], writable=True)
+
+        def end() -> None:
+            with suppress(TransportLost):
+                self._hypervisor.call("end_share", first_ref=first)
+
+        return _LocalPages(mapping, range(first, first + count), end)
 
     def map_pages(self, peer_domid: int, refs: Sequence[int], *, writable: bool) -> Pages:
-        if not refs:
-            raise LocalProtocolError(f"no page of dom{peer_domid} to map")
+        return map_handed(self, LocalReceiver(), peer_domid, refs, writable=writable)
+
+    def hand_pages(self, peer_domid: int, refs: Sequence[int]) -> Handed:
         for ref in refs:
             require_u32(peer_domid, "page", ref)
-        pages: list[Page] = []
-        fds: list[int] = []
-        with _closing(fds):
-            for start in range(0, len(refs), REFS_IN_A_REQUEST_MAX):
-                some = list(refs[start : start + REFS_IN_A_REQUEST_MAX])
-                reply, new_fds = self._hypervisor.call("map", peer=peer_domid, refs=some)
-                fds += new_fds
-                pages += [Page(new_fds[which], index) for which, index in reply["pages"]]
-            try:
-                mapping = Mapping(pages, writable=writable)
-            except ValueError as error:
-                raise RemoteProtocolError(f"dom{peer_domid} offers {error}") from error
-        return _LocalPages(mapping, tuple(refs), lambda: None)
+        reply, fds = self._hypervisor.call("map", peer=peer_domid, refs=list(refs))
+        return Handed(fds, {"pages": reply["pages"]})
+
+    def hand_channel(self, peer_domid: int, peer_port: int) -> Handed:
+        require_u32(peer_domid, "event channel", peer_port)
+        reply, fds = self._hypervisor.call("bind", peer=peer_domid, port=peer_port)
+        return Handed(fds, {"port": reply["port"]})
+
+    def end_channel(self, port: int) -> None:
+        with suppress(TransportLost):  # if the stand-in is gone, it has ended already
+            self._hypervisor.call("end_channel", port=port)
 
     def allocate_channel(self, peer_domid: int) -> EventChannel:
-        return self._channel(*self._hypervisor.call("allocate", peer=peer_domid))
+        reply, fds = self._hypervisor.call("allocate", peer=peer_domid)
+        return self._channel(Handed(fds, {"port": reply["port"]}))
 
     def bind_channel(self, peer_domid: int, peer_port: int) -> EventChannel:
-        require_u32(peer_domid, "event channel", peer_port)
-        return self._channel(*self._hypervisor.call("bind", peer=peer_domid, port=peer_port))
+        return self._channel(self.hand_channel(peer_domid, peer_port))
 
     def close(self) -> None:
         self._hypervisor.close()
@@ -105,23 +120,40 @@ class LocalTransport(Transport):
         """Return the domids by name."""
         return dict(self._hypervisor.call("domains")[0]["domains"])
 
-    def _channel(self, reply: dict[str, Any], fds: list[int]) -> EventChannel:
-        port = int(reply["port"])
-        return _LocalChannel(port, fds[0], fds[1], self._ender("end_channel", port=port))
+    def _channel(self, handed: Handed) -> EventChannel:
+        port = int(handed.layout["port"])
+        return LocalReceiver().receive_channel(handed, lambda: self.end_channel(port))
 
-    def _ender(self, op: str, **arguments: int) -> Callable[[], None]:
-        """Return a function that ends a share or channel. If the stand-in is gone, it has ended
-        already."""
 
-        def end() -> None:
-            with suppress(TransportLost):
-                self._hypervisor.call(op, **arguments)
+class LocalReceiver(Receiver):
+    @property
+    def ioctls(self) -> Sequence[int]:
+        return ()
 
-        return end
+    def receive_pages(
+        self, peer_domid: int, refs: Sequence[int], handed: Sequence[Handed], *, writable: bool
+    ) -> Pages:
+        pages = [
+            Page(each.fds[which], number)
+            for each in handed
+            for which, number in each.layout["pages"]
+        ]
+        try:
+            mapping = PageMapping(pages, writable=writable)
+        except ValueError as error:
+            raise RemoteProtocolError(f"dom{peer_domid} offers {error}") from error
+        finally:
+            for each in handed:
+                each.close()
+        return _LocalPages(mapping, tuple(refs), lambda: None)
+
+    def receive_channel(self, handed: Handed, end: Callable[[], None]) -> EventChannel:
+        wait_fd, notify_fd = handed.fds
+        return _LocalChannel(int(handed.layout["port"]), wait_fd, notify_fd, end)
 
 
 class _LocalPages(Pages):
-    def __init__(self, mapping: Mapping, refs: Sequence[int], end: Callable[[], None]) -> None:
+    def __init__(self, mapping: PageMapping, refs: Sequence[int], end: Callable[[], None]) -> None:
         self._mapping = mapping
         self._refs = refs
         self._end = end

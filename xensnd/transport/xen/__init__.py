@@ -7,33 +7,44 @@ The device `gntdev` maps pages that other domains grant, `gntalloc` grants pages
 from __future__ import annotations
 
 import errno
-import mmap
+import fcntl
 import os
+import struct
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xensnd.errors import LocalProtocolError, RemoteProtocolError, TransportLost, UsageError
+from xensnd.errors import RemoteProtocolError, TransportLost, UsageError
 from xensnd.sndif.layout import PAGE_OCTETS
 from xensnd.transport.interface import (
     EventChannel,
     EventFds,
+    Handed,
     Pages,
+    Receiver,
     Store,
+    StoreDescriptor,
     Transport,
+    map_handed,
     require_u32,
 )
+from xensnd.transport.mapping import Mapping, Part
 from xensnd.transport.xen._xen import ffi, lib
 from xensnd.transport.xen.dead_channels import keep_open
-from xensnd.transport.xenstore import XenStore
+from xensnd.transport.xenstore import XenStore, connect_socket, open_xenbus
 
 RUNTIME_DIRECTORY = Path("/run/xensnd")
 XENSTORED_SOCKET = Path("/run/xenstored/socket")  # where xenstored runs, for root
 XENBUS = Path("/dev/xen/xenbus")  # in every domain, for the users that udev allows
 
 _DOMIDS = range(0x7FF0)  # above are Xen's own: DOMID_FIRST_RESERVED
+# Linux' xen/evtchn.h and xen/gntdev.h.
+_IOCTL_NOTIFY = 0x0004_4504
+_IOCTL_MAP_GRANT_REF = 0x0018_4700
+_MAP = struct.Struct("=I4xQ")  # count, the offset for mmap(2)
+_GRANT = struct.Struct("=II")  # domid, reference
 # Errors of the kernel and Xen for a grant or port that does not exist, or is not for us.
 _NOT_OFFERED = {errno.EINVAL, errno.ESRCH, errno.EPERM, errno.EACCES, errno.ENOENT}
 
@@ -48,7 +59,7 @@ class XenTransport(Transport):
                 "XenStore does not say which domain this is; in dom0: xen-init-dom0"
             ) from None
         self._channels: set[_XenChannel] = set()  # open ones, all opened in this life
-        self._grants = _Handle("gntdev", lib.xengnttab_open, lib.xengnttab_close)
+        self._handed: dict[int, EventChannel] = {}  # to another process, by port
         self._shares = _Handle("gntalloc", lib.xengntshr_open, lib.xengntshr_close)
 
     @property
@@ -69,10 +80,11 @@ class XenTransport(Transport):
     def open_store(self) -> XenStore:
         """Connect to xenstored's own socket if we may, which in dom0 only root may; otherwise open
         the kernel's device."""
-        if os.access(XENSTORED_SOCKET, os.R_OK | os.W_OK):
-            return XenStore.over_socket(XENSTORED_SOCKET)
-        _require_device(XENBUS.name)
-        return XenStore.over_xenbus(XENBUS)
+        store, path = _connect_store()
+        return XenStore.over_descriptor(store, str(path))
+
+    def connect_store(self) -> StoreDescriptor:
+        return _connect_store()[0]
 
     def share_pages(self, peer_domid: int, count: int) -> Pages:
         handle = self._shares.open()
@@ -81,27 +93,43 @@ class XenTransport(Transport):
         if address == ffi.NULL:
             raise _error(f"sharing {count} pages with dom{peer_domid}")
         return _XenPages(
-            address, tuple(refs), lambda: lib.xengntshr_unshare(handle, address, count)
+            _address(address), tuple(refs), lambda: lib.xengntshr_unshare(handle, address, count)
         )
 
     def map_pages(self, peer_domid: int, refs: Sequence[int], *, writable: bool) -> Pages:
-        if not refs:
-            raise LocalProtocolError(f"no page of dom{peer_domid} to map")
+        return map_handed(self, XenReceiver(), peer_domid, refs, writable=writable)
+
+    def hand_pages(self, peer_domid: int, refs: Sequence[int]) -> Handed:
+        """The pages are mapped when the descriptor is; until then Xen does not know of it."""
         _require_domid(peer_domid)
         for ref in refs:
             require_u32(peer_domid, "page", ref)
-        handle, count = self._grants.open(), len(refs)
-        address = lib.xengnttab_map_domain_grant_refs(
-            handle,
-            count,
-            peer_domid,
-            ffi.new("uint32_t[]", list(refs)),
-            mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0),
-        )
-        if address == ffi.NULL:
-            pages = f"page {refs[0]}" if count == 1 else f"all of {count} pages from {refs[0]} on"
-            raise _refusal(f"dom{peer_domid} does not grant {pages} to dom{self.domid}")
-        return _XenPages(address, tuple(refs), lambda: lib.xengnttab_unmap(handle, address, count))
+        _require_device("gntdev")
+        request = bytearray(_MAP.pack(len(refs), 0))
+        for ref in refs:
+            request += _GRANT.pack(peer_domid, ref)
+        fd = _open_gntdev()
+        try:
+            fcntl.ioctl(fd, _IOCTL_MAP_GRANT_REF, request)
+        except OSError:
+            os.close(fd)
+            raise
+        _, offset = _MAP.unpack_from(request)
+        return Handed([fd], {"offset": offset, "pages": len(refs), "to": self.domid})
+
+    def hand_channel(self, peer_domid: int, peer_port: int) -> Handed:
+        channel = self.bind_channel(peer_domid, peer_port)
+        try:
+            fd = os.dup(channel.fds.wait_fd)
+        except OSError:
+            channel.close()
+            raise
+        self._handed[channel.port] = channel
+        return Handed([fd], {"port": channel.port})
+
+    def end_channel(self, port: int) -> None:
+        if port in self._handed:
+            self._handed.pop(port).close()
 
     def allocate_channel(self, peer_domid: int) -> EventChannel:
         self._check_restore()
@@ -117,7 +145,8 @@ class XenTransport(Transport):
         channel = lib.xn_event_channel_bind(peer_domid, peer_port)
         if channel == ffi.NULL:
             raise _refusal(
-                f"dom{peer_domid} offers no event channel {peer_port} to dom{self.domid}"
+                f"dom{peer_domid} offers no event channel {peer_port} to dom{self.domid}",
+                ffi.errno,
             )
         return self._opened(channel)
 
@@ -149,8 +178,43 @@ class XenTransport(Transport):
 
     def close(self) -> None:
         """Close the devices. Mapped and shared pages stay until they are closed themselves."""
-        self._grants.close()
+        for port in list(self._handed):
+            self.end_channel(port)
         self._shares.close()
+
+
+class XenReceiver(Receiver):
+    @property
+    def ioctls(self) -> Sequence[int]:
+        return [_IOCTL_NOTIFY]
+
+    def receive_pages(
+        self, peer_domid: int, refs: Sequence[int], handed: Sequence[Handed], *, writable: bool
+    ) -> Pages:
+        parts = [
+            Part(each.fds[0], int(each.layout["offset"]), int(each.layout["pages"]) * PAGE_OCTETS)
+            for each in handed
+        ]
+        try:
+            mapping = Mapping(parts, writable=writable)
+        except OSError as error:
+            count = len(refs)
+            pages = f"page {refs[0]}" if count == 1 else f"all of {count} pages from {refs[0]} on"
+            to = int(handed[0].layout["to"])
+            what = f"dom{peer_domid} does not grant {pages} to dom{to}"
+            raise _refusal(what, error.errno) from error
+        finally:
+            for each in handed:
+                each.close()  # the mapping keeps what it needs
+        return _XenPages(mapping.address, tuple(refs), mapping.close)
+
+    def receive_channel(self, handed: Handed, end: Callable[[], None]) -> EventChannel:
+        channel = lib.xn_event_channel_adopt(handed.fds[0], int(handed.layout["port"]))
+        if channel == ffi.NULL:
+            error = _error("an event channel")
+            handed.close()
+            raise error
+        return _XenChannel(channel, lambda _channel: end())
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,8 +263,8 @@ class _Handle:
 
 
 class _XenPages(Pages):
-    def __init__(self, address: Any, refs: Sequence[int], end: Callable[[], int]) -> None:
-        self._address = int(ffi.cast("uintptr_t", address))
+    def __init__(self, address: int, refs: Sequence[int], end: Callable[[], object]) -> None:
+        self._address = address
         self._refs = refs
         self._end = end
         self._octets = len(refs) * PAGE_OCTETS
@@ -256,6 +320,22 @@ class _XenChannel(EventChannel):
             self._channel = None
 
 
+def _open_gntdev() -> int:
+    try:
+        return os.open("/dev/xen/gntdev", os.O_RDWR | os.O_CLOEXEC)
+    except PermissionError as error:
+        raise UsageError(
+            f"/dev/xen/gntdev: {error.strerror}; run as the user who may use it"
+        ) from None
+
+
+def _connect_store() -> tuple[StoreDescriptor, Path]:
+    if os.access(XENSTORED_SOCKET, os.R_OK | os.W_OK):
+        return connect_socket(XENSTORED_SOCKET), XENSTORED_SOCKET
+    _require_device(XENBUS.name)
+    return open_xenbus(XENBUS), XENBUS
+
+
 def _runtime_directory() -> Path:
     """Return the directory of the user's session, or of the machine for services."""
     persons = os.environ.get("XDG_RUNTIME_DIR") if os.geteuid() else None
@@ -280,12 +360,13 @@ def _require_domid(domid: int) -> None:
         raise RemoteProtocolError(f"no domain has the number {domid}")
 
 
-def _refusal(what: str) -> Exception:
+def _refusal(what: str, number: int | None) -> Exception:
     """Return the error for what the peer should have offered: its fault, unless a limit of ours is
     reached."""
-    if ffi.errno in _NOT_OFFERED:
-        return RemoteProtocolError(f"{what} ({os.strerror(ffi.errno)})")
-    return _error(what)
+    text = os.strerror(number or 0)
+    if number in _NOT_OFFERED:
+        return RemoteProtocolError(f"{what} ({text})")
+    return OSError(number, f"{what}: {text}")
 
 
 def _error(what: str) -> OSError:

@@ -12,6 +12,7 @@ DECLARATIONS = """
 struct xn_event_channel;
 struct xn_event_channel *xn_event_channel_allocate(uint32_t domid);
 struct xn_event_channel *xn_event_channel_bind(uint32_t domid, uint32_t remote_port);
+struct xn_event_channel *xn_event_channel_adopt(int fd, uint32_t port);
 void xn_event_channel_close(struct xn_event_channel *);
 int xn_event_channel_fd(const struct xn_event_channel *);
 uint32_t xn_event_channel_port(const struct xn_event_channel *);
@@ -21,13 +22,7 @@ struct xentoollog_logger { ...; };
 struct xentoollog_logger xn_silence;
 
 /* xengnttab.h */
-typedef struct xengntdev_handle xengnttab_handle;
 typedef struct xengntdev_handle xengntshr_handle;
-xengnttab_handle *xengnttab_open(struct xentoollog_logger *, unsigned open_flags);
-int xengnttab_close(xengnttab_handle *);
-void *xengnttab_map_domain_grant_refs(
-    xengnttab_handle *, uint32_t count, uint32_t domid, uint32_t *refs, int prot);
-int xengnttab_unmap(xengnttab_handle *, void *start_address, uint32_t count);
 xengntshr_handle *xengntshr_open(struct xentoollog_logger *, unsigned open_flags);
 int xengntshr_close(xengntshr_handle *);
 void *xengntshr_share_pages(

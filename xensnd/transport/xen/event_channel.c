@@ -59,6 +59,16 @@ struct xn_event_channel *xn_event_channel_bind(uint32_t domid, uint32_t remote_p
     return bound(channel, xenevtchn_bind_interdomain(channel->handle, domid, remote_port));
 }
 
+struct xn_event_channel *xn_event_channel_adopt(int fd, uint32_t port) {
+    struct xn_event_channel *channel = calloc(1, sizeof *channel);
+    if (!channel) return NULL;
+    channel->port = port;
+    channel->handle = xenevtchn_fdopen(&xn_silence, fd, 0);
+    if (channel->handle) return channel;
+    free(channel);
+    return NULL;
+}
+
 void xn_event_channel_close(struct xn_event_channel *channel) {
     (void)xenevtchn_close(channel->handle);
     free(channel);

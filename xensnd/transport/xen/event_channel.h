@@ -20,6 +20,9 @@ struct xn_event_channel *xn_event_channel_allocate(uint32_t domid);
  * keeps no event from before. */
 struct xn_event_channel *xn_event_channel_bind(uint32_t domid, uint32_t remote_port);
 
+/* The channel of this port that another process has opened. Owns the descriptor. */
+struct xn_event_channel *xn_event_channel_adopt(int fd, uint32_t port);
+
 void xn_event_channel_close(struct xn_event_channel *channel);
 
 int xn_event_channel_fd(const struct xn_event_channel *channel);

@@ -1,0 +1,130 @@
+"""Which guests an agent may reach: those that run, or whose frontend has published its rings.
+
+The numbers that a frontend publishes are compared, and nothing else of a guest is looked at.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+from agent_dom0.cards.device import DevicePath
+from agent_dom0.guest import children
+from xensnd.errors import RemoteProtocolError, TransportLost
+from xensnd.sndif.store_fields import EVENT_CHANNEL, EVT_EVENT_CHANNEL, RING_REF
+from xensnd.sndif.untrusted import decimal
+from xensnd.transport.card_nodes import read_card_nodes
+from xensnd.transport.interface import Store, Transport
+
+# How long what was read counts.
+_READ_SECONDS = 1.0
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Published:
+    """By the frontends of a guest."""
+
+    has_rings: bool
+    ports: frozenset[int]
+    read_at: float
+
+
+class Reach:
+    """Asks XenStore, over a connection of its own."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self._store: Store | None = None
+        self._known: set[int] = set()
+        self._known_at = float("-inf")
+        self._published: dict[int, _Published] = {}
+        self._may_ask = True
+        self._backend = f"/local/domain/{transport.domid}/backend/vsnd"
+        self._read_known()
+
+    def read_all(self) -> None:
+        """Read what all guests publish, before it is asked for. Raises TransportLost."""
+        for domid in self._ask(lambda store: children(store, self._backend)):
+            self._read_published(domid)
+
+    def exists(self, domid: int) -> bool:
+        """Return whether a domain runs, or has a card that is not removed yet. An audio domain may
+        not ask; there XenStore itself limits what it may write."""
+        if time.monotonic() > self._known_at + _READ_SECONDS or domid not in self._known:
+            self._read_known()
+        return domid in self._known or not self._may_ask
+
+    def has_rings(self, domid: int) -> bool:
+        """Return whether the guest has a card, and its frontend has published a ring."""
+        return self._recent(domid).has_rings or self._read_published(domid).has_rings
+
+    def offers_port(self, domid: int, port: int) -> bool:
+        return port in self._recent(domid).ports or port in self._read_published(domid).ports
+
+    def close(self) -> None:
+        if self._store is not None:
+            with suppress(OSError):
+                self._store.close()
+        self._store = None
+
+    def _ask(self, question: Callable[[Store], T]) -> T:
+        """Ask XenStore, over a new connection if this one was lost meanwhile."""
+        if self._store is not None:
+            try:
+                self._store.events()  # there are none, unless it is lost
+            except TransportLost:
+                self.close()
+        if self._store is None:
+            self._store = self._transport.open_store()
+        return question(self._store)
+
+    def _read_known(self) -> None:
+        try:
+            running = self._ask(lambda store: children(store, "/local/domain"))
+            self._known = running | self._ask(lambda store: children(store, self._backend))
+            self._known_at = time.monotonic()
+        except PermissionError:
+            self._may_ask = False
+        except (TransportLost, OSError):
+            self._known = set()
+            self.close()
+
+    def _recent(self, domid: int) -> _Published:
+        found = self._published.get(domid)
+        if found is None or time.monotonic() > found.read_at + _READ_SECONDS:
+            return self._read_published(domid)
+        return found
+
+    def _read_published(self, domid: int) -> _Published:
+        """Raises TransportLost."""
+        nodes: list[tuple[str, str]] = []
+        try:
+            for devid in self._ask(lambda store: children(store, f"{self._backend}/{domid}")):
+                frontend = DevicePath(self._transport.domid, domid, devid).frontend
+                with suppress(RemoteProtocolError):
+                    nodes += self._ask(partial(read_card_nodes, frontend=frontend)).items()
+        except OSError:  # they may not be read
+            nodes = []
+        found = [(path.rpartition("/")[2], value) for path, value in nodes]
+        published = _Published(
+            any(name == RING_REF for name, _ in found),
+            frozenset(_numbers(found, {EVENT_CHANNEL, EVT_EVENT_CHANNEL})),
+            time.monotonic(),
+        )
+        self._published[domid] = published
+        return published
+
+
+def _numbers(nodes: list[tuple[str, str]], names: set[str]) -> list[int]:
+    numbers = []
+    for name, value in nodes:
+        if name in names:
+            with suppress(RemoteProtocolError):
+                numbers.append(decimal(value, name, 0))
+    return numbers

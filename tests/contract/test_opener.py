@@ -1,0 +1,239 @@
+"""The opener between an agent and XenStore: what it refuses, and what it bounds."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import socket
+import struct
+import threading
+from collections.abc import Iterator
+
+import pytest
+from pyxs._internal import Op
+
+from agent_dom0.cards.device import DevicePath
+from agent_dom0.cards.toolstack import make_device, remove_device
+from agent_dom0.opener.process import CONNECTIONS_MAX, Opener
+from tests.support.local_machine import LocalMachine
+from tests.support.opener import Anything, RunningOpener
+from xensnd.errors import RemoteProtocolError, TransportLost
+from xensnd.transport.interface import Store
+from xensnd.transport.store_proxy import TRANSACTIONS_MAX
+
+_HEADER = struct.Struct("=IIII")
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalMachine]:
+    with LocalMachine(tmp_path_factory.mktemp("xen")) as machine:
+        yield machine
+
+
+@pytest.fixture
+def opener(machine: LocalMachine) -> Iterator[RunningOpener]:
+    with RunningOpener(machine) as opener:
+        yield opener
+
+
+@pytest.fixture
+def store(opener: RunningOpener) -> Iterator[Store]:
+    with contextlib.closing(opener.transport.open_store()) as store:
+        yield store
+
+
+def test_agent_makes_and_removes_a_card(machine: LocalMachine, store: Store) -> None:
+    path = DevicePath(0, machine.create("work"), 0)
+    make_device(store, path)
+    assert machine.open_store().read(f"{path.backend}/provisioned-by") == "xensnd"
+    remove_device(store, path)
+    with pytest.raises(KeyError):
+        machine.open_store().read(f"{path.backend}/state")
+
+
+def test_agent_that_was_taken_over_writes_nothing_else(
+    machine: LocalMachine, store: Store, capfd: pytest.CaptureFixture[str]
+) -> None:
+    domid = machine.create("victim")
+    for path in (f"/local/domain/{domid}/data/x", "/local/domain/0/backend/vbd/1/0", "/tool/x"):
+        with pytest.raises(PermissionError):
+            store.write(path, "1")
+        with pytest.raises(KeyError):
+            machine.open_store().read(path)
+    with pytest.raises(PermissionError), store.transaction() as transaction:
+        transaction.remove(f"/local/domain/{domid}")
+    assert machine.open_store().read(f"/local/domain/{domid}/name") == "victim"
+    said = capfd.readouterr().err.splitlines()
+    assert said[0] == (
+        "xensnd-dom0: refused the agent in XenStore: WRITE "
+        f"'/local/domain/{domid}/data/x', which no agent needs"
+    )
+    assert len(said) == 4
+
+
+class Frontend:
+    """A guest's driver, as far as an opener looks at it: what it shares, and what it publishes."""
+
+    def __init__(self, machine: LocalMachine, name: str) -> None:
+        self.domid = machine.create(name)
+        transport = machine.transport(name)
+        self._store = machine.open_store(name)
+        self.refs = transport.share_pages(0, 3).refs
+        self.port = transport.allocate_channel(0).port
+        self.hidden_port = transport.allocate_channel(0).port
+
+    def publish(self) -> None:
+        self._store.write("device/vsnd/0/0/0/ring-ref", str(self.refs[0]))
+        self._store.write("device/vsnd/0/0/0/event-channel", str(self.port))
+
+
+def test_guest_is_reached_once_its_card_is_used(
+    machine: LocalMachine, opener: RunningOpener, store: Store
+) -> None:
+    guest = Frontend(machine, "user")
+    unused = f"dom{guest.domid} has no card that it uses"
+    for _ in range(2):
+        with pytest.raises(RemoteProtocolError, match=unused):
+            opener.transport.map_pages(guest.domid, guest.refs, writable=True)
+        with pytest.raises(RemoteProtocolError, match="publishes no event channel"):
+            opener.transport.bind_channel(guest.domid, guest.port)
+        make_device(store, DevicePath(0, guest.domid, 0))  # which an agent can do by itself
+    guest.publish()
+    opener.transport.map_pages(guest.domid, guest.refs, writable=True).close()
+    opener.transport.bind_channel(guest.domid, guest.port).close()
+    with pytest.raises(RemoteProtocolError, match="publishes no event channel"):
+        opener.transport.bind_channel(guest.domid, guest.hidden_port)
+
+
+def test_agent_publishes_no_rings_of_a_guest(machine: LocalMachine, store: Store) -> None:
+    path = DevicePath(0, Frontend(machine, "quiet").domid, 0)
+    make_device(store, path)
+    with pytest.raises(PermissionError):
+        store.write(f"{path.frontend}/0/0/ring-ref", "1")
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"{}",
+        b"[]",
+        b"no JSON",
+        b"\xff",
+        b'{"op": "format"}',
+        b'{"op": "map", "domid": 1}',
+        b'{"op": "map", "domid": 1, "refs": []}',
+        b'{"op": "map", "domid": 1, "refs": "1"}',
+        b'{"op": "map", "domid": 1, "refs": [' + b"1," * 200 + b"1]}",
+        b'{"op": "map", "domid": -1, "refs": [1]}',
+        b'{"op": "bind", "domid": 1, "port": 4294967296}',
+        b'{"op": "bind", "domid": 1, "port": 1.5}',
+        b'{"op": "end", "port": 4711}',
+        b'{"op": ' + b"[" * 4000,
+    ],
+    ids=lambda request: request[:30].decode("latin-1"),
+)
+def test_request_that_is_none_is_refused_and_the_next_is_answered(
+    machine: LocalMachine, request_: bytes
+) -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        transport = machine.transport()
+        opener = threading.Thread(target=Opener(theirs, lambda: transport).run)
+        opener.start()
+        ours.settimeout(5)
+        ours.send(request_)
+        assert "refused" in json.loads(ours.recv(1 << 16))
+        ours.send(b'{"op": "hello"}')
+        assert json.loads(ours.recv(1 << 16))["domid"] == 0
+        ours.shutdown(socket.SHUT_RDWR)
+        opener.join(5)
+        assert not opener.is_alive()
+
+
+def test_log_of_refusals_is_bounded(store: Store, capfd: pytest.CaptureFixture[str]) -> None:
+    for _ in range(50):
+        with pytest.raises(PermissionError):
+            store.read("/tool")
+    said = capfd.readouterr().err.splitlines()
+    assert len(said) == 10
+    assert said[-1].endswith("; more is not shown")
+
+
+def test_transactions_that_are_open_at_once_are_bounded(store: Store) -> None:
+    with contextlib.ExitStack() as stack:
+        for _ in range(TRANSACTIONS_MAX):
+            stack.enter_context(store.transaction())
+        with pytest.raises(OSError, match="No space") as caught:
+            stack.enter_context(store.transaction())
+        assert caught.value.errno == errno.ENOSPC
+    with store.transaction():
+        pass
+
+
+def test_connections_at_once_are_bounded(opener: RunningOpener) -> None:
+    with contextlib.ExitStack() as stack:
+        for _ in range(CONNECTIONS_MAX):
+            stack.enter_context(contextlib.closing(opener.transport.open_store()))
+        with pytest.raises(OSError, match="more than") as caught:
+            opener.transport.open_store()
+        assert caught.value.errno == errno.EMFILE
+
+
+def raw_connection(opener: RunningOpener) -> socket.socket:
+    result = socket.socket(fileno=opener.transport.connect_store().fd)
+    result.settimeout(5)
+    return result
+
+
+def test_request_that_is_too_long_ends_the_connection(opener: RunningOpener) -> None:
+    with raw_connection(opener) as connection:
+        connection.sendall(_HEADER.pack(Op.READ, 1, 0, 4097))
+        assert connection.recv(1) == b""
+
+
+def test_transaction_of_others_is_not_there(machine: LocalMachine) -> None:
+    with RunningOpener(machine, Anything) as opener, raw_connection(opener) as connection:
+        connection.sendall(_HEADER.pack(Op.READ, 5, 77, 6) + b"/tool\0")
+        assert connection.recv(100) == _HEADER.pack(Op.ERROR, 5, 77, 7) + b"ENOENT\0"
+
+
+def test_requests_in_one_piece_and_octet_by_octet_are_answered_in_their_order(
+    opener: RunningOpener,
+) -> None:
+    requests = b"".join(
+        _HEADER.pack(Op.DIRECTORY, number, 0, len(path)) + path
+        for number, path in enumerate((b"/local/domain\0", b"/tool\0", b"/local/domain\0"))
+    )
+    with raw_connection(opener) as connection:
+        for pieces in ([requests], [bytes([octet]) for octet in requests]):
+            for piece in pieces:
+                connection.sendall(piece)
+            for number, expected in enumerate((Op.DIRECTORY, Op.ERROR, Op.DIRECTORY)):
+                op, request, _, octets = _HEADER.unpack(connection.recv(16, socket.MSG_WAITALL))
+                assert (op, request) == (expected, number)
+                connection.recv(octets, socket.MSG_WAITALL)
+
+
+def test_client_that_reads_nothing_is_not_served_endlessly(opener: RunningOpener) -> None:
+    """What it does not read does not pile up in the opener."""
+    requests = (_HEADER.pack(Op.READ, 1, 0, 6) + b"/tool\0") * 1_000_000
+    with raw_connection(opener) as connection:
+        connection.settimeout(0.5)
+        with pytest.raises(TimeoutError):
+            connection.sendall(requests)
+        with contextlib.closing(opener.transport.open_store()) as other:
+            assert "0" in other.list("/local/domain")
+
+
+def test_opener_ends_with_its_agent_and_so_do_its_connections(machine: LocalMachine) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    with RunningOpener(machine) as opener:
+        connection = raw_connection(opener)
+    assert connection.recv(1) == b""
+    connection.close()
+    with pytest.raises(TransportLost):
+        opener.transport.open_store()
+    del opener
+    assert len(os.listdir("/proc/self/fd")) <= before + 1  # the machine's own transport
