@@ -30,6 +30,7 @@ class StreamStatus:
     volume_percent: int | None
     is_muted: bool
     gaps: int
+    late_octets: int
 
 
 def stream_status(
@@ -52,6 +53,7 @@ def stream_status(
         volume_percent=volume_percent,
         is_muted=is_muted,
         gaps=stats.gaps,
+        late_octets=stats.late_octets,
     )
 
 

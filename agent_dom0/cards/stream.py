@@ -342,6 +342,7 @@ class Stream:
             XENSND_OCTETS=stats.octets,
             XENSND_DISCARDED_OCTETS=stats.discarded_octets,
             XENSND_GAPS=stats.gaps,
+            XENSND_LATE_OCTETS=stats.late_octets,
             XENSND_STALLED=stats.stalled,
         )
 

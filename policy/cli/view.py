@@ -126,7 +126,7 @@ def _plain_stream(stream: Mapping[str, Any]) -> str:
         f"{_word(stream, 'decision')}, {connected}, {_word(stream, 'sound')}, "
         f"latency {_milliseconds(stream)}, "
         f"level {_number(stream, 'level') * 100:.0f}%, volume {_volume(stream)}, "
-        f"gaps {_word(stream, 'gaps')} "
+        f"gaps {_word(stream, 'gaps')}, late {_word(stream, 'late_octets')} octets "
         f"({escaped(stream.get('source') or stream.get('reason') or '-')})"
     )
 

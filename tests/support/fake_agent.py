@@ -31,6 +31,7 @@ def stream(name: str = "0/1", **fields: object) -> dict[str, Any]:
         "volume_percent": 60,
         "is_muted": False,
         "gaps": 0,
+        "late_octets": 0,
         **fields,
     }
 

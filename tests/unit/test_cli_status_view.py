@@ -39,13 +39,13 @@ audit: journal, 0 missing
 prompt 3: web-2 wants to record, 30 s to answer
 work: domid 7, label blue, records and plays
 work: device 0 connected
-work: stream 0/1 capture running, allow, connected with microphone, s16_le 48000 Hz, 2 channels, buffer 65536 octets, latency 21.5 ms, level 31%, volume 60%, gaps 0 (/etc/xensnd/policy.d/30-user.yaml:4)
-work: stream 0/0 playback running, allow, connected with speakers, s16_le 48000 Hz, 2 channels, buffer 65536 octets, latency 21.5 ms, level 50%, volume 60% muted, gaps 0 (/x/90-default.yaml:4)
+work: stream 0/1 capture running, allow, connected with microphone, s16_le 48000 Hz, 2 channels, buffer 65536 octets, latency 21.5 ms, level 31%, volume 60%, gaps 0, late 0 octets (/etc/xensnd/policy.d/30-user.yaml:4)
+work: stream 0/0 playback running, allow, connected with speakers, s16_le 48000 Hz, 2 channels, buffer 65536 octets, latency 21.5 ms, level 50%, volume 60% muted, gaps 0, late 0 octets (/x/90-default.yaml:4)
 personal: domid 9, silent
 personal: device 0 connected
 web-1: domid 11, silent
 web-1: device 0 connected
-web-1: stream 0/1 capture running, deny, not connected, s16_le 48000 Hz, 2 channels, buffer 65536 octets, latency 21.5 ms, level 0%, volume 60%, gaps 0 (/etc/xensnd/policy.d/30-user.yaml:4)
+web-1: stream 0/1 capture running, deny, not connected, s16_le 48000 Hz, 2 channels, buffer 65536 octets, latency 21.5 ms, level 0%, volume 60%, gaps 0, late 0 octets (/etc/xensnd/policy.d/30-user.yaml:4)
 """
 WIDE = """\
 xensnd-dom0 0.1.0 since 2026-11-20 09:12 | policy good: 4 rules | audit journal
@@ -183,7 +183,7 @@ def test_answer_of_another_version_is_shown_as_far_as_it_goes() -> None:
     assert list(plain(odd))[3:] == [
         "work: domid -, silent",
         "work: device - -",
-        "work: stream - - -, -, not connected, -, latency -, level 0%, volume -, gaps - (-)",
+        "work: stream - - -, -, not connected, -, latency -, level 0%, volume -, gaps -, late - octets (-)",
     ]
     assert shown(80, odd)
 

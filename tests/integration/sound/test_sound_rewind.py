@@ -4,8 +4,9 @@ while another one, or silence, is written already.
 
 from __future__ import annotations
 
+from tests.support.agents import Dom0
 from tests.support.pulse_server import PulseServer, difference, noise
-from tests.support.raw_frontend import BUFFER_OCTETS, RawStream, words
+from tests.support.raw_frontend import BUFFER_OCTETS, RawStream, eventually, words
 from xensnd.sndif.packets import Status, Trigger, TriggerRequest, Write
 
 # So much of the guest's 341 ms is at the server at once.
@@ -33,3 +34,15 @@ def test_sound_written_over_what_the_server_has_is_heard_from_its_first_frame(
         write(stream, at, instead)
         played = before[:at] + instead
         assert ears.hears(played), difference(played, ears.heard)
+
+
+def test_sound_written_over_what_was_heard_is_counted(stream: RawStream, dom0: Dom0) -> None:
+    assert stream.ask(stream.good_open()) == Status.OK
+    write(stream, 0, noise(BUFFER_OCTETS / 192000))
+    assert stream.ask(TriggerRequest(Trigger.START)) == Status.OK
+    position = 0
+    while position < 100 * OCTETS_A_MSEC:
+        position = stream.next_position()
+    assert dom0.stream("work")["late_octets"] == 0
+    write(stream, 0, noise(BUFFER_OCTETS / 192000, seed=2))
+    assert eventually(lambda: dom0.stream("work")["late_octets"] >= 100 * OCTETS_A_MSEC)
