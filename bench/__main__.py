@@ -20,7 +20,22 @@ from tests.support.agents import Dom0, Guest
 from tests.support.local_machine import LocalMachine
 from tests.support.pulse_server import SINK, PulseServer
 
-WARM_UP_SECONDS = 2.0
+# Longer than it takes until silence is corked.
+WARM_UP_SECONDS = 4.0
+# Of all but the first stream, whose frames are numbered: a mixed sum would be another number.
+OTHERS = "others"
+OTHERS_MODULE = (
+    f"module-null-sink sink_name={OTHERS} norewinds=1 rate=48000 format=s16le channels=2"
+)
+POLICY = f"""\
+version: 1
+rules:
+  - guest: guest0
+    playback: allow
+  - guest: "*"
+    playback: allow
+    device: {OTHERS}
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +65,23 @@ def measure(streams: int, seconds: float, pids: Sequence[int], logs: tuple[Path,
     return Run(streams, took, spent, proportional_kib(pids), lateness(*logs, since_ns))
 
 
-def bench_agent(directory: Path, probe: Path, streams: int, options: argparse.Namespace) -> Run:
+def bench_agent(
+    directory: Path,
+    probe: Path,
+    streams: int,
+    options: argparse.Namespace,
+    others: str = "sound",
+) -> Run:
     written, heard = directory / "written", directory / "heard"
     names = [f"guest{number}" for number in range(streams)]
     with (
-        PulseServer(directory / "pulse") as pulse,
+        PulseServer(directory / "pulse", modules=(OTHERS_MODULE,)) as pulse,
         LocalMachine(directory / "xen") as machine,
         Dom0(
             directory / "dom0",
             machine.url,
             pulse.address,
+            policy=POLICY,
             options=[f"--latency={options.latency}"],
         ) as dom0,
     ):
@@ -69,7 +91,7 @@ def bench_agent(directory: Path, probe: Path, streams: int, options: argparse.Na
         guest = [sys.executable, "-m", "bench.guest", machine.url]
         with (
             running(str(probe), "listen", pulse.address, f"{SINK}.monitor", str(heard)),
-            running(*guest, str(options.latency), str(written), *names),
+            running(*guest, str(options.latency), str(written), others, *names),
         ):
             dom0.await_event("decision", count=streams, seconds=30)
             pids = [dom0.process.pid, *children(dom0.process.pid)]
@@ -111,7 +133,7 @@ def bench_bare(directory: Path, probe: Path, streams: int, options: argparse.Nam
     """Bare clients that make their sound up; the first one's lateness counts."""
     written, heard = directory / "written", directory / "heard"
     play = [str(probe), "play"]
-    with PulseServer(directory / "pulse") as pulse, ExitStack() as stack:
+    with PulseServer(directory / "pulse", modules=(OTHERS_MODULE,)) as pulse, ExitStack() as stack:
         to = (pulse.address, SINK, str(options.latency))
         stack.enter_context(
             running(str(probe), "listen", pulse.address, f"{SINK}.monitor", str(heard))
@@ -125,7 +147,7 @@ def bench_bare(directory: Path, probe: Path, streams: int, options: argparse.Nam
 def bench_pacat(directory: Path, probe: Path, streams: int, options: argparse.Namespace) -> Run:
     """pacat of silence; nobody hears whether it is late."""
     nothing, heard = directory / "nothing", directory / "heard"
-    with PulseServer(directory / "pulse") as pulse, ExitStack() as stack:
+    with PulseServer(directory / "pulse", modules=(OTHERS_MODULE,)) as pulse, ExitStack() as stack:
         stack.enter_context(
             running(str(probe), "listen", pulse.address, f"{SINK}.monitor", str(heard))
         )
@@ -140,6 +162,7 @@ def bench_pacat(directory: Path, probe: Path, streams: int, options: argparse.Na
 def _pacat_options(pulse: PulseServer, options: argparse.Namespace) -> list[str]:
     return [
         f"--server={pulse.address}",
+        f"--device={OTHERS}",
         "--raw",
         "--rate=48000",
         f"--latency-msec={options.latency}",
@@ -180,7 +203,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=8.0)
     parser.add_argument("--latency", type=int, default=20, metavar="MS", help="default 20")
     options = parser.parse_args()
-    print(f"48 kHz stereo S16, latency asked {options.latency} ms, one null sink, one listener")
+    print(f"48 kHz stereo S16, latency asked {options.latency} ms; one listens to the first")
     print(HEAD)
     with tempfile.TemporaryDirectory(prefix="xensnd-bench-") as name:
         probe = build_probe(Path(name))
@@ -189,6 +212,10 @@ def main() -> None:
             print(row(f"{streams:2} xensnd-dom0", ours), flush=True)
             bare = bench_bare(Path(name) / f"bare{streams}", probe, streams, options)
             print(row(f"{streams:2} bare client", bare), flush=True)
+            if streams > 1:
+                directory = Path(name) / f"silent{streams}"
+                silent = bench_agent(directory, probe, streams, options, "silence")
+                print(row(f"{streams:2} all but one silent", silent), flush=True)
             pacat = bench_pacat(Path(name) / f"pacat{streams}", probe, streams, options)
             print(row(f"{streams:2} pacat", pacat), flush=True)
             print(comparison(ours, bare, pacat), flush=True)

@@ -1,8 +1,8 @@
-"""Guests that play numbered frames: `python -m bench.guest URL LATENCY_MS LOG NAME...`.
+"""Guests that play: `python -m bench.guest URL LATENCY_MS LOG sound|silence NAME...`.
 
-The first guest writes as late as it may, so that no more than the latency lies between its ring
-and the ear, and logs what it wrote when, as probe.c does. The others play silence from a buffer of
-100 ms that they keep filled, as applications do.
+The first guest plays numbered frames. It writes as late as it may, so that no more than the latency
+lies between its ring and the ear, and logs what it wrote when, as probe.c does. The others play
+sound or silence from a buffer of 100 ms that they keep filled, as applications do.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ SOUND = SampleSpec(SampleFormat.S16_LE, 48000, 2)
 FRAME = SOUND.frame_octets
 PERIOD_FRAMES = 480
 SECONDS = 10.0
+OCTETS = {"sound": b"\x11", "silence": b"\0"}
 
 
 def frames_of(milliseconds: float) -> int:
@@ -51,9 +52,9 @@ async def play_numbers(pcm: Pcm, latency_ms: float, log: BinaryIO) -> None:
         await pcm.await_room((buffer - ahead + piece) * FRAME, SECONDS)
 
 
-async def play_silence(pcm: Pcm) -> None:
+async def play_filled(pcm: Pcm, octet: bytes) -> None:
     buffer = frames_of(100)
-    data = memoryview(bytes(buffer * FRAME))
+    data = memoryview(octet * buffer * FRAME)
     await pcm.open(SOUND, BufferSize(buffer, frames_of(10)))
     pcm.write(data)
     await pcm.start()
@@ -62,22 +63,24 @@ async def play_silence(pcm: Pcm) -> None:
         pcm.write(data)
 
 
-async def play(url: str, name: str, latency_ms: float, log: BinaryIO | None) -> None:
+async def play(
+    url: str, name: str, latency_ms: float, log: BinaryIO | None, octet: bytes = b""
+) -> None:
     transport = open_transport(url, name)
     async with Card(transport, Engine()) as card:
         pcm = card.stream(Direction.PLAYBACK)
         if log:
             await play_numbers(pcm, latency_ms, log)
         else:
-            await play_silence(pcm)
+            await play_filled(pcm, octet)
 
 
-async def main(url: str, latency_ms: str, log_name: str, *names: str) -> None:
+async def main(url: str, latency_ms: str, log_name: str, sound: str, *names: str) -> None:
     with Path(log_name).open("wb", buffering=0) as log:
         first, *others = names
         await asyncio.gather(
             play(url, first, float(latency_ms), log),
-            *(play(url, name, 0, None) for name in others),
+            *(play(url, name, 0, None, OCTETS[sound]) for name in others),
         )
 
 
