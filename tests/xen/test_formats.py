@@ -1,7 +1,8 @@
 """Every rate and format that the stock driver and dom0's audio server have in common, exact.
 
 The guest records what it plays: the sink has the guest's own rate and format, and the guest's
-microphone is that sink's monitor, which a rule allows by its name.
+microphone is that sink's monitor, which a rule allows by its name. Nobody else listens: dom0's
+emulated processor has no time for that at 192 kHz, and then the guest underruns.
 """
 
 from __future__ import annotations
@@ -86,8 +87,7 @@ def test_format_is_played_and_recorded_octet_for_octet(
     spec = ("-f", alsa_format, "-r", str(rate_hz), "-c", "2")
     recordings = told(agent.events(), "source_admitted")
     with (
-        pulse.sink(exact, rate_hz=rate_hz, sample_format=pulse_format) as monitor,
-        pulse.listening(monitor) as ears,
+        pulse.sink(exact, rate_hz=rate_hz, sample_format=pulse_format),
         start_recording(guest, spec) as recording,
     ):
         recording.listen_until(len)
@@ -95,6 +95,5 @@ def test_format_is_played_and_recorded_octet_for_octet(
         wait_until(records, EVENT_SECONDS, lambda: f"no source was admitted:\n{agent.log}")
         with start_playing(guest, played, spec) as playing:
             assert playing.ended() == PLAYED
-        assert ears.hears(played), difference(played, ears.heard)
         assert recording.hears(played), difference(played, recording.heard)
     assert agent.events("protocol_violation") == []
