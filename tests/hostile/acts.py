@@ -122,9 +122,9 @@ HOSTILE_ACTS = (
     Act(
         "OPEN and CLOSE",
         "keeps its ring full of OPEN and CLOSE",
-        "control requests a second (throttle.py)",
+        "records in the trail (guest_trail.py); control requests a second, if it is so fast",
         Loop("flood_ring", open_and_close_more_than_once),
-        (Said("limit_hit", _TOO_MANY_REQUESTS),),
+        (Said("events_summarised", "more events than its budget allows"),),
     ),
     Act(
         "indices",

@@ -46,7 +46,7 @@ def test_card_with_more_streams_than_its_share_waits_until_a_rule_allows_them(
         offer_large_card(frontend, STREAMS)
         failed = dom0.await_event("device_failed", domid=big.domid)
         assert failed["MESSAGE"] == (
-            f"big: device 0: {STREAMS} playback streams, and the guest may have {MAX_STREAMS} "
+            f"big: device 0: {STREAMS} streams, and the guest may have {2 * MAX_STREAMS} "
             "(max-streams); it is tried again"
         )
         assert frontend.backend_state() is XenbusState.INIT_WAIT

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import time
 
 from tests.support.core_stream import (
     EINVAL,
     PAGE_OCTETS,
-    WAIT_SECONDS,
     Memory,
     Setting,
     config,
@@ -54,25 +52,6 @@ def test_ring_that_was_hostile_before_it_was_connected_is_noticed() -> None:
         assert backend.violation is Violation.RING_INDEX
         backend.close()
         ring.unmap()
-
-
-def ring_until_paused(stream: Setting) -> None:
-    deadline = time.monotonic() + WAIT_SECONDS
-    while not stream.budget.stats().pauses:
-        assert time.monotonic() < deadline, "the guest is not paused"
-        for _ in range(100):
-            stream.guest.notify()
-
-
-def test_guest_that_rings_without_end_is_paused_and_python_told(playback: Setting) -> None:
-    before = playback.engine.wakeups
-    ring_until_paused(playback)
-    assert until(playback.engine, lambda: playback.budget.stats().pauses) >= 1
-    stats = playback.budget.stats()
-    assert stats.paused_usec >= 10 * 1000
-    assert stats.notifications <= playback.engine.wakeups - before
-    assert stats.engine_usec == stats.notifications * 5
-    assert playback.backend.violation is Violation.NONE
 
 
 def test_refused_transfers_count_for_the_guest_and_are_a_violation(playback: Setting) -> None:
