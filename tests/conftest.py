@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
 
 from tests.support.raw_frontend import eventually
 
@@ -18,8 +17,6 @@ MARK = "XENSND_TEST_SESSION"
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    settings.register_profile("no deadline", deadline=None)  # these machines are shared
-    settings.load_profile("no deadline")
     # A shell's background job ignores SIGINT, and what it starts would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     # Programs are started hundreds of times: where nothing compiled may be kept beside their

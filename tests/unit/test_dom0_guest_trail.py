@@ -8,9 +8,6 @@ from collections import Counter
 from collections.abc import Callable, Coroutine
 from itertools import count
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from agent_dom0.audit import KEPT_MAX, NOT_WRITTEN, AuditTrail
 from agent_dom0.events import Event, EventKind, decision_event, guest_event
 from agent_dom0.guest_trail import (
@@ -304,34 +301,6 @@ async def test_counts_of_a_guest_stand_under_the_name_that_it_had(guests: Guests
     await later(SUMMARY_SECONDS)
     told = [(e.fields["XENSND_GUEST"], e.fields["XENSND_EVENTS"]) for e in guests.records(SUMMARY)]
     assert told == [("evil", 2), ("good", 1)]
-
-
-EVENTS = st.one_of(
-    st.builds(opened),
-    st.sampled_from([refused("one"), refused("another")]),
-    st.sampled_from([decided(verb, said) for verb in Verb for said in ("a", "b")]),
-)
-
-
-@settings(max_examples=50)
-@given(st.lists(st.tuples(EVENTS, st.sampled_from([0, 0, 0, 0.1, 2.0])), max_size=400))
-def test_each_event_is_told_once_and_nobody_records_by_a_decision_that_is_not_the_last_written(
-    history: list[tuple[Event, float]],
-) -> None:
-    @with_guests
-    async def told(guests: Guests) -> None:
-        guests.use_up()
-        for event, seconds in history:
-            if event.fields.get("XENSND_DECISION") in (None, "deny"):
-                assert guests.evil.append(event)
-            elif guests.evil.permit(event) is None:
-                assert guests.texts(EventKind.DECISION)[-1] == event.text
-            await later(seconds)
-        guests.evil.close()
-        records = len(guests.sink.events) - len(guests.records(SUMMARY))
-        assert records + guests.counts.total() == REPEATABLE_RECORDS + len(history)
-
-    told()
 
 
 def test_stream_over_budget_stays_silent_and_goes_live_when_there_is_room(place: Place) -> None:
