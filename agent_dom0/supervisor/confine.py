@@ -1,8 +1,8 @@
 """What an agent gives up before it meets a guest's octets, for all of its life.
 
-Landlock: it opens no device, writes only below its own directories, and
-looks into no process outside. A filter of system calls: see xensnd/core/src/confine.h. So a guest
-that takes the agent over gets neither XenStore, nor a program, nor another process.
+Landlock: it opens no device, writes only below its own directories, and looks into no process
+outside. A filter of system calls: see xensnd/core/src/confine.h. So a guest that takes the agent
+over gets neither XenStore's device, nor a program, nor another process.
 """
 
 from __future__ import annotations

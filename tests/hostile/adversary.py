@@ -16,18 +16,17 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 
-from agent_dom0.cards.toolstack import default_card
 from tests.hostile.acts import ACTS, START, Act, Loop
 from tests.hostile.vcpu import Busy, Watch
+from tests.support.large_card import large_card
 from tests.support.peer import serve
 from tests.support.raw_frontend import RawFrontend, RawStream, eventually
 from xensnd.errors import RemoteProtocolError
 from xensnd.sndif.packets import Status
 from xensnd.sndif.states import XenbusState
-from xensnd.sndif.store_fields import Direction, card_nodes
+from xensnd.sndif.store_fields import MAX_STREAMS
 from xensnd.transport.factory import open_transport
 from xensnd.transport.interface import Transport
 
@@ -35,7 +34,6 @@ LOOK_SECONDS = 0.02
 RECONNECT_SECONDS = 0.05
 PLAYBACK, CAPTURE = 0, 1  # of the default card's streams
 CROWD = 64
-PCMS = 8
 DEVICE_SECONDS = 30
 
 
@@ -108,11 +106,11 @@ class Adversary:
             return
         self._frontend.begin_afresh()
         self._frontend.forget_streams()
-        self._frontend.write(crowded_card())
+        self._frontend.write(large_card(CROWD))
         for number in range(CROWD):
             stream = RawStream(self._transport)
             self._frontend.streams.append(stream)
-            path = f"{number // PCMS}/{number % PCMS}"
+            path = f"{number // MAX_STREAMS}/{number % MAX_STREAMS}"
             nodes = stream.rings.nodes()
             self._frontend.write({f"{path}/{name}": nodes[name] for name in nodes})
         self._frontend.enter(XenbusState.INITIALISED)
@@ -192,24 +190,6 @@ class Adversary:
         with suppress(KeyError, RemoteProtocolError):
             return bool(self._store.read("device/vsnd/0/backend"))
         return False
-
-
-def crowded_card() -> dict[str, str]:
-    """As a guest may write it in place of what it was given."""
-    card = default_card()
-    (pcm,) = card.pcms
-    stream = next(each for each in pcm.streams if each.direction is Direction.PLAYBACK)
-    pcms = tuple(
-        replace(
-            pcm,
-            index=number,
-            streams=tuple(
-                replace(stream, index=index, unique_id=f"{number}-{index}") for index in range(PCMS)
-            ),
-        )
-        for number in range(CROWD // PCMS)
-    )
-    return card_nodes(replace(card, pcms=pcms))
 
 
 def main(*arguments: str) -> None:

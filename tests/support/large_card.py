@@ -19,7 +19,7 @@ MANY_STREAMS = (
 def offer_large_card(frontend: RawFrontend, streams: int) -> None:
     """So many streams, all for playback; up to where the backend is to map and bind them."""
     frontend.begin_afresh()
-    frontend.write(_large_card(streams))
+    frontend.write(large_card(streams))
     for number in range(streams):
         rings = RawStream(frontend.transport).rings.nodes()
         directory = f"{number // MAX_STREAMS}/{number % MAX_STREAMS}"
@@ -27,7 +27,8 @@ def offer_large_card(frontend: RawFrontend, streams: int) -> None:
     frontend.enter(XenbusState.INITIALISED)
 
 
-def _large_card(streams: int) -> dict[str, str]:
+def large_card(streams: int) -> dict[str, str]:
+    """Return the nodes of a card of so many streams, all for playback, in whole PCMs."""
     card = default_card()
     (pcm,) = card.pcms
     stream = next(each for each in pcm.streams if each.direction is Direction.PLAYBACK)
