@@ -23,13 +23,13 @@ from agent_dom0.audio.mixer import Mixer
 from agent_dom0.audit import open_trail
 from agent_dom0.cards.device import FAILURES
 from agent_dom0.cards.factory import Factory
-from agent_dom0.cards.registry import Registry
 from agent_dom0.control.operations import About, Operations
 from agent_dom0.control.server import ControlServer
 from agent_dom0.control.subscribers import Subscribers
 from agent_dom0.events import Event, EventKind, Priority
 from agent_dom0.parameters import Limits
 from agent_dom0.qubes.microphone import Microphones, QubesState
+from agent_dom0.registry import Registry
 from agent_dom0.supervisor.heartbeat import Heartbeat
 from agent_dom0.trail_numbers import open_numbers
 from policy.language.files import require_trusted_directory

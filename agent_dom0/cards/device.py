@@ -16,9 +16,9 @@ from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from agent_dom0.cards.stream import Stream
-from agent_dom0.cards.throttle import REQUESTS_A_SECOND, STORE_EVENTS_A_SECOND, Throttle
 from agent_dom0.events import EventKind, Priority
 from agent_dom0.guest import RunningGuest
+from agent_dom0.streams.throttle import REQUESTS_A_SECOND, STORE_EVENTS_A_SECOND, Throttle
 from xensnd.backoff import BackOff
 from xensnd.errors import LimitReached, RemoteProtocolError, TransportLost
 from xensnd.sndif.states import (

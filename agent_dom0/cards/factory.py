@@ -15,7 +15,6 @@ from agent_dom0.audio.mixer import Mixer
 from agent_dom0.audio.server_stream import ServerStream
 from agent_dom0.audit import AuditTrail
 from agent_dom0.cards.device import Device, DevicePath
-from agent_dom0.cards.quarantine import Quarantine
 from agent_dom0.cards.rings import StreamLink
 from agent_dom0.cards.saved_state import SavedState
 from agent_dom0.cards.served_guest import ServedGuest, stream_id
@@ -24,6 +23,7 @@ from agent_dom0.guest import RunningGuest
 from agent_dom0.guest_trail import GuestTrail
 from agent_dom0.parameters import Limits, limits_within
 from agent_dom0.stream_audit import StreamAudit
+from agent_dom0.streams.quarantine import Quarantine
 from xensnd.core import Engine
 from xensnd.sndif.packets import Open
 from xensnd.sndif.store_fields import Direction, StreamConfig, StreamRings

@@ -9,12 +9,12 @@ from dataclasses import replace
 from agent_dom0 import descriptors
 from agent_dom0.audio.guest_client import GuestClient
 from agent_dom0.cards.device import Device
-from agent_dom0.cards.quarantine import Quarantine
 from agent_dom0.cards.stream import Stream
-from agent_dom0.cards.throttle import STORE_EVENTS_A_SECOND, Throttle
 from agent_dom0.events import EventKind, Priority, guest_event
 from agent_dom0.guest import RunningGuest
 from agent_dom0.guest_trail import GuestTrail
+from agent_dom0.streams.quarantine import Quarantine
+from agent_dom0.streams.throttle import STORE_EVENTS_A_SECOND, Throttle
 from xensnd.core import Budget
 from xensnd.errors import LimitReached
 from xensnd.sndif.store_fields import Direction

@@ -11,11 +11,11 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
-from agent_dom0.cards.open_pcm import AudioSide, OpenPcm
 from agent_dom0.cards.saved_state import SavedState
-from agent_dom0.cards.status import StreamStatus, described, stream_status
 from agent_dom0.events import Auditor, EventKind, Priority
 from agent_dom0.parameters import Limits, answer_within, check_open, limits_within
+from agent_dom0.streams.open_pcm import AudioSide, OpenPcm
+from agent_dom0.streams.status import StreamStatus, described, stream_status
 from policy.model import Decision, Options
 from xensnd.control.answers import Answer
 from xensnd.core import REFUSED_MAX, BackendStream, PcmParameters, Violation

@@ -15,13 +15,13 @@ from agent_dom0.access.prompts import Prompts
 from agent_dom0.audio.mixer import Mixer
 from agent_dom0.cards.device import WITHDRAW_SECONDS, Device, DevicePath
 from agent_dom0.cards.factory import Factory
-from agent_dom0.cards.registry import Registry
 from agent_dom0.cards.stream import Stream
-from agent_dom0.cards.throttle import STORE_EVENTS_A_SECOND, Throttle
 from agent_dom0.cards.toolstack import make_device
 from agent_dom0.events import Event, EventKind, Priority
 from agent_dom0.guest import RunningGuest
 from agent_dom0.parameters import Limits
+from agent_dom0.registry import Registry
+from agent_dom0.streams.throttle import STORE_EVENTS_A_SECOND, Throttle
 from tests.unit.fake_clock import later, run
 from tests.unit.test_dom0_policy_state import ASK, Place, place
 from xensnd.core import Engine

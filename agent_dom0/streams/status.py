@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from agent_dom0.cards.level import peak
-from agent_dom0.cards.open_pcm import OpenPcm
+from agent_dom0.streams.level import peak
+from agent_dom0.streams.open_pcm import OpenPcm
 from xensnd.core import BackendStats, BackendStream
 from xensnd.sndif.packets import Open
 from xensnd.sndif.store_fields import Direction
