@@ -308,6 +308,7 @@ class Device(GuestDevice):
         """Stop serving. `forget`: its nodes are gone. Otherwise the next agent takes it over."""
         if self._retry is not None:
             self._retry.cancel()
+        self._retries_connect, self._withdrawn_at = False, None  # so _step_later() does nothing
         if forget:
             self._end_streams()
             self._owner.store_throttle.forget(self._follow_again)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -167,6 +167,7 @@ class Scene:
         self.paused = False  # by the engine
         self.is_quarantined = False
         self.is_served = False
+        self.times_served = 0
         self.events: list[Event] = []
         self.room = 2
         self.refused = 0
@@ -179,6 +180,7 @@ class Scene:
     @contextmanager
     def serving(self) -> Iterator[None]:
         self.is_served = True
+        self.times_served += 1
         yield
         self.is_served = False
 
@@ -378,6 +380,40 @@ def test_toolstack_gets_it_back_at_once_if_its_frontend_is_gone() -> None:
         scene.store.nodes[f"{PATH.backend}/state"] = str(int(XenbusState.CLOSING))
         scene.device().step()
         assert scene.store.state(PATH) is XenbusState.CLOSED
+
+    run(test())
+
+
+# Closed
+
+
+def waiting_for_nodes(scene: Scene) -> None:
+    scene.store.publish(PATH)
+    del scene.store.nodes[f"{PATH.frontend}/0/0/{StreamRings.NODES[0]}"]
+
+
+def withdrawn_in_quarantine(scene: Scene) -> None:
+    scene.store.publish(PATH)
+    scene.store.enter(PATH, XenbusState.CONNECTED)
+    scene.store.nodes[f"{PATH.backend}/state"] = str(int(XenbusState.CLOSING))
+    scene.is_quarantined = True
+
+
+@pytest.mark.parametrize("forget", [True, False])
+@pytest.mark.parametrize("waiting", [waiting_for_nodes, withdrawn_in_quarantine])
+def test_nothing_is_done_for_a_card_that_was_closed_while_it_waited(
+    waiting: Callable[[Scene], None], forget: bool
+) -> None:
+    async def test() -> None:
+        scene = Scene()
+        device = scene.device()
+        device.step()
+        waiting(scene)
+        device.step()
+        device.close(forget=forget)
+        before = scene.times_served
+        await later(WITHDRAW_SECONDS + 1)
+        assert scene.times_served == before
 
     run(test())
 
