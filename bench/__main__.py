@@ -1,9 +1,6 @@
 """`python -m bench`: the dom0 agent beside bare clients of the audio server, and beside others.
 
-N guests of one kind play or record, and beside them N bare C clients of one kind, with the same
-format, the same sound, and the same buffer attributes. Each case has several rounds; in each round
-all subjects have a turn, so that they meet the same machine. Only the ratios within one run count.
-Nothing is asserted.
+options.py says what it does, docs/bench.md how to read what it prints.
 """
 
 from __future__ import annotations
@@ -16,53 +13,17 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.cases import PARTS, Case, cases
+from bench import attributes, chart
+from bench.cases import Case, cases
 from bench.checkout import ROOT, Checkout, NotACheckoutError
 from bench.figures import Figures
+from bench.options import parse
 from bench.processes import build_probe
+from bench.remarks import remarks
 from bench.results import Results
 from bench.stage import Settings, SubjectFailedError, set_up
 from bench.subjects import Agent, Bare, Command, Served, Subject, Tunnel
 from bench.table import beside, head, row
-
-PEER = """a command that plays, once for each stream: the shell runs it with PULSE_SERVER and
-PULSE_SINK set, and {latency} in it stands for the milliseconds that --latency asks for, {stream}
-for the stream's number. It reads 48 kHz stereo S16 from standard input, without an end, and ends at
-SIGTERM. Its latency counts from the write into that pipe, which holds 21 ms"""
-
-
-def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--streams", type=_counts, default=[1, 4, 16, 60], metavar="N,N",
-                        help="default 1,4,16,60")  # fmt: skip
-    parser.add_argument("--only", type=_parts, default=list(PARTS), metavar="PART,PART",
-                        help=f"of {', '.join(PARTS)}")  # fmt: skip
-    parser.add_argument("--rounds", type=int, default=3, help="default 3")
-    parser.add_argument("--seconds", type=float, default=4.0, help="of each turn; default 4")
-    parser.add_argument("--latency", type=int, default=20, metavar="MS", help="default 20")
-    parser.add_argument("--realtime", action="store_true",
-                        help="use SCHED_RR for all; default: SCHED_OTHER")  # fmt: skip
-    parser.add_argument("--compare", type=Path, action="append", default=[], metavar="CHECKOUT",
-                        help="another checkout of this project, set up by its tools/setup-env; "
-                        "may be repeated")  # fmt: skip
-    parser.add_argument("--peer", action="append", default=[], metavar="COMMAND", help=PEER)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
-    return parser.parse_args(arguments)
-
-
-def _counts(text: str) -> list[int]:
-    counts = [int(word) for word in text.split(",")]
-    if not all(1 <= count <= 200 for count in counts):
-        raise argparse.ArgumentTypeError(f"{text}: give numbers of streams, 1 to 200")
-    return counts
-
-
-def _parts(text: str) -> list[str]:
-    names = text.split(",")
-    for name in names:
-        if name not in PARTS:
-            raise argparse.ArgumentTypeError(f"{name}: there are {', '.join(PARTS)}")
-    return names
 
 
 def subjects(options: argparse.Namespace) -> list[Subject]:
@@ -120,17 +81,23 @@ def show(results: Results, case: Case) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
-    print(
-        f"48 kHz stereo S16, {options.latency} ms asked, {options.rounds} rounds of "
-        f"{options.seconds:g} s, {'SCHED_RR' if options.realtime else 'SCHED_OTHER'}"
-    )
-    print(head(), flush=True)
+    attributes.have_them_logged()
     try:
+        if options.png is not None:
+            chart.require()
+        print(
+            f"48 kHz stereo S16, {options.latency} ms asked, {options.rounds} rounds of "
+            f"{options.seconds:g} s, {'SCHED_RR' if options.realtime else 'SCHED_OTHER'}"
+        )
+        print(head(), flush=True)
         with tempfile.TemporaryDirectory(prefix="xensnd-bench-") as name:
-            run(options, Path(name))
-    except (NotACheckoutError, SubjectFailedError) as error:
+            results = run(options, Path(name))
+        if options.png is not None:
+            chart.draw(results, options.png)
+    except (NotACheckoutError, SubjectFailedError, chart.NoMatplotlibError) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
+    print("\n" + "\n".join(remarks(results)))
     return 0
 
 

@@ -25,6 +25,24 @@ class Results:
         """Each subject's rounds."""
         return self._found[case]
 
+    def over_streams(self, part: str) -> dict[str, dict[int, list[Figures]]]:
+        """Of a part, each subject's rounds by the number of streams."""
+        found: dict[str, dict[int, list[Figures]]] = {}
+        for case, subjects in self._found.items():
+            if case.part.name == part:
+                for subject, rounds in subjects.items():
+                    found.setdefault(subject, {})[case.streams] = rounds
+        return found
+
+    def asked(self) -> dict[str, dict[str, set[str]]]:
+        """By part and subject, what was asked of the audio server."""
+        found: dict[str, dict[str, set[str]]] = {}
+        for case, subjects in self._found.items():
+            for subject, rounds in subjects.items():
+                here = found.setdefault(case.part.name, {}).setdefault(subject, set())
+                here.update(each.asked for each in rounds if each.asked)
+        return found
+
     def as_json(self) -> dict[str, Any]:
         options = self._options
         return {

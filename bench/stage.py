@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from bench.attributes import asked
 from bench.cases import Case
 from bench.cost import Cost, cost, proportional_kib
 from bench.figures import Figures
@@ -126,6 +127,7 @@ class Stage:
             server_cpu_ms=window.server.cpu_seconds * 1000 / seconds,
             server_wakeups=window.server.switches / seconds,
             memory_mib=window.memory_kib / 1024,
+            asked=asked(self.pulse.log, records=self.case.part.records),
         )
         if not self.case.part.counts_frames:
             return figures

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -135,24 +136,36 @@ class Command:
         feed = [str(stage.settings.probe), "feed", side, log]
         command = self.command.replace("{latency}", str(stage.settings.latency_ms))
         command = command.replace("{stream}", str(number))
+        shell = [*stage.settings.prefix, "sh", "-c", f"exec {command}"]
         with (
-            subprocess.Popen(feed, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as feeding,
+            _small_pipe() as (reading, writing),
             (stage.directory / f"peer{number}.log").open("wb") as errors,
-        ):
-            assert feeding.stdout is not None
-            fcntl.fcntl(feeding.stdout, fcntl.F_SETPIPE_SZ, PIPE_OCTETS)
-            with subprocess.Popen(
-                [*stage.settings.prefix, "sh", "-c", f"exec {command}"],
-                stdin=feeding.stdout,
+            subprocess.Popen(feed, stdin=subprocess.DEVNULL, stdout=writing) as feeding,
+            subprocess.Popen(
+                shell,
+                stdin=reading,
                 stdout=subprocess.DEVNULL,
                 stderr=errors,
                 env=environment_of(stage.pulse),
-            ) as shell:
-                try:
-                    yield shell.pid
-                finally:
-                    shell.terminate()
-                    feeding.terminate()
+            ) as playing,
+        ):
+            try:
+                yield playing.pid
+            finally:
+                playing.terminate()
+                feeding.terminate()
+
+
+@contextmanager
+def _small_pipe() -> Iterator[tuple[int, int]]:
+    """Its reading end, and its writing end."""
+    reading, writing = os.pipe()
+    try:
+        fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, PIPE_OCTETS)
+        yield reading, writing
+    finally:
+        os.close(reading)
+        os.close(writing)
 
 
 @dataclass(frozen=True, slots=True)
