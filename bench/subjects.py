@@ -182,7 +182,7 @@ class Served:
     def performing(self, stage: Stage) -> Iterator[Sequence[int]]:
         directory = stage.directory
         with (
-            _guest_server(directory / "guest") as guest_pulse,
+            _GuestServer(directory / "guest") as guest_pulse,
             self.checkout.machine(directory / "machine", ["guest"]) as url,
             self.checkout.agent(stage, url) as agent,
         ):
@@ -214,18 +214,25 @@ class Tunnel:
             f"latency_msec={stage.settings.latency_ms} rate=48000 format=s16le channels=2"
         )
         with (
-            _guest_server(stage.directory / "guest", tunnel) as guest_pulse,
+            _GuestServer(stage.directory / "guest", tunnel) as guest_pulse,
             _application(stage, guest_pulse, "tunnel"),
         ):
             yield [guest_pulse.pid]
 
 
-def _guest_server(directory: Path, *modules: str) -> PulseServer:
-    """It copies frames, or drops one where clocks differ: the numbers in them live."""
-    settings = directory / "pulse/daemon.conf"
-    settings.parent.mkdir(parents=True)
-    settings.write_text("resample-method = trivial\n")
-    return PulseServer(directory, modules=modules)
+class _GuestServer(PulseServer):
+    """A guest's audio server. Where clocks differ it drops a frame or repeats one, and computes
+    none between them: the numbers in the frames live."""
+
+    def __init__(self, directory: Path, *modules: str) -> None:
+        super().__init__(directory, modules=modules)
+        directory.mkdir(parents=True)
+        self._settings = directory / "daemon.conf"
+        self._settings.write_text("resample-method = trivial\n")
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {**super().environment, "PULSE_CONFIG": str(self._settings)}
 
 
 @contextmanager
