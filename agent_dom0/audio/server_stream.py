@@ -161,6 +161,9 @@ class ServerStream:
     def _reconnect(self, source: AudioDevice) -> None:
         """Make a new stream, on the source that this one is on now.
 
+        It asks for the source only if that is not the default: a stream that asks for one may not
+        be moved when a person chooses another default. WirePlumber 0.5 leaves it where it is.
+
         If the server moves each new one too, this is done once in RECONNECT_SECONDS at most."""
         loop = asyncio.get_running_loop()
         if loop.time() < self._reconnected_at + RECONNECT_SECONDS and self._stream is not None:
@@ -168,7 +171,7 @@ class ServerStream:
             return
         self._reconnected_at = loop.time()
         self.silence()
-        self._next_device = source.name
+        self._next_device = None if source.is_default else source.name
         self._client.join(self)
 
     def _audit_source(self, source: AudioDevice, why_not: str | None) -> None:
