@@ -51,6 +51,7 @@ def draw(results: Results, path: Path) -> None:
             _draw_line(axes, subject, found, name)
         if axes.lines:
             axes.legend(fontsize=8)
+            axes.set_xticks(results.streams(part))
         axes.set_ylim(bottom=0)
         axes.grid(visible=True, alpha=0.3)
     figure.savefig(path)

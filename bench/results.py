@@ -25,6 +25,10 @@ class Results:
         """Each subject's rounds."""
         return self._found[case]
 
+    def streams(self, part: str) -> list[int]:
+        """The numbers of streams of a part."""
+        return [case.streams for case in self._found if case.part.name == part]
+
     def over_streams(self, part: str) -> dict[str, dict[int, list[Figures]]]:
         """Of a part, each subject's rounds by the number of streams."""
         found: dict[str, dict[int, list[Figures]]] = {}

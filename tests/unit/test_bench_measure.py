@@ -75,6 +75,10 @@ def test_a_gap_counts_as_many_frames_as_are_left_out_if_there_are_fewer_zeros() 
     assert lost(range(1, 100), [0] * 20, range(150, 200)) == 50
 
 
+def test_zeros_of_one_gap_are_not_taken_for_frames_of_the_next() -> None:
+    assert lost(range(1, 100), [0] * 50, range(150, 200), range(220, 230)) == 50 + 20
+
+
 def test_repeated_frames_are_not_lost() -> None:
     pieces = (range(1, 100), range(90, 200))
     assert (lost(*pieces), repeated(*pieces)) == (0, 10)
@@ -100,6 +104,12 @@ def test_latency_is_from_the_write_of_the_last_frame_heard() -> None:
     found = late(writes, hearing, 0)
     assert (found.median_ms, found.p99_ms) == (16.0, 16.0)
     assert late(writes, iter([Heard(25 * MS, 150, 0, 0)]), 0).median_ms == 15.0
+
+
+@pytest.mark.parametrize(("number", "late_ms"), [(200, 20.0), (201, 10.0)])
+def test_the_first_frame_of_a_write_is_not_of_the_write_before(number: int, late_ms: float) -> None:
+    writes = [Write(0, 100), Write(10 * MS, 200), Write(20 * MS, 300)]
+    assert late(writes, iter([Heard(30 * MS, number, 0, 0)]), 0).median_ms == late_ms
 
 
 def test_a_number_means_the_latest_frame_that_was_written_with_it() -> None:
