@@ -27,16 +27,20 @@ from bench.table import beside, head, row
 
 
 def subjects(options: argparse.Namespace) -> list[Subject]:
-    """The first one that does a part is compared with the others."""
-    ours = Checkout.at(ROOT)
-    others = [Checkout.at(root) for root in options.compare]
-    named = [(ours, "xensnd"), *((other, f"xensnd at {other.name}") for other in others)]
+    """The first one that takes part in a case is compared with the others."""
+    checkouts = {"xensnd": Checkout.at(ROOT)}
+    for number, root in enumerate(options.compare, start=1):
+        other = Checkout.at(root)
+        checkouts[f"{number}: {other.root.name} at {other.name}"] = other
     return [
-        *(Agent(checkout, name) for checkout, name in named),
-        *(Served(checkout, f"{name}, served") for checkout, name in named),
+        *(Agent(checkout, name) for name, checkout in checkouts.items()),
+        *(Served(checkout, f"{name}, served") for name, checkout in checkouts.items()),
         Bare(),
         Tunnel(),
-        *(Command(command, f"peer {command.split()[0]}") for command in options.peer),
+        *(
+            Command(command, f"peer {number}: {command.split()[0]}")
+            for number, command in enumerate(options.peer, start=1)
+        ),
     ]
 
 
@@ -56,7 +60,7 @@ def run(options: argparse.Namespace, directory: Path) -> Results:
     results = Results(options)
     turns = itertools.count()
     for case in cases(options.only, options.streams):
-        taking_part = [subject for subject in everyone if subject.does(case.part)]
+        taking_part = [subject for subject in everyone if subject.does(case)]
         for _ in range(options.rounds):
             for subject in taking_part:
                 where = directory / f"{next(turns)}"
@@ -79,10 +83,28 @@ def show(results: Results, case: Case) -> None:
         print(beside(ours, name, rounds), flush=True)
 
 
+class CannotWriteError(Exception):
+    """A file that was asked for cannot be written."""
+
+
+REFUSALS = (CannotWriteError, NotACheckoutError, SubjectFailedError, chart.NoMatplotlibError)
+
+
+def require_writable(*paths: Path | None) -> None:
+    """CannotWriteError: one of them is not. It is better to know that before the bench."""
+    for path in paths:
+        try:
+            if path is not None:
+                path.touch()
+        except OSError as error:
+            raise CannotWriteError(f"cannot write {path}: {error.strerror}") from None
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
     attributes.have_them_logged()
     try:
+        require_writable(options.json, options.png)
         if options.png is not None:
             chart.require()
         print(
@@ -94,9 +116,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             results = run(options, Path(name))
         if options.png is not None:
             chart.draw(results, options.png)
-    except (NotACheckoutError, SubjectFailedError, chart.NoMatplotlibError) as error:
+    except REFUSALS as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130
     print("\n" + "\n".join(remarks(results)))
     return 0
 

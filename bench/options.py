@@ -65,10 +65,16 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         help="another checkout of this project as one more subject, set up by its own "
         "tools/setup-env; may be repeated",
     )
-    add("--peer", action="append", default=[], metavar="COMMAND", help=PEER)
+    add("--peer", type=command, action="append", default=[], metavar="COMMAND", help=PEER)
     add("--json", type=Path, metavar="FILE", help="write all figures of all rounds")
     add("--png", type=Path, metavar="FILE", help="draw CPU and latency over streams (matplotlib)")
     return parser.parse_args(arguments)
+
+
+def command(text: str) -> str:
+    if not text.split():
+        raise argparse.ArgumentTypeError("give a command that plays what it reads")
+    return text
 
 
 def stream_counts(text: str) -> list[int]:

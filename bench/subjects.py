@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from bench.cases import Part
+from bench.cases import Case, Part
 from bench.checkout import Checkout
 from bench.cost import family
 from bench.processes import running, running_until_said
@@ -19,6 +19,8 @@ from bench.stage import MICROPHONE, Stage, SubjectFailedError, environment_of
 from tests.support.pulse_server import SINK, PulseServer
 from tests.support.raw_frontend import eventually
 
+# PulseAudio takes 64 connections, some of which are the bench's.
+CLIENTS_MAX = 60
 PIPE_OCTETS = 4096  # the least that a pipe can have: 21 ms of sound
 
 
@@ -26,8 +28,8 @@ class Subject(Protocol):
     @property
     def name(self) -> str: ...
 
-    def does(self, part: Part) -> bool:
-        """Whether it can do what the part is about."""
+    def does(self, case: Case) -> bool:
+        """Whether it can do what the case is about."""
         ...
 
     def performing(self, stage: Stage) -> AbstractContextManager[Sequence[int]]:
@@ -42,8 +44,8 @@ class Agent:
     checkout: Checkout
     name: str
 
-    def does(self, part: Part) -> bool:
-        return not part.is_path
+    def does(self, case: Case) -> bool:
+        return not case.part.is_path
 
     @contextmanager
     def performing(self, stage: Stage) -> Iterator[Sequence[int]]:
@@ -76,8 +78,8 @@ class Bare:
 
     name: str = "bare clients"
 
-    def does(self, part: Part) -> bool:
-        return not part.is_path
+    def does(self, case: Case) -> bool:
+        return not case.part.is_path and case.streams <= CLIENTS_MAX
 
     @contextmanager
     def performing(self, stage: Stage) -> Iterator[Sequence[int]]:
@@ -114,10 +116,12 @@ class Command:
     """A command that plays what it reads, once a stream."""
 
     command: str
-    name: str = "peer"
+    name: str
 
-    def does(self, part: Part) -> bool:
-        return not (part.records or part.is_idle or part.is_path)
+    def does(self, case: Case) -> bool:
+        part = case.part
+        plays = not (part.records or part.is_idle or part.is_path)
+        return plays and case.streams <= CLIENTS_MAX
 
     @contextmanager
     def performing(self, stage: Stage) -> Iterator[Sequence[int]]:
@@ -127,7 +131,11 @@ class Command:
                 stack.enter_context(self._running(stage, number))
                 for number in range(stage.case.streams)
             ]
-            stage.await_more(before, stage.case.streams)
+            try:
+                stage.await_more(before, stage.case.streams)
+            except SubjectFailedError as error:
+                said = (stage.directory / "peer0.log").read_text(errors="replace").strip()
+                raise SubjectFailedError(f"{error}; the command said: {said}") from None
             yield [pid for shell in shells for pid in family(shell)]
 
     @contextmanager
@@ -175,8 +183,8 @@ class Served:
     checkout: Checkout
     name: str
 
-    def does(self, part: Part) -> bool:
-        return part.is_path
+    def does(self, case: Case) -> bool:
+        return case.part.is_path
 
     @contextmanager
     def performing(self, stage: Stage) -> Iterator[Sequence[int]]:
@@ -204,8 +212,8 @@ class Tunnel:
 
     name: str = "PulseAudio's tunnel"
 
-    def does(self, part: Part) -> bool:
-        return part.is_path
+    def does(self, case: Case) -> bool:
+        return case.part.is_path
 
     @contextmanager
     def performing(self, stage: Stage) -> Iterator[Sequence[int]]:
