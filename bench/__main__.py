@@ -58,36 +58,43 @@ def run(options: argparse.Namespace, directory: Path) -> Results:
     settings = Settings(build_probe(directory), options.seconds, options.latency, prefix)
     everyone = subjects(options)
     results = Results(options)
-    turns = itertools.count()
+    numbers = itertools.count()
+
+    def take_turn(case: Case, subject: Subject) -> None:
+        try:
+            figures = turn(case, subject, directory / str(next(numbers)), settings)
+            results.add(case, subject.name, figures)
+        except (SubjectFailedError, RuntimeError) as error:
+            results.fail(case, subject.name, str(error))
+
     for case in cases(options.only, options.streams):
-        taking_part = [subject for subject in everyone if subject.does(case)]
         for _ in range(options.rounds):
-            for subject in taking_part:
-                where = directory / f"{next(turns)}"
-                try:
-                    results.add(case, subject.name, turn(case, subject, where, settings))
-                except (SubjectFailedError, RuntimeError) as error:
-                    raise SubjectFailedError(f"{case.title}: {subject.name}: {error}") from None
-        print(f"\n{case.title}")
+            for subject in everyone:
+                if subject.does(case) and subject.name not in results.failures(case):
+                    take_turn(case, subject)
         show(results, case)
         results.write(options.json)
     return results
 
 
 def show(results: Results, case: Case) -> None:
+    print(f"\n{case.title}")
     found = results.of(case)
     for name, rounds in found.items():
         print(row(name, rounds))
-    (_, ours), *others = found.items()
+    for name, reason in results.failures(case).items():
+        print(f"{name}: FAILED: {reason}")
+    (_, ours), *others = found.items() or [("", [])]
     for name, rounds in others:
-        print(beside(ours, name, rounds), flush=True)
+        print(beside(ours, name, rounds))
+    sys.stdout.flush()
 
 
 class CannotWriteError(Exception):
     """A file that was asked for cannot be written."""
 
 
-REFUSALS = (CannotWriteError, NotACheckoutError, SubjectFailedError, chart.NoMatplotlibError)
+REFUSALS = (CannotWriteError, NotACheckoutError, chart.NoMatplotlibError)
 
 
 def require_writable(*paths: Path | None) -> None:
@@ -122,7 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     print("\n" + "\n".join(remarks(results)))
-    return 0
+    return 1 if results.has_failures else 0
 
 
 if __name__ == "__main__":

@@ -58,7 +58,10 @@ class Agent:
         ):
             guests = [*settings.prefix, *self.checkout.python("guest.py")]
             guests += [url, str(settings.latency_ms), log, *names, *_kind(part)]
+            before = stage.counts()
             with running_until_said("playing", guests, stage.directory / "guests.log"):
+                if not part.is_idle:  # then a guest has no stream, and need not be a client
+                    stage.await_more(before, stage.case.streams)
                 yield family(agent)
 
 

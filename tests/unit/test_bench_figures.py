@@ -88,6 +88,17 @@ def test_results_are_found_by_streams() -> None:
     assert results.over_streams("playback") == {"xensnd": {1: [FIGURES], 4: [FIGURES]}}
 
 
+def test_a_subject_that_fails_is_left_out_and_named_with_the_reason() -> None:
+    results = Results(OPTIONS)
+    for subject in ("xensnd", "bare clients"):
+        results.add(PLAYBACK, subject, FIGURES)
+    results.fail(PLAYBACK, "bare clients", "a process of it has ended")
+    assert results.of(PLAYBACK) == {"xensnd": [FIGURES]}
+    assert results.failures(PLAYBACK) == {"bare clients": "a process of it has ended"}
+    (failure,) = results.as_json()["failures"]
+    assert (failure["streams"], failure["reason"]) == (4, "a process of it has ended")
+
+
 PLAYING = """\
 I: [pulseaudio] protocol-native.c: Requested tlength=20.00 ms, minreq=5.00 ms
 I: [pulseaudio] protocol-native.c: Final latency 20.00 ms = 5.00 ms + 2*5.00 ms + 5.00 ms
