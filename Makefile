@@ -58,8 +58,11 @@ check-packages:
 	@tools/setup-env packages
 	$(PYTHON) -m pytest tests/packages
 
-bench: env
-	@$(PYTHON) -m bench
+# `make bench BENCH="--streams 1,4 --png bench.png"`: see `python -m bench --help`.
+BENCH =
+bench:
+	@tools/setup-env bench
+	@$(PYTHON) -m bench $(BENCH)
 	@$(PYTHON) -m bench.revoke
 	@$(PYTHON) -m bench.policy
 
