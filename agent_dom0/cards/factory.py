@@ -9,6 +9,7 @@ from functools import partial
 from agent_dom0.access.policy_state import PolicyState
 from agent_dom0.access.prompts import Prompts
 from agent_dom0.access.stream_access import StreamAccess
+from agent_dom0.audio.connections import Connections
 from agent_dom0.audio.guest_client import GuestClient
 from agent_dom0.audio.guest_volume import VolumeFile
 from agent_dom0.audio.mixer import Mixer
@@ -36,6 +37,7 @@ class Factory:
 
     transport: Transport
     engine: Engine
+    connections: Connections
     mixer: Mixer
     policy: PolicyState
     prompts: Prompts
@@ -47,7 +49,7 @@ class Factory:
         runtime = self.transport.runtime_directory
         record = VolumeFile(runtime / "volumes" / str(guest.domid), guest.uuid)
         trail = GuestTrail(self.trail, lambda: self.run(served.decide))
-        audio = GuestClient(self.engine, self.mixer, guest, trail, record)
+        audio = GuestClient(self.connections, self.mixer, guest, trail, record)
         quarantine = Quarantine(runtime / "guests" / (guest.uuid or f"domain-{guest.domid}"))
         served = ServedGuest(guest, audio, quarantine, trail, self._most_streams)
         return served
@@ -92,8 +94,8 @@ class Factory:
             link.saved.save_answer,
         )
 
-        def new_audio(request: Open) -> ServerStream:
-            return ServerStream(link.core, owner.audio, direction, request, audit)
+        def new_audio(request: Open, connected: Callable[[], None]) -> ServerStream:
+            return ServerStream(link.core, owner.audio, direction, request, audit, connected)
 
         return Stream(name, config, link, access, new_audio, audit, self.limits)
 

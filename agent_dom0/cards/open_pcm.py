@@ -26,6 +26,10 @@ class AudioSide(Protocol):
 
     @property
     def is_connected(self) -> bool: ...
+    @property
+    def why_silent(self) -> str | None:
+        """Why it is not connected although it may sound; None: it is, or will be soon."""
+
     def sound(self, options: Options, latency_usec: int, /) -> None:
         """Connect to the server within these limits."""
 
@@ -41,6 +45,7 @@ class OpenPcm:
     audio: AudioSide
     state: StreamState
     decision: Decision = NOT_DECIDED  # that holds
+    is_start_told: bool = False  # whether the trail says that it runs
 
     @property
     def is_running(self) -> bool:
@@ -50,6 +55,11 @@ class OpenPcm:
     def is_heard(self) -> bool:
         """Whether it plays or records at the server now, and does not run on its clock alone."""
         return self.is_allowed and self.is_running and self.audio.is_connected
+
+    @property
+    def has_started(self) -> bool:
+        """Whether it runs as policy says: at the server, or on its clock if it may not sound."""
+        return self.is_running and (self.is_heard or not self.is_allowed)
 
     @property
     def is_allowed(self) -> bool:

@@ -92,7 +92,7 @@ class StreamAuditor(Auditor, Protocol):
 
 class Stream:
     """Serves one stream. `name` is its path in the card, such as "0/1". `new_audio` is called for
-    each PCM that is opened."""
+    each PCM that is opened, with a function to be called when that is connected."""
 
     def __init__(
         self,
@@ -100,7 +100,7 @@ class Stream:
         config: StreamConfig,
         link: Link,
         access: AccessSide,
-        new_audio: Callable[[Open], AudioSide],
+        new_audio: Callable[[Open, Callable[[], None]], AudioSide],
         audit: StreamAuditor,
         limits: Limits,
     ) -> None:
@@ -280,9 +280,17 @@ class Stream:
             self._core.start()
             if not was_running:
                 self._apply(pcm, self._access.follow(pcm.request, pcm.decision, starts=True))
-        if pcm.is_running is not was_running:
-            kind = EventKind.STREAM_STARTED if pcm.is_running else EventKind.STREAM_STOPPED
-            self._audit.tell(kind, f"{self.name} {'started' if pcm.is_running else 'stopped'}")
+        self._tell_started()
+        if not pcm.is_running and pcm.is_start_told:
+            pcm.is_start_told = False
+            self._audit.tell(EventKind.STREAM_STOPPED, f"{self.name} stopped")
+
+    def _tell_started(self) -> None:
+        """Audit that it runs, once it does: a stream that is allowed, at the audio server."""
+        pcm = self._pcm
+        if pcm is not None and pcm.has_started and not pcm.is_start_told:
+            pcm.is_start_told = True
+            self._audit.tell(EventKind.STREAM_STARTED, f"{self.name} started")
 
     # The open PCM
 
@@ -321,7 +329,9 @@ class Stream:
     def _enter(
         self, request: Open, buffer: Pages, state: StreamState, answer: Answer | None
     ) -> None:
-        self._pcm = OpenPcm(request, buffer, self._new_audio(request), state)
+        audio = self._new_audio(request, self._tell_started)
+        self._pcm = OpenPcm(request, buffer, audio, state)
+        self._pcm.is_start_told = self._pcm.is_running  # by an earlier agent
         self._apply(self._pcm, self._access.open(request, answer))
 
     def _close_pcm(self) -> None:
@@ -361,6 +371,7 @@ class Stream:
         else:
             self._core.close_gate()
             pcm.audio.silence()
+        self._tell_started()
 
     # Faults
 

@@ -6,7 +6,7 @@ struct xn_client {
     struct xn_engine *engine;
     pa_context *context;
     struct xn_client_listener *listeners;
-    unsigned abandoned;
+    bool was_ready;
 };
 
 #define ABANDONED_MAX 8
@@ -29,6 +29,8 @@ static void on_state(pa_context *context, void *data) {
     xn_engine_count_wakeup(client->engine);
     switch (pa_context_get_state(context)) {
     case PA_CONTEXT_READY:
+        client->was_ready = true;
+        /* fall through */
     case PA_CONTEXT_FAILED:
     case PA_CONTEXT_TERMINATED:
         tell_listeners(client);
@@ -76,11 +78,14 @@ enum xn_client_state xn_client_state(struct xn_client *client) {
     return PA_CONTEXT_IS_GOOD(state) ? XN_CLIENT_CONNECTING : XN_CLIENT_FAILED;
 }
 
+/* A server that has all the connections it takes accepts another one, and closes it at once. */
 const char *xn_client_error(struct xn_client *client) {
     xn_engine_lock(client->engine);
-    const char *text = pa_strerror(pa_context_errno(client->context));
+    int error = pa_context_errno(client->context);
+    bool is_refused = !client->was_ready && error == PA_ERR_CONNECTIONTERMINATED;
     xn_engine_unlock(client->engine);
-    return text;
+    if (is_refused) return "closes a new connection at once, as it does when it has 64 of them";
+    return pa_strerror(error);
 }
 
 pa_context *xn_client_context(struct xn_client *client) { return client->context; }
@@ -99,13 +104,11 @@ void xn_client_unlisten(struct xn_client *client, struct xn_client_listener *lis
     }
 }
 
-void xn_client_abandoned(struct xn_client *client) { client->abandoned++; }
+void xn_client_abandoned_ended(struct xn_client *client) { tell_listeners(client); }
 
-void xn_client_abandoned_ended(struct xn_client *client) {
-    client->abandoned--;
-    tell_listeners(client);
-}
-
-bool xn_client_is_behind(const struct xn_client *client) {
-    return client->abandoned >= ABANDONED_MAX;
+bool xn_client_is_behind(const struct xn_client *client, uint32_t guest) {
+    unsigned abandoned = 0;
+    for (const struct xn_client_listener *l = client->listeners; l; l = l->next)
+        abandoned += l->is_abandoned && l->guest == guest;
+    return abandoned >= ABANDONED_MAX;
 }

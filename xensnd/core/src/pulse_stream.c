@@ -13,7 +13,7 @@ struct xn_audio {
     bool connected; /* the stream was made, or making it has failed */
     bool running;
     bool orphan; /* freed by its owner, and playing the rest, or abandoned */
-    bool abandoned; /* freed by its owner before the server had made it */
+    int error; /* why it has failed; the context's is that of the last error of all its streams */
     bool dry; /* the server has played all that it had */
     uint32_t gaps;
     bool any_source;
@@ -31,7 +31,7 @@ struct xn_audio {
 
 static void destroy(struct xn_audio *audio) {
     struct xn_client *client = audio->client;
-    bool abandoned = audio->abandoned;
+    bool was_abandoned = audio->listener.is_abandoned;
     xn_client_unlisten(client, &audio->listener);
     if (audio->drain) {
         pa_operation_cancel(audio->drain);
@@ -50,7 +50,7 @@ static void destroy(struct xn_audio *audio) {
     free(audio->name);
     free(audio->device);
     free(audio);
-    if (abandoned) xn_client_abandoned_ended(client);
+    if (was_abandoned) xn_client_abandoned_ended(client);
 }
 
 static void ignore(pa_operation *operation) {
@@ -146,11 +146,12 @@ static void on_stream_state(pa_stream *stream, void *data) {
     struct xn_audio *audio = data;
     pa_stream_state_t state = pa_stream_get_state(stream);
     if (audio->orphan) {
-        bool is_made = audio->abandoned && state == PA_STREAM_READY;
+        bool is_made = audio->listener.is_abandoned && state == PA_STREAM_READY;
         if (is_made || !PA_STREAM_IS_GOOD(state)) destroy(audio);
         return;
     }
     if (state != PA_STREAM_READY && PA_STREAM_IS_GOOD(state)) return;
+    if (state == PA_STREAM_FAILED) audio->error = pa_context_errno(pa_stream_get_context(stream));
     tell_owner(audio, XN_AUDIO_CHANGED);
     if (state == PA_STREAM_READY && audio->running) set_corked(audio, false);
     xn_engine_wake_python(xn_client_engine(audio->client));
@@ -179,9 +180,11 @@ static bool make_stream(struct xn_audio *audio) {
 static void connect_stream(struct xn_audio *audio) {
     pa_context *context = xn_client_context(audio->client);
     if (audio->connected || pa_context_get_state(context) != PA_CONTEXT_READY) return;
-    if (xn_client_is_behind(audio->client)) return; /* on_client_changed() comes again */
+    if (xn_client_is_behind(audio->client, audio->listener.guest)) return; /* on_client_changed() comes again */
     audio->connected = true;
-    if (!make_stream(audio)) xn_engine_wake_python(xn_client_engine(audio->client));
+    if (make_stream(audio)) return;
+    audio->error = pa_context_errno(context);
+    xn_engine_wake_python(xn_client_engine(audio->client));
 }
 
 static void on_client_changed(void *owner) {
@@ -245,8 +248,8 @@ struct xn_audio *xn_audio_new(struct xn_client *client, const struct xn_audio_co
     set_volume(audio, config);
     audio->any_source = config->playback || config->any_source;
     audio->admitted = PA_INVALID_INDEX;
-    audio->listener =
-        (struct xn_client_listener){.changed = on_client_changed, .owner = audio};
+    audio->listener = (struct xn_client_listener){
+        .changed = on_client_changed, .owner = audio, .guest = config->guest};
     xn_client_listen(client, &audio->listener);
     connect_stream(audio);
     return audio;
@@ -277,8 +280,7 @@ void xn_audio_free(struct xn_audio *audio, bool drain) {
     }
     /* libpulse cannot disconnect a stream that the server has not made yet: it would stay there. */
     if (is_being_made(audio)) {
-        audio->orphan = audio->abandoned = true;
-        xn_client_abandoned(audio->client);
+        audio->orphan = audio->listener.is_abandoned = true;
     }
     if (!audio->orphan) destroy(audio);
 }
@@ -294,6 +296,8 @@ bool xn_audio_has_failed(const struct xn_audio *audio) {
 }
 
 const char *xn_audio_error(const struct xn_audio *audio) {
+    if (audio->error == PA_ERR_TOOLARGE) return "its device has all the streams that it takes";
+    if (audio->error) return pa_strerror(audio->error);
     return pa_strerror(pa_context_errno(xn_client_context(audio->client)));
 }
 
