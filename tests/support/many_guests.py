@@ -10,55 +10,49 @@ from dataclasses import replace
 
 from tests.support.agents import Dom0, Guest
 from tests.support.local_machine import LocalMachine
-from tests.support.raw_frontend import RawFrontend, RawStream
-from xensnd.sndif.packets import Open, Status, Trigger, TriggerRequest, Write
+from tests.support.raw_frontend import RawFrontend, RawStream, eventually
+from xensnd.sndif.packets import Close, Status, Trigger, TriggerRequest, Write
 from xensnd.sndif.states import XenbusState
 
 RATE_HZ = 8000
-FRAME_OCTETS = 2
-BUFFER_OCTETS = 16 * RATE_HZ * FRAME_OCTETS  # 16 s
+BUFFER_OCTETS = 64 * 4096  # 16 s of mono S16
 VALUE = 100  # of each sample of each guest
 
 START = TriggerRequest(Trigger.START)
 
 
 class SteadyGuest:
-    """A guest whose playback is open; play() sounds for as long as its buffer lasts."""
+    """A guest whose card is connected. It sounds for as long as its buffer lasts."""
 
     def __init__(self, guest: Guest, frontend: RawFrontend) -> None:
         self.guest = guest
         self.name = guest.name
         self._frontend = frontend
-        self._open: Open | None = None
 
     @property
     def stream(self) -> RawStream:
         return self._frontend.streams[0]
 
-    def open(self, stream: RawStream | None = None) -> None:
-        stream = stream or self.stream
-        octets = BUFFER_OCTETS // 4096 * 4096
-        request = replace(stream.good_open(octets), rate_hz=RATE_HZ, channels=1)
-        samples = array("h", [VALUE]) * (octets // FRAME_OCTETS)
-        ctypes.memmove(stream.buffer.address, samples.tobytes(), octets)
-        assert stream.ask(request) == Status.OK
-
     def play(self) -> None:
-        self.open()
-        assert self.stream.ask(Write(0, BUFFER_OCTETS // 4096 * 4096)) == Status.OK
-        assert self.stream.ask(START) == Status.OK
+        request = replace(self.stream.good_open(BUFFER_OCTETS), rate_hz=RATE_HZ, channels=1)
+        samples = (array("h", [VALUE]) * (BUFFER_OCTETS // 2)).tobytes()
+        ctypes.memmove(self.stream.buffer.address, samples, BUFFER_OCTETS)
+        for each in (request, Write(0, BUFFER_OCTETS), START):
+            assert self.stream.ask(each) == Status.OK
+
+    def close(self) -> None:
+        assert self.stream.ask(Close()) == Status.OK
 
 
 @contextmanager
-def many_guests(
-    machine: LocalMachine, dom0: Dom0, count: int, first: int = 0
-) -> Iterator[list[SteadyGuest]]:
-    """So many, each with its card connected."""
+def many_guests(machine: LocalMachine, dom0: Dom0, count: int) -> Iterator[list[SteadyGuest]]:
+    """guest-000, guest-001 and so on, each with its card connected."""
     with ExitStack() as stack:
-        guests = [Guest(machine, f"guest-{number:03}") for number in range(first, first + count)]
+        guests = [Guest(machine, f"guest-{number:03}") for number in range(count)]
         for guest in guests:
             stack.callback(guest.destroy)
-        dom0.await_event("device_made", count=count, seconds=30)
+        assert eventually(lambda: len(dom0.ask("status")["guests"]) == count, 30)
+        dom0.await_event("device_made", guest=guests[-1].name)
         frontends = [_frontend(machine, guest, stack) for guest in guests]
         for frontend in frontends:
             frontend.offer_rings()
@@ -78,10 +72,10 @@ def _frontend(machine: LocalMachine, guest: Guest, stack: ExitStack) -> RawFront
     return RawFrontend(transport, store, f"/local/domain/0/backend/vsnd/{guest.domid}/0")
 
 
-def heard(samples: bytes) -> int:
-    """How many guests are heard together in the last of these samples, a sink's of RATE_HZ."""
+def heard(samples: bytes) -> float:
+    """How many guests are heard together at the end of these samples, at full volume."""
     whole = memoryview(samples[: len(samples) // 2 * 2]).cast("h")
-    return round(whole[-1] / VALUE) if len(whole) else 0
+    return whole[-1] / VALUE if len(whole) else 0
 
 
 def play_all(guests: Sequence[SteadyGuest]) -> None:
