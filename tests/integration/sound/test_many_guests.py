@@ -89,13 +89,6 @@ def are_heard(wanted: int, samples: bytes) -> bool:
     return heard(samples) == wanted
 
 
-def kill_client(directory: Path, index: int) -> None:
-    with socket.socket(socket.AF_UNIX) as connection:
-        connection.connect(f"{directory}/commands")
-        connection.sendall(f"kill-client {index}\n".encode())
-        connection.recv(1)
-
-
 def test_200_guests_play_each_with_its_name_and_volume_and_again_after_a_restart(
     dom0: Dom0, machine: LocalMachine, pulse: PulseServer
 ) -> None:
@@ -165,8 +158,10 @@ def test_client_that_a_person_kills_takes_only_its_guests_along(
         (shared,) = {client for client in clients if clients.count(client) > 1}
         on_it = {name for name, each in before.items() if each.client == shared}
         assert on_it == {guests[OWN_MAX].name, guests[-1].name}
-        kill_client(tmp_path, shared)
-        assert eventually(lambda: len(dom0.events("server_found")) == len(on_it))
+        with socket.socket(socket.AF_UNIX) as commands:
+            commands.connect(f"{tmp_path}/commands")
+            commands.sendall(f"kill-client {shared}\n".encode())
+            assert eventually(lambda: len(dom0.events("server_found")) == len(on_it))
         after = inputs(pulse)
         assert after.keys() == before.keys()
         assert {n for n in before if after[n].index != before[n].index} == on_it
