@@ -89,7 +89,7 @@ class ServedGuest:
 
     def was_paused(self) -> bool:
         """Return whether the engine has paused its requests since the last call."""
-        before, self._pauses = self._pauses, self.budget.stats().pauses
+        before, self._pauses = self._pauses, self.budget.pauses
         return self._pauses != before
 
     def is_heard(self, direction: Direction) -> bool:

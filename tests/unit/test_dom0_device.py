@@ -13,6 +13,7 @@ from typing import Any, cast
 import pytest
 
 from agent_dom0.access.prompts import Prompts
+from agent_dom0.audio.connections import Connections
 from agent_dom0.audio.mixer import Mixer
 from agent_dom0.cards.card_stream import CardStream
 from agent_dom0.cards.device import WITHDRAW_SECONDS, Device, DevicePath
@@ -441,6 +442,7 @@ class House:
         factory = Factory(
             cast(Transport, Host(place.directory.parent)),
             self.engine,
+            Connections(self.engine, None),
             Mixer(None, lambda: None),
             place.policy,
             cast(Prompts, None),
