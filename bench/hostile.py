@@ -75,11 +75,11 @@ def perform(stage: Stage, act: Act, directory: Path, options: argparse.Namespace
     written, heard = directory / "written", directory / "heard"
     machine, pulse = stage.machine, stage.pulse
     victim, evil = Guest(machine, "victim"), Guest(machine, "evil")
-    guest = [sys.executable, "-m", "bench.guest", machine.url]
+    guest = [sys.executable, "-m", "bench.guest", machine.url, str(options.latency), str(written)]
     listen = [str(stage.probe), "listen", pulse.address, f"{SINK}.monitor", str(heard)]
     with (
         running(*listen, urgency=Urgency.SERVER),
-        running(*guest, str(options.latency), str(written), victim.name, urgency=Urgency.SOUNDING),
+        running(*guest, "sound", victim.name, urgency=Urgency.SOUNDING),
     ):
         stage.dom0.await_event("stream_started", domid=victim.domid)
         time.sleep(WARM_UP_SECONDS)

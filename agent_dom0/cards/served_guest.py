@@ -11,7 +11,12 @@ from agent_dom0.audio.guest_client import GuestClient
 from agent_dom0.cards.device import Device
 from agent_dom0.cards.quarantine import Quarantine
 from agent_dom0.cards.stream import Stream
-from agent_dom0.cards.throttle import STORE_EVENTS_A_SECOND, Throttle
+from agent_dom0.cards.throttle import (
+    CONNECTIONS_A_SECOND,
+    CONNECTIONS_AT_ONCE,
+    STORE_EVENTS_A_SECOND,
+    Throttle,
+)
 from agent_dom0.events import EventKind, Priority, guest_event
 from agent_dom0.guest import RunningGuest
 from agent_dom0.guest_trail import GuestTrail
@@ -42,6 +47,7 @@ class ServedGuest:
         self.quarantine = quarantine
         self.throttle = Throttle()
         self.store_throttle = Throttle(STORE_EVENTS_A_SECOND)
+        self.connection_throttle = Throttle(CONNECTIONS_A_SECOND, CONNECTIONS_AT_ONCE)
         self.budget = Budget()  # for the audio thread
         self._pauses = 0  # of that budget, as of the last call of was_paused()
         self.devices: dict[int, Device] = {}
@@ -172,6 +178,7 @@ class ServedGuest:
         """Its devices were closed before. `forget`: it is gone."""
         self.throttle.close()
         self.store_throttle.close()
+        self.connection_throttle.close()
         self.audio.close(forget=forget)
         self.quarantine.close(forget=forget)
         self.trail.close()

@@ -10,8 +10,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from agent_dom0.cards.device import CONNECTIONS_MAX
-from agent_dom0.cards.throttle import REQUESTS_A_SECOND, STORE_EVENTS_A_SECOND
+from agent_dom0.cards.throttle import (
+    CONNECTIONS_AT_ONCE,
+    REQUESTS_A_SECOND,
+    STORE_EVENTS_A_SECOND,
+)
 from tests.support.raw_frontend import BUFFER_OCTETS, RawStream
 from xensnd.core import REFUSED_MAX
 from xensnd.sndif.packets import Close, HwParamQuery, Request, Trigger, TriggerRequest, Write
@@ -24,7 +27,7 @@ _OVER_BUDGET = "more requests than the guest's budget allows; all its streams wa
 _FOR_TOO_LONG = "too many requests or notifications for too long"
 _TOO_MANY_REQUESTS = f"{REQUESTS_A_SECOND} requests within a second"
 _TOO_MANY_CHANGES = f"more than {STORE_EVENTS_A_SECOND} changes of its nodes in XenStore"
-_TOO_OFTEN = f"{CONNECTIONS_MAX} connections within"
+_TOO_OFTEN = f"more than {CONNECTIONS_AT_ONCE} connections of its cards"
 
 
 def nothing(_: RawStream) -> Sequence[Request]:
@@ -151,9 +154,9 @@ HOSTILE_ACTS = (
     Act(
         "connections",
         "connects and closes some ten times a second",
-        "connections within ten seconds (device.py)",
+        "connections of its cards (throttle.py)",
         "reconnect",
-        (Said("protocol_violation", _TOO_OFTEN),),
+        (Said("limit_hit", _TOO_OFTEN),),
         records=False,
     ),
     Act(

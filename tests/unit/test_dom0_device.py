@@ -17,7 +17,13 @@ from agent_dom0.cards.device import WITHDRAW_SECONDS, Device, DevicePath
 from agent_dom0.cards.factory import Factory
 from agent_dom0.cards.registry import Registry
 from agent_dom0.cards.stream import Stream
-from agent_dom0.cards.throttle import STORE_EVENTS_A_SECOND, Throttle
+from agent_dom0.cards.throttle import (
+    CONNECTIONS_A_SECOND,
+    CONNECTIONS_AT_ONCE,
+    STORE_EVENTS_A_SECOND,
+    WAIT_SECONDS,
+    Throttle,
+)
 from agent_dom0.cards.toolstack import make_device
 from agent_dom0.events import Event, EventKind, Priority
 from agent_dom0.guest import RunningGuest
@@ -160,6 +166,7 @@ class Scene:
         self.guest = WORK
         self.throttle = Throttle()
         self.store_throttle = Throttle(STORE_EVENTS_A_SECOND)
+        self.connection_throttle = Throttle(CONNECTIONS_A_SECOND, CONNECTIONS_AT_ONCE)
         self.lack: Exception | None = None
         self.paused = False  # by the engine
         self.is_quarantined = False
@@ -195,7 +202,10 @@ class Scene:
 
     @property
     def failures(self) -> list[str]:
-        return [event.text for event in self.events if event.kind is EventKind.DEVICE_FAILED]
+        return self.texts(EventKind.DEVICE_FAILED)
+
+    def texts(self, kind: EventKind) -> list[str]:
+        return [event.text for event in self.events if event.kind is kind]
 
     def _make(self, name: str, _config: StreamConfig, rings: StreamRings) -> Stream:
         if self.room == 0:
@@ -280,6 +290,71 @@ def test_guest_that_the_engine_does_not_listen_to_is_told_of_once() -> None:
         device.poll()
         text = "more requests than the guest's budget allows; all its streams wait"
         assert [stream.limits for stream in scene.made] == [[text], []]
+
+    run(test())
+
+
+def connect_again(scene: Scene, device: Device) -> bool:
+    """Its driver is loaded anew. Returns whether it is served now."""
+    scene.room = 2
+    scene.store.enter(PATH, XenbusState.CLOSED)
+    device.step()
+    scene.store.enter(PATH, XenbusState.INITIALISED)
+    device.step()
+    if device.is_in_use:
+        scene.store.enter(PATH, XenbusState.CONNECTED)
+        device.step()
+    return device.is_in_use
+
+
+def test_guest_that_connects_again_and_again_waits_and_is_told_of_once() -> None:
+    async def test() -> None:
+        scene = Scene()
+        device = scene.device()
+        device.step()
+        scene.store.publish(PATH)
+        for _ in range(CONNECTIONS_AT_ONCE):
+            assert connect_again(scene, device)
+        assert scene.texts(EventKind.LIMIT_HIT) == []
+        assert not connect_again(scene, device)
+        assert scene.store.state(PATH) is XenbusState.INIT_WAIT
+        await later(WAIT_SECONDS)
+        assert device.is_in_use
+        assert not connect_again(scene, device)
+        assert scene.texts(EventKind.LIMIT_HIT) == [
+            "more than 8 connections of its cards, and than 1 a second; the next ones wait"
+        ]
+        assert scene.texts(EventKind.PROTOCOL_VIOLATION) == []
+
+    run(test())
+
+
+def test_driver_that_is_loaded_again_each_second_never_waits() -> None:
+    async def test() -> None:
+        scene = Scene()
+        device = scene.device()
+        device.step()
+        scene.store.publish(PATH)
+        for _ in range(5 * CONNECTIONS_AT_ONCE):
+            assert connect_again(scene, device)
+            await later(1)
+        assert scene.texts(EventKind.LIMIT_HIT) == []
+
+    run(test())
+
+
+def test_card_that_goes_while_it_waits_is_not_connected() -> None:
+    async def test() -> None:
+        scene = Scene()
+        device = scene.device()
+        device.step()
+        scene.store.publish(PATH)
+        while connect_again(scene, device):
+            pass
+        made = len(scene.made)
+        device.close(forget=True)
+        await later(WAIT_SECONDS)
+        assert len(scene.made) == made
 
     run(test())
 

@@ -7,7 +7,7 @@ from typing import cast
 import pytest
 
 from agent_dom0.cards.device import DevicePath
-from agent_dom0.cards.throttle import QUIET_SECONDS, STORE_EVENTS_A_SECOND, WINDOW_SECONDS
+from agent_dom0.cards.throttle import QUIET_SECONDS, STORE_EVENTS_A_SECOND, WAIT_SECONDS
 from agent_dom0.events import EventKind
 from tests.unit.fake_clock import later, run
 from tests.unit.test_dom0_device import PATH, House, Scene, house
@@ -59,24 +59,24 @@ def test_many_events_about_one_device_are_one_step(store_house: House) -> None:
     run(test())
 
 
-def test_guest_over_its_budget_is_not_watched_and_looked_at_once_a_window(
+def test_guest_over_its_budget_is_not_watched_and_looked_at_once_a_second(
     store_house: House,
 ) -> None:
     async def test() -> None:
         begin(store_house)
-        for windows in range(5):
+        for waits in range(5):
             write_state(store_house, HOSTILE, STORM)
             write_state(store_house, HOSTILE, STORM)  # that were on their way
             assert not is_watched(store_house, HOSTILE)
-            assert looks(store_house, HOSTILE) == windows
-            await later(WINDOW_SECONDS)
+            assert looks(store_house, HOSTILE) == waits
+            await later(WAIT_SECONDS)
             assert is_watched(store_house, HOSTILE)
         assert looks(store_house, HOSTILE) == 5
 
     run(test())
 
 
-def test_guest_over_its_budget_connects_in_the_next_window() -> None:
+def test_guest_over_its_budget_connects_when_it_has_waited() -> None:
     async def test() -> None:
         scene = Scene()
         device = scene.device()
@@ -84,7 +84,7 @@ def test_guest_over_its_budget_connects_in_the_next_window() -> None:
         scene.store.publish(PATH)
         device.follow(STORM)
         assert scene.store.state(PATH) is XenbusState.INIT_WAIT
-        await later(WINDOW_SECONDS)
+        await later(WAIT_SECONDS)
         assert scene.store.state(PATH) is XenbusState.CONNECTED
 
     run(test())
@@ -106,7 +106,7 @@ def test_storm_is_audited_once_until_the_guest_was_quiet(store_house: House) -> 
         begin(store_house)
         for _ in range(5):
             write_state(store_house, HOSTILE, STORM)
-            await later(WINDOW_SECONDS)
+            await later(WAIT_SECONDS)
         text = "hostile: more than 100 changes of its nodes in XenStore in a second; they wait"
         assert store_house.texts(EventKind.LIMIT_HIT) == [text]
         await later(QUIET_SECONDS)
@@ -123,7 +123,7 @@ def test_device_that_goes_while_it_waits_is_not_looked_at_again(store_house: Hou
         store_house.store.remove(HOSTILE.backend)
         store_house.changed(HOSTILE.backend, "backend")
         store_house.store.reads.clear()
-        await later(WINDOW_SECONDS)
+        await later(WAIT_SECONDS)
         assert looks(store_house, HOSTILE) == 0
         assert not is_watched(store_house, HOSTILE)
 
