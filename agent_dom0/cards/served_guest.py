@@ -68,6 +68,9 @@ class ServedGuest:
     def open_streams(self, direction: Direction) -> int:
         return sum(stream.is_open for stream in self.streams(direction))
 
+    def mapped_octets(self, direction: Direction) -> int:
+        return sum(stream.mapped_octets for stream in self.streams(direction))
+
     @property
     def most_streams(self) -> int:
         """How many its cards may have, in both directions together."""

@@ -133,6 +133,11 @@ class Stream:
         return self._pcm is not None
 
     @property
+    def mapped_octets(self) -> int:
+        """Of the open PCM's buffer, in whole pages."""
+        return 0 if self._pcm is None else self._pcm.buffer.octets
+
+    @property
     def is_running(self) -> bool:
         return self.state is StreamState.RUNNING
 
