@@ -326,7 +326,7 @@ def test_guest_that_connects_again_and_again_waits_and_is_told_of_once() -> None
         ]
         assert scene.texts(EventKind.PROTOCOL_VIOLATION) == []
 
-    run(test())
+    run(test(), stands_still=True)
 
 
 def test_driver_that_is_loaded_again_each_second_never_waits() -> None:
@@ -340,7 +340,7 @@ def test_driver_that_is_loaded_again_each_second_never_waits() -> None:
             await later(1)
         assert scene.texts(EventKind.LIMIT_HIT) == []
 
-    run(test())
+    run(test(), stands_still=True)
 
 
 def test_card_that_goes_while_it_waits_is_not_connected() -> None:
@@ -356,7 +356,7 @@ def test_card_that_goes_while_it_waits_is_not_connected() -> None:
         await later(WAIT_SECONDS)
         assert len(scene.made) == made
 
-    run(test())
+    run(test(), stands_still=True)
 
 
 def test_store_that_refuses_ends_nothing_but_this_card() -> None:

@@ -56,7 +56,7 @@ def test_many_events_about_one_device_are_one_step(store_house: House) -> None:
         assert looks(store_house, OTHER) == 0
         assert is_watched(store_house, HOSTILE)
 
-    run(test())
+    run(test(), stands_still=True)
 
 
 def test_guest_over_its_budget_is_not_watched_and_looked_at_once_a_second(
@@ -73,7 +73,7 @@ def test_guest_over_its_budget_is_not_watched_and_looked_at_once_a_second(
             assert is_watched(store_house, HOSTILE)
         assert looks(store_house, HOSTILE) == 5
 
-    run(test())
+    run(test(), stands_still=True)
 
 
 def test_guest_over_its_budget_connects_when_it_has_waited() -> None:
@@ -87,7 +87,7 @@ def test_guest_over_its_budget_connects_when_it_has_waited() -> None:
         await later(WAIT_SECONDS)
         assert scene.store.state(PATH) is XenbusState.CONNECTED
 
-    run(test())
+    run(test(), stands_still=True)
 
 
 def test_others_are_followed_at_once_while_a_guest_waits(store_house: House) -> None:
@@ -98,7 +98,7 @@ def test_others_are_followed_at_once_while_a_guest_waits(store_house: House) -> 
         assert (looks(store_house, HOSTILE), looks(store_house, OTHER)) == (0, 1)
         assert is_watched(store_house, OTHER)
 
-    run(test())
+    run(test(), stands_still=True)
 
 
 def test_storm_is_audited_once_until_the_guest_was_quiet(store_house: House) -> None:
@@ -113,7 +113,7 @@ def test_storm_is_audited_once_until_the_guest_was_quiet(store_house: House) -> 
         write_state(store_house, HOSTILE, STORM)
         assert store_house.texts(EventKind.LIMIT_HIT) == [text, text]
 
-    run(test())
+    run(test(), stands_still=True)
 
 
 def test_device_that_goes_while_it_waits_is_not_looked_at_again(store_house: House) -> None:
@@ -127,7 +127,7 @@ def test_device_that_goes_while_it_waits_is_not_looked_at_again(store_house: Hou
         assert looks(store_house, HOSTILE) == 0
         assert not is_watched(store_house, HOSTILE)
 
-    run(test())
+    run(test(), stands_still=True)
 
 
 def test_state_that_we_write_ourselves_makes_nobody_else_be_read(store_house: House) -> None:
@@ -138,4 +138,4 @@ def test_state_that_we_write_ourselves_makes_nobody_else_be_read(store_house: Ho
         store_house.changed(f"{HOSTILE.backend}/other", "backend")
         assert (looks(store_house, HOSTILE), looks(store_house, OTHER)) == (2, 1)
 
-    run(test())
+    run(test(), stands_still=True)

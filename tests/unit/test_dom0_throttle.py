@@ -13,7 +13,7 @@ def test_requests_over_the_budget_wait() -> None:
         await later(WAIT_SECONDS)
         assert throttle.admits()
 
-    run(scene())
+    run(scene(), stands_still=True)
 
 
 def test_pause_gives_no_more_than_what_is_admitted_at_once() -> None:
@@ -25,7 +25,7 @@ def test_pause_gives_no_more_than_what_is_admitted_at_once() -> None:
         await later(100)
         assert [throttle.admits() for _ in range(4)] == [True, True, True, False]
 
-    run(scene())
+    run(scene(), stands_still=True)
 
 
 def test_many_at_once_are_refused_together() -> None:
@@ -34,7 +34,7 @@ def test_many_at_once_are_refused_together() -> None:
         assert not throttle.admits(11)
         assert throttle.admits(10)
 
-    run(scene())
+    run(scene(), stands_still=True)
 
 
 def test_who_waits_is_polled_once_a_second_however_often_it_was_looked_at() -> None:
@@ -63,4 +63,4 @@ def test_who_waits_is_polled_once_a_second_however_often_it_was_looked_at() -> N
         await later(WAIT_SECONDS)
         assert polled == ["first", "second", "first"]
 
-    run(scene())
+    run(scene(), stands_still=True)
