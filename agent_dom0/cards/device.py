@@ -17,9 +17,10 @@ from agent_dom0.cards.stream import Stream
 from agent_dom0.cards.throttle import (
     CONNECTIONS_A_SECOND,
     CONNECTIONS_AT_ONCE,
-    REQUESTS_A_SECOND,
     STORE_EVENTS_A_SECOND,
+    TOO_MANY_REQUESTS,
     Throttle,
+    cost_of,
 )
 from agent_dom0.events import EventKind, Priority
 from agent_dom0.guest import RunningGuest
@@ -300,10 +301,10 @@ class Device:
             stream.tell_limit("more requests than the guest's budget allows; all its streams wait")
         if packet is None:
             return
-        if self._owner.throttle.admits():
+        if self._owner.throttle.admits(cost_of(packet)):
             stream.answer(packet)
             return
-        stream.tell_limit(f"{stream.name}: {REQUESTS_A_SECOND} requests within a second")
+        stream.tell_limit(f"{stream.name}: {TOO_MANY_REQUESTS}")
         self._owner.throttle.poll_later(self._poll_later)
 
     def _poll_later(self) -> None:

@@ -10,9 +10,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from xensnd.sndif.packets import Operation, peek_request
+
 # READ and WRITE do not count here. ALSA sends some hundred queries when a stream is opened, and a
 # desktop opens two.
 REQUESTS_A_SECOND = 500
+
+# An OPEN maps a buffer, which takes some milliseconds. So 25 of them are a second's share.
+OPEN_COUNTS_AS = 20
+TOO_MANY_REQUESTS = (
+    f"{REQUESTS_A_SECOND} requests within a second; an OPEN counts as {OPEN_COUNTS_AS}"
+)
 
 # A frontend writes its state about five times until it is connected.
 STORE_EVENTS_A_SECOND = 100
@@ -29,6 +37,11 @@ QUIET_SECONDS = 60.0
 
 # A timer may be early by the resolution of the clock: what it then lacks, in tokens.
 _EARLY_TIMER = 1e-3
+
+
+def cost_of(packet: bytes) -> int:
+    """Return as how many requests this one counts."""
+    return OPEN_COUNTS_AS if peek_request(packet)[1] == Operation.OPEN else 1
 
 
 class Throttle:

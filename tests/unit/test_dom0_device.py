@@ -20,6 +20,8 @@ from agent_dom0.cards.stream import Stream
 from agent_dom0.cards.throttle import (
     CONNECTIONS_A_SECOND,
     CONNECTIONS_AT_ONCE,
+    OPEN_COUNTS_AS,
+    REQUESTS_A_SECOND,
     STORE_EVENTS_A_SECOND,
     WAIT_SECONDS,
     Throttle,
@@ -31,6 +33,8 @@ from agent_dom0.parameters import Limits
 from tests.unit.fake_clock import later, run
 from tests.unit.test_dom0_policy_state import ASK, Place, place
 from xensnd.core import Engine
+from xensnd.sndif.formats import SampleFormat
+from xensnd.sndif.packets import Close, Open, Request, encode_request
 from xensnd.sndif.states import XenbusState
 from xensnd.sndif.store_fields import Direction, StreamConfig, StreamRings
 from xensnd.transport.interface import Store, Transport, WatchEvent
@@ -139,6 +143,8 @@ class NoStream:
         self.ends: list[str] = []
         self.limits: list[str] = []
         self.error: Exception | None = None
+        self.packet: bytes | None = None  # the request that always waits
+        self.answers = 0
 
     def begin(self, *, adopt: bool) -> None:
         pass
@@ -146,7 +152,10 @@ class NoStream:
     def next_request(self) -> bytes | None:
         if self.error is not None:
             raise self.error
-        return None
+        return self.packet
+
+    def answer(self, _packet: bytes) -> None:
+        self.answers += 1
 
     def tell_limit(self, text: str) -> None:
         self.limits.append(text)
@@ -355,6 +364,32 @@ def test_card_that_goes_while_it_waits_is_not_connected() -> None:
         device.close(forget=True)
         await later(WAIT_SECONDS)
         assert len(scene.made) == made
+
+    run(test(), stands_still=True)
+
+
+@pytest.mark.parametrize(
+    ("request_", "answered"),
+    [
+        (Open(48000, SampleFormat.S16_LE, 2, 4096, 1024, 1), REQUESTS_A_SECOND // OPEN_COUNTS_AS),
+        (Close(), REQUESTS_A_SECOND),
+    ],
+)
+def test_guest_is_answered_so_many_requests_a_second(request_: Request, answered: int) -> None:
+    async def test() -> None:
+        scene = Scene()
+        device = scene.device()
+        device.step()
+        scene.store.publish(PATH)
+        device.step()
+        stream = scene.made[0]
+        stream.packet = encode_request(1, request_)
+        for _ in range(2 * REQUESTS_A_SECOND):
+            device.poll()
+        assert stream.answers == answered
+        assert "500 requests within a second; an OPEN counts as 20" in stream.limits[0]
+        await later(WAIT_SECONDS)
+        assert stream.answers == answered + 1  # the engine says when the next one waits
 
     run(test(), stands_still=True)
 
