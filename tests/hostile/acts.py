@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from agent_dom0.cards.throttle import (
+from agent_dom0.streams.throttle import (
     CONNECTIONS_AT_ONCE,
     REQUESTS_A_SECOND,
     STORE_EVENTS_A_SECOND,
