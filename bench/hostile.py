@@ -83,7 +83,7 @@ def perform(stage: Stage, act: Act, directory: Path, options: argparse.Namespace
     listen = [str(stage.probe), "listen", pulse.address, f"{SINK}.monitor", str(heard)]
     with (
         running(*listen, urgency=Urgency.SERVER),
-        running(*guest, "sound", victim.name, urgency=Urgency.SOUNDING),
+        running(*guest, victim.name, urgency=Urgency.SOUNDING),
         driver_of(machine, stage.dom0, third) as driver,
     ):
         opening = driver.connect()
