@@ -29,9 +29,10 @@ SERVERS: dict[str, Callable[[XenGuest], AbstractContextManager[CardServer]]] = {
     "pulseaudio-tsched": partial(pulseaudio_on_card, timer=True),
     "pipewire": pipewire_on_card,
 }
-# A rewind takes an emulated guest some milliseconds. What was heard in the meantime is lost of the
-# sound that is written there, and what dom0's sink renders at once: 50 ms.
-LATE_FRAMES = 100 * RATE_HZ // 1000
+# A rewind takes an emulated guest some time, on a busy machine a lot of it. What was heard in the
+# meantime is lost of the sound that is written there, and what dom0's sink renders at once: 50 ms.
+# If rewinds were not honoured, all that dom0 has queued would be lost: twice as much as this.
+LATE_FRAMES = QUEUED_MSEC // 2 * RATE_HZ // 1000
 
 
 @pytest.fixture(scope="module", params=SERVERS)

@@ -55,7 +55,7 @@ def main() -> None:
                 remaining -= len(os.read(pcm, remaining))
     if direction == "playback":
         fcntl.ioctl(pcm, DRAIN)
-    print(time.monotonic() - began)
+    print(time.monotonic() - began, flush=True)
     os._exit(0)  # what closes the PCM is the end of the process
 
 
