@@ -52,7 +52,7 @@ def many_guests(machine: LocalMachine, dom0: Dom0, count: int) -> Iterator[list[
         for guest in guests:
             stack.callback(guest.destroy)
         assert eventually(lambda: len(dom0.ask("status")["guests"]) == count, 30)
-        dom0.await_event("device_made", guest=guests[-1].name)
+        dom0.await_event("device_made", guest=guests[-1].name, seconds=30)
         frontends = [_frontend(machine, guest, stack) for guest in guests]
         for frontend in frontends:
             frontend.offer_rings()
