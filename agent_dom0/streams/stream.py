@@ -19,6 +19,7 @@ from agent_dom0.streams.status import StreamStatus, described, stream_status
 from policy.model import Decision, Options
 from xensnd.control.answers import Answer
 from xensnd.core import SoundCore
+from xensnd.sndif.layout import PAGE_OCTETS, buffer_pages
 from xensnd.sndif.states import StreamState
 from xensnd.sndif.store_fields import Direction
 
@@ -79,6 +80,12 @@ class Stream:
     @property
     def is_open(self) -> bool:
         return self._pcm is not None
+
+    @property
+    def mapped_octets(self) -> int:
+        """Of the open stream's buffer, in whole pages."""
+        pcm = self._pcm
+        return 0 if pcm is None else buffer_pages(pcm.parameters.buffer_octets) * PAGE_OCTETS
 
     @property
     def is_running(self) -> bool:
