@@ -26,6 +26,8 @@ from tests.support.raw_frontend import RawFrontend, eventually
 from xensnd.sndif.packets import Status
 from xensnd.sndif.states import XenbusState
 
+# So many processes and cards take long to make where others compute too.
+pytestmark = pytest.mark.timeout(180)
 MANY = 200
 MORE_THAN_CONNECTIONS = 70
 SINKS = 10  # PulseAudio mixes 32 streams into one sink, and drops what the others play
