@@ -29,6 +29,7 @@ SOURCES = [
     "pulse_stream.c",
     "rate_loop.c",
     "ring.c",
+    "schedule.c",
 ]
 
 DECLARATIONS = """

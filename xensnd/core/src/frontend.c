@@ -349,7 +349,6 @@ static void on_response(pa_mainloop_api *api, pa_io_event *event, int fd,
                         pa_io_event_flags_t flags, void *data) {
     (void)api, (void)event, (void)fd, (void)flags;
     struct xn_frontend *frontend = data;
-    xn_engine_count_wakeup(frontend->engine);
     xn_channel_clear(&frontend->requests_channel);
     poll_backend(frontend);
 }
@@ -358,7 +357,6 @@ static void on_event(pa_mainloop_api *api, pa_io_event *event, int fd, pa_io_eve
                      void *data) {
     (void)api, (void)event, (void)fd, (void)flags;
     struct xn_frontend *frontend = data;
-    xn_engine_count_wakeup(frontend->engine);
     xn_channel_clear(&frontend->events_channel);
     poll_backend(frontend);
 }

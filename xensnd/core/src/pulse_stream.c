@@ -117,14 +117,12 @@ void xn_audio_drop(struct xn_audio *audio) { pa_stream_drop(audio->stream); }
 static void on_write(pa_stream *stream, size_t octets, void *data) {
     (void)stream, (void)octets;
     struct xn_audio *audio = data;
-    xn_engine_count_wakeup(xn_client_engine(audio->client));
     if (audio->running) tell_owner(audio, XN_AUDIO_WANTS);
 }
 
 static void on_read(pa_stream *stream, size_t octets, void *data) {
     (void)stream, (void)octets;
     struct xn_audio *audio = data;
-    xn_engine_count_wakeup(xn_client_engine(audio->client));
     tell_owner(audio, XN_AUDIO_RECORDED);
 }
 
