@@ -181,10 +181,16 @@ static void take_transfer(struct xn_frontend *frontend, const struct xn_packet *
     frontend->ready += frontend->transfers[at].octets;
 }
 
+/* The answers to WRITEs free their slots, which can wait until there is more to write. */
+static bool awaits_answer(const struct xn_frontend *frontend) {
+    return frontend->control_waits || !frontend->playback;
+}
+
 static void take_responses(struct xn_frontend *frontend) {
     struct xn_packet response;
     int taken;
-    while ((taken = xn_frontend_ring_take(&frontend->ring, &response)) > 0) {
+    while ((taken = xn_frontend_ring_take(&frontend->ring, &response,
+                                          awaits_answer(frontend))) > 0) {
         uint8_t operation = xn_wire_operation(&response);
         if (operation == XN_OP_READ || operation == XN_OP_WRITE) {
             take_transfer(frontend, &response);
@@ -464,6 +470,7 @@ int xn_frontend_request(struct xn_frontend *frontend, const uint8_t request[64])
             frontend->control_id = frontend->next_id++;
             frontend->control_waits = true;
             frontend->response_waits = false;
+            take_responses(frontend); /* which requests a notification of the answer */
             if (must_notify) xn_channel_notify(&frontend->requests_channel);
         }
     }

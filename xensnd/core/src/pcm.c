@@ -157,12 +157,12 @@ void xn_pcm_take(struct xn_pcm *pcm, void *to, uint32_t octets) {
 }
 
 uint32_t xn_pcm_rewritten(const struct xn_pcm *pcm) {
-    uint64_t from = larger(pcm->rewritten, pcm->position);
+    uint64_t from = larger(pcm->rewritten, known_position(pcm));
     return from < pcm->taken ? (uint32_t)(pcm->taken - from) : 0;
 }
 
 uint32_t xn_pcm_take_back(struct xn_pcm *pcm) {
-    uint64_t late_end = smaller(pcm->position, pcm->taken), from = pcm->rewritten;
+    uint64_t late_end = smaller(known_position(pcm), pcm->taken), from = pcm->rewritten;
     pcm->taken -= xn_pcm_rewritten(pcm);
     pcm->rewritten = XN_NOT_REWRITTEN;
     return from < late_end ? (uint32_t)(late_end - from) : 0;
