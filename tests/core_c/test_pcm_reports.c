@@ -108,12 +108,12 @@ TEST(period_without_a_sink_is_told_from_its_end_to_a_moment_after_it) {
     struct xn_window window = xn_pcm_playback_window(&pcm, true);
     xn_pcm_advance_playback(&pcm, window.from_usec - 1, NULL, true);
     CHECK_EQUAL(pcm.position, PERIOD);
-    CHECK_EQUAL(window.until_usec, window.from_usec + 1500);
+    CHECK_EQUAL(window.until_usec, window.from_usec + 1750);
     xn_pcm_advance_playback(&pcm, window.from_usec, NULL, true);
     CHECK_EQUAL(pcm.position, PERIOD + FRAME);
 }
 
-TEST(period_at_a_sink_is_told_from_1_25_ms_before_its_end_to_1_5_ms_after_it) {
+TEST(period_at_a_sink_is_told_from_1_25_ms_before_its_end_to_1_75_ms_after_it) {
     begin();
     xn_pcm_wrote(&pcm, 0, BUFFER);
     xn_pcm_start(&pcm, 1000);
@@ -121,7 +121,7 @@ TEST(period_at_a_sink_is_told_from_1_25_ms_before_its_end_to_1_5_ms_after_it) {
     int64_t end_usec = 1000 + 10 * MSEC + 100; /* and one frame */
     struct xn_window window = xn_pcm_playback_window(&pcm, false);
     CHECK_EQUAL(window.from_usec, end_usec - 1200); /* whole frames */
-    CHECK_EQUAL(window.until_usec, end_usec + 1500);
+    CHECK_EQUAL(window.until_usec, end_usec + 1750);
     xn_pcm_advance_playback(&pcm, window.from_usec - 1, NULL, false);
     pcm.reported = pcm.position - FRAME;
     CHECK_EQUAL(tell(), 0);

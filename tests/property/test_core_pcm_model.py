@@ -60,7 +60,7 @@ class Pcm(RuleBasedStateMachine):
     @property
     def known(self) -> int:
         """The position, as a frontend that was told all knows it."""
-        return max(self.pcm.position, self.pcm.reported)
+        return max(int(self.pcm.position), int(self.pcm.reported))
 
     def _opened(self) -> None: ...
     def _told(self, position: int) -> None: ...

@@ -5,7 +5,7 @@
 /* The end of a period is reported up to so much before and after it, so that one wakeup serves for
  * several streams, and for what the audio server asks. Of short periods it is a quarter at most. */
 #define EARLY_USEC 1250
-#define LATE_USEC 1500
+#define LATE_USEC 1750
 /* Positions between the ends of periods are not reported more often than this. */
 #define BETWEEN_USEC 8000
 
