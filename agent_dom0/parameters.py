@@ -6,10 +6,17 @@ Answers to HW_PARAM_QUERY are narrowed to them; an OPEN beyond them is refused.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from policy.model import Options
 from xensnd.errors import AccessDenied, RemoteProtocolError
-from xensnd.sndif.formats import PLAYABLE, format_mask, formats_in_mask, require_playable
+from xensnd.sndif.formats import (
+    PLAYABLE,
+    SampleFormat,
+    format_mask,
+    formats_in_mask,
+    require_playable,
+)
 from xensnd.sndif.packets import Open
 from xensnd.sndif.params import HwParams, Interval, NothingInCommon, narrow
 from xensnd.sndif.store_fields import StreamConfig
@@ -22,16 +29,36 @@ DEFAULT_LATENCY_USEC = 20_000
 # desktop opens, and 64 guests with eight in each direction fit into LimitNOFILE= of the unit.
 MAX_STREAMS = 8
 
+# In each direction: so many streams with the largest buffers.
+MAX_MEMORY_OCTETS = MAX_STREAMS * MAX_BUFFER_OCTETS
+
+
+class SoundParameters(Protocol):
+    """What an open stream is like, whatever front it has. OPEN of sndif is one."""
+
+    @property
+    def rate_hz(self) -> int: ...
+    @property
+    def sample_format(self) -> SampleFormat: ...
+    @property
+    def channels(self) -> int: ...
+    @property
+    def frame_octets(self) -> int: ...
+    @property
+    def buffer_octets(self) -> int: ...
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
     """`latency_usec` is how much of a stream the audio server queues, whatever buffer the guest
     chooses. `max_buffer_octets` bounds the memory that a guest makes us map for each stream.
-    `max_streams` is how many streams of one direction a guest may have."""
+    `max_streams` is how many streams of one direction a guest may have, `max_memory_octets` what it
+    may make us map for those that are open."""
 
     latency_usec: int = DEFAULT_LATENCY_USEC
     max_buffer_octets: int = MAX_BUFFER_OCTETS
     max_streams: int = MAX_STREAMS
+    max_memory_octets: int = MAX_MEMORY_OCTETS
 
     def min_buffer_frames(self, rate_hz: int) -> int:
         """Return the smallest buffer. The server queues one latency before sound is heard, and the
@@ -118,6 +145,7 @@ def limits_within(limits: Limits, options: Options) -> Limits:
             limits.max_buffer_octets, options.max_buffer_octets or limits.max_buffer_octets
         ),
         max_streams=options.max_streams or limits.max_streams,
+        max_memory_octets=options.max_memory_octets or limits.max_memory_octets,
     )
 
 
@@ -136,7 +164,7 @@ def answer_within(
         raise AccessDenied(f"asked for {error} by the rule") from None
 
 
-def complaint(request: Open, options: Options) -> str | None:
+def complaint(request: SoundParameters, options: Options) -> str | None:
     """Return why the rule does not allow these parameters; None: it does."""
     formats, rates = options.formats, options.rates_hz
     if formats is not None and request.sample_format not in formats:

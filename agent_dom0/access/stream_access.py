@@ -12,12 +12,12 @@ from typing import Protocol
 from agent_dom0.access.policy_state import PolicyState
 from agent_dom0.access.prompts import NotAsked, Prompts
 from agent_dom0.guest import RunningGuest
-from agent_dom0.parameters import complaint
+from agent_dom0.parameters import Limits, SoundParameters, complaint, limits_within
 from agent_dom0.stream_audit import StreamAudit
 from policy.model import Decision, Direction, OnDeny, Options, Verb
 from xensnd.control.answers import Answer
 from xensnd.errors import AccessDenied
-from xensnd.sndif.packets import Open
+from xensnd.sndif.layout import PAGE_OCTETS, buffer_pages
 
 _YES = (Answer.ONCE, Answer.FOR, Answer.ALWAYS)
 
@@ -30,6 +30,9 @@ class StreamOwner(Protocol):
 
     def open_streams(self, direction: Direction) -> int:
         """Return how many it has open now."""
+
+    def mapped_octets(self, direction: Direction) -> int:
+        """Return how large the buffers of those are, in whole pages."""
 
 
 class StreamAccess:
@@ -74,14 +77,11 @@ class StreamAccess:
         """Whether policy, or what fails closed around it, denies the stream now."""
         return self._policy_says().verb is Verb.DENY
 
-    def admit(self, request: Open) -> None:
+    def admit(self, parameters: SoundParameters) -> None:
         """Check whether the stream may be opened. AccessDenied: it may not, not even in silence."""
         decision = self._policy_says()
         options = decision.options
-        wrong = complaint(request, options)
-        count, most = self._owner.open_streams(self._direction), options.max_streams
-        if wrong is None and most is not None and count >= most:
-            wrong = f"{count} streams are open already, the rule allows {most}"
+        wrong = complaint(parameters, options) or self._too_much(parameters, options)
         if wrong is not None:
             self._audit.tell_limit(f"refused: {wrong}")
             raise AccessDenied(wrong)
@@ -96,19 +96,21 @@ class StreamAccess:
             self._audit.tell_decision(decision)
             raise AccessDenied(decision.reason)
 
-    def open(self, request: Open, answer: Answer | None = None) -> Decision:
+    def open(self, parameters: SoundParameters, answer: Answer | None = None) -> Decision:
         """Return the decision. `answer`: what the person has answered an earlier agent about it."""
         self._name, self._answer = self._owner.guest.name, answer
-        return self._audited(self._decide(request))
+        return self._audited(self._decide(parameters))
 
-    def follow(self, request: Open, held: Decision, *, starts: bool = False) -> Decision:
+    def follow(
+        self, parameters: SoundParameters, held: Decision, *, starts: bool = False
+    ) -> Decision:
         """Return the new decision in place of `held`.
 
         `starts`: the guest begins to use the stream. If nobody answered before, ask again."""
         if starts and self._answer is Answer.NONE:
             self._set_answer(None)
         is_renamed = self._follow_name()
-        decision = self._decide(request)
+        decision = self._decide(parameters)
         is_same = (decision.verb, decision.options) == (held.verb, held.options)
         if is_same and not is_renamed:
             return decision  # by another rule, perhaps
@@ -121,6 +123,18 @@ class StreamAccess:
             self._policy.release(self._stream)
         self._answer = None
         self._has_taken = False
+
+    def _too_much(self, parameters: SoundParameters, options: Options) -> str | None:
+        """Return what the guest would have too much of with this stream; None: nothing."""
+        count, most = self._owner.open_streams(self._direction), options.max_streams
+        if most is not None and count >= most:
+            return f"{count} streams are open already, the rule allows {most}"
+        new_octets = buffer_pages(parameters.buffer_octets) * PAGE_OCTETS
+        octets = self._owner.mapped_octets(self._direction) + new_octets
+        allowed = limits_within(Limits(), options).max_memory_octets
+        if octets > allowed:
+            return f"buffers of {octets} octets in all, the guest may have {allowed} (max-memory)"
+        return None
 
     def _policy_says(self) -> Decision:
         return self._policy.decide(self._owner.guest, self._direction, self._stream)
@@ -135,11 +149,11 @@ class StreamAccess:
         self._set_answer(None)
         return True
 
-    def _decide(self, request: Open) -> Decision:
+    def _decide(self, parameters: SoundParameters) -> Decision:
         decision = self._policy.take(self._owner.guest, self._direction, self._stream)
         if decision.rule is not None and decision.rule.taken_by == self._stream:
             self._has_taken = True
-        wrong = complaint(request, decision.options)
+        wrong = complaint(parameters, decision.options)
         if decision.verb is not Verb.DENY and wrong is not None:
             decision = Decision(Verb.DENY, decision.rule, wrong)
         if decision.verb is Verb.ASK:

@@ -9,18 +9,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
-from agent_dom0.cards.stream import Stream
-from agent_dom0.cards.throttle import REQUESTS_A_SECOND, STORE_EVENTS_A_SECOND, Throttle
+from agent_dom0.cards.card_stream import CardStream
 from agent_dom0.events import EventKind, Priority
 from agent_dom0.guest import RunningGuest
+from agent_dom0.streams.failures import FAILURES, kind_of
+from agent_dom0.streams.guest_device import GuestDevice
+from agent_dom0.streams.throttle import (
+    CONNECTIONS_A_SECOND,
+    CONNECTIONS_AT_ONCE,
+    STORE_EVENTS_A_SECOND,
+    TOO_MANY_REQUESTS,
+    Throttle,
+    cost_of,
+)
 from xensnd.backoff import BackOff
-from xensnd.errors import LimitReached, RemoteProtocolError, TransportLost
+from xensnd.errors import RemoteProtocolError, TransportLost
 from xensnd.sndif.states import (
     BACKEND_TABLE,
     BackendAction,
@@ -40,22 +47,15 @@ from xensnd.sndif.store_fields import (
     parse_rings,
 )
 from xensnd.transport.card_nodes import read_card_nodes
-from xensnd.transport.interface import Store, TransactionConflict
+from xensnd.transport.interface import Store
 
 log = logging.getLogger("xensnd-dom0")
 
 ODD_STATES_MAX = 64
 
-# A frontend that connects more often than this is broken or hostile.
-CONNECTIONS_MAX = 32
-CONNECTIONS_SECONDS = 10
-
 # How long players may take to close a device that is taken away. The toolstack waits 10 s at most.
 WITHDRAW_SECONDS = 3.0
 
-# Failures that end only one device: no resources are left, XenStore refuses, or a guest writes
-# endlessly.
-FAILURES = (OSError, MemoryError, LimitReached, RemoteProtocolError, TransactionConflict)
 RETRY_FIRST_SECONDS = 0.5
 RETRY_LAST_SECONDS = 30.0
 
@@ -81,13 +81,6 @@ class DevicePath:
         return f"/local/domain/{self.guest_domid}/device/vsnd/{self.devid}"
 
 
-def kind_of(failure: BaseException) -> object:
-    """Return a key that is equal for failures of one kind: only the first one is audited."""
-    if isinstance(failure, LimitReached):
-        return LimitReached
-    return failure.errno if isinstance(failure, OSError) else str(failure)
-
-
 class CardOwner(Protocol):
     """The guest whose card it is."""
 
@@ -101,6 +94,8 @@ class CardOwner(Protocol):
     def store_throttle(self) -> Throttle:
         """Of what XenStore tells of its nodes."""
 
+    @property
+    def connection_throttle(self) -> Throttle: ...
     @property
     def is_quarantined(self) -> bool:
         """Nothing of the guest is touched, so that it can harm nobody."""
@@ -121,7 +116,7 @@ class CardOwner(Protocol):
     def audit(self, kind: EventKind, text: str, priority: Priority = Priority.INFO) -> None: ...
 
 
-class Device:
+class Device(GuestDevice):
     """Serves one device. `make_stream` gets a stream's name, its configuration and its rings.
 
     `run` calls the work of a timer, during which XenStore may be lost.
@@ -132,14 +127,14 @@ class Device:
         store: Store,
         path: DevicePath,
         owner: CardOwner,
-        make_stream: Callable[[str, StreamConfig, StreamRings], Stream],
+        make_stream: Callable[[str, StreamConfig, StreamRings], CardStream],
         run: Callable[[Callable[[], None]], None],
     ) -> None:
         self.path = path
         self._owner = owner
         self._make_stream = make_stream
         self._run = run
-        self._streams: list[Stream] = []
+        self._streams: list[CardStream] = []
         self._phase: BackendPhase | None = None  # not known yet
         self._own = self._frontend = XenbusState.UNKNOWN  # as we have read them
         self._is_throttled = False  # and its frontend's state not watched
@@ -149,8 +144,7 @@ class Device:
         self._failure: object = None  # the kind of the last failure, until the device works again
         self._retry: asyncio.TimerHandle | None = None
         self._back_off = BackOff(RETRY_FIRST_SECONDS, RETRY_LAST_SECONDS)
-        # When each began, and each new start after a closing.
-        self._connections: deque[float] = deque(maxlen=CONNECTIONS_MAX)
+        self._may_revive = True  # no driver was connected before
         self.use_store(store)
 
     @property
@@ -158,7 +152,7 @@ class Device:
         return bool(self._streams)
 
     @property
-    def streams(self) -> Sequence[Stream]:
+    def streams(self) -> Sequence[CardStream]:
         return self._streams
 
     def status(self) -> dict[str, Any]:
@@ -258,7 +252,7 @@ class Device:
             # The frontend has closed for good, so the next one is new. A frontend that only failed
             # goes to Initialising by itself; offering to it again would fail for ever.
             self._phase = BackendPhase.STARTING
-            self._connections.append(time.monotonic())
+            self._may_revive = False
             self._odd_states = 0
 
     def _act(self, action: BackendAction, phase: BackendPhase) -> BackendPhase:
@@ -294,16 +288,16 @@ class Device:
         if self._phase is BackendPhase.CLOSING:
             self._step()
 
-    def _serve(self, stream: Stream) -> None:
+    def _serve(self, stream: CardStream) -> None:
         packet = stream.next_request()
         if self._owner.was_paused():
             stream.tell_limit("more requests than the guest's budget allows; all its streams wait")
         if packet is None:
             return
-        if self._owner.throttle.admits():
+        if self._owner.throttle.admits(cost_of(packet)):
             stream.answer(packet)
             return
-        stream.tell_limit(f"{stream.name}: {REQUESTS_A_SECOND} requests within a second")
+        stream.tell_limit(f"{stream.name}: {TOO_MANY_REQUESTS}")
         self._owner.throttle.poll_later(self._poll_later)
 
     def _poll_later(self) -> None:
@@ -317,9 +311,11 @@ class Device:
         """Stop serving. `forget`: its nodes are gone. Otherwise the next agent takes it over."""
         if self._retry is not None:
             self._retry.cancel()
+        self._retries_connect, self._withdrawn_at = False, None  # so _step_later() does nothing
         if forget:
             self._end_streams()
             self._owner.store_throttle.forget(self._follow_again)
+            self._owner.connection_throttle.forget(self._follow_connection)
             self._unwatch()
             return
         self._hand_over_streams()
@@ -395,13 +391,8 @@ class Device:
         """Whether a closed device is offered again: only if its frontend has closed for good."""
         if (self._phase, self._frontend) != (BackendPhase.CLOSED, XenbusState.CLOSED):
             return False
-        if self._read(f"{self.path.backend}/online") != "1":
-            return False  # the toolstack is taking it away
-        return not self._comes_too_often()
-
-    def _comes_too_often(self) -> bool:
-        began = self._connections
-        return len(began) == CONNECTIONS_MAX and time.monotonic() - began[0] < CONNECTIONS_SECONDS
+        # Otherwise the toolstack is taking it away.
+        return self._read(f"{self.path.backend}/online") == "1"
 
     def _withdraw(self) -> BackendPhase:
         """Wait for players to close the device that goes away, for WITHDRAW_SECONDS at most."""
@@ -424,9 +415,9 @@ class Device:
         return BackendPhase.OFFERED
 
     def _revive(self) -> None:
-        if self._connections:
-            return  # a driver was connected before
-        self._connections.append(time.monotonic())
+        if not self._may_revive:
+            return
+        self._may_revive = False
         with contextlib.suppress(PermissionError):  # only dom0 may
             self._store.write(f"{self.path.frontend}/state", str(int(XenbusState.INITIALISING)))
 
@@ -447,12 +438,11 @@ class Device:
 
     def _connect(self, *, adopt: bool = False) -> BackendPhase:
         self._end_streams()
+        if not adopt and not self._owner.connection_throttle.admits():
+            self._connect_later()
+            return BackendPhase.OFFERED
+        self._may_revive = False
         try:
-            if self._comes_too_often():
-                raise RemoteProtocolError(
-                    f"{CONNECTIONS_MAX} connections within {CONNECTIONS_SECONDS} s"
-                )
-            self._connections.append(time.monotonic())
             self._make_streams()
             for stream in self._streams:
                 stream.begin(adopt=adopt)
@@ -467,6 +457,19 @@ class Device:
             return BackendPhase.CLOSED
         self._retries_connect = False
         return BackendPhase.ANSWERED
+
+    def _connect_later(self) -> None:
+        throttle = self._owner.connection_throttle
+        if throttle.exceeds_anew:
+            text = (
+                f"more than {CONNECTIONS_AT_ONCE} connections of its cards, "
+                f"and than {CONNECTIONS_A_SECOND} a second; the next ones wait"
+            )
+            self._owner.audit(EventKind.LIMIT_HIT, text, Priority.NOTICE)
+        throttle.poll_later(self._follow_connection)
+
+    def _follow_connection(self) -> None:
+        self._run(self.step)
 
     def _recheck(self, phase: BackendPhase) -> BackendPhase:
         """Connect again if the frontend has published other rings than those of the streams. An

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,10 +14,10 @@ import pytest
 from agent_dom0.audio.guest_volume import GuestVolume
 from agent_dom0.audio.mixer import AudioDevice
 from agent_dom0.audio.stream_volume import StreamVolume
+from agent_dom0.cards.card_stream import FAULTS_MAX, CardStream
 from agent_dom0.cards.saved_state import SavedState
-from agent_dom0.cards.stream import FAULTS_MAX, Stream
 from agent_dom0.events import Event, EventKind, Priority
-from agent_dom0.parameters import Limits
+from agent_dom0.parameters import Limits, SoundParameters
 from policy.model import NO_OPTIONS, Decision, Direction, Options, Rule, Verb
 from tests.support.core_stream import PAGE_OCTETS, Guest, Memory, fd_pair, until
 from xensnd.control.answers import Answer
@@ -106,17 +106,19 @@ class Access:
         self.asked: list[str] = []
         self.answer: Answer | None = None
 
-    def admit(self, _request: Open) -> None:
+    def admit(self, _parameters: SoundParameters) -> None:
         self.asked.append("admit")
         if not self.admits:
             raise AccessDenied("a test says so")
 
-    def open(self, _request: Open, answer: Answer | None = None) -> Decision:
+    def open(self, _parameters: SoundParameters, answer: Answer | None = None) -> Decision:
         self.asked.append("open")
         self.answer = answer
         return self.decision
 
-    def follow(self, _request: Open, _held: Decision, *, starts: bool = False) -> Decision:
+    def follow(
+        self, _parameters: SoundParameters, _held: Decision, *, starts: bool = False
+    ) -> Decision:
         self.asked.append("start" if starts else "follow")
         return self.decision
 
@@ -128,11 +130,17 @@ class NoAudio:
     """Notes whether it is to sound; nothing does."""
 
     is_connected = False
+    why_silent: str | None = None
     device: AudioDevice | None = None
+    on_connected: Callable[[], None]
 
     def __init__(self, core: BackendStream, channels: int) -> None:
         self.volume = StreamVolume(channels, GuestVolume(), core.peek, core.poke)
         self.sounds = False
+
+    def connect(self) -> None:
+        self.is_connected = True
+        self.on_connected()
 
     def sound(self, _options: Options, _latency_usec: int) -> None:
         self.sounds = True
@@ -182,7 +190,7 @@ class Scene:
     def begin(self, *, adopt: bool, name: str = "work") -> None:
         """`name` is the guest's."""
         self.link = Link(self.engine, self.ring, self.events_page, self.path, name)
-        self.stream = Stream(
+        self.stream = CardStream(
             "0/1", CONFIG, self.link, self.access, self._new_audio, self.audit, Limits()
         )
         self.stream.begin(adopt=adopt)
@@ -191,7 +199,7 @@ class Scene:
     def sounds(self) -> bool:
         return any(audio.sounds for audio in self.audios)
 
-    def _new_audio(self, request: Open) -> NoAudio:
+    def _new_audio(self, request: SoundParameters) -> NoAudio:
         self.audios.append(NoAudio(self.link.core, request.channels))
         return self.audios[-1]
 
@@ -263,6 +271,8 @@ def test_stream_runs_from_start_to_pause_and_says_so_once(scene: Scene) -> None:
     scene.ask(START)
     assert scene.stream.is_running
     assert scene.access.asked == ["admit", "open", "start"]
+    scene.audios[0].connect()
+    scene.audios[0].connect()
     scene.ask(PAUSE)
     assert scene.stream.state is StreamState.PAUSED
     assert scene.audit.kinds == [
@@ -270,6 +280,29 @@ def test_stream_runs_from_start_to_pause_and_says_so_once(scene: Scene) -> None:
         EventKind.STREAM_STARTED,
         EventKind.STREAM_STOPPED,
     ]
+
+
+def test_stream_that_is_allowed_has_started_when_the_server_has_it(scene: Scene) -> None:
+    scene.ask(OPEN)
+    scene.ask(START)
+    assert EventKind.STREAM_STARTED not in scene.audit.kinds
+    scene.audios[0].connect()
+    assert EventKind.STREAM_STARTED in scene.audit.kinds
+
+
+def test_stream_that_the_server_never_had_has_neither_started_nor_stopped(scene: Scene) -> None:
+    scene.ask(OPEN)
+    scene.ask(START)
+    scene.ask(PAUSE)
+    scene.audios[0].connect()
+    assert scene.audit.kinds == [EventKind.STREAM_OPENED]
+
+
+def test_stream_that_is_denied_has_started_on_its_clock(scene: Scene) -> None:
+    scene.access.decision = DENIED
+    scene.ask(OPEN)
+    scene.ask(START)
+    assert scene.audit.kinds == [EventKind.STREAM_OPENED, EventKind.STREAM_STARTED]
 
 
 def test_second_open_takes_the_place_of_the_first(scene: Scene) -> None:

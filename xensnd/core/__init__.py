@@ -1,21 +1,23 @@
 """The core moves samples, in C and without the interpreter. The classes here are handles on it.
 
 In src/, ring.c, event_page.c, page_directory.c, pcm.c, rate_loop.c, budget.c and gate.c only
-compute. engine.c is the thread. pulse_context.c and pulse_stream.c call libpulse. backend.c and
-frontend.c use all of them, for one sndif stream each, in either role. No module calls one above it.
-backend_parts.h lists what one event causes. confine.c stands alone.
+compute. engine.c is the thread. audio_server.c calls the audio server, by the verbs that
+pulse_context.c and pulse_stream.c implement with libpulse. backend.c and frontend.c use all of
+them, for one sndif stream each, in either role. No module calls one above it. backend_parts.h lists
+what one event causes. confine.c stands alone.
 """
 
 from __future__ import annotations
 
 from .audio_client import Admission, AudioClient, AudioStreamConfig, ClientState
-from .backend import PCM_STATE_OCTETS, REFUSED_MAX, BackendStats, BackendStream, Violation
+from .backend import PCM_STATE_OCTETS, REFUSED_MAX, BackendStream, Violation
 from .budget import Budget, BudgetStats
 from .confine import filter_system_calls
 from .engine import Engine
 from .frontend import FrontendStats, FrontendStream
 from .page_directory import build_directory, walk_directory
 from .pcm import PcmParameters
+from .sound import BackendStats, SoundCore
 
 __all__ = [
     "PCM_STATE_OCTETS",
@@ -32,6 +34,7 @@ __all__ = [
     "FrontendStats",
     "FrontendStream",
     "PcmParameters",
+    "SoundCore",
     "Violation",
     "build_directory",
     "filter_system_calls",
