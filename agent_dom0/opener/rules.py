@@ -23,7 +23,7 @@ from agent_dom0.cards.toolstack import (
     parents,
 )
 from xensnd.sndif.states import XenbusState
-from xensnd.sndif.store_fields import SUPPORTED_VERSIONS, VERSIONS
+from xensnd.sndif.store_fields import CAPTURE_IN_PLACE, SUPPORTED_VERSIONS, VERSIONS
 from xensnd.transport.xenstore import DIRECTORY_PART
 
 _READS = {Op.READ, Op.DIRECTORY, DIRECTORY_PART}
@@ -116,7 +116,7 @@ def _half(device: DevicePath, is_backend: bool) -> _Half:
     words = backend_permissions(device) if is_backend else frontend_permissions(device)
     values: dict[str, Set[str]] = {name: {value} for name, value in nodes.items()}
     if is_backend:
-        values |= {"state": _STATES, VERSIONS: {SUPPORTED_VERSIONS}}
+        values |= {"state": _STATES, VERSIONS: {SUPPORTED_VERSIONS}, CAPTURE_IN_PLACE: {"1"}}
     directories = {None, *(parent for name in nodes for parent in parents(name))}
     return _Half(directories, values, "".join(f"{word}\0" for word in words))
 

@@ -37,6 +37,7 @@ _BACKEND = [
     "gate.c",
     "pcm.c",
     "ring.c",
+    "schedule.c",
 ]
 _BACKEND_TESTS = ["audio", "budget", "clock", "gate", "requests", "silence", "take_over"]
 _PCM_TESTS = ["buffer", "capture", "open", "position", "reports", "stop", "writes"]
@@ -49,6 +50,7 @@ SOURCES: dict[str, Sequence[str]] = {
     "test_page_directory": ["page_directory.c"],
     **{f"test_pcm_{idea}": ["pcm.c"] for idea in _PCM_TESTS},
     "test_rate_loop": ["rate_loop.c"],
+    "test_schedule": ["schedule.c"],
     **{f"test_backend_{idea}": _BACKEND for idea in _BACKEND_TESTS},
     "fuzz_ring": ["event_page.c", "page_directory.c", "ring.c"],
     "fuzz_pcm": ["pcm.c"],

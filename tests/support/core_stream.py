@@ -189,11 +189,12 @@ class Setting:
         self._fds = [self.requests.wait_fd, self.requests.notify_fd]
         self._fds += [self.events.wait_fd, self.events.notify_fd]
 
-    def connect_frontend(self) -> FrontendStream:
+    def connect_frontend(self, *, in_place: bool = False) -> FrontendStream:
         """The guest agent's own end, in place of the one by hand."""
         self.frontend = FrontendStream(
             self.guest_engine,
             playback=self.playback,
+            in_place=in_place,
             ring_address=self.ring.address,
             event_address=self.event_page.address,
             requests=self.guest_requests,

@@ -83,6 +83,8 @@ def test_backends_state_and_versions_are_written() -> None:
     assert all(admits(Op.WRITE, f"{BACKEND}/state", str(state)) for state in range(1, 7))
     assert not admits(Op.WRITE, f"{BACKEND}/state", "0")
     assert admits(Op.WRITE, f"{BACKEND}/versions", "1,2")
+    assert admits(Op.WRITE, f"{BACKEND}/feature-capture-in-place", "1")
+    assert not admits(Op.WRITE, f"{BACKEND}/feature-capture-in-place", "0")
     assert not admits(Op.WRITE, f"{FRONTEND}/state", "4")
 
 

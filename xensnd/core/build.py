@@ -30,6 +30,7 @@ SOURCES = [
     "pulse_stream.c",
     "rate_loop.c",
     "ring.c",
+    "schedule.c",
 ]
 
 DECLARATIONS = """
@@ -130,8 +131,9 @@ struct xn_frontend_stats {
     uint64_t position_octets; uint64_t moved_octets; uint64_t lost_octets; uint32_t refused;
     uint32_t fill_octets; uint32_t rate_hz;
 };
-struct xn_frontend *xn_frontend_new(struct xn_engine *, bool playback, void *ring_page,
-    void *event_page, const struct xn_channel *requests, const struct xn_channel *events);
+struct xn_frontend *xn_frontend_new(struct xn_engine *, bool playback, bool in_place,
+    void *ring_page, void *event_page, const struct xn_channel *requests,
+    const struct xn_channel *events);
 void xn_frontend_free(struct xn_frontend *);
 bool xn_frontend_is_broken(struct xn_frontend *);
 int xn_frontend_request(struct xn_frontend *, const uint8_t *request);
