@@ -33,6 +33,7 @@ SERVERS: dict[str, Callable[[XenGuest], AbstractContextManager[CardServer]]] = {
 # meantime is lost of the sound that is written there, and what dom0's sink renders at once: 50 ms.
 # If rewinds were not honoured, all that dom0 has queued would be lost: twice as much as this.
 LATE_FRAMES = QUEUED_MSEC // 2 * RATE_HZ // 1000
+CARD_BUFFER_FRAMES = 32768
 
 
 @pytest.fixture(scope="module", params=SERVERS)
@@ -75,7 +76,8 @@ def whole(found: list[Stretch], frames: int) -> list[Stretch]:
 
 
 def test_sounds_one_after_another_are_whole(desk: CardServer, ears: Process, player: Peer) -> None:
-    sounds = [noise(0.5, seed=seed) for seed in range(1, 5)]
+    # Longer than the card's buffer: PulseAudio may take shorter ones for drained too early.
+    sounds = [noise(1, seed=seed) for seed in range(1, 5)]
     for number, sound in enumerate(sounds):
         player.do("play", file(desk, sound))
         player.do("drain", number)
@@ -115,7 +117,8 @@ def test_sound_that_is_paused_goes_on_where_it_was(
     whole(stretches(heard, sound), len(sound) // FRAME_OCTETS)
     (pause,) = gaps(heard, sound)
     assert pause.silent >= RATE_HZ // 2
-    assert -LATE_FRAMES <= pause.missing <= 0
+    # That it is paused is known as late as that it goes on.
+    assert -LATE_FRAMES <= pause.missing <= LATE_FRAMES
 
 
 def test_sound_that_is_sought_in_is_whole_from_there(
@@ -134,7 +137,8 @@ def test_sound_that_is_sought_in_is_whole_from_there(
     after = [each for each in found if each.start >= frames]
     assert len(before) == len(after) == 1
     heard_to = before[0].at + before[0].end
-    assert heard_to <= known_frames + desk.ahead_frames + LATE_FRAMES
+    # What is in the card's buffer already stays there.
+    assert heard_to <= known_frames + CARD_BUFFER_FRAMES + LATE_FRAMES
     whole(
         [Stretch(each.at, each.start - frames, each.end - frames) for each in after],
         len(sought) // FRAME_OCTETS,
