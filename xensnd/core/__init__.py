@@ -15,11 +15,13 @@ from .budget import Budget, BudgetStats
 from .confine import filter_system_calls
 from .engine import Engine
 from .frontend import FrontendStats, FrontendStream
+from .gate import GATE_OCTETS, Gate
 from .page_directory import build_directory, walk_directory
 from .pcm import PcmParameters
 from .sound import BackendStats, SoundCore
 
 __all__ = [
+    "GATE_OCTETS",
     "PCM_STATE_OCTETS",
     "REFUSED_MAX",
     "Admission",
@@ -33,6 +35,7 @@ __all__ = [
     "Engine",
     "FrontendStats",
     "FrontendStream",
+    "Gate",
     "PcmParameters",
     "SoundCore",
     "Violation",

@@ -89,6 +89,11 @@ struct xn_budget *xn_budget_new(void);
 void xn_budget_free(struct xn_budget *);
 void xn_budget_stats(const struct xn_budget *, struct xn_budget_stats *);
 
+/* gate.h */
+struct xn_gate { ...; };
+void xn_gate_open(struct xn_gate *, int64_t until_usec);
+bool xn_gate_close_within(struct xn_gate *, int64_t usec);
+
 /* backend.h */
 #define XN_REFUSED_MAX ...
 enum xn_violation {
@@ -101,7 +106,7 @@ struct xn_backend_stats {
 };
 struct xn_backend *xn_backend_new(struct xn_engine *, bool playback, void *ring_page,
     void *event_page, const struct xn_channel *requests, const struct xn_channel *events,
-    struct xn_pcm *pcm, struct xn_budget *budget, uint32_t *served);
+    struct xn_pcm *pcm, struct xn_budget *budget, uint32_t *served, struct xn_gate *gate);
 void xn_backend_begin(struct xn_backend *, bool succeeds);
 void xn_backend_free(struct xn_backend *);
 enum xn_violation xn_backend_violation(struct xn_backend *);
