@@ -11,6 +11,7 @@ from pathlib import Path
 from cffi import FFI
 
 SOURCES = [
+    "audio_server.c",
     "backend.c",
     "backend_audio.c",
     "backend_clock.c",
@@ -54,7 +55,7 @@ struct xn_channel {
 #define XN_IOCTLS_MAX ...
 int xn_confine(const uint32_t *ioctls, size_t count, bool network);
 
-/* pulse_context.h */
+/* audio_client.h */
 enum xn_client_state { XN_CLIENT_CONNECTING, XN_CLIENT_READY, XN_CLIENT_FAILED };
 struct xn_client *xn_client_new(struct xn_engine *, const char *server, const char *const *);
 void xn_client_free(struct xn_client *);
@@ -68,7 +69,7 @@ struct xn_pcm_config {
 };
 struct xn_pcm { ...; };
 
-/* pulse_stream.h */
+/* audio_stream.h */
 enum xn_mute { XN_MUTE_AS_REMEMBERED, XN_MUTE_OFF, XN_MUTE_ON };
 enum xn_admission { XN_ADMITTED, XN_NOT_ITS_SOURCE, XN_MIXED };
 struct xn_audio_config {

@@ -11,10 +11,10 @@
 #ifndef XENSND_BACKEND_H
 #define XENSND_BACKEND_H
 
+#include "audio_stream.h"
 #include "budget.h"
 #include "channel.h"
 #include "pcm.h"
-#include "pulse_stream.h"
 #include "shared_memory.h"
 
 struct xn_backend;

@@ -7,7 +7,7 @@
 #ifndef XENSND_FRONTEND_H
 #define XENSND_FRONTEND_H
 
-#include "pulse_stream.h"
+#include "audio_stream.h"
 #include "channel.h"
 #include "pcm.h"
 #include "shared_memory.h"

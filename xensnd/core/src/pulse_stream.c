@@ -1,11 +1,12 @@
-#include "pulse_stream.h"
+#include "pulse_context.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-struct xn_audio {
-    struct xn_client *client;
-    struct xn_client_listener listener;
+struct pulse_audio {
+    struct xn_audio base;
+    struct pulse_client *client;
+    struct pulse_client_listener listener;
     struct xn_audio_owner owner;
     pa_stream *stream; /* NULL until the context is ready */
     pa_operation *drain;
@@ -29,10 +30,10 @@ struct xn_audio {
     pa_stream_flags_t flags;
 };
 
-static void destroy(struct xn_audio *audio) {
-    struct xn_client *client = audio->client;
+static void destroy(struct pulse_audio *audio) {
+    struct pulse_client *client = audio->client;
     bool abandoned = audio->abandoned;
-    xn_client_unlisten(client, &audio->listener);
+    pulse_client_unlisten(client, &audio->listener);
     if (audio->drain) {
         pa_operation_cancel(audio->drain);
         pa_operation_unref(audio->drain);
@@ -50,29 +51,35 @@ static void destroy(struct xn_audio *audio) {
     free(audio->name);
     free(audio->device);
     free(audio);
-    if (abandoned) xn_client_abandoned_ended(client);
+    if (abandoned) pulse_client_abandoned_ended(client);
 }
 
 static void ignore(pa_operation *operation) {
     if (operation) pa_operation_unref(operation);
 }
 
-static void set_corked(struct xn_audio *audio, bool corked) {
+static void set_corked(struct pulse_audio *audio, bool corked) {
     ignore(pa_stream_cork(audio->stream, corked, NULL, NULL));
 }
 
-static void tell_owner(struct xn_audio *audio, enum xn_audio_event event) {
+static void tell_owner(struct pulse_audio *audio, enum xn_audio_event event) {
     if (!audio->orphan) audio->owner.on_event(audio->owner.owner, event);
 }
 
-uint32_t xn_audio_writable(const struct xn_audio *audio) {
-    if (!audio->playback || !xn_audio_is_ready(audio)) return 0;
+static bool is_ready(const struct pulse_audio *audio) {
+    return audio->stream && pa_stream_get_state(audio->stream) == PA_STREAM_READY;
+}
+
+static uint32_t audio_writable(const struct xn_audio *base) {
+    const struct pulse_audio *audio = (const struct pulse_audio *)base;
+    if (!audio->playback || !is_ready(audio)) return 0;
     size_t wanted = pa_stream_writable_size(audio->stream);
     if (wanted == (size_t)-1) return 0;
     return wanted < UINT32_MAX ? (uint32_t)wanted : UINT32_MAX;
 }
 
-void *xn_audio_begin_write(struct xn_audio *audio, uint32_t *octets) {
+static void *audio_begin_write(struct xn_audio *base, uint32_t *octets) {
+    struct pulse_audio *audio = (struct pulse_audio *)base;
     void *to;
     size_t room = *octets;
     if (pa_stream_begin_write(audio->stream, &to, &room) < 0 || !to) return NULL;
@@ -80,7 +87,8 @@ void *xn_audio_begin_write(struct xn_audio *audio, uint32_t *octets) {
     return to;
 }
 
-bool xn_audio_commit(struct xn_audio *audio, const void *from, uint32_t octets) {
+static bool audio_commit(struct xn_audio *base, const void *from, uint32_t octets) {
+    struct pulse_audio *audio = (struct pulse_audio *)base;
     if (octets == 0) {
         pa_stream_cancel_write(audio->stream);
         return true;
@@ -95,55 +103,62 @@ bool xn_audio_commit(struct xn_audio *audio, const void *from, uint32_t octets) 
 }
 
 /* Checked before each read: libpulse learns of a move before it gets octets of the new source. */
-static bool may_be_read(const struct xn_audio *audio) {
+static bool may_be_read(const struct pulse_audio *audio) {
     if (audio->any_source) return true;
     return !audio->mixed && audio->admitted != PA_INVALID_INDEX &&
            audio->admitted == pa_stream_get_device_index(audio->stream);
 }
 
-void xn_audio_seek_back(struct xn_audio *audio, uint32_t octets) { audio->seek_octets -= octets; }
+static void audio_seek_back(struct xn_audio *base, uint32_t octets) {
+    struct pulse_audio *audio = (struct pulse_audio *)base;
+    audio->seek_octets -= octets;
+}
 
-bool xn_audio_peek(struct xn_audio *audio, const void **from, uint32_t *octets) {
+static bool audio_peek(struct xn_audio *base, const void **from, uint32_t *octets) {
+    struct pulse_audio *audio = (struct pulse_audio *)base;
     size_t count;
-    if (audio->playback || !xn_audio_is_ready(audio)) return false;
+    if (audio->playback || !is_ready(audio)) return false;
     if (pa_stream_peek(audio->stream, from, &count) < 0 || count == 0) return false;
     *octets = (uint32_t)count;
     if (!may_be_read(audio)) *from = NULL; /* silence of the same length */
     return true;
 }
 
-void xn_audio_drop(struct xn_audio *audio) { pa_stream_drop(audio->stream); }
+static void audio_drop(struct xn_audio *base) {
+    struct pulse_audio *audio = (struct pulse_audio *)base;
+    pa_stream_drop(audio->stream);
+}
 
 static void on_write(pa_stream *stream, size_t octets, void *data) {
     (void)stream, (void)octets;
-    struct xn_audio *audio = data;
-    xn_engine_count_wakeup(xn_client_engine(audio->client));
+    struct pulse_audio *audio = data;
+    xn_engine_count_wakeup(pulse_client_engine(audio->client));
     if (audio->running) tell_owner(audio, XN_AUDIO_WANTS);
 }
 
 static void on_read(pa_stream *stream, size_t octets, void *data) {
     (void)stream, (void)octets;
-    struct xn_audio *audio = data;
-    xn_engine_count_wakeup(xn_client_engine(audio->client));
+    struct pulse_audio *audio = data;
+    xn_engine_count_wakeup(pulse_client_engine(audio->client));
     tell_owner(audio, XN_AUDIO_RECORDED);
 }
 
 static void on_underflow(pa_stream *stream, void *data) {
     (void)stream;
-    struct xn_audio *audio = data;
+    struct pulse_audio *audio = data;
     audio->dry = audio->running;
 }
 
 static void on_moved(pa_stream *stream, void *data) {
     (void)stream;
-    struct xn_audio *audio = data;
+    struct pulse_audio *audio = data;
     audio->mixed = audio->mixed || audio->admitted == PA_INVALID_INDEX;
     audio->admitted = PA_INVALID_INDEX;
-    xn_engine_wake_python(xn_client_engine(audio->client));
+    xn_engine_wake_python(pulse_client_engine(audio->client));
 }
 
 static void on_stream_state(pa_stream *stream, void *data) {
-    struct xn_audio *audio = data;
+    struct pulse_audio *audio = data;
     pa_stream_state_t state = pa_stream_get_state(stream);
     if (audio->orphan) {
         bool is_made = audio->abandoned && state == PA_STREAM_READY;
@@ -153,11 +168,11 @@ static void on_stream_state(pa_stream *stream, void *data) {
     if (state != PA_STREAM_READY && PA_STREAM_IS_GOOD(state)) return;
     tell_owner(audio, XN_AUDIO_CHANGED);
     if (state == PA_STREAM_READY && audio->running) set_corked(audio, false);
-    xn_engine_wake_python(xn_client_engine(audio->client));
+    xn_engine_wake_python(pulse_client_engine(audio->client));
 }
 
-static bool make_stream(struct xn_audio *audio) {
-    audio->stream = pa_stream_new_with_proplist(xn_client_context(audio->client), audio->name,
+static bool make_stream(struct pulse_audio *audio) {
+    audio->stream = pa_stream_new_with_proplist(pulse_client_context(audio->client), audio->name,
                                                 &audio->spec, &audio->map, audio->properties);
     if (!audio->stream) return false;
     pa_stream_set_state_callback(audio->stream, on_stream_state, audio);
@@ -176,20 +191,20 @@ static bool make_stream(struct xn_audio *audio) {
 
 /* Only a context that is ready knows the server's version, without which libpulse refuses to make
  * a stream of 24 or 32 bits. */
-static void connect_stream(struct xn_audio *audio) {
-    pa_context *context = xn_client_context(audio->client);
+static void connect_stream(struct pulse_audio *audio) {
+    pa_context *context = pulse_client_context(audio->client);
     if (audio->connected || pa_context_get_state(context) != PA_CONTEXT_READY) return;
-    if (xn_client_is_behind(audio->client)) return; /* on_client_changed() comes again */
+    if (pulse_client_is_behind(audio->client)) return; /* on_client_changed() comes again */
     audio->connected = true;
-    if (!make_stream(audio)) xn_engine_wake_python(xn_client_engine(audio->client));
+    if (!make_stream(audio)) xn_engine_wake_python(pulse_client_engine(audio->client));
 }
 
 static void on_client_changed(void *owner) {
-    struct xn_audio *audio = owner;
+    struct pulse_audio *audio = owner;
     connect_stream(audio);
 }
 
-static void set_attributes(struct xn_audio *audio, const struct xn_audio_config *config) {
+static void set_attributes(struct pulse_audio *audio, const struct xn_audio_config *config) {
     uint32_t latency = (uint32_t)pa_usec_to_bytes(config->latency_usec, &audio->spec);
     audio->attributes = (pa_buffer_attr){
         .maxlength = (uint32_t)-1,
@@ -210,13 +225,13 @@ static void set_attributes(struct xn_audio *audio, const struct xn_audio_config 
     if (config->mute == XN_MUTE_OFF) audio->flags |= PA_STREAM_START_UNMUTED;
 }
 
-static void set_volume(struct xn_audio *audio, const struct xn_audio_config *config) {
+static void set_volume(struct pulse_audio *audio, const struct xn_audio_config *config) {
     if (!config->volume) return;
     audio->volume.channels = (uint8_t)config->channels;
     for (size_t i = 0; i < config->channels; i++) audio->volume.values[i] = config->volume[i];
 }
 
-static bool set_spec(struct xn_audio *audio, const struct xn_audio_config *config) {
+static bool set_spec(struct pulse_audio *audio, const struct xn_audio_config *config) {
     if (config->channels == 0 || config->channels > PA_CHANNELS_MAX) return false;
     audio->spec = (pa_sample_spec){.format = pa_parse_sample_format(config->format),
                                    .rate = config->rate_hz,
@@ -225,9 +240,9 @@ static bool set_spec(struct xn_audio *audio, const struct xn_audio_config *confi
     return pa_sample_spec_valid(&audio->spec);
 }
 
-struct xn_audio *xn_audio_new(struct xn_client *client, const struct xn_audio_config *config,
-                              const struct xn_audio_owner *owner, const char **error) {
-    struct xn_audio *audio = calloc(1, sizeof *audio);
+static struct xn_audio *audio_new(struct xn_client *client, const struct xn_audio_config *config,
+                                  const struct xn_audio_owner *owner, const char **error) {
+    struct pulse_audio *audio = calloc(1, sizeof *audio);
     *error = "out of memory";
     if (!audio) return NULL;
     *error = "no such sample format, rate or number of channels at the audio server";
@@ -235,85 +250,90 @@ struct xn_audio *xn_audio_new(struct xn_client *client, const struct xn_audio_co
         free(audio);
         return NULL;
     }
-    audio->client = client;
+    audio->base.server = &xn_pulse_server;
+    audio->client = pulse_client_of(client);
     audio->owner = *owner;
     audio->playback = config->playback;
     audio->name = strdup(config->name);
     audio->device = config->device ? strdup(config->device) : NULL;
-    audio->properties = xn_proplist(config->properties);
+    audio->properties = pulse_proplist(config->properties);
     set_attributes(audio, config);
     set_volume(audio, config);
     audio->any_source = config->playback || config->any_source;
     audio->admitted = PA_INVALID_INDEX;
     audio->listener =
-        (struct xn_client_listener){.changed = on_client_changed, .owner = audio};
-    xn_client_listen(client, &audio->listener);
+        (struct pulse_client_listener){.changed = on_client_changed, .owner = audio};
+    pulse_client_listen(audio->client, &audio->listener);
     connect_stream(audio);
-    return audio;
+    return &audio->base;
 }
 
 static void on_orphan_drained(pa_stream *stream, int success, void *data) {
     (void)stream, (void)success;
-    struct xn_audio *audio = data;
+    struct pulse_audio *audio = data;
     pa_operation_unref(audio->drain);
     audio->drain = NULL;
     destroy(audio);
 }
 
-static bool is_being_made(const struct xn_audio *audio) {
+static bool is_being_made(const struct pulse_audio *audio) {
     return audio->stream && pa_stream_get_state(audio->stream) == PA_STREAM_CREATING;
 }
 
-void xn_audio_free(struct xn_audio *audio, bool drain) {
+static void audio_free(struct xn_audio *base, bool drain) {
+    struct pulse_audio *audio = (struct pulse_audio *)base;
     if (audio->drain) {
         pa_operation_cancel(audio->drain);
         pa_operation_unref(audio->drain);
         audio->drain = NULL;
     }
-    if (drain && audio->playback && xn_audio_is_ready(audio) &&
-        pa_stream_is_corked(audio->stream) == 0) {
+    if (drain && audio->playback && is_ready(audio) && pa_stream_is_corked(audio->stream) == 0) {
         audio->drain = pa_stream_drain(audio->stream, on_orphan_drained, audio);
         audio->orphan = audio->drain != NULL;
     }
     /* libpulse cannot disconnect a stream that the server has not made yet: it would stay there. */
     if (is_being_made(audio)) {
         audio->orphan = audio->abandoned = true;
-        xn_client_abandoned(audio->client);
+        pulse_client_abandoned(audio->client);
     }
     if (!audio->orphan) destroy(audio);
 }
 
-bool xn_audio_is_ready(const struct xn_audio *audio) {
-    return audio->stream && pa_stream_get_state(audio->stream) == PA_STREAM_READY;
+static bool audio_is_ready(const struct xn_audio *base) {
+    return is_ready((const struct pulse_audio *)base);
 }
 
-bool xn_audio_has_failed(const struct xn_audio *audio) {
-    return !PA_CONTEXT_IS_GOOD(pa_context_get_state(xn_client_context(audio->client))) ||
+static bool audio_has_failed(const struct xn_audio *base) {
+    const struct pulse_audio *audio = (const struct pulse_audio *)base;
+    return !PA_CONTEXT_IS_GOOD(pa_context_get_state(pulse_client_context(audio->client))) ||
            (audio->connected &&
             !(audio->stream && PA_STREAM_IS_GOOD(pa_stream_get_state(audio->stream))));
 }
 
-const char *xn_audio_error(const struct xn_audio *audio) {
-    return pa_strerror(pa_context_errno(xn_client_context(audio->client)));
+static const char *audio_error(const struct xn_audio *base) {
+    const struct pulse_audio *audio = (const struct pulse_audio *)base;
+    return pa_strerror(pa_context_errno(pulse_client_context(audio->client)));
 }
 
 static void on_drained(pa_stream *stream, int success, void *data) {
     (void)stream, (void)success;
-    struct xn_audio *audio = data;
+    struct pulse_audio *audio = data;
     pa_operation_unref(audio->drain);
     audio->drain = NULL;
     if (!audio->running) set_corked(audio, true);
 }
 
-void xn_audio_start(struct xn_audio *audio) {
+static void audio_start(struct xn_audio *base) {
+    struct pulse_audio *audio = (struct pulse_audio *)base;
     audio->running = true;
-    if (xn_audio_is_ready(audio)) set_corked(audio, false); /* else on_stream_state() will */
+    if (is_ready(audio)) set_corked(audio, false); /* else on_stream_state() will */
 }
 
-void xn_audio_stop(struct xn_audio *audio, bool drain) {
+static void audio_stop(struct xn_audio *base, bool drain) {
+    struct pulse_audio *audio = (struct pulse_audio *)base;
     audio->running = audio->dry = false;
     audio->seek_octets = 0;
-    if (!xn_audio_is_ready(audio)) return;
+    if (!is_ready(audio)) return;
     if (drain && audio->playback) {
         if (!audio->drain) audio->drain = pa_stream_drain(audio->stream, on_drained, audio);
         if (audio->drain) return;
@@ -323,43 +343,78 @@ void xn_audio_stop(struct xn_audio *audio, bool drain) {
 }
 
 /* A stream that has run dry began before, and its timing information stays valid. */
-static bool has_begun(const struct xn_audio *audio) {
+static bool has_begun(const struct pulse_audio *audio) {
     const pa_timing_info *timing = pa_stream_get_timing_info(audio->stream);
     return timing && (timing->playing || audio->dry);
 }
 
-bool xn_audio_latency_usec(struct xn_audio *audio, int64_t *latency_usec) {
+static bool audio_latency_usec(const struct xn_audio *base, int64_t *latency_usec) {
+    const struct pulse_audio *audio = (const struct pulse_audio *)base;
     pa_usec_t usec;
     int negative;
-    if (!xn_audio_is_ready(audio)) return false;
+    if (!is_ready(audio)) return false;
     if (audio->playback && !has_begun(audio)) return false;
     if (pa_stream_get_latency(audio->stream, &usec, &negative) < 0) return false;
     *latency_usec = negative ? -(int64_t)usec : (int64_t)usec;
     return true;
 }
 
-uint32_t xn_audio_gaps(const struct xn_audio *audio) { return audio->gaps; }
+static uint32_t audio_gaps(const struct xn_audio *base) {
+    const struct pulse_audio *audio = (const struct pulse_audio *)base;
+    return audio->gaps;
+}
 
-const char *xn_audio_source(const struct xn_audio *audio, uint32_t *index) {
-    if (audio->playback || !xn_audio_is_ready(audio)) return NULL;
+static const char *audio_source(const struct xn_audio *base, uint32_t *index) {
+    const struct pulse_audio *audio = (const struct pulse_audio *)base;
+    if (audio->playback || !is_ready(audio)) return NULL;
     *index = pa_stream_get_device_index(audio->stream);
     return *index == PA_INVALID_INDEX ? NULL : pa_stream_get_device_name(audio->stream);
 }
 
-enum xn_admission xn_audio_admit_source(struct xn_audio *audio, uint32_t index, const char *name) {
+static enum xn_admission audio_admit_source(struct xn_audio *base, uint32_t index,
+                                            const char *name) {
+    struct pulse_audio *audio = (struct pulse_audio *)base;
     uint32_t now;
-    const char *name_now = xn_audio_source(audio, &now);
+    const char *name_now = audio_source(base, &now);
     if (!name_now || now != index || strcmp(name, name_now) != 0) return XN_NOT_ITS_SOURCE;
     if (audio->mixed) return XN_MIXED;
     audio->admitted = index;
     return XN_ADMITTED;
 }
 
-void xn_audio_set_rate(struct xn_audio *audio, uint32_t rate_hz) {
-    if (xn_audio_is_ready(audio))
+static void audio_set_rate(struct xn_audio *base, uint32_t rate_hz) {
+    struct pulse_audio *audio = (struct pulse_audio *)base;
+    if (is_ready(audio))
         ignore(pa_stream_update_sample_rate(audio->stream, rate_hz, NULL, NULL));
 }
 
-uint32_t xn_audio_index(struct xn_audio *audio) {
-    return xn_audio_is_ready(audio) ? pa_stream_get_index(audio->stream) : UINT32_MAX;
+static uint32_t audio_index(const struct xn_audio *base) {
+    const struct pulse_audio *audio = (const struct pulse_audio *)base;
+    return is_ready(audio) ? pa_stream_get_index(audio->stream) : UINT32_MAX;
 }
+
+const struct xn_audio_server xn_pulse_server = {
+    .client_new = pulse_client_new,
+    .client_free = pulse_client_free,
+    .client_state = pulse_client_state,
+    .client_error = pulse_client_error,
+    .new = audio_new,
+    .free = audio_free,
+    .is_ready = audio_is_ready,
+    .has_failed = audio_has_failed,
+    .error = audio_error,
+    .writable = audio_writable,
+    .begin_write = audio_begin_write,
+    .commit = audio_commit,
+    .seek_back = audio_seek_back,
+    .peek = audio_peek,
+    .drop = audio_drop,
+    .start = audio_start,
+    .stop = audio_stop,
+    .latency_usec = audio_latency_usec,
+    .gaps = audio_gaps,
+    .source = audio_source,
+    .admit_source = audio_admit_source,
+    .set_rate = audio_set_rate,
+    .index = audio_index,
+};

@@ -11,10 +11,10 @@
 #ifndef XENSND_VCHAN_STREAM_H
 #define XENSND_VCHAN_STREAM_H
 
+#include "audio_stream.h"
 #include "backend.h"
 #include "budget.h"
 #include "channel.h"
-#include "pulse_stream.h"
 #include "vchan_ring.h"
 
 #define XN_VCHAN_RATE_HZ 44100u

@@ -1,12 +1,12 @@
-/* One stream at the audio server (pa_stream), for either agent and either direction.
+/* One stream at the audio server, for either agent and either direction.
  *
  * Its owner pulls: it asks how much the server wants and writes directly into the server's memory,
  * or reads directly what the server has recorded. An event tells the owner when to do so.
  */
-#ifndef XENSND_PULSE_STREAM_H
-#define XENSND_PULSE_STREAM_H
+#ifndef XENSND_AUDIO_STREAM_H
+#define XENSND_AUDIO_STREAM_H
 
-#include "pulse_context.h"
+#include "audio_client.h"
 
 struct xn_audio;
 
@@ -84,13 +84,13 @@ void xn_audio_stop(struct xn_audio *audio, bool drain);
 
 /* Playback: gets the time until a sample written now is heard. Returns false if it is not known,
  * or if the server has not begun to play. */
-bool xn_audio_latency_usec(struct xn_audio *audio, int64_t *latency_usec);
+bool xn_audio_latency_usec(const struct xn_audio *audio, int64_t *latency_usec);
 
 /* Playback: returns how often the server ran out of data and then got more: the audible gaps. */
 uint32_t xn_audio_gaps(const struct xn_audio *audio);
 
 /* Capture: returns the name of the source that the stream is connected to, or NULL if it is not
- * known yet. libpulse owns the name, which is valid until the mainloop runs again. Python is woken
+ * known yet. The stream owns the name, which is valid until the mainloop runs again. Python is woken
  * when the server has moved the stream. */
 const char *xn_audio_source(const struct xn_audio *audio, uint32_t *index);
 
@@ -104,6 +104,6 @@ enum xn_admission xn_audio_admit_source(struct xn_audio *audio, uint32_t index, 
 void xn_audio_set_rate(struct xn_audio *audio, uint32_t rate_hz);
 
 /* Returns the server's index of the sink input or source output, or UINT32_MAX. */
-uint32_t xn_audio_index(struct xn_audio *audio);
+uint32_t xn_audio_index(const struct xn_audio *audio);
 
 #endif
