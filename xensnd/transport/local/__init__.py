@@ -97,6 +97,12 @@ class LocalTransport(Transport):
         with suppress(TransportLost):  # if the stand-in is gone, it has ended already
             self._hypervisor.call("end_channel", port=port)
 
+    def bind_lasting_channel(self, peer_domid: int, peer_port: int) -> EventChannel:
+        return self.bind_channel(peer_domid, peer_port)
+
+    def end_lasting_channel(self, peer_domid: int, peer_port: int) -> None:
+        """It has ended when it was closed: no other process has bound it."""
+
     def allocate_channel(self, peer_domid: int) -> EventChannel:
         reply, fds = self._hypervisor.call("allocate", peer=peer_domid)
         return self._channel(Handed(fds, {"port": reply["port"]}))
