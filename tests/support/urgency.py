@@ -40,3 +40,10 @@ def urgent(process: subprocess.Popen[bytes], urgency: Urgency) -> subprocess.Pop
     with suppress(PermissionError, ProcessLookupError):
         os.sched_setscheduler(process.pid, os.SCHED_RR, os.sched_param(urgency))
     return process
+
+
+def urgent_thread(urgency: Urgency) -> None:
+    """The same for the thread that calls this."""
+    if not give_way():
+        with suppress(PermissionError):
+            os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(urgency))

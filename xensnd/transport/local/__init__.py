@@ -113,6 +113,10 @@ class LocalTransport(Transport):
     def close(self) -> None:
         self._hypervisor.close()
 
+    def is_channel_bound(self, port: int) -> bool:
+        """Return whether the peer has bound a channel that this domain has allocated."""
+        return bool(self._hypervisor.call("channel_status", port=port)[0]["is_bound"])
+
     # For domain 0's toolstack
 
     def create_domain(self, name: str) -> int:
