@@ -24,7 +24,11 @@ lint: env
 test: env
 	@$(MAKE) --no-print-directory --output-sync --jobs=2 test-alone test-others
 
+#
+# What sounds asks for real-time scheduling (tests/support/urgency.py). Root may; a user with sudo
+# gets the right here, for these tests alone.
 test-alone:
+	@[ "$$(id -u)" = 0 ] || sudo -n prlimit --pid $$$$ --rtprio=99 2>/dev/null || true; \
 	$(PYTHON) -m pytest -m alone tests/integration tests/hostile
 
 test-others:
@@ -37,8 +41,8 @@ SECONDS = 600
 hostile: env
 	$(PYTHON) -m pytest tests/hostile --seconds=$(SECONDS)
 
-# README's commands on fresh minimal systems of both releases, for root. All of it is
-# `make check-fresh FRESH="demo check"`.
+# README's commands on fresh minimal systems of both releases, for root. FRESH is what
+# tools/check-fresh is told; all of it is `make check-fresh FRESH="demo check"`, and that with --user.
 FRESH = demo
 check-fresh:
 	@tools/setup-env fresh
@@ -54,8 +58,11 @@ check-packages:
 	@tools/setup-env packages
 	$(PYTHON) -m pytest tests/packages
 
-bench: env
-	@$(PYTHON) -m bench
+# `make bench BENCH="--streams 1,4 --png bench.png"`: see `python -m bench --help`.
+BENCH =
+bench:
+	@tools/setup-env bench
+	@$(PYTHON) -m bench $(BENCH)
 	@$(PYTHON) -m bench.revoke
 	@$(PYTHON) -m bench.policy
 

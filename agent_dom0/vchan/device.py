@@ -17,7 +17,14 @@ from agent_dom0.events import EventKind, Priority
 from agent_dom0.guest import RunningGuest
 from agent_dom0.streams.failures import FAILURES, kind_of
 from agent_dom0.streams.guest_device import GuestDevice
-from agent_dom0.streams.throttle import REQUESTS_A_SECOND, STORE_EVENTS_A_SECOND, Throttle
+from agent_dom0.streams.throttle import (
+    CONNECTIONS_A_SECOND,
+    CONNECTIONS_AT_ONCE,
+    OPEN_COUNTS_AS,
+    REQUESTS_A_SECOND,
+    STORE_EVENTS_A_SECOND,
+    Throttle,
+)
 from agent_dom0.vchan.link import VchanLink
 from agent_dom0.vchan.saved_link import Offers, SavedLink
 from agent_dom0.vchan.vchan_stream import VchanStream
@@ -26,13 +33,10 @@ from xensnd.core import Violation
 from xensnd.errors import RemoteProtocolError
 from xensnd.sndif.store_fields import Direction
 from xensnd.transport.interface import Store
-from xensnd.vchan.control import CONNECTED, GuestSound
+from xensnd.vchan.control import CONNECTED, ControlWord, GuestSound
 from xensnd.vchan.nodes import PORTS, VchanNodes, VchanOffer, parse_offer
 
 NAME = "vchan"
-
-# A guest connects once, and again when its audio server starts anew.
-CONNECTIONS_A_SECOND = 4
 
 RETRY_FIRST_SECONDS = 0.5
 RETRY_LAST_SECONDS = 30.0
@@ -54,6 +58,8 @@ class VchanOwner(Protocol):
     def throttle(self) -> Throttle: ...
     @property
     def store_throttle(self) -> Throttle: ...
+    @property
+    def connection_throttle(self) -> Throttle: ...
     @property
     def is_quarantined(self) -> bool: ...
     def serving(self) -> contextlib.AbstractContextManager[None]: ...
@@ -104,7 +110,6 @@ class VchanDevice(GuestDevice):
         self._may_adopt = True  # what an earlier agent has left
         self._refused: object = None  # the values of the nodes that are the guest's fault
         self._is_throttled = False  # and its nodes not watched
-        self._connections = Throttle(CONNECTIONS_A_SECOND)
         self._failure: object = None  # the kind of the last one, until it works again
         self._retry: asyncio.TimerHandle | None = None
         self._back_off = BackOff(RETRY_FIRST_SECONDS, RETRY_LAST_SECONDS)
@@ -140,6 +145,7 @@ class VchanDevice(GuestDevice):
         watched, and read when the next window begins."""
         throttle = self._owner.store_throttle
         if throttle.admits(times):
+            self._refused = None  # it has been written anew, perhaps with the same values
             self.step()
             return
         if throttle.exceeds_anew:
@@ -163,12 +169,11 @@ class VchanDevice(GuestDevice):
         """Stop serving. The guest offers its vchans anew, to whatever agent comes next."""
         if self._retry is not None:
             self._retry.cancel()
-        self._connections.close()
         self._end()
         if forget:
-            for throttle in (self._owner.store_throttle, self._owner.throttle):
-                throttle.forget(self._follow_again)
-                throttle.forget(self._poll_later)
+            self._owner.store_throttle.forget(self._follow_again)
+            self._owner.throttle.forget(self._poll_later)
+            self._owner.connection_throttle.forget(self._step_later)
             self._unwatch()
 
     def _follow_again(self) -> None:
@@ -209,11 +214,15 @@ class VchanDevice(GuestDevice):
         if self._connection is not None and self._connection.link.offers == offers:
             return  # the guest has not removed it yet
         self._end()
-        if not self._connections.admits():
-            if self._connections.exceeds_anew:
-                text = f"more than {CONNECTIONS_A_SECOND} connections in a second; they wait"
+        throttle = self._owner.connection_throttle
+        if not throttle.admits():
+            if throttle.exceeds_anew:
+                text = (
+                    f"more than {CONNECTIONS_AT_ONCE} connections of its vchans, "
+                    f"and than {CONNECTIONS_A_SECOND} a second; the next ones wait"
+                )
                 self._owner.audit(EventKind.LIMIT_HIT, text, Priority.NOTICE)
-            self._connections.poll_later(self._step_later)
+            throttle.poll_later(self._step_later)
             return
         self._connect(offers)
 
@@ -301,7 +310,8 @@ class VchanDevice(GuestDevice):
         """Do what the guest has said. What it does is saved before the word is gone."""
         core, saved = connection.link.capture, connection.link.saved
         while (word := core.next_word()) is not None:
-            if not self._owner.throttle.admits():
+            opens = word == ControlWord.SOURCE_START
+            if not self._owner.throttle.admits(OPEN_COUNTS_AS if opens else 1):
                 capture = connection.streams[Direction.CAPTURE]
                 capture.tell_limit(f"{REQUESTS_A_SECOND} control words within a second")
                 self._owner.throttle.poll_later(self._poll_later)

@@ -14,6 +14,9 @@ from xensnd.transport.interface import EventFds, Transport
 from xensnd.vchan.nodes import CAPTURE_PORT, PLAYBACK_PORT, VchanOffer
 from xensnd.vchan.page import Ring, parse_page
 
+# PipeWire's module has 1 MiB and 68 KiB in its four rings.
+RINGS_OCTETS_MAX = 1 << 21
+
 
 class VchanLink:
     """The core's part of both vchans, with the pages and the event channels of the guest.
@@ -34,6 +37,7 @@ class VchanLink:
         self.offers = offers
         self.ring_octets: dict[int, int] = {}  # of the ring that carries sound, by port
         self.saved = saved
+        self._mapped_octets = 0
         self._transport = transport
         self._engine = engine
         self._domid = domid
@@ -57,6 +61,7 @@ class VchanLink:
             page = parse_page(ctypes.string_at(page_address, PAGE_OCTETS))
         except RemoteProtocolError as error:
             raise RemoteProtocolError(f"vchan {port}: {error}") from error
+        self._require_room(page.left.octets + page.right.octets)
         is_playback = port == PLAYBACK_PORT
         self.ring_octets[port] = (page.right if is_playback else page.left).octets
         return VchanCore(
@@ -70,6 +75,13 @@ class VchanLink:
             budget=self._budget,
             served_address=self._served_address,
         )
+
+    def _require_room(self, octets: int) -> None:
+        self._mapped_octets += octets
+        if self._mapped_octets > RINGS_OCTETS_MAX:
+            raise RemoteProtocolError(
+                f"vchan rings of {self._mapped_octets} octets in all, allowed {RINGS_OCTETS_MAX}"
+            )
 
     def _ring(self, ring: Ring, page_address: int, *, writable: bool) -> RingMemory:
         if not ring.refs:
