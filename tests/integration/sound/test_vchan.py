@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from agent_dom0.supervisor.supervise import RENEW
 from tests.support.agents import QUEUED_MSEC, Dom0
 from tests.support.heard import gaps_of_whole, without_silence
 from tests.support.local_machine import LocalMachine
@@ -334,6 +335,19 @@ def test_guest_that_corked_its_sink_is_corked_for_the_next_agent_too(
     assert eventually(lambda: playback_state(dom0, guest) == "paused")
     guest.uncork()
     assert eventually(lambda: playback_state(dom0, guest) == "running")
+
+
+def test_agent_that_is_renewed_is_connected_anew_and_heard_again(
+    pulse: PulseServer, dom0: Dom0, new_vchan_guest: NewGuest
+) -> None:
+    guest = new_vchan_guest("work")
+    assert dom0.process is not None
+    dom0.process.send_signal(RENEW)
+    assert eventually(lambda: guest.connections == 2), dom0.end_of_log
+    played = noise(0.5, rate_hz=RATE_HZ)
+    with heard_as_played(pulse) as ears:
+        guest.play(played)
+        assert ears.hears(played), difference(played, ears.heard)
 
 
 def test_agent_that_is_stopped_and_started_again_is_connected_anew(
