@@ -71,7 +71,7 @@ TEST(playback_is_pulled_from_the_ring_as_the_server_asks) {
     check_heard(0, 9000);
     CHECK_EQUAL(stats().octets, 9000);
     CHECK_EQUAL(stats().buffered_octets, PLAY + 3000 - 9000);
-    xn_vchan_stream_free(stream, false);
+    xn_vchan_stream_free(stream);
 }
 
 TEST(part_of_a_frame_stays_in_the_ring) {
@@ -82,7 +82,7 @@ TEST(part_of_a_frame_stays_in_the_ring) {
     fake_arrive();
     CHECK_EQUAL(page->right.cons, 12);
     check_heard(0, 12);
-    xn_vchan_stream_free(stream, false);
+    xn_vchan_stream_free(stream);
 }
 
 TEST(starving_server_gets_what_the_guest_writes_as_soon_as_it_notifies) {
@@ -92,7 +92,7 @@ TEST(starving_server_gets_what_the_guest_writes_as_soon_as_it_notifies) {
     server_writes(TEN_MSEC);
     fake_arrive();
     check_heard(0, TEN_MSEC);
-    xn_vchan_stream_free(stream, false);
+    xn_vchan_stream_free(stream);
 }
 
 TEST(guest_is_asked_for_nothing_while_the_server_has_enough) {
@@ -105,7 +105,7 @@ TEST(guest_is_asked_for_nothing_while_the_server_has_enough) {
         fake_pass_usec(10 * MSEC);
     }
     CHECK_EQUAL(page->srv_notify, 0);
-    xn_vchan_stream_free(stream, false);
+    xn_vchan_stream_free(stream);
 }
 
 TEST(guest_that_waits_for_room_is_notified_when_there_is_some) {
@@ -118,7 +118,7 @@ TEST(guest_that_waits_for_room_is_notified_when_there_is_some) {
     CHECK_EQUAL(channel.notified, before + 1);
     fake_server_asks(400);
     CHECK_EQUAL(channel.notified, before + 1);
-    xn_vchan_stream_free(stream, false);
+    xn_vchan_stream_free(stream);
 }
 
 TEST(corked_playback_stays_in_the_ring_and_goes_on_there) {
@@ -132,7 +132,7 @@ TEST(corked_playback_stays_in_the_ring_and_goes_on_there) {
     xn_vchan_stream_start(stream);
     fake_server_asks(PLAY - 4000);
     check_heard(0, PLAY);
-    xn_vchan_stream_free(stream, false);
+    xn_vchan_stream_free(stream);
 }
 
 /* A guest that fills its ring as soon as there is room. Returns how much it has written. */
@@ -153,7 +153,7 @@ TEST(denied_playback_is_discarded_at_its_rate) {
     CHECK(consumed >= 10 * OCTETS_A_SECOND - OCTETS_A_SECOND / 20);
     CHECK_EQUAL(stats().discarded_octets, consumed);
     CHECK_EQUAL(stats().octets, 0);
-    xn_vchan_stream_free(stream, false);
+    xn_vchan_stream_free(stream);
 }
 
 TEST(denied_playback_of_a_silent_guest_causes_no_wakeups) {
@@ -162,7 +162,7 @@ TEST(denied_playback_of_a_silent_guest_causes_no_wakeups) {
     fill_for(100 * MSEC);
     fake_pass_usec(1000 * MSEC);
     CHECK_EQUAL(fake_pass_usec(60000 * MSEC), 0);
-    xn_vchan_stream_free(stream, false);
+    xn_vchan_stream_free(stream);
 }
 
 TEST(frozen_server_is_replaced_by_the_clock_until_it_asks_again) {
@@ -176,7 +176,7 @@ TEST(frozen_server_is_replaced_by_the_clock_until_it_asks_again) {
     uint64_t discarded = stats().discarded_octets;
     fake_pass_usec(100 * MSEC);
     CHECK_EQUAL(stats().discarded_octets, discarded);
-    xn_vchan_stream_free(stream, false);
+    xn_vchan_stream_free(stream);
 }
 
 TEST(another_process_gives_again_what_was_not_heard) {
@@ -184,8 +184,8 @@ TEST(another_process_gives_again_what_was_not_heard) {
     server_writes(PLAY);
     fake_latency_usec = 20 * MSEC;
     fake_server_asks(3 * TEN_MSEC);
-    xn_vchan_stream_free(stream, true);
-    CHECK_EQUAL(page->cli_live, 1);
+    xn_vchan_stream_free(stream); /* as if it had died: */
+    page->cli_live = 1;
     memset(right, 0x99, 3 * TEN_MSEC); /* the guest has written into the room since */
     xn_vchan_attach(&vchan, page, left, SMALL, right, PLAY);
     attend(true);
@@ -196,7 +196,7 @@ TEST(another_process_gives_again_what_was_not_heard) {
     for (uint32_t i = 0; i < 3 * TEN_MSEC; i++)
         CHECK_EQUAL(fake_server_has[i], counted(TEN_MSEC + i));
     CHECK_EQUAL(page->right.cons, 4 * TEN_MSEC);
-    xn_vchan_stream_free(stream, false);
+    xn_vchan_stream_free(stream);
 }
 
 TEST(counts_of_another_process_that_cannot_be_right_give_nothing_again) {
@@ -211,7 +211,7 @@ TEST(counts_of_another_process_that_cannot_be_right_give_nothing_again) {
     server_writes(400);
     CHECK_EQUAL(fake_server_asks(800), 400);
     check_heard(0, 400);
-    xn_vchan_stream_free(stream, false);
+    xn_vchan_stream_free(stream);
 }
 
 /* ---- capture */
@@ -237,7 +237,7 @@ TEST(microphone_arrives_in_the_other_ring) {
     CHECK_EQUAL(channel.notified, before + 1);
     CHECK_EQUAL(server_can_read(), TEN_MSEC);
     CHECK_EQUAL(crossed(), TEN_MSEC);
-    xn_vchan_stream_free(stream, false);
+    xn_vchan_stream_free(stream);
 }
 
 TEST(closed_gate_is_silence_of_the_same_length) {
@@ -251,7 +251,7 @@ TEST(closed_gate_is_silence_of_the_same_length) {
     fake_pass_usec(50 * MSEC);
     speak(400);
     CHECK_EQUAL(crossed(), 0);
-    xn_vchan_stream_free(stream, false);
+    xn_vchan_stream_free(stream);
 }
 
 TEST(guest_that_does_not_read_has_one_fragment_at_most) {
@@ -263,7 +263,7 @@ TEST(guest_that_does_not_read_has_one_fragment_at_most) {
     page->left.cons += TEN_MSEC;
     speak(4 * TEN_MSEC);
     CHECK_EQUAL(server_can_read(), XN_VCHAN_FRAGMENT_OCTETS);
-    xn_vchan_stream_free(stream, false);
+    xn_vchan_stream_free(stream);
 }
 
 TEST(denied_microphone_is_silence_at_its_rate) {
@@ -278,7 +278,7 @@ TEST(denied_microphone_is_silence_at_its_rate) {
     CHECK(read <= 10 * OCTETS_A_SECOND);
     CHECK(read >= 10 * OCTETS_A_SECOND - OCTETS_A_SECOND / 40);
     CHECK_EQUAL(read % 4, 0);
-    xn_vchan_stream_free(stream, false);
+    xn_vchan_stream_free(stream);
 }
 
 TEST(stopped_microphone_is_nothing_at_all) {
@@ -291,7 +291,7 @@ TEST(stopped_microphone_is_nothing_at_all) {
     CHECK(there > 0);
     CHECK_EQUAL(fake_pass_usec(1000 * MSEC), 0);
     CHECK_EQUAL(server_can_read(), there);
-    xn_vchan_stream_free(stream, false);
+    xn_vchan_stream_free(stream);
 }
 
 TEST(server_that_gives_nothing_is_replaced_by_the_clock) {
@@ -303,7 +303,7 @@ TEST(server_that_gives_nothing_is_replaced_by_the_clock) {
     CHECK_EQUAL(crossed(), 0);
     speak(TEN_MSEC);
     CHECK_EQUAL(crossed(), TEN_MSEC);
-    xn_vchan_stream_free(stream, false);
+    xn_vchan_stream_free(stream);
 }
 
 /* ---- control words */
@@ -333,7 +333,7 @@ TEST(control_words_wait_for_python_one_at_a_time) {
     xn_vchan_stream_drop_word(stream);
     CHECK(!xn_vchan_stream_next_word(stream, &word));
     CHECK_EQUAL(page->srv_notify & XN_VCHAN_WRITTEN, XN_VCHAN_WRITTEN);
-    xn_vchan_stream_free(stream, false);
+    xn_vchan_stream_free(stream);
 }
 
 TEST(part_of_a_word_is_none) {
@@ -346,35 +346,40 @@ TEST(part_of_a_word_is_none) {
     page->right.prod += 1;
     fake_arrive();
     CHECK(xn_vchan_stream_next_word(stream, &word));
-    xn_vchan_stream_free(stream, false);
+    xn_vchan_stream_free(stream);
 }
 
 /* ---- peers */
 
 TEST(server_that_goes_is_told_to_python_once_and_polled_no_more) {
-    connect(true);
+    play();
     unsigned before = fake_python_wakeups;
     page->srv_live = 0;
     fake_arrive();
     CHECK_EQUAL(fake_python_wakeups, before + 1);
     CHECK(!xn_vchan_stream_is_open(stream));
     CHECK(!fake_is_polled());
-    CHECK_EQUAL(fake_pass_usec(10000 * MSEC), 0);
-    xn_vchan_stream_free(stream, false);
+    fake_server_asks(400);
+    fake_pass_usec(10000 * MSEC);
+    CHECK_EQUAL(fake_python_wakeups, before + 1);
+    xn_vchan_stream_free(stream);
 }
 
-TEST(client_that_goes_says_so_unless_another_one_goes_on) {
+TEST(client_that_goes_says_so) {
     connect(true);
     CHECK_EQUAL(page->cli_live, 1);
     unsigned before = channel.notified;
-    xn_vchan_stream_free(stream, true);
-    CHECK_EQUAL(page->cli_live, 1);
-    CHECK_EQUAL(channel.notified, before);
-    attend(true);
-    xn_vchan_stream_begin(stream, true);
-    xn_vchan_stream_free(stream, false);
+    xn_vchan_stream_free(stream);
     CHECK_EQUAL(page->cli_live, 0);
-    CHECK_EQUAL(channel.notified, 2);
+    CHECK_EQUAL(channel.notified, before + 1);
+}
+
+TEST(client_that_was_no_client_yet_says_nothing) {
+    offer_at(SMALL, PLAY, 0);
+    attend(true);
+    xn_vchan_stream_free(stream);
+    CHECK_EQUAL(page->cli_live, 2);
+    CHECK_EQUAL(channel.notified, 0);
 }
 
 TEST(index_out_of_range_is_a_violation_and_moves_nothing) {
@@ -383,18 +388,18 @@ TEST(index_out_of_range_is_a_violation_and_moves_nothing) {
     CHECK_EQUAL(fake_server_asks(400), 0);
     CHECK_EQUAL(xn_vchan_stream_violation(stream), XN_VIOLATION_RING_INDEX);
     CHECK(!fake_is_polled());
-    xn_vchan_stream_free(stream, false);
+    xn_vchan_stream_free(stream);
     record();
     page->left.cons = 1;
     speak(400);
     CHECK_EQUAL(xn_vchan_stream_violation(stream), XN_VIOLATION_RING_INDEX);
     CHECK_EQUAL(page->left.prod, 0);
-    xn_vchan_stream_free(stream, false);
+    xn_vchan_stream_free(stream);
     connect(false);
     page->right.prod = SMALL + 1;
     fake_arrive();
     CHECK_EQUAL(xn_vchan_stream_violation(stream), XN_VIOLATION_RING_INDEX);
-    xn_vchan_stream_free(stream, false);
+    xn_vchan_stream_free(stream);
 }
 
 TEST(endless_notifications_are_paused_and_then_a_violation) {
@@ -405,7 +410,7 @@ TEST(endless_notifications_are_paused_and_then_a_violation) {
     }
     CHECK_EQUAL(xn_vchan_stream_violation(stream), XN_VIOLATION_STORM);
     CHECK(!fake_is_polled());
-    xn_vchan_stream_free(stream, false);
+    xn_vchan_stream_free(stream);
 }
 
 TEST(guest_is_marked_as_served_only_during_a_pass) {
@@ -414,7 +419,7 @@ TEST(guest_is_marked_as_served_only_during_a_pass) {
     server_writes(400);
     fake_arrive();
     CHECK_EQUAL(served, 0);
-    xn_vchan_stream_free(stream, false);
+    xn_vchan_stream_free(stream);
 }
 
 TEST(what_was_moved_last_can_be_looked_at) {
@@ -425,11 +430,11 @@ TEST(what_was_moved_last_can_be_looked_at) {
     fake_server_asks(400);
     CHECK_EQUAL(xn_vchan_stream_recent(stream, last, 8), 8);
     for (uint32_t i = 0; i < 8; i++) CHECK_EQUAL(last[i], counted(392 + i));
-    xn_vchan_stream_free(stream, false);
+    xn_vchan_stream_free(stream);
     record();
     xn_vchan_stream_open_gate(stream, INT64_MAX);
     speak(400);
     CHECK_EQUAL(xn_vchan_stream_recent(stream, last, 8), 8);
     CHECK_EQUAL(last[7], 0x55);
-    xn_vchan_stream_free(stream, false);
+    xn_vchan_stream_free(stream);
 }

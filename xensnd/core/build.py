@@ -135,13 +135,12 @@ void xn_vchan_attach(struct xn_vchan *, void *page, void *left, uint32_t left_si
     uint32_t right_size);
 
 /* vchan_stream.h */
-#define XN_VCHAN_FRAGMENT_OCTETS ...
 struct xn_vchan_given { ...; };
 struct xn_vchan_stream *xn_vchan_stream_new(struct xn_engine *, bool playback,
     const struct xn_vchan *, const struct xn_channel *, struct xn_vchan_given *,
     struct xn_budget *budget, uint32_t *served);
 void xn_vchan_stream_begin(struct xn_vchan_stream *, bool succeeds);
-void xn_vchan_stream_free(struct xn_vchan_stream *, bool stays);
+void xn_vchan_stream_free(struct xn_vchan_stream *);
 bool xn_vchan_stream_is_open(struct xn_vchan_stream *);
 enum xn_violation xn_vchan_stream_violation(struct xn_vchan_stream *);
 bool xn_vchan_stream_next_word(struct xn_vchan_stream *, uint32_t *word);

@@ -145,8 +145,8 @@ class VchanCore(SoundCore):
         lib.xn_vchan_stream_stats(self.handle, struct)
         return BackendStats(*(int(getattr(struct, field.name)) for field in fields(BackendStats)))
 
-    def close(self, *, stays: bool = False) -> None:
-        """End. `stays`: do not tell the guest, since another process goes on."""
+    def close(self) -> None:
+        """End, and tell the guest that its client has gone."""
         if self.handle:
-            lib.xn_vchan_stream_free(self.handle, stays)
+            lib.xn_vchan_stream_free(self.handle)
             self.handle = None

@@ -184,10 +184,10 @@ static void release_audio(struct xn_vchan_stream *stream, bool drain) {
     stream->stalled = false;
 }
 
-void xn_vchan_stream_free(struct xn_vchan_stream *stream, bool stays) {
+void xn_vchan_stream_free(struct xn_vchan_stream *stream) {
     xn_engine_lock(stream->engine);
-    release_audio(stream, !stays);
-    if (stream->has_begun && !stays) {
+    release_audio(stream, true);
+    if (stream->has_begun) {
         xn_vchan_disconnect(&stream->vchan);
         xn_channel_notify(&stream->channel);
     }

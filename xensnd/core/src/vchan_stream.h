@@ -47,9 +47,9 @@ struct xn_vchan_stream *xn_vchan_stream_new(struct xn_engine *engine, bool playb
  * before; what that process gave to the audio server, and was not heard, is given again. */
 void xn_vchan_stream_begin(struct xn_vchan_stream *stream, bool succeeds);
 
-/* After this the pages and the channel are no longer accessed. `stays`: the server is not told,
- * since another process goes on. */
-void xn_vchan_stream_free(struct xn_vchan_stream *stream, bool stays);
+/* Tells the server that its client has gone. After this the pages and the channel are no longer
+ * accessed. */
+void xn_vchan_stream_free(struct xn_vchan_stream *stream);
 
 /* Returns whether the server is there. Python is woken when it goes. */
 bool xn_vchan_stream_is_open(struct xn_vchan_stream *stream);
