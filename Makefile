@@ -24,11 +24,7 @@ lint: env
 test: env
 	@$(MAKE) --no-print-directory --output-sync --jobs=2 test-alone test-others
 
-#
-# What sounds asks for real-time scheduling (tests/support/urgency.py). Root may; a user with sudo
-# gets the right here, for these tests alone.
 test-alone:
-	@[ "$$(id -u)" = 0 ] || sudo -n prlimit --pid $$$$ --rtprio=99 2>/dev/null || true; \
 	$(PYTHON) -m pytest -m alone tests/integration tests/hostile
 
 test-others:

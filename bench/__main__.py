@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import signal
 import sys
 import tempfile
 import time
@@ -109,6 +110,7 @@ def require_writable(*paths: Path | None) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # all that was started ends with us
     attributes.have_them_logged()
     try:
         require_writable(options.json, options.png)
