@@ -93,6 +93,11 @@ def _parser() -> argparse.ArgumentParser:
         "(default %(default)g)",
     )
     parser.add_argument(
+        "--vchan",
+        action="store_true",
+        help="also serve guests whose sound comes over vchan, as that of Qubes' templates does",
+    )
+    parser.add_argument(
         "--qubesdb",
         metavar="PATH|none",
         help="on Qubes OS, the socket of QubesDB, through which dom0:mic and policy are kept equal "
@@ -143,6 +148,7 @@ async def _run(
             control=options.control or transport.runtime_directory / "control",
             control_group=options.control_group,
             ask_seconds=options.ask_seconds,
+            serves_vchan=options.vchan,
             qubesdb=_qubesdb(options),
         )
         _confine(settings, transport.ioctls)
