@@ -86,7 +86,7 @@ static void schedule(struct xn_vchan_stream *stream, int64_t now_usec) {
         due_usec = stream->budget->resumes_usec;
     stream->more = await_guest(stream);
     if (stream->more && now_usec + TICK_MIN_USEC < due_usec) due_usec = now_usec + TICK_MIN_USEC;
-    xn_engine_schedule(stream->engine, &stream->tick, due_usec);
+    xn_engine_schedule(stream->engine, &stream->tick, (struct xn_window){due_usec, due_usec});
 }
 
 static void run_pass(struct xn_vchan_stream *stream, int64_t now_usec, bool notified) {
@@ -109,7 +109,6 @@ static void on_event(pa_mainloop_api *api, pa_io_event *event, int fd, pa_io_eve
                      void *data) {
     (void)api, (void)event, (void)fd, (void)flags;
     struct xn_vchan_stream *stream = data;
-    xn_engine_count_wakeup(stream->engine);
     xn_channel_clear(&stream->channel);
     run_pass(stream, xn_now_usec(), true);
 }
