@@ -39,7 +39,15 @@ _BACKEND = [
     "ring.c",
     "schedule.c",
 ]
-_VCHAN = ["budget.c", "channel.c", "gate.c", "vchan_audio.c", "vchan_ring.c", "vchan_stream.c"]
+_VCHAN = [
+    "budget.c",
+    "channel.c",
+    "gate.c",
+    "schedule.c",
+    "vchan_audio.c",
+    "vchan_ring.c",
+    "vchan_stream.c",
+]
 _BACKEND_TESTS = ["audio", "budget", "clock", "gate", "requests", "silence", "take_over"]
 _PCM_TESTS = ["buffer", "capture", "open", "position", "reports", "stop", "writes"]
 
