@@ -37,8 +37,11 @@ from agent_dom0.qubes.microphone import Microphones, QubesState
 from agent_dom0.registry import Registry
 from agent_dom0.streams.factory import Factory
 from agent_dom0.streams.failures import FAILURES
+from agent_dom0.streams.front import Front, Guests
 from agent_dom0.supervisor.heartbeat import Heartbeat
 from agent_dom0.trail_numbers import open_numbers
+from agent_dom0.vchan.factory import VchanFactory
+from agent_dom0.vchan.front import VchanFront
 from policy.language.files import require_trusted_directory
 from policy.paths import PolicyPaths
 from xensnd.backoff import BackOff
@@ -71,6 +74,7 @@ class Settings:
     control_group: str | None
     ask_seconds: float  # how long a question waits for an answer
     zygote: Zygote | None = None  # of engines for each guest; None: one engine for all, here
+    serves_vchan: bool = False  # the sound of Qubes' guests over vchan, besides sndif's cards
     qubesdb: Path | None = None  # the socket of QubesDB; None: this is not Qubes
 
 
@@ -106,7 +110,11 @@ class Agent:
             settings.limits,
             self._run,
         )
-        fronts = [partial(CardFront, policy=self._policy, factory=CardFactory(factory))]
+        fronts: list[Callable[[Guests], Front]] = [
+            partial(CardFront, policy=self._policy, factory=CardFactory(factory))
+        ]
+        if settings.serves_vchan:
+            fronts.append(partial(VchanFront, factory=VchanFactory(factory)))
         self._registry = Registry(
             settings.transport.domid, factory, fronts, self._policy, self._queue
         )

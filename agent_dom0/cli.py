@@ -104,6 +104,11 @@ def _parser() -> argparse.ArgumentParser:
         "guests (default)",
     )
     parser.add_argument(
+        "--vchan",
+        action="store_true",
+        help="also serve guests whose sound comes over vchan, as that of Qubes' templates does",
+    )
+    parser.add_argument(
         "--qubesdb",
         metavar="PATH|none",
         help="on Qubes OS, the socket of QubesDB, through which dom0:mic and policy are kept equal "
@@ -119,6 +124,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"--latency {options.latency:g}: give 1 to 2000 milliseconds")
     if not 1 <= options.ask_seconds <= 3600:
         parser.error(f"--ask-seconds {options.ask_seconds:g}: give 1 to 3600")
+    if options.vchan and options.isolation == "guest":
+        parser.error("--vchan: only with --isolation all; vchans are served by the agent's engine")
     logging.basicConfig(level=logging.INFO, format="xensnd-dom0: %(message)s", stream=sys.stderr)
     try:
         receiver = open_receiver(options.transport)  # here, so that no child has to load it
@@ -178,6 +185,7 @@ async def _run(
             control_group=options.control_group,
             ask_seconds=options.ask_seconds,
             zygote=zygote,
+            serves_vchan=options.vchan,
             qubesdb=_qubesdb(options),
         )
         _confine(settings, transport.ioctls, network="tcp" in _server(options))

@@ -34,7 +34,7 @@ _xensnd_dom0() {
     --server | --latency | --ask-seconds) return ;;
     *)
         words='--transport --policy --runtime --server --audit --latency --control --control-group
-            --ask-seconds --isolation --qubesdb --version --help'
+            --ask-seconds --isolation --qubesdb --vchan --version --help'
         ;;
     esac
     mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")

@@ -38,6 +38,7 @@ from xensnd.sndif.states import (
     parse_state,
 )
 from xensnd.sndif.store_fields import (
+    CAPTURE_IN_PLACE,
     SUPPORTED_VERSIONS,
     VERSIONS,
     Direction,
@@ -417,6 +418,7 @@ class Device(GuestDevice):
 
     def _offer(self) -> BackendPhase:
         self._store.write(f"{self.path.backend}/{VERSIONS}", SUPPORTED_VERSIONS)
+        self._store.write(f"{self.path.backend}/{CAPTURE_IN_PLACE}", "1")
         return BackendPhase.OFFERED
 
     def _revive(self) -> None:

@@ -43,8 +43,8 @@ class EngineHere(GuestEngine):
 
     def __init__(self, transport: Transport, core: Engine) -> None:
         self._transport = transport
-        self._core = core
-        self._budget = Budget()
+        self.core = core
+        self.budget = Budget()
 
     def map_pages(self, domid: int, refs: Sequence[int], *, writable: bool) -> Pages:
         return self._transport.map_pages(domid, refs, writable=writable)
@@ -53,7 +53,7 @@ class EngineHere(GuestEngine):
         return self._transport.bind_channel(domid, port)
 
     def new_client(self, server: str | None, properties: Mapping[str, str]) -> AudioClient:
-        return AudioClient(self._core, server, properties)
+        return AudioClient(self.core, server, properties)
 
     def new_stream(
         self,
@@ -67,20 +67,20 @@ class EngineHere(GuestEngine):
         served_address: int,
     ) -> BackendStream:
         return BackendStream(
-            self._core,
+            self.core,
             playback=playback,
             ring_address=ring.address,
             event_address=event_page.address,
             requests=requests.fds,
             events=events.fds,
             pcm_address=saved.pcm_address,
-            budget=self._budget,
+            budget=self.budget,
             served_address=served_address,
         )
 
     @property
     def pauses(self) -> int:
-        return self._budget.pauses
+        return self.budget.pauses
 
     def close(self) -> None:
         """Nothing: the streams were closed before."""

@@ -86,7 +86,7 @@ enum { NO_ANSWER = 1 };
 /* Takes the next response, and returns its status. */
 static inline int32_t answer(void) {
     struct xn_packet packet;
-    if (xn_frontend_ring_take(&frontend, &packet) != 1) return NO_ANSWER;
+    if (xn_frontend_ring_take(&frontend, &packet, true) != 1) return NO_ANSWER;
     return xn_wire_status(&packet);
 }
 

@@ -197,11 +197,12 @@ class Setting:
         """Where the backend has it."""
         return memory.address
 
-    def connect_frontend(self) -> FrontendStream:
+    def connect_frontend(self, *, in_place: bool = False) -> FrontendStream:
         """The guest agent's own end, in place of the one by hand."""
         self.frontend = FrontendStream(
             self.guest_engine,
             playback=self.playback,
+            in_place=in_place,
             ring_address=self.ring.address,
             event_address=self.event_page.address,
             requests=self.guest_requests,

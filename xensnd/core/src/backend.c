@@ -35,7 +35,6 @@ static void on_request(pa_mainloop_api *api, pa_io_event *event, int fd, pa_io_e
                        void *data) {
     (void)api, (void)event, (void)fd, (void)flags;
     struct xn_backend *backend = data;
-    xn_engine_count_wakeup(backend->engine);
     xn_channel_clear(&backend->requests_channel);
     run_pass(backend, xn_now_usec(), true);
 }
