@@ -37,7 +37,7 @@ static inline void attend(bool playback, struct xn_pcm *pcm) {
     struct xn_channel requests_end = fake_channel_end(&requests);
     struct xn_channel events_end = fake_channel_end(&events);
     backend = xn_backend_new(engine, playback, ring_page, event_page, &requests_end, &events_end,
-                             pcm, NULL, &served_word);
+                             pcm, NULL, &served_word, NULL);
 }
 
 /* Connects a frontend on new pages with the first backend, which serves it. */

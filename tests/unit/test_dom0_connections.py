@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,7 @@ class Member:
 def connections_to(path: Path) -> Iterator[Connections]:
     engine = Engine()
     try:
-        yield Connections(engine, f"unix:{path}/nobody")
+        yield Connections(partial(AudioClient, engine), f"unix:{path}/nobody")
     finally:
         engine.close()
 
@@ -126,7 +127,7 @@ def test_guest_whose_connection_cannot_be_made_is_told_why(
     def check(connections: Connections, _: list[Member], __: list[Connection]) -> None:
         member = Member("late")
         with monkeypatch.context() as patch:
-            patch.setattr("agent_dom0.audio.connections.AudioClient", no_memory)
+            patch.setattr(connections, "_new_client", no_memory)
             connection = connections.join(member)
         assert member.clients == []
         assert member.losses == ["no memory or file descriptors are left for a connection"]
