@@ -23,7 +23,7 @@ from tests.xen.lab import XenGuest
 from tests.xen.remote import Machine, Process
 
 SECONDS = int(os.environ.get("XENSND_ENDURANCE", "20"))
-DEATHS = 20 if SECONDS >= 600 else 3
+DEATHS = 20 if SECONDS >= 600 else 2
 DEATH_SECONDS = 4  # from one to the next: until the next agent stands by, emulated
 HERE = {"PYTHONPATH": "/opt/xensnd"}
 COUNTED = ("python3", "-m", "tests.xen.counted")
