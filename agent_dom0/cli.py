@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from agent_dom0.access.prompts import ANSWER_SECONDS
 from agent_dom0.agent import Agent, Settings
+from agent_dom0.audio.address import uses_network
 from agent_dom0.control.operations import About
 from agent_dom0.opener.client import OpenerTransport
 from agent_dom0.opener.process import run_opener
@@ -57,7 +57,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--server",
         metavar="ADDRESS",
-        help="the audio server, as in PULSE_SERVER (default: that of this session)",
+        help="the audio server, as in PULSE_SERVER, or pipewire:[SOCKET] for PipeWire's own "
+        "protocol (default: that of this session)",
     )
     parser.add_argument(
         "--audit",
@@ -159,8 +160,7 @@ def _confine(settings: Settings, ioctls: Sequence[int]) -> None:
         *settings.policy.all_directories,
         *([Path(settings.audit).parent] if settings.audit != "journal" else []),
     ]
-    server = settings.about.server or os.environ.get("PULSE_SERVER", "")
-    confine(written, ioctls, network="tcp" in server)
+    confine(written, ioctls, network=uses_network(settings.about.server))
 
 
 def _policy_paths(options: argparse.Namespace) -> PolicyPaths:

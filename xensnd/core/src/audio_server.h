@@ -46,6 +46,6 @@ struct xn_audio {
     const struct xn_audio_server *server;
 };
 
-extern const struct xn_audio_server xn_pulse_server;
+extern const struct xn_audio_server xn_pulse_server, xn_pipewire_server;
 
 #endif

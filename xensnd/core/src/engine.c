@@ -17,6 +17,7 @@ struct xn_engine {
     bool running_tasks; /* the timer is set after all have run */
     int wake_fd;
     uint64_t wakeups;
+    void *shared;
 };
 
 int64_t xn_now_usec(void) {
@@ -95,6 +96,7 @@ void xn_engine_lock(struct xn_engine *engine) { pa_threaded_mainloop_lock(engine
 void xn_engine_unlock(struct xn_engine *engine) { pa_threaded_mainloop_unlock(engine->mainloop); }
 pa_mainloop_api *xn_engine_api(struct xn_engine *engine) { return engine->api; }
 void xn_engine_count_wakeup(struct xn_engine *engine) { engine->wakeups++; }
+void **xn_engine_shared(struct xn_engine *engine) { return &engine->shared; }
 void xn_engine_wake_python(struct xn_engine *engine) { (void)eventfd_write(engine->wake_fd, 1); }
 
 void xn_engine_add_task(struct xn_engine *engine, struct xn_task *task) {
