@@ -15,7 +15,7 @@ import pytest
 
 from tests.support.agents import PATIENT, Dom0, Guest
 from tests.support.local_machine import LocalMachine
-from tests.support.pipewire_server import PipeWireServer
+from tests.support.pipewire_server import PipeWireServer, Protocol
 from tests.support.pulse_server import SINK, PulseServer, feed, noise
 from tests.support.raw_frontend import eventually
 
@@ -43,15 +43,7 @@ def pulse(tmp_path: Path) -> Iterator[PulseServer]:
 
 @pytest.fixture
 def dom0(tmp_path: Path, machine: LocalMachine, pulse: PulseServer) -> Iterator[Dom0]:
-    with agent(tmp_path, machine, pulse) as dom0:
-        yield dom0
-
-
-@contextmanager
-def agent(
-    tmp_path: Path, machine: LocalMachine, server: PulseServer | PipeWireServer
-) -> Iterator[Dom0]:
-    directory, address = tmp_path / "dom0", server.address
+    directory, address = tmp_path / "dom0", pulse.address
     with Dom0(directory, machine.url, address, policy=allow(), options=[PATIENT]) as dom0:
         yield dom0
     assert "Traceback" not in dom0.log
@@ -309,14 +301,28 @@ def unplug(pipewire: PipeWireServer) -> None:
                 mixer.module_unload(module.index)
 
 
+@pytest.fixture(params=Protocol, ids=lambda protocol: protocol.value)
+def dom0_of_pipewire(
+    request: pytest.FixtureRequest, tmp_path: Path, machine: LocalMachine, pipewire: PipeWireServer
+) -> Iterator[Dom0]:
+    with Dom0(
+        tmp_path / "dom0",
+        machine.url,
+        pipewire.address_for(request.param),
+        policy=allow(),
+        options=[PATIENT],
+        prefix=pipewire.agent_prefix,
+    ) as dom0:
+        yield dom0
+    assert "Traceback" not in dom0.log
+
+
 @pytest.mark.alone  # or PipeWire's session manager is late
 def test_nothing_of_a_monitor_is_recorded_from_pipewire_while_it_moves_the_stream(
-    tmp_path: Path, machine: LocalMachine, pipewire: PipeWireServer, work: Guest
+    dom0_of_pipewire: Dom0, pipewire: PipeWireServer, work: Guest
 ) -> None:
-    with (
-        agent(tmp_path, machine, pipewire) as dom0,
-        work.start("record", "-", "--seconds=40") as recording,
-    ):
+    dom0 = dom0_of_pipewire
+    with work.start("record", "-", "--seconds=40") as recording:
         for count in range(1, 8):
             dom0.await_event("source_admitted", guest="work", source="microphone", count=count)
             assert is_live(recording.listen_until(is_live))
@@ -336,12 +342,10 @@ def test_nothing_of_a_monitor_is_recorded_from_pipewire_while_it_moves_the_strea
 
 
 def test_microphone_that_is_unplugged_from_pipewire(
-    tmp_path: Path, machine: LocalMachine, pipewire: PipeWireServer, work: Guest
+    dom0_of_pipewire: Dom0, pipewire: PipeWireServer, work: Guest
 ) -> None:
-    with (
-        agent(tmp_path, machine, pipewire) as dom0,
-        work.start("record", "-", "--seconds=40") as recording,
-    ):
+    dom0 = dom0_of_pipewire
+    with work.start("record", "-", "--seconds=40") as recording:
         dom0.await_event("source_admitted", guest="work", source="microphone")
         assert is_live(recording.listen_until(is_live))
         unplug(pipewire)
