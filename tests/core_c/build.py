@@ -49,6 +49,8 @@ SOURCES: dict[str, Sequence[str]] = {
     "test_page_directory": ["page_directory.c"],
     **{f"test_pcm_{idea}": ["pcm.c"] for idea in _PCM_TESTS},
     "test_rate_loop": ["rate_loop.c"],
+    "test_recorded_source": ["recorded_source.c"],
+    "test_sample_queue": ["sample_queue.c"],
     **{f"test_backend_{idea}": _BACKEND for idea in _BACKEND_TESTS},
     "fuzz_ring": ["event_page.c", "page_directory.c", "ring.c"],
     "fuzz_pcm": ["pcm.c"],
