@@ -21,15 +21,17 @@ from agent_dom0.access.prompts import Prompts
 from agent_dom0.access.reconsider import DecisionQueue, Reason
 from agent_dom0.audio.mixer import Mixer
 from agent_dom0.audit import open_trail
-from agent_dom0.cards.device import FAILURES
-from agent_dom0.cards.factory import Factory
-from agent_dom0.cards.registry import Registry
+from agent_dom0.cards.factory import CardFactory
+from agent_dom0.cards.front import CardFront
 from agent_dom0.control.operations import About, Operations
 from agent_dom0.control.server import ControlServer
 from agent_dom0.control.subscribers import Subscribers
 from agent_dom0.events import Event, EventKind, Priority
 from agent_dom0.parameters import Limits
 from agent_dom0.qubes.microphone import Microphones, QubesState
+from agent_dom0.registry import Registry
+from agent_dom0.streams.factory import Factory
+from agent_dom0.streams.failures import FAILURES
 from agent_dom0.supervisor.heartbeat import Heartbeat
 from agent_dom0.trail_numbers import open_numbers
 from policy.language.files import require_trusted_directory
@@ -97,7 +99,10 @@ class Agent:
             settings.limits,
             self._run,
         )
-        self._registry = Registry(settings.transport.domid, factory, self._policy, self._queue)
+        fronts = [partial(CardFront, policy=self._policy, factory=CardFactory(factory))]
+        self._registry = Registry(
+            settings.transport.domid, factory, fronts, self._policy, self._queue
+        )
         self._microphones = (
             Microphones(
                 settings.qubesdb, qubes, self._registry, self._policy, self._trail, self._queue
@@ -291,7 +296,7 @@ class Agent:
         """Decide all streams again, and create or remove cards as policy says now."""
         self._registry.decide()
         self._policy.follow_time()
-        self._with_store(self._registry.provision)
+        self._with_store(lambda _store: self._registry.provision())
         if self._microphones is not None:
             self._microphones.follow_policy()
         self._schedule_next_change()

@@ -6,10 +6,17 @@ Answers to HW_PARAM_QUERY are narrowed to them; an OPEN beyond them is refused.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from policy.model import Options
 from xensnd.errors import AccessDenied, RemoteProtocolError
-from xensnd.sndif.formats import PLAYABLE, format_mask, formats_in_mask, require_playable
+from xensnd.sndif.formats import (
+    PLAYABLE,
+    SampleFormat,
+    format_mask,
+    formats_in_mask,
+    require_playable,
+)
 from xensnd.sndif.packets import Open
 from xensnd.sndif.params import HwParams, Interval, NothingInCommon, narrow
 from xensnd.sndif.store_fields import StreamConfig
@@ -21,6 +28,21 @@ DEFAULT_LATENCY_USEC = 20_000
 # The default card has one stream in each direction. Eight are a full PCM of sndif, more than a
 # desktop opens, and 64 guests with eight in each direction fit into LimitNOFILE= of the unit.
 MAX_STREAMS = 8
+
+
+class SoundParameters(Protocol):
+    """What an open stream is like, whatever front it has. OPEN of sndif is one."""
+
+    @property
+    def rate_hz(self) -> int: ...
+    @property
+    def sample_format(self) -> SampleFormat: ...
+    @property
+    def channels(self) -> int: ...
+    @property
+    def frame_octets(self) -> int: ...
+    @property
+    def buffer_octets(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +158,7 @@ def answer_within(
         raise AccessDenied(f"asked for {error} by the rule") from None
 
 
-def complaint(request: Open, options: Options) -> str | None:
+def complaint(request: SoundParameters, options: Options) -> str | None:
     """Return why the rule does not allow these parameters; None: it does."""
     formats, rates = options.formats, options.rates_hz
     if formats is not None and request.sample_format not in formats:

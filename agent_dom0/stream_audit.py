@@ -28,7 +28,7 @@ class StreamAudit:
     def __init__(self, trail: GuestTrail, owner: NamedGuest, direction: Direction) -> None:
         self._trail = trail
         self._owner = owner
-        self._direction = direction
+        self.direction = direction
         self._limits_told: dict[str, float] = {}  # when
 
     def tell(
@@ -40,8 +40,8 @@ class StreamAudit:
     ) -> bool:
         """Audit it. Returns False if the trail is lost."""
         guest = self._owner.guest
-        event = guest_event(kind, guest.name, guest.domid, f"{self._direction} {text}", priority)
-        event.fields.update(XENSND_DIRECTION=self._direction.value, **fields)
+        event = guest_event(kind, guest.name, guest.domid, f"{self.direction} {text}", priority)
+        event.fields.update(XENSND_DIRECTION=self.direction.value, **fields)
         return self._trail.append(event)
 
     def tell_decision(self, decision: Decision, *, by_guest: bool = True) -> str | None:
@@ -49,8 +49,8 @@ class StreamAudit:
 
         `by_guest`: the guest has caused the decision, not a person, policy or the time."""
         guest = self._owner.guest
-        event = decision_event(guest.name, guest.domid, self._direction, decision)
-        if self._direction is Direction.CAPTURE and decision.verb is not Verb.DENY:
+        event = decision_event(guest.name, guest.domid, self.direction, decision)
+        if self.direction is Direction.CAPTURE and decision.verb is not Verb.DENY:
             return self._trail.permit(event, by_guest=by_guest)
         return None if self._trail.append(event, by_guest=by_guest) else NOT_WRITTEN
 

@@ -1,228 +1,138 @@
-"""`make bench`: the dom0 agent beside bare clients of the audio server, in the same run.
+"""`python -m bench`: the dom0 agent beside bare clients of the audio server, and beside others.
 
-These machines are shared and noisy: only the ratios within one run count, and nothing is asserted.
+N guests of one kind play or record, and beside them N bare C clients of one kind, with the same
+format, the same sound, and the same buffer attributes. Each case has several rounds; in each round
+all subjects have a turn, so that they meet the same machine. Only the ratios within one run count.
+Nothing is asserted.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 
-from bench.measure import Cost, Lateness, children, cost, lateness, proportional_kib
-from bench.processes import build_probe, running
-from tests.support.agents import Dom0, Guest
-from tests.support.local_machine import LocalMachine
-from tests.support.pulse_server import SINK, PulseServer
+from bench.cases import PARTS, Case, cases
+from bench.checkout import ROOT, Checkout, NotACheckoutError
+from bench.figures import Figures
+from bench.processes import build_probe
+from bench.results import Results
+from bench.stage import Settings, SubjectFailedError, set_up
+from bench.subjects import Agent, Bare, Command, Served, Subject, Tunnel
+from bench.table import beside, head, row
 
-# Longer than it takes until silence is corked.
-WARM_UP_SECONDS = 4.0
-# Of all but the first stream, whose frames are numbered: a mixed sum would be another number.
-OTHERS = "others"
-OTHERS_MODULE = (
-    f"module-null-sink sink_name={OTHERS} norewinds=1 rate=48000 format=s16le channels=2"
-)
-POLICY = f"""\
-version: 1
-rules:
-  - guest: guest0
-    playback: allow
-  - guest: "*"
-    playback: allow
-    device: {OTHERS}
-"""
+PEER = """a command that plays, once for each stream: the shell runs it with PULSE_SERVER and
+PULSE_SINK set, and {latency} in it stands for the milliseconds that --latency asks for, {stream}
+for the stream's number. It reads 48 kHz stereo S16 from standard input, without an end, and ends at
+SIGTERM. Its latency counts from the write into that pipe, which holds 21 ms"""
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
-    streams: int
-    seconds: float
-    cost: Cost
-    memory_kib: int
-    late: Lateness
-
-    @property
-    def cpu_ms_a_stream_second(self) -> float:
-        return self.cost.cpu_seconds * 1000 / self.seconds / self.streams
-
-    @property
-    def wakeups_a_second(self) -> float:
-        return self.cost.switches / self.seconds
-
-
-def measure(streams: int, seconds: float, pids: Sequence[int], logs: tuple[Path, Path]) -> Run:
-    time.sleep(WARM_UP_SECONDS)
-    since_ns = time.monotonic_ns()
-    before = cost(pids)
-    time.sleep(seconds)
-    spent = cost(pids) - before
-    took = (time.monotonic_ns() - since_ns) / 1e9
-    return Run(streams, took, spent, proportional_kib(pids), lateness(*logs, since_ns))
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--streams", type=_counts, default=[1, 4, 16, 60], metavar="N,N",
+                        help="default 1,4,16,60")  # fmt: skip
+    parser.add_argument("--only", type=_parts, default=list(PARTS), metavar="PART,PART",
+                        help=f"of {', '.join(PARTS)}")  # fmt: skip
+    parser.add_argument("--rounds", type=int, default=3, help="default 3")
+    parser.add_argument("--seconds", type=float, default=4.0, help="of each turn; default 4")
+    parser.add_argument("--latency", type=int, default=20, metavar="MS", help="default 20")
+    parser.add_argument("--realtime", action="store_true",
+                        help="use SCHED_RR for all; default: SCHED_OTHER")  # fmt: skip
+    parser.add_argument("--compare", type=Path, action="append", default=[], metavar="CHECKOUT",
+                        help="another checkout of this project, set up by its tools/setup-env; "
+                        "may be repeated")  # fmt: skip
+    parser.add_argument("--peer", action="append", default=[], metavar="COMMAND", help=PEER)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
+    return parser.parse_args(arguments)
 
 
-def bench_agent(
-    directory: Path,
-    probe: Path,
-    streams: int,
-    options: argparse.Namespace,
-    others: str = "sound",
-) -> Run:
-    written, heard = directory / "written", directory / "heard"
-    names = [f"guest{number}" for number in range(streams)]
-    with (
-        PulseServer(directory / "pulse", modules=(OTHERS_MODULE,)) as pulse,
-        LocalMachine(directory / "xen") as machine,
-        Dom0(
-            directory / "dom0",
-            machine.url,
-            pulse.address,
-            policy=POLICY,
-            options=[f"--latency={options.latency}"],
-        ) as dom0,
-    ):
-        for name in names:
-            machine.create(name)
-        assert dom0.process is not None
-        guest = [sys.executable, "-m", "bench.guest", machine.url]
-        with (
-            running(str(probe), "listen", pulse.address, f"{SINK}.monitor", str(heard)),
-            running(*guest, str(options.latency), str(written), others, *names),
-        ):
-            dom0.await_event("decision", count=streams, seconds=30)
-            pids = [dom0.process.pid, *children(dom0.process.pid)]
-            return measure(streams, options.seconds, pids, (written, heard))
+def _counts(text: str) -> list[int]:
+    counts = [int(word) for word in text.split(",")]
+    if not all(1 <= count <= 200 for count in counts):
+        raise argparse.ArgumentTypeError(f"{text}: give numbers of streams, 1 to 200")
+    return counts
 
 
-def bench_path(directory: Path, probe: Path, options: argparse.Namespace) -> Run:
-    """An application of the guest's audio server to dom0's sink. The agents' cost, both."""
-    written, heard = directory / "written", directory / "heard"
-    # Which copies frames, or drops one where clocks differ: the numbers in them live.
-    settings = directory / "guest/pulse/daemon.conf"
-    settings.parent.mkdir(parents=True)
-    settings.write_text("resample-method = trivial\n")
-    with (
-        PulseServer(directory / "pulse") as pulse,
-        PulseServer(directory / "guest") as guest_pulse,
-        LocalMachine(directory / "xen") as machine,
-        Dom0(
-            directory / "dom0",
-            machine.url,
-            pulse.address,
-            options=[f"--latency={options.latency}"],
-        ) as dom0,
-        Guest(machine, "guest").start("serve", f"--server={guest_pulse.address}") as serve,
-    ):
-        serve.listen_until(lambda said: b"ready" in said)
-        assert dom0.process is not None
-        play = (str(probe), "play", guest_pulse.address, "xensnd")
-        with (
-            running(str(probe), "listen", pulse.address, f"{SINK}.monitor", str(heard)),
-            running(*play, str(options.latency), str(written)),
-        ):
-            dom0.await_event("decision", seconds=30)
-            pids = [dom0.process.pid, *children(dom0.process.pid), serve.process.pid]
-            return measure(1, options.seconds, pids, (written, heard))
+def _parts(text: str) -> list[str]:
+    names = text.split(",")
+    for name in names:
+        if name not in PARTS:
+            raise argparse.ArgumentTypeError(f"{name}: there are {', '.join(PARTS)}")
+    return names
 
 
-def bench_bare(directory: Path, probe: Path, streams: int, options: argparse.Namespace) -> Run:
-    """Bare clients that make their sound up; the first one's lateness counts."""
-    written, heard = directory / "written", directory / "heard"
-    play = [str(probe), "play"]
-    with PulseServer(directory / "pulse", modules=(OTHERS_MODULE,)) as pulse, ExitStack() as stack:
-        to = (pulse.address, SINK, str(options.latency))
-        stack.enter_context(
-            running(str(probe), "listen", pulse.address, f"{SINK}.monitor", str(heard))
-        )
-        pids = [stack.enter_context(running(*play, *to, str(written)))]
-        for _ in range(streams - 1):
-            pids.append(stack.enter_context(running("pacat", *_pacat_options(pulse, options))))
-        return measure(streams, options.seconds, pids, (written, heard))
-
-
-def bench_pacat(directory: Path, probe: Path, streams: int, options: argparse.Namespace) -> Run:
-    """pacat of silence; nobody hears whether it is late."""
-    nothing, heard = directory / "nothing", directory / "heard"
-    with PulseServer(directory / "pulse", modules=(OTHERS_MODULE,)) as pulse, ExitStack() as stack:
-        stack.enter_context(
-            running(str(probe), "listen", pulse.address, f"{SINK}.monitor", str(heard))
-        )
-        nothing.touch()
-        pids = [
-            stack.enter_context(running("pacat", *_pacat_options(pulse, options)))
-            for _ in range(streams)
-        ]
-        return measure(streams, options.seconds, pids, (nothing, heard))
-
-
-def _pacat_options(pulse: PulseServer, options: argparse.Namespace) -> list[str]:
+def subjects(options: argparse.Namespace) -> list[Subject]:
+    """The first one that does a part is compared with the others."""
+    ours = Checkout.at(ROOT)
+    others = [Checkout.at(root) for root in options.compare]
+    named = [(ours, "xensnd"), *((other, f"xensnd at {other.name}") for other in others)]
     return [
-        f"--server={pulse.address}",
-        f"--device={OTHERS}",
-        "--raw",
-        "--rate=48000",
-        f"--latency-msec={options.latency}",
-        "/dev/zero",
+        *(Agent(checkout, name) for checkout, name in named),
+        *(Served(checkout, f"{name}, served") for checkout, name in named),
+        Bare(),
+        Tunnel(),
+        *(Command(command, f"peer {command.split()[0]}") for command in options.peer),
     ]
 
 
-HEAD = (
-    f"{'':22}{'CPU ms a':>12}{'wakeups':>10}{'of these':>12}{'memory':>10}"
-    f"{'latency, ms':>20}{'frames':>10}\n"
-    f"{'':22}{'stream-s':>12}{'a second':>10}{'interpreter':>12}{'MiB':>10}"
-    f"{'median':>12}{'p99':>8}{'lost':>10}"
-)
+def turn(case: Case, subject: Subject, directory: Path, settings: Settings) -> Figures:
+    with set_up(case, directory, settings) as stage, subject.performing(stage) as pids:
+        if case.part.is_idle:
+            stage.suspend()
+        time.sleep(case.part.settle_seconds)
+        window = stage.watch(pids)
+    return stage.figures(window)
 
 
-def row(name: str, run: Run, *, counts_lost: bool = True) -> str:
-    lost = run.late.lost_frames if counts_lost else "-"
-    return (
-        f"{name:22}{run.cpu_ms_a_stream_second:12.2f}{run.wakeups_a_second:10.0f}"
-        f"{run.cost.interpreter_switches / run.seconds:12.1f}{run.memory_kib / 1024:10.1f}"
-        f"{run.late.median_ms:12.1f}{run.late.p99_ms:8.1f}{lost:>10}"
+def run(options: argparse.Namespace, directory: Path) -> Results:
+    prefix = ("chrt", "--rr", "1") if options.realtime else ()
+    settings = Settings(build_probe(directory), options.seconds, options.latency, prefix)
+    everyone = subjects(options)
+    results = Results(options)
+    turns = itertools.count()
+    for case in cases(options.only, options.streams):
+        taking_part = [subject for subject in everyone if subject.does(case.part)]
+        for _ in range(options.rounds):
+            for subject in taking_part:
+                where = directory / f"{next(turns)}"
+                try:
+                    results.add(case, subject.name, turn(case, subject, where, settings))
+                except (SubjectFailedError, RuntimeError) as error:
+                    raise SubjectFailedError(f"{case.title}: {subject.name}: {error}") from None
+        print(f"\n{case.title}")
+        show(results, case)
+        results.write(options.json)
+    return results
+
+
+def show(results: Results, case: Case) -> None:
+    found = results.of(case)
+    for name, rounds in found.items():
+        print(row(name, rounds))
+    (_, ours), *others = found.items()
+    for name, rounds in others:
+        print(beside(ours, name, rounds), flush=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = parse(arguments)
+    print(
+        f"48 kHz stereo S16, {options.latency} ms asked, {options.rounds} rounds of "
+        f"{options.seconds:g} s, {'SCHED_RR' if options.realtime else 'SCHED_OTHER'}"
     )
-
-
-def comparison(ours: Run, bare: Run, pacat: Run) -> str:
-    cpu = ours.cpu_ms_a_stream_second
-    return (
-        f"{'':3}CPU {cpu / bare.cpu_ms_a_stream_second:.2f} x bare, "
-        f"{cpu / pacat.cpu_ms_a_stream_second:.2f} x pacat; "
-        f"latency beside bare: median {ours.late.median_ms - bare.late.median_ms:+.1f} ms, "
-        f"p99 {ours.late.p99_ms - bare.late.p99_ms:+.1f} ms"
-    )
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--streams", type=int, nargs="+", default=[1, 4, 16])
-    parser.add_argument("--seconds", type=float, default=8.0)
-    parser.add_argument("--latency", type=int, default=20, metavar="MS", help="default 20")
-    options = parser.parse_args()
-    print(f"48 kHz stereo S16, latency asked {options.latency} ms; one listens to the first")
-    print(HEAD)
-    with tempfile.TemporaryDirectory(prefix="xensnd-bench-") as name:
-        probe = build_probe(Path(name))
-        for streams in options.streams:
-            ours = bench_agent(Path(name) / f"agent{streams}", probe, streams, options)
-            print(row(f"{streams:2} xensnd-dom0", ours), flush=True)
-            bare = bench_bare(Path(name) / f"bare{streams}", probe, streams, options)
-            print(row(f"{streams:2} bare client", bare), flush=True)
-            if streams > 1:
-                directory = Path(name) / f"silent{streams}"
-                silent = bench_agent(directory, probe, streams, options, "silence")
-                print(row(f"{streams:2} all but one silent", silent), flush=True)
-            pacat = bench_pacat(Path(name) / f"pacat{streams}", probe, streams, options)
-            print(row(f"{streams:2} pacat", pacat), flush=True)
-            print(comparison(ours, bare, pacat), flush=True)
-        path = bench_path(Path(name) / "path", probe, options)
-        # The guest follows dom0's clock by dropping and repeating frames: none of them is lost.
-        print(row("   whole path, served", path, counts_lost=False), flush=True)
+    print(head(), flush=True)
+    try:
+        with tempfile.TemporaryDirectory(prefix="xensnd-bench-") as name:
+            run(options, Path(name))
+    except (NotACheckoutError, SubjectFailedError) as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 1
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,12 +1,15 @@
-/* Sound whose every frame carries its own number, and ears that read the numbers back.
+/* Bare clients of an audio server: what the agent is compared with, and what hears both.
  *
- *   probe play SERVER SINK LATENCY_MS LOG    a bare libpulse client: writes when it is asked
- *   probe listen SERVER SOURCE LOG           records, and logs what came when
+ *   probe play SERVER SINK LATENCY_MS left|right|silent LOG   writes when it is asked
+ *   probe listen SERVER SOURCE LOG [FRAGMENT_MS]              records
+ *   probe idle SERVER                                         is connected, and has no stream
+ *   probe feed left|right|silent LOG                          writes to standard output
  *
- * 48 kHz stereo S16; a frame's number is its left sample (low half) and right sample (high half).
- * LOG gets records of two 64-bit words: CLOCK_MONOTONIC in ns, and the number of the last frame
- * that was written, or heard, at that time. For `listen` a second record with the time 0 follows
- * for each gap: the count of frames lost (or, negative, repeated).
+ * 48 kHz stereo S16. Of the sound on the left, or on the right, each sample is the number of its
+ * frame: 1 to 65535, and again from 1. 0 is silence. LOG is "-" if nothing is to be logged. `play`
+ * and `feed` log records of two 64-bit words: CLOCK_MONOTONIC in ns, and the count of frames
+ * written up to then. `listen` logs what came, each time: CLOCK_MONOTONIC in ns, the count of octets
+ * (64-bit words as well), and these octets.
  */
 #include <pulse/pulseaudio.h>
 #include <signal.h>
@@ -15,10 +18,19 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
+
+#define NUMBERS 65535
+#define FRAMES_A_MS 48
+#define FRAME_OCTETS 4
+#define FEED_FRAMES 120
 
 static pa_mainloop_api *api;
 static FILE *log_file;
-static uint32_t next_frame = 1;
+static uint64_t written_frames;
+
+static const char *device, *side;
+static uint32_t latency_ms, fragment_ms = 2;
 
 static int64_t now_ns(void) {
     struct timespec now;
@@ -28,7 +40,17 @@ static int64_t now_ns(void) {
 
 static void keep(int64_t time_ns, int64_t value) {
     int64_t record[2] = {time_ns, value};
-    fwrite(record, sizeof record, 1, log_file);
+    if (log_file) fwrite(record, sizeof record, 1, log_file);
+}
+
+static void make_sound(uint32_t *frames, size_t count) {
+    unsigned shift = strcmp(side, "right") == 0 ? 16 : 0;
+    if (strcmp(side, "silent") == 0) {
+        memset(frames, 0, count * FRAME_OCTETS);
+        return;
+    }
+    for (size_t i = 0; i < count; i++)
+        frames[i] = (uint32_t)(1 + (written_frames + i) % NUMBERS) << shift;
 }
 
 static void on_write(pa_stream *stream, size_t octets, void *data) {
@@ -38,23 +60,20 @@ static void on_write(pa_stream *stream, size_t octets, void *data) {
         size_t room = octets;
         if (pa_stream_begin_write(stream, &to, &room) < 0) exit(1);
         if (room > octets) room = octets;
-        uint32_t *frames = to;
-        for (size_t i = 0; i < room / 4; i++) frames[i] = next_frame++;
-        keep(now_ns(), next_frame - 1);
+        make_sound(to, room / FRAME_OCTETS);
+        written_frames += room / FRAME_OCTETS;
+        keep(now_ns(), (int64_t)written_frames);
         pa_stream_write(stream, to, room, NULL, 0, PA_SEEK_RELATIVE);
         octets -= room;
     }
 }
 
-static void hear(const uint32_t *frames, size_t count, int64_t time_ns) {
-    static uint32_t expected;
-    for (size_t i = 0; i < count; i++) {
-        uint32_t number = frames[i];
-        if (number == 0) continue; /* silence, before, between and after */
-        if (expected && number != expected) keep(0, (int64_t)number - (int64_t)expected);
-        expected = number + 1;
-    }
-    if (expected && frames[count - 1]) keep(time_ns, frames[count - 1]);
+/* A recorder has the samples in its own memory in the end. */
+static void take(const void *from, size_t count) {
+    static uint8_t taken[1 << 16];
+    memcpy(taken, from, count < sizeof taken ? count : sizeof taken);
+    keep(now_ns(), (int64_t)count);
+    if (log_file) fwrite(from, count, 1, log_file);
 }
 
 static void on_read(pa_stream *stream, size_t octets, void *data) {
@@ -63,32 +82,39 @@ static void on_read(pa_stream *stream, size_t octets, void *data) {
     size_t count;
     while (pa_stream_readable_size(stream) > 0) {
         if (pa_stream_peek(stream, &from, &count) < 0 || !count) return;
-        if (from) hear(from, count / 4, now_ns());
+        if (from) take(from, count);
         pa_stream_drop(stream);
     }
 }
 
-static const char *device;
-static uint32_t latency_ms;
+/* The attributes are those that xensnd/core/src/pulse_stream.c asks for. */
+static void make_stream(pa_context *context) {
+    const pa_sample_spec spec = {.format = PA_SAMPLE_S16LE, .rate = 48000, .channels = 2};
+    pa_stream *stream = pa_stream_new(context, "probe", &spec, NULL);
+    pa_buffer_attr attributes = {
+        .maxlength = (uint32_t)-1,
+        .tlength = latency_ms * FRAMES_A_MS * FRAME_OCTETS,
+        .prebuf = FRAME_OCTETS,
+        .minreq = (uint32_t)-1,
+        .fragsize = fragment_ms * FRAMES_A_MS * FRAME_OCTETS,
+    };
+    if (side) {
+        pa_stream_set_write_callback(stream, on_write, NULL);
+        pa_stream_connect_playback(stream, device, &attributes, PA_STREAM_ADJUST_LATENCY, NULL, NULL);
+    } else {
+        pa_stream_set_read_callback(stream, on_read, NULL);
+        pa_stream_connect_record(stream, device, &attributes, PA_STREAM_ADJUST_LATENCY);
+    }
+}
 
 static void on_state(pa_context *context, void *data) {
     (void)data;
     pa_context_state_t state = pa_context_get_state(context);
-    if (!PA_CONTEXT_IS_GOOD(state)) exit(1);
-    if (state != PA_CONTEXT_READY) return;
-    const pa_sample_spec spec = {.format = PA_SAMPLE_S16LE, .rate = 48000, .channels = 2};
-    pa_stream *stream = pa_stream_new(context, "probe", &spec, NULL);
-    pa_buffer_attr attributes;
-    memset(&attributes, 0xff, sizeof attributes);
-    if (latency_ms) {
-        attributes.tlength = latency_ms * 48 * 4;
-        pa_stream_set_write_callback(stream, on_write, NULL);
-        pa_stream_connect_playback(stream, device, &attributes, PA_STREAM_ADJUST_LATENCY, NULL, NULL);
-    } else {
-        attributes.fragsize = 2 * 48 * 4;
-        pa_stream_set_read_callback(stream, on_read, NULL);
-        pa_stream_connect_record(stream, device, &attributes, PA_STREAM_ADJUST_LATENCY);
+    if (!PA_CONTEXT_IS_GOOD(state)) {
+        fprintf(stderr, "probe: %s\n", pa_strerror(pa_context_errno(context)));
+        exit(1);
     }
+    if (state == PA_CONTEXT_READY && device) make_stream(context);
 }
 
 static void on_signal(pa_mainloop_api *a, pa_signal_event *event, int signum, void *data) {
@@ -96,22 +122,63 @@ static void on_signal(pa_mainloop_api *a, pa_signal_event *event, int signum, vo
     a->quit(a, 0);
 }
 
-int main(int argc, char **argv) {
-    int playing = argc == 6 && !strcmp(argv[1], "play");
-    if (!playing && !(argc == 5 && !strcmp(argv[1], "listen"))) return 2;
-    device = argv[3];
-    latency_ms = playing ? (uint32_t)atoi(argv[4]) : 0;
-    log_file = fopen(argv[argc - 1], "wb");
-    if (!log_file) return 1;
+static int be_client(const char *server) {
     pa_mainloop *mainloop = pa_mainloop_new();
     api = pa_mainloop_get_api(mainloop);
     pa_signal_init(api);
     pa_signal_new(SIGTERM, on_signal, NULL);
     pa_context *context = pa_context_new(api, "probe");
     pa_context_set_state_callback(context, on_state, NULL);
-    if (pa_context_connect(context, argv[2], PA_CONTEXT_NOAUTOSPAWN, NULL) < 0) return 1;
+    if (pa_context_connect(context, server, PA_CONTEXT_NOAUTOSPAWN, NULL) < 0) return 1;
     int status = 0;
     pa_mainloop_run(mainloop, &status);
-    fclose(log_file);
+    return status;
+}
+
+static int feed(void) {
+    uint32_t frames[FEED_FRAMES];
+    for (;;) {
+        make_sound(frames, FEED_FRAMES);
+        for (size_t done = 0; done < sizeof frames;) {
+            ssize_t count = write(STDOUT_FILENO, (char *)frames + done, sizeof frames - done);
+            if (count <= 0) return 0;
+            done += (size_t)count;
+        }
+        written_frames += FEED_FRAMES;
+        keep(now_ns(), (int64_t)written_frames);
+        if (log_file) fflush(log_file);
+    }
+}
+
+static void open_log(const char *name) {
+    if (strcmp(name, "-") == 0) return;
+    log_file = fopen(name, "wb");
+    if (log_file) return;
+    perror(name);
+    exit(1);
+}
+
+int main(int argc, char **argv) {
+    const char *what = argc > 1 ? argv[1] : "";
+    int status = 2;
+    if (!strcmp(what, "play") && argc == 7) {
+        device = argv[3];
+        latency_ms = (uint32_t)atoi(argv[4]);
+        side = argv[5];
+        open_log(argv[6]);
+        status = be_client(argv[2]);
+    } else if (!strcmp(what, "listen") && (argc == 5 || argc == 6)) {
+        device = argv[3];
+        open_log(argv[4]);
+        if (argc == 6) fragment_ms = (uint32_t)atoi(argv[5]);
+        status = be_client(argv[2]);
+    } else if (!strcmp(what, "idle") && argc == 3) {
+        status = be_client(argv[2]);
+    } else if (!strcmp(what, "feed") && argc == 4) {
+        side = argv[2];
+        open_log(argv[3]);
+        status = feed();
+    }
+    if (log_file) fclose(log_file);
     return status;
 }

@@ -12,12 +12,11 @@ from typing import Protocol
 from agent_dom0.access.policy_state import PolicyState
 from agent_dom0.access.prompts import NotAsked, Prompts
 from agent_dom0.guest import RunningGuest
-from agent_dom0.parameters import complaint
+from agent_dom0.parameters import SoundParameters, complaint
 from agent_dom0.stream_audit import StreamAudit
 from policy.model import Decision, Direction, OnDeny, Options, Verb
 from xensnd.control.answers import Answer
 from xensnd.errors import AccessDenied
-from xensnd.sndif.packets import Open
 
 _YES = (Answer.ONCE, Answer.FOR, Answer.ALWAYS)
 
@@ -74,11 +73,11 @@ class StreamAccess:
         """Whether policy, or what fails closed around it, denies the stream now."""
         return self._policy_says().verb is Verb.DENY
 
-    def admit(self, request: Open) -> None:
+    def admit(self, parameters: SoundParameters) -> None:
         """Check whether the stream may be opened. AccessDenied: it may not, not even in silence."""
         decision = self._policy_says()
         options = decision.options
-        wrong = complaint(request, options)
+        wrong = complaint(parameters, options)
         count, most = self._owner.open_streams(self._direction), options.max_streams
         if wrong is None and most is not None and count >= most:
             wrong = f"{count} streams are open already, the rule allows {most}"
@@ -96,19 +95,21 @@ class StreamAccess:
             self._audit.tell_decision(decision)
             raise AccessDenied(decision.reason)
 
-    def open(self, request: Open, answer: Answer | None = None) -> Decision:
+    def open(self, parameters: SoundParameters, answer: Answer | None = None) -> Decision:
         """Return the decision. `answer`: what the person has answered an earlier agent about it."""
         self._name, self._answer = self._owner.guest.name, answer
-        return self._audited(self._decide(request))
+        return self._audited(self._decide(parameters))
 
-    def follow(self, request: Open, held: Decision, *, starts: bool = False) -> Decision:
+    def follow(
+        self, parameters: SoundParameters, held: Decision, *, starts: bool = False
+    ) -> Decision:
         """Return the new decision in place of `held`.
 
         `starts`: the guest begins to use the stream. If nobody answered before, ask again."""
         if starts and self._answer is Answer.NONE:
             self._set_answer(None)
         is_renamed = self._follow_name()
-        decision = self._decide(request)
+        decision = self._decide(parameters)
         is_same = (decision.verb, decision.options) == (held.verb, held.options)
         if is_same and not is_renamed:
             return decision  # by another rule, perhaps
@@ -135,11 +136,11 @@ class StreamAccess:
         self._set_answer(None)
         return True
 
-    def _decide(self, request: Open) -> Decision:
+    def _decide(self, parameters: SoundParameters) -> Decision:
         decision = self._policy.take(self._owner.guest, self._direction, self._stream)
         if decision.rule is not None and decision.rule.taken_by == self._stream:
             self._has_taken = True
-        wrong = complaint(request, decision.options)
+        wrong = complaint(parameters, decision.options)
         if decision.verb is not Verb.DENY and wrong is not None:
             decision = Decision(Verb.DENY, decision.rule, wrong)
         if decision.verb is Verb.ASK:

@@ -17,10 +17,10 @@ from agent_dom0.audio.mixer import Mixer
 from agent_dom0.events import EventKind, Priority, guest_event
 from agent_dom0.guest import RunningGuest
 from agent_dom0.guest_trail import GuestTrail
+from agent_dom0.parameters import SoundParameters
 from xensnd.backoff import BackOff
 from xensnd.core import AudioClient, AudioStreamConfig, ClientState, Engine
 from xensnd.errors import AudioUnavailable
-from xensnd.sndif.packets import Open
 from xensnd.sndif.store_fields import Direction
 
 log = logging.getLogger("xensnd-dom0")
@@ -245,7 +245,7 @@ class GuestClient:
 
 def stream_config(
     guest: RunningGuest,
-    request: Open,
+    parameters: SoundParameters,
     device: str | None,
     *,
     playback: bool,
@@ -262,9 +262,9 @@ def stream_config(
     return AudioStreamConfig(
         playback=playback,
         name=f"{guest.name} {what}",
-        pulse_format=request.sample_format.pulse_name or "",
-        rate_hz=request.rate_hz,
-        channels=request.channels,
+        pulse_format=parameters.sample_format.pulse_name or "",
+        rate_hz=parameters.rate_hz,
+        channels=parameters.channels,
         latency_usec=latency_usec,
         device=device,
         is_pinned=is_pinned,

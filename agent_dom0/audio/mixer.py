@@ -57,6 +57,7 @@ class AudioDevice:
     name: str
     description: str
     is_monitor: bool  # a source that records what others play into a sink
+    is_default: bool = False  # the source that streams record which ask for none
 
 
 @dataclass(frozen=True, slots=True)
@@ -412,7 +413,13 @@ def _source(pulse: Any, index: int) -> AudioDevice | None:
     if index == _NO_INDEX:
         return None
     info = pulse.source_info(index)
-    return AudioDevice(index, info.name, info.description or info.name, _is_monitor(info))
+    return AudioDevice(
+        index,
+        info.name,
+        info.description or info.name,
+        _is_monitor(info),
+        is_default=info.name == pulse.server_info().default_source_name,
+    )
 
 
 def _is_monitor(info: Any) -> bool:

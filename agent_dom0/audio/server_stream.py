@@ -14,9 +14,9 @@ from agent_dom0.audio.guest_client import GuestClient, stream_config
 from agent_dom0.audio.mixer import AudioDevice, MixerState, MixerStream
 from agent_dom0.audio.stream_volume import StreamVolume
 from agent_dom0.events import Auditor, EventKind, Priority
+from agent_dom0.parameters import SoundParameters
 from policy.model import NO_OPTIONS, Options
-from xensnd.core import Admission, AudioClient, BackendStream
-from xensnd.sndif.packets import Open
+from xensnd.core import Admission, AudioClient, SoundCore
 from xensnd.sndif.store_fields import Direction
 
 RECONNECT_SECONDS = 0.1
@@ -32,21 +32,22 @@ def why_refused(source: AudioDevice, options: Options) -> str | None:
 
 
 class ServerStream:
-    """One open PCM at the server. It is connected while it may sound: sound(), silence()."""
+    """One open stream at the server. It is connected while it may sound: sound(), silence()."""
 
     def __init__(
         self,
-        core: BackendStream,
+        core: SoundCore,
         client: GuestClient,
         direction: Direction,
-        request: Open,
+        parameters: SoundParameters,
+        volume: StreamVolume,
         audit: Auditor,
     ) -> None:
         self.device: AudioDevice | None = None  # that it plays into, or records
         self._core = core
         self._client = client
         self._direction = direction
-        self._request = request
+        self._parameters = parameters
         self._audit = audit
         self._options = NO_OPTIONS
         self._latency_usec = 0
@@ -56,8 +57,7 @@ class ServerStream:
         self._next_device: str | None = None  # for the next connection alone
         self._reconnected_at = -math.inf  # when, in the loop's time
         self._audited: tuple[str, str | None] | None = None  # the source, and why it was refused
-        settings = client.volumes[direction]
-        self.volume = StreamVolume(request.channels, settings, core.peek, core.poke)
+        self.volume = volume
 
     # What the stream asks of it
 
@@ -94,7 +94,7 @@ class ServerStream:
             client,
             stream_config(
                 self._client.guest,
-                self._request,
+                self._parameters,
                 self._options.device or device,
                 playback=self._direction is Direction.PLAYBACK,
                 is_pinned=self._options.device is not None,
@@ -161,6 +161,9 @@ class ServerStream:
     def _reconnect(self, source: AudioDevice) -> None:
         """Make a new stream, on the source that this one is on now.
 
+        It asks for the source only if that is not the default: a stream that asks for one may not
+        be moved when a person chooses another default. WirePlumber 0.5 leaves it where it is.
+
         If the server moves each new one too, this is done once in RECONNECT_SECONDS at most."""
         loop = asyncio.get_running_loop()
         if loop.time() < self._reconnected_at + RECONNECT_SECONDS and self._stream is not None:
@@ -168,7 +171,7 @@ class ServerStream:
             return
         self._reconnected_at = loop.time()
         self.silence()
-        self._next_device = source.name
+        self._next_device = None if source.is_default else source.name
         self._client.join(self)
 
     def _audit_source(self, source: AudioDevice, why_not: str | None) -> None:

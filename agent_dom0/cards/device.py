@@ -15,12 +15,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
-from agent_dom0.cards.stream import Stream
-from agent_dom0.cards.throttle import REQUESTS_A_SECOND, STORE_EVENTS_A_SECOND, Throttle
+from agent_dom0.cards.card_stream import CardStream
 from agent_dom0.events import EventKind, Priority
 from agent_dom0.guest import RunningGuest
+from agent_dom0.streams.failures import FAILURES, kind_of
+from agent_dom0.streams.guest_device import GuestDevice
+from agent_dom0.streams.throttle import REQUESTS_A_SECOND, STORE_EVENTS_A_SECOND, Throttle
 from xensnd.backoff import BackOff
-from xensnd.errors import LimitReached, RemoteProtocolError, TransportLost
+from xensnd.errors import RemoteProtocolError, TransportLost
 from xensnd.sndif.states import (
     BACKEND_TABLE,
     BackendAction,
@@ -39,7 +41,7 @@ from xensnd.sndif.store_fields import (
     parse_rings,
 )
 from xensnd.transport.card_nodes import read_card_nodes
-from xensnd.transport.interface import Store, TransactionConflict
+from xensnd.transport.interface import Store
 
 log = logging.getLogger("xensnd-dom0")
 
@@ -52,9 +54,6 @@ CONNECTIONS_SECONDS = 10
 # How long players may take to close a device that is taken away. The toolstack waits 10 s at most.
 WITHDRAW_SECONDS = 3.0
 
-# Failures that end only one device: no resources are left, XenStore refuses, or a guest writes
-# endlessly.
-FAILURES = (OSError, MemoryError, LimitReached, RemoteProtocolError, TransactionConflict)
 RETRY_FIRST_SECONDS = 0.5
 RETRY_LAST_SECONDS = 30.0
 
@@ -78,13 +77,6 @@ class DevicePath:
     @property
     def frontend(self) -> str:
         return f"/local/domain/{self.guest_domid}/device/vsnd/{self.devid}"
-
-
-def kind_of(failure: BaseException) -> object:
-    """Return a key that is equal for failures of one kind: only the first one is audited."""
-    if isinstance(failure, LimitReached):
-        return LimitReached
-    return failure.errno if isinstance(failure, OSError) else str(failure)
 
 
 class CardOwner(Protocol):
@@ -120,7 +112,7 @@ class CardOwner(Protocol):
     def audit(self, kind: EventKind, text: str, priority: Priority = Priority.INFO) -> None: ...
 
 
-class Device:
+class Device(GuestDevice):
     """Serves one device. `make_stream` gets a stream's name, its configuration and its rings.
 
     `run` calls the work of a timer, during which XenStore may be lost.
@@ -131,14 +123,14 @@ class Device:
         store: Store,
         path: DevicePath,
         owner: CardOwner,
-        make_stream: Callable[[str, StreamConfig, StreamRings], Stream],
+        make_stream: Callable[[str, StreamConfig, StreamRings], CardStream],
         run: Callable[[Callable[[], None]], None],
     ) -> None:
         self.path = path
         self._owner = owner
         self._make_stream = make_stream
         self._run = run
-        self._streams: list[Stream] = []
+        self._streams: list[CardStream] = []
         self._phase: BackendPhase | None = None  # not known yet
         self._own = self._frontend = XenbusState.UNKNOWN  # as we have read them
         self._is_throttled = False  # and its frontend's state not watched
@@ -157,7 +149,7 @@ class Device:
         return bool(self._streams)
 
     @property
-    def streams(self) -> Sequence[Stream]:
+    def streams(self) -> Sequence[CardStream]:
         return self._streams
 
     def status(self) -> dict[str, Any]:
@@ -293,7 +285,7 @@ class Device:
         if self._phase is BackendPhase.CLOSING:
             self._step()
 
-    def _serve(self, stream: Stream) -> None:
+    def _serve(self, stream: CardStream) -> None:
         packet = stream.next_request()
         if self._owner.was_paused():
             stream.tell_limit("more requests than the guest's budget allows; all its streams wait")

@@ -12,10 +12,10 @@ from typing import Any
 from agent_dom0.access.policy_state import PolicyState
 from agent_dom0.access.prompts import Prompts
 from agent_dom0.audit import AuditTrail
-from agent_dom0.cards.registry import Registry
 from agent_dom0.control.server import Command, Peer, number_argument, text_argument
 from agent_dom0.control.subscribers import Subscribers
 from agent_dom0.events import EventKind, Priority, guest_event
+from agent_dom0.registry import Registry
 from xensnd.control.answers import GIVEN, Answer
 from xensnd.errors import UsageError
 from xensnd.sndif.store_fields import Direction

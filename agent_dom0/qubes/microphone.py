@@ -17,10 +17,10 @@ from pathlib import Path
 from agent_dom0.access.policy_state import PolicyState
 from agent_dom0.access.reconsider import DecisionQueue, Reason
 from agent_dom0.audit import AuditTrail
-from agent_dom0.cards.registry import Registry
 from agent_dom0.events import Event, EventKind, Priority, guest_event
 from agent_dom0.guest import RunningGuest
 from agent_dom0.qubes.qubesdb import QubesDb
+from agent_dom0.registry import Registry
 from policy.model import Direction, Verb
 from xensnd.backoff import BackOff
 from xensnd.errors import XensndError

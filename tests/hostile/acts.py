@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from agent_dom0.cards.device import CONNECTIONS_MAX
-from agent_dom0.cards.throttle import REQUESTS_A_SECOND, STORE_EVENTS_A_SECOND
+from agent_dom0.streams.throttle import REQUESTS_A_SECOND, STORE_EVENTS_A_SECOND
 from tests.support.raw_frontend import BUFFER_OCTETS, RawStream
 from xensnd.core import REFUSED_MAX
 from xensnd.sndif.packets import Close, HwParamQuery, Request, Trigger, TriggerRequest, Write

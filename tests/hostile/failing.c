@@ -61,10 +61,12 @@ static int fails(enum kind kind, int error) {
     return 1;
 }
 
-static int is_of_core(const void *caller) {
+static int is_of(const void *caller, const char *library) {
     Dl_info info;
-    return dladdr(caller, &info) && info.dli_fname && strstr(info.dli_fname, "/_core.");
+    return dladdr(caller, &info) && info.dli_fname && strstr(info.dli_fname, library);
 }
+
+static int is_of_core(const void *caller) { return is_of(caller, "/_core."); }
 
 void *malloc(size_t size) {
     if (is_armed(MEMORY) && is_of_core(__builtin_return_address(0)) && fails(MEMORY, ENOMEM))
@@ -127,9 +129,12 @@ int memfd_create(const char *name, unsigned flags) {
     return fails(DESCRIPTORS, EMFILE) ? -1 : real(name, flags);
 }
 
+/* Without a pipe for its main loop, libpulse ends the process. So the mixer makes sure of free
+ * descriptors before it has one made; tests/unit/test_dom0_lacks.py shows that. */
 int pipe2(int ends[2], int flags) {
     static int (*real)(int[2], int);
     if (!real) real = (int (*)(int[2], int))dlsym(RTLD_NEXT, "pipe2");
+    if (is_of(__builtin_return_address(0), "/libpulse")) return real(ends, flags);
     return fails(DESCRIPTORS, EMFILE) ? -1 : real(ends, flags);
 }
 

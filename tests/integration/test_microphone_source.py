@@ -226,6 +226,28 @@ def test_stream_that_was_on_a_monitor_is_another_one_on_the_microphone(
             assert is_live(recording.listen_until(is_live))
 
 
+def test_stream_that_a_person_moves_from_a_monitor_to_a_microphone_besides_the_default_stays_there(
+    tmp_path: Path, machine: LocalMachine, work: Guest
+) -> None:
+    """Of a server that remembers nothing."""
+    with (
+        PulseServer(tmp_path / "forgetful", has_source=False) as pulse,
+        agent(tmp_path, machine, pulse) as dom0,
+        pulse.microphone(SPOKEN),
+        pulse.source("headset", master="voice.monitor"),
+        work.start("record", "-", "--seconds=20") as recording,
+    ):
+        dom0.await_event("source_admitted", guest="work", source="microphone")
+        move(pulse, MONITOR)
+        dom0.await_event("source_refused", guest="work")
+        first = recorder(pulse).index
+        move(pulse, "headset")
+        dom0.await_event("source_admitted", guest="work", source="headset")
+        assert recorder(pulse).index != first
+        assert is_live(recording.listen_until(is_live))
+        assert device(dom0) == "headset"
+
+
 def test_person_who_is_asked_is_told_what_would_be_recorded(
     dom0: Dom0, pulse: PulseServer, work: Guest
 ) -> None:
@@ -326,6 +348,8 @@ def test_nothing_of_a_monitor_is_recorded_from_pipewire_while_it_moves_the_strea
         for count in range(1, 8):
             dom0.await_event("source_admitted", guest="work", source="microphone", count=count)
             assert is_live(recording.listen_until(is_live))
+            # Or a change of the default source would not move it.
+            assert "target.object" not in recorder(pipewire).proplist
             if count % 2:
                 move(pipewire, MONITOR)
             else:

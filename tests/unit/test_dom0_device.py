@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,15 +14,17 @@ import pytest
 
 from agent_dom0.access.prompts import Prompts
 from agent_dom0.audio.mixer import Mixer
+from agent_dom0.cards.card_stream import CardStream
 from agent_dom0.cards.device import WITHDRAW_SECONDS, Device, DevicePath
-from agent_dom0.cards.factory import Factory
-from agent_dom0.cards.registry import Registry
-from agent_dom0.cards.stream import Stream
-from agent_dom0.cards.throttle import STORE_EVENTS_A_SECOND, Throttle
+from agent_dom0.cards.factory import CardFactory
+from agent_dom0.cards.front import CardFront
 from agent_dom0.cards.toolstack import make_device
 from agent_dom0.events import Event, EventKind, Priority
 from agent_dom0.guest import RunningGuest
 from agent_dom0.parameters import Limits
+from agent_dom0.registry import Registry
+from agent_dom0.streams.factory import Factory
+from agent_dom0.streams.throttle import STORE_EVENTS_A_SECOND, Throttle
 from tests.unit.fake_clock import later, run
 from tests.unit.test_dom0_policy_state import ASK, Place, place
 from xensnd.core import Engine
@@ -197,14 +200,14 @@ class Scene:
     def failures(self) -> list[str]:
         return [event.text for event in self.events if event.kind is EventKind.DEVICE_FAILED]
 
-    def _make(self, name: str, _config: StreamConfig, rings: StreamRings) -> Stream:
+    def _make(self, name: str, _config: StreamConfig, rings: StreamRings) -> CardStream:
         if self.room == 0:
             self.refused += 1
             raise OSError(24, f"Too many open files: {self.refused}")
         assert self.is_served
         self.room -= 1
         self.made.append(NoStream(name, rings))
-        return cast(Stream, self.made[-1])
+        return cast(CardStream, self.made[-1])
 
 
 def test_card_without_room_for_its_streams_is_audited_once_and_tried_until_there_is() -> None:
@@ -409,7 +412,8 @@ class House:
             Limits(),
             lambda work: work(),
         )
-        self.registry = Registry(0, factory, place.policy, place.queue)
+        fronts = [partial(CardFront, policy=place.policy, factory=CardFactory(factory))]
+        self.registry = Registry(0, factory, fronts, place.policy, place.queue)
 
     def changed(self, path: str, token: str, times: int = 1) -> None:
         self.store.fired.append(WatchEvent(path, token, times))
@@ -440,7 +444,7 @@ def test_guest_whose_card_cannot_be_made_keeps_no_other_from_its_own(house: Hous
         assert house.texts(EventKind.DEVICE_MADE) == ["personal: device 0 made"]
         (failure,) = house.texts(EventKind.DEVICE_FAILED)
         assert failure.startswith("work: its card: [Errno 13] Permission denied")
-        house.registry.provision(cast(Store, house.store))
+        house.registry.provision()
         assert len(house.texts(EventKind.DEVICE_FAILED)) == 1
         house.store.refused.clear()
         await later(3)

@@ -10,13 +10,13 @@ from typing import cast
 
 import pytest
 
-from agent_dom0.cards.quarantine import (
+from agent_dom0.events import EventKind
+from agent_dom0.streams.quarantine import (
     FIRST_SECONDS,
     FORGOTTEN_SECONDS,
     LONGEST_SECONDS,
     Quarantine,
 )
-from agent_dom0.events import EventKind
 from tests.unit.fake_clock import later, run
 from tests.unit.test_dom0_device import PATH, House
 from tests.unit.test_dom0_policy_state import Place, place

@@ -7,8 +7,8 @@ from typing import cast
 import pytest
 
 from agent_dom0.cards.device import DevicePath
-from agent_dom0.cards.throttle import QUIET_SECONDS, STORE_EVENTS_A_SECOND, WINDOW_SECONDS
 from agent_dom0.events import EventKind
+from agent_dom0.streams.throttle import QUIET_SECONDS, STORE_EVENTS_A_SECOND, WINDOW_SECONDS
 from tests.unit.fake_clock import later, run
 from tests.unit.test_dom0_device import PATH, House, Scene, house
 from tests.unit.test_dom0_policy_state import place

@@ -14,10 +14,10 @@ import pytest
 from agent_dom0.audio.guest_volume import GuestVolume
 from agent_dom0.audio.mixer import AudioDevice
 from agent_dom0.audio.stream_volume import StreamVolume
+from agent_dom0.cards.card_stream import FAULTS_MAX, CardStream
 from agent_dom0.cards.saved_state import SavedState
-from agent_dom0.cards.stream import FAULTS_MAX, Stream
 from agent_dom0.events import Event, EventKind, Priority
-from agent_dom0.parameters import Limits
+from agent_dom0.parameters import Limits, SoundParameters
 from policy.model import NO_OPTIONS, Decision, Direction, Options, Rule, Verb
 from tests.support.core_stream import PAGE_OCTETS, Guest, Memory, fd_pair, until
 from xensnd.control.answers import Answer
@@ -106,17 +106,19 @@ class Access:
         self.asked: list[str] = []
         self.answer: Answer | None = None
 
-    def admit(self, _request: Open) -> None:
+    def admit(self, _parameters: SoundParameters) -> None:
         self.asked.append("admit")
         if not self.admits:
             raise AccessDenied("a test says so")
 
-    def open(self, _request: Open, answer: Answer | None = None) -> Decision:
+    def open(self, _parameters: SoundParameters, answer: Answer | None = None) -> Decision:
         self.asked.append("open")
         self.answer = answer
         return self.decision
 
-    def follow(self, _request: Open, _held: Decision, *, starts: bool = False) -> Decision:
+    def follow(
+        self, _parameters: SoundParameters, _held: Decision, *, starts: bool = False
+    ) -> Decision:
         self.asked.append("start" if starts else "follow")
         return self.decision
 
@@ -182,7 +184,7 @@ class Scene:
     def begin(self, *, adopt: bool, name: str = "work") -> None:
         """`name` is the guest's."""
         self.link = Link(self.engine, self.ring, self.events_page, self.path, name)
-        self.stream = Stream(
+        self.stream = CardStream(
             "0/1", CONFIG, self.link, self.access, self._new_audio, self.audit, Limits()
         )
         self.stream.begin(adopt=adopt)
@@ -191,7 +193,7 @@ class Scene:
     def sounds(self) -> bool:
         return any(audio.sounds for audio in self.audios)
 
-    def _new_audio(self, request: Open) -> NoAudio:
+    def _new_audio(self, request: SoundParameters) -> NoAudio:
         self.audios.append(NoAudio(self.link.core, request.channels))
         return self.audios[-1]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agent_dom0.cards.throttle import REQUESTS_A_SECOND, WINDOW_SECONDS, Throttle
+from agent_dom0.streams.throttle import REQUESTS_A_SECOND, WINDOW_SECONDS, Throttle
 from tests.unit.fake_clock import later, run
 
 

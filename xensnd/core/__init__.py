@@ -10,13 +10,14 @@ what one event causes. confine.c stands alone.
 from __future__ import annotations
 
 from .audio_client import Admission, AudioClient, AudioStreamConfig, ClientState
-from .backend import PCM_STATE_OCTETS, REFUSED_MAX, BackendStats, BackendStream, Violation
+from .backend import PCM_STATE_OCTETS, REFUSED_MAX, BackendStream, Violation
 from .budget import Budget, BudgetStats
 from .confine import filter_system_calls
 from .engine import Engine
 from .frontend import FrontendStats, FrontendStream
 from .page_directory import build_directory, walk_directory
 from .pcm import PcmParameters
+from .sound import BackendStats, SoundCore
 
 __all__ = [
     "PCM_STATE_OCTETS",
@@ -33,6 +34,7 @@ __all__ = [
     "FrontendStats",
     "FrontendStream",
     "PcmParameters",
+    "SoundCore",
     "Violation",
     "build_directory",
     "filter_system_calls",

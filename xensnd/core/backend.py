@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from enum import IntEnum
 from typing import Any
 
@@ -12,6 +12,7 @@ from .audio_client import Admission, AudioClient, AudioStreamConfig, text
 from .budget import Budget
 from .engine import ChannelHandle, Engine, channel_struct
 from .pcm import PcmParameters
+from .sound import BackendStats
 
 REFUSED_MAX = int(lib.XN_REFUSED_MAX)  # READs and WRITEs outside the buffer
 NO_DEADLINE = 2**63 - 1
@@ -24,23 +25,6 @@ class Violation(IntEnum):
     RING_INDEX = lib.XN_VIOLATION_RING_INDEX
     STORM = lib.XN_VIOLATION_STORM
     REFUSED = lib.XN_VIOLATION_REFUSED
-
-
-@dataclass(frozen=True, slots=True)
-class BackendStats:
-    """Counts since the PCM was opened. `discarded_octets`: for playback, samples that nobody heard;
-    for capture, silence instead of samples."""
-
-    requests: int
-    refused: int
-    octets: int
-    discarded_octets: int
-    late_octets: int  # playback: overwritten after they were audible
-    position_octets: int
-    buffered_octets: int
-    gaps: int
-    stalled: int
-    server_latency_usec: int  # -1: not known
 
 
 class BackendStream:
@@ -67,6 +51,7 @@ class BackendStream:
         served_address: int = 0,
     ) -> None:
         self._budget = budget  # the core uses it until close()
+        self._buffer_octets = 0
         self.handle: Any = lib.xn_backend_new(
             engine.handle,
             playback,
@@ -99,13 +84,21 @@ class BackendStream:
         lib.xn_backend_answer(self.handle, response)
 
     def open_pcm(self, config: PcmParameters, buffer_address: int) -> None:
+        self._buffer_octets = config.buffer_octets
         lib.xn_backend_open_pcm(self.handle, config.struct(), ffi.cast("void *", buffer_address))
 
     def adopt_pcm(self, config: PcmParameters, buffer_address: int) -> bool:
         """Continue from the positions that another process has left. Returns False if they are not
         valid for such a PCM."""
         buffer = ffi.cast("void *", buffer_address)
+        self._buffer_octets = config.buffer_octets
         return bool(lib.xn_backend_adopt_pcm(self.handle, config.struct(), buffer))
+
+    def recent(self, octets: int) -> bytes:
+        """Return at most so many of the octets that were heard or recorded last: untrusted."""
+        end = self.stats().position_octets % self._buffer_octets if self._buffer_octets else 0
+        start = max(end - octets, 0)
+        return self.peek(start, end - start)
 
     def close_pcm(self) -> None:
         lib.xn_backend_close_pcm(self.handle)

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from agent_dom0.cards.stream import FAULTS_MAX
+from agent_dom0.cards.card_stream import FAULTS_MAX
 from tests.hostile.evil_guest import EvilGuest
 from tests.support.agents import Dom0, Ended, Guest, Neighbour, neighbour_of
 from tests.support.heard import FRAME_OCTETS

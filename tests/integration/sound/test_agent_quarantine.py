@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from agent_dom0.cards.quarantine import FIRST_SECONDS
+from agent_dom0.streams.quarantine import FIRST_SECONDS
 from tests.hostile.acts import write_all_over
 from tests.hostile.vcpu import Busy, build_library
 from tests.support.agents import QUEUED_MSEC, Dom0, Guest

@@ -1,8 +1,6 @@
-"""Follows in XenStore which guests run and which cards they have.
+"""The running guests, and what each of them has.
 
-In dom0 the agent sees every running guest, and gives it a card if policy says so. An audio domain
-only sees the guests whose cards the toolstack has put into its own backend directory. It makes no
-cards.
+In dom0 the agent sees every guest that runs. An audio domain only sees those of its fronts.
 """
 
 from __future__ import annotations
@@ -10,35 +8,31 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 from agent_dom0.access.policy_state import PolicyState
 from agent_dom0.access.reconsider import DecisionQueue, Reason
-from agent_dom0.cards.device import FAILURES, Device, DevicePath, kind_of
-from agent_dom0.cards.factory import Factory
-from agent_dom0.cards.served_guest import ServedGuest
-from agent_dom0.cards.stream import Stream
-from agent_dom0.cards.toolstack import DEVID, is_ours, make_device, remove_device
 from agent_dom0.events import EventKind, Priority, guest_event
-from agent_dom0.guest import RunningGuest, children, read_guest, read_guest_of_backend
+from agent_dom0.guest import RunningGuest, children, read_guest
+from agent_dom0.streams.factory import Factory
+from agent_dom0.streams.failures import FAILURES, kind_of
+from agent_dom0.streams.front import Front, Guests
+from agent_dom0.streams.guest_device import GuestDevice
+from agent_dom0.streams.served_guest import ServedGuest
+from agent_dom0.streams.stream import Stream
 from policy.model import Verb
 from xensnd.backoff import BackOff
 from xensnd.errors import TransportLost, UsageError
-from xensnd.sndif.store_fields import VERSIONS, Direction
+from xensnd.sndif.store_fields import Direction
 from xensnd.text import quoted
 from xensnd.transport.interface import Store
 
 log = logging.getLogger("xensnd-dom0")
 
 _DOMAINS = "domains"
-_BACKEND = "backend"
 _NAME = "name:"
-
-# What a device reads of its own directory at each step. A change of other nodes there may be a
-# device that comes or goes.
-_STEPPED_BY = ("state", "online", VERSIONS)
 
 # The delays before work that failed for a guest, such as making its card, is tried again.
 RETRY_FIRST_SECONDS = 2.0
@@ -47,26 +41,29 @@ RETRY_LAST_SECONDS = 60.0
 T = TypeVar("T")
 
 
-class Registry:
-    """All running guests. `domid` is that of our own domain."""
+class Registry(Guests):
+    """All running guests. `domid` is that of our own domain. `make_fronts` make the ways in which
+    they may have sound."""
 
     def __init__(
-        self, domid: int, factory: Factory, policy: PolicyState, queue: DecisionQueue
+        self,
+        domid: int,
+        factory: Factory,
+        make_fronts: Iterable[Callable[[Guests], Front]],
+        policy: PolicyState,
+        queue: DecisionQueue,
     ) -> None:
         self.domid = domid
         self._factory = factory
         self._policy = policy
         self._queue = queue
-        self._root = f"/local/domain/{self.domid}/backend/vsnd"
-        self._sees_all = True  # until XenStore refuses: then this is an audio domain
+        self.sees_all = True  # until XenStore refuses: then this is an audio domain
         self._guests: dict[int, ServedGuest] = {}  # by their domid
-        # Guests whose card the toolstack has detached (`xl vsnd-detach`). They get no other card
-        # until policy gives them one anew.
-        self._taken_away: set[int] = set()
         self._failures: dict[tuple[int, str], object] = {}  # the kinds of the present failures
         self._retry: asyncio.TimerHandle | None = None
         self._back_off = BackOff(RETRY_FIRST_SECONDS, RETRY_LAST_SECONDS)
         self._quarantines: dict[int, asyncio.TimerHandle] = {}  # when each ends, by domid
+        self._fronts = [make(self) for make in make_fronts]
 
     # Called by the agent
 
@@ -75,35 +72,23 @@ class Registry:
         self._store = store
         self._if_allowed(lambda: store.watch("@introduceDomain", _DOMAINS))
         self._if_allowed(lambda: store.watch("@releaseDomain", _DOMAINS))
-        store.watch(self._root, _BACKEND)
-        for device in self._devices():
-            device.use_store(store)
+        for front in self._fronts:
+            front.use_store(store)
         self._read_again(store)
 
     def follow_store(self, store: Store) -> None:
-        """Follow what XenStore tells. Many events about one device are one step of it."""
-        changed: Counter[str] = Counter()  # how often each frontend's state was, by its device
-        to_step: dict[str, None] = {}  # devices whose nodes on our side were written
-        reads_all = False
+        """Follow what XenStore tells."""
+        is_behind = False
         for event in store.events():
-            directory, _, node = event.path.rpartition("/")
-            if event.token == _BACKEND and node in _STEPPED_BY:
-                to_step[directory] = None
-            elif event.token in (_DOMAINS, _BACKEND) or event.token.startswith(_NAME):
-                reads_all = True
+            if event.token == _DOMAINS or event.token.startswith(_NAME):
+                is_behind = True
             else:
-                changed[event.token] += event.times
-        devices = {device.path.backend: device for device in self._devices()}
-        if reads_all or not to_step.keys() <= devices.keys():
+                for front in self._fronts:
+                    front.note(event)
+        if is_behind or any(front.is_behind for front in self._fronts):
             self._read_all(store)
-            devices = {device.path.backend: device for device in self._devices()}
-        for path in to_step.keys() & devices.keys():
-            devices[path].step()
-        for path in changed.keys() & devices.keys():
-            devices[path].follow(changed[path])
-        for domid in {devices[p].path.guest_domid for p in devices if p in to_step or p in changed}:
-            # A card that policy no longer gives may be removable now.
-            self._provision(store, self._guests[domid])
+        for front in self._fronts:
+            front.follow()
 
     def poll(self) -> None:
         """Follow an event of the engine. TransportLost is raised only after all were served."""
@@ -126,37 +111,11 @@ class Registry:
         for device in self._devices():
             device.decide()
 
-    def provision(self, store: Store) -> None:
-        """Make and remove cards, so that each running guest has the one that policy gives it."""
-        if not self._sees_all:
-            return
-        for guest in self._guests.values():
-            self._provision(store, guest)
-
-    def _provision(self, store: Store, guest: ServedGuest) -> None:
-        if self._sees_all and not guest.is_quarantined:
-            with self._contained(guest.guest.domid, "its card"):
-                self._make_or_remove(store, guest)
-
-    def _make_or_remove(self, store: Store, guest: ServedGuest) -> None:
-        domid = guest.guest.domid
-        path = DevicePath(self.domid, domid, DEVID)
-        device = guest.devices.get(DEVID)
-        is_there = DEVID in children(store, f"{self._root}/{domid}")
-        gives = self._policy.gives_device(guest.guest)
-        if not gives:
-            self._taken_away.discard(domid)
-        if gives and not is_there and device is not None:
-            self._taken_away.add(domid)
-        elif gives and not is_there and domid not in self._taken_away:
-            # xl may be removing nodes there at the same time. Its next change calls this again.
-            with suppress(KeyError):
-                make_device(store, path)
-                guest.audit(EventKind.DEVICE_MADE, f"device {DEVID} made")
-        elif device is not None and not gives and not device.is_in_use and is_ours(store, path):
-            self._forget_device(path)
-            remove_device(store, path)
-            guest.audit(EventKind.DEVICE_REMOVED, f"device {DEVID} removed")
+    def provision(self) -> None:
+        """Make and remove devices, so that each running guest has those that policy gives it."""
+        for front in self._fronts:
+            for guest in self.served():
+                front.provision(guest)
 
     def close(self) -> None:
         """Stop serving and leave the states as they are: the next agent takes the devices over."""
@@ -168,6 +127,14 @@ class Registry:
             device.close(forget=False)
         for guest in self._guests.values():
             guest.close()
+
+    # Called by its fronts
+
+    def served(self) -> Collection[ServedGuest]:
+        return list(self._guests.values())
+
+    def find(self, domid: int) -> ServedGuest | None:
+        return self._guests.get(domid)
 
     # Called for people's tools
 
@@ -252,21 +219,22 @@ class Registry:
 
     # Following XenStore
 
-    def _devices(self) -> list[Device]:
+    def _devices(self) -> list[GuestDevice]:
         return [device for guest in self._guests.values() for device in guest.devices.values()]
 
     def _read_all(self, store: Store) -> None:
         self._read_guests(store)
-        self.provision(store)
-        self._read_devices(store)
+        self.provision()
+        for front in self._fronts:
+            front.read()
 
     def _read_guests(self, store: Store) -> None:
         running = self._running(store) - {0, self.domid}
         for domid in self._guests.keys() - running:
-            with self._contained(domid, "its end"):
+            with self.contained(domid, "its end"):
                 self._forget_guest(store, domid)
         for domid in sorted(running):
-            with self._contained(domid, "its identity"):
+            with self.contained(domid, "its identity"):
                 self._follow_guest(store, domid)
         self._find_shared_names()
 
@@ -309,7 +277,7 @@ class Registry:
                 self._queue.reconsider(Reason.GUESTS)
 
     @contextmanager
-    def _contained(self, domid: int, what: str) -> Iterator[None]:
+    def contained(self, domid: int, what: str) -> Iterator[None]:
         """Audit a failure for one guest once, and try again later. Other guests are served."""
         key = domid, what
         try:
@@ -339,18 +307,16 @@ class Registry:
         self._remove_left_devices(store)
 
     def _read_guest(self, store: Store, domid: int) -> RunningGuest | None:
-        if self._sees_all:
+        if self.sees_all:
             return read_guest(store, domid)
-        return read_guest_of_backend(store, f"{self._root}/{domid}", domid)
-
-    def _paths_of(self, domid: int) -> list[DevicePath]:
-        if domid not in self._guests:
-            return []
-        return [device.path for device in self._guests[domid].devices.values()]
+        found = (front.identify(domid) for front in self._fronts if domid in front.known_guests())
+        return next((guest for guest in found if guest is not None), None)
 
     def _running(self, store: Store) -> set[int]:
         everybody = self._if_allowed(lambda: children(store, "/local/domain"))
-        return children(store, self._root) if everybody is None else everybody
+        if everybody is not None:
+            return everybody
+        return {domid for front in self._fronts for domid in front.known_guests()}
 
     def _watch_name(self, store: Store, domid: int) -> None:
         self._if_allowed(lambda: store.watch(f"/local/domain/{domid}/name", f"{_NAME}{domid}"))
@@ -360,56 +326,35 @@ class Registry:
             self._if_allowed(
                 lambda: store.unwatch(f"/local/domain/{domid}/name", f"{_NAME}{domid}")
             )
-        paths = self._paths_of(domid)
-        for path in paths:
-            self._forget_device(path)
-        self._guests.pop(domid).close(forget=True)
+        guest = self._guests.pop(domid)
+        for front in self._fronts:
+            front.forget(guest)
+        guest.close(forget=True)
         if domid in self._quarantines:
             self._quarantines.pop(domid).cancel()
-        self._taken_away.discard(domid)
         self._failures = {key: text for key, text in self._failures.items() if key[0] != domid}
-        if any(is_ours(store, path) for path in paths):
-            store.remove(f"{self._root}/{domid}")
+        for front in self._fronts:
+            front.remove(domid)
 
     def _remove_left_devices(self, store: Store) -> None:
         """Remove our devices of guests that ended while no agent ran, or XenStore was lost."""
         running = self._running(store)
-        left = children(store, self._root) - running
-        there = running | left
+        left = {front: front.left_behind(running) for front in self._fronts}
+        there = running.union(*left.values())
         self._failures = {key: text for key, text in self._failures.items() if key[0] in there}
-        for domid in left:
-            with self._contained(domid, "its end"):
-                if is_ours(store, DevicePath(self.domid, domid, DEVID)):
-                    store.remove(f"{self._root}/{domid}")
-
-    def _read_devices(self, store: Store) -> None:
-        """Follow every device below our backend's directory, whoever made it."""
-        for guest in self._guests.values():
-            with self._contained(guest.guest.domid, "its devices"):
-                self._read_devices_of(store, guest)
-        for device in self._devices():
-            device.step()
-
-    def _read_devices_of(self, store: Store, guest: ServedGuest) -> None:
-        domid = guest.guest.domid
-        there = children(store, f"{self._root}/{domid}")
-        for devid in guest.devices.keys() - there:
-            self._forget_device(guest.devices[devid].path)
-        for devid in sorted(there - guest.devices.keys()):
-            path = DevicePath(self.domid, domid, devid)
-            guest.devices[devid] = self._factory.device(store, path, guest)
-
-    def _forget_device(self, path: DevicePath) -> None:
-        self._guests[path.guest_domid].devices.pop(path.devid).close(forget=True)
+        for front, domids in left.items():
+            for domid in domids:
+                with self.contained(domid, "its end"):
+                    front.remove(domid)
 
     def _if_allowed(self, work: Callable[[], T]) -> T | None:
         """Do work that only dom0 may do. None: this is an audio domain."""
-        if not self._sees_all:
+        if not self.sees_all:
             return None
         try:
             return work()
         except PermissionError:
-            self._sees_all = False
+            self.sees_all = False
             log.info(
                 "domain %d is an audio domain: it serves the cards that the toolstack makes for it",
                 self.domid,

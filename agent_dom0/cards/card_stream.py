@@ -1,23 +1,17 @@
-"""One stream of a guest's card: its requests, and whether it may sound.
-
-xensnd.core moves the samples. This module serves the requests that change the stream: OPEN, CLOSE,
-TRIGGER, HW_PARAM_QUERY and those about volume.
+"""One stream of a guest's card: the requests that change it, which are OPEN, CLOSE, TRIGGER,
+HW_PARAM_QUERY and those about volume. The core answers all others.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
-from agent_dom0.cards.open_pcm import AudioSide, OpenPcm
 from agent_dom0.cards.saved_state import SavedState
-from agent_dom0.cards.status import StreamStatus, described, stream_status
-from agent_dom0.events import Auditor, EventKind, Priority
-from agent_dom0.parameters import Limits, answer_within, check_open, limits_within
-from policy.model import Decision, Options
-from xensnd.control.answers import Answer
+from agent_dom0.events import EventKind, Priority
+from agent_dom0.parameters import Limits, SoundParameters, answer_within, check_open
+from agent_dom0.streams.open_pcm import AudioSide
+from agent_dom0.streams.stream import AccessSide, Stream, StreamAuditor
 from xensnd.core import REFUSED_MAX, BackendStream, PcmParameters, Violation
 from xensnd.errors import AccessDenied, RemoteProtocolError, TransportLost
 from xensnd.sndif.packets import (
@@ -71,26 +65,7 @@ class Link(Protocol):
     def close(self, *, keep: bool) -> None: ...
 
 
-class AccessSide(Protocol):
-    """Whether the stream may sound: StreamAccess."""
-
-    @property
-    def options(self) -> Options: ...
-    @property
-    def is_denied(self) -> bool: ...
-    def admit(self, request: Open, /) -> None: ...
-    def open(self, request: Open, answer: Answer | None = None, /) -> Decision: ...
-    def follow(self, request: Open, held: Decision, /, *, starts: bool = False) -> Decision: ...
-    def close(self, *, goes_on: bool = False) -> None: ...
-
-
-class StreamAuditor(Auditor, Protocol):
-    """StreamAudit, as far as it is needed here."""
-
-    def tell_limit(self, text: str) -> None: ...
-
-
-class Stream:
+class CardStream(Stream):
     """Serves one stream. `name` is its path in the card, such as "0/1". `new_audio` is called for
     each PCM that is opened."""
 
@@ -100,56 +75,22 @@ class Stream:
         config: StreamConfig,
         link: Link,
         access: AccessSide,
-        new_audio: Callable[[Open], AudioSide],
+        new_audio: Callable[[SoundParameters], AudioSide],
         audit: StreamAuditor,
         limits: Limits,
     ) -> None:
-        self.name = name
-        self.direction = config.direction
+        super().__init__(name, config.direction, link.core, access, new_audio, audit, limits)
         self._config = config
         self._link = link
         self._core = link.core
-        self._access = access
-        self._new_audio = new_audio
-        self._audit = audit
-        self._limits = limits
-        self._pcm: OpenPcm | None = None
+        self._opened: tuple[Open, Pages] | None = None  # while it is open
         self._faults = 0
         self._is_withdrawn = False
         self.is_held = False  # by a player, though withdrawn
 
-    # Its state, for others
-
     @property
     def rings(self) -> StreamRings:
         return self._link.rings
-
-    @property
-    def state(self) -> StreamState:
-        return StreamState.CLOSED if self._pcm is None else self._pcm.state
-
-    @property
-    def is_open(self) -> bool:
-        return self._pcm is not None
-
-    @property
-    def is_running(self) -> bool:
-        return self.state is StreamState.RUNNING
-
-    @property
-    def is_allowed(self) -> bool:
-        return self._pcm is not None and self._pcm.is_allowed
-
-    @property
-    def is_heard(self) -> bool:
-        """Whether it plays or records at the audio server now, and not only on its clock."""
-        return self._pcm is not None and self._pcm.is_heard
-
-    def status(self) -> StreamStatus | None:
-        """Return the status; None: the stream is not open."""
-        if self._pcm is None:
-            return None
-        return stream_status(self.name, self.direction, self._pcm, self._core)
 
     # Called by its device
 
@@ -176,22 +117,6 @@ class Stream:
         """Audit that the guest has reached a limit."""
         self._audit.tell_limit(text)
 
-    def close_denied_gate(self) -> None:
-        """Let nothing of a microphone through that is denied now. decide() does all else."""
-        if self._pcm is not None and self._access.is_denied:
-            self._core.close_gate()
-
-    def decide(self) -> None:
-        """Decide the open PCM again, and apply the decision."""
-        if self._pcm is not None:
-            self._apply(self._pcm, self._access.follow(self._pcm.request, self._pcm.decision))
-
-    def apply_volume(self) -> bool:
-        """Apply the volume and mute that a person has set. Return whether a PCM is open."""
-        if self._pcm is not None:
-            self._pcm.audio.volume.apply_settings()
-        return self._pcm is not None
-
     def withdraw(self) -> None:
         """Give errors to the players from now on, so that they close the card, which goes away."""
         self._is_withdrawn = True
@@ -204,13 +129,13 @@ class Stream:
 
     def hand_over(self) -> None:
         """Stop serving and keep the saved state: the next agent adopts the open PCM."""
-        pcm, self._pcm = self._pcm, None
-        if pcm is not None:
-            pcm.audio.end()
+        self._hand_over(self._release_link)
+
+    def _release_link(self) -> None:
+        opened, self._opened = self._opened, None
         self._link.close(keep=True)
-        if pcm is not None:
-            pcm.buffer.close()
-            self._access.close(goes_on=True)
+        if opened is not None:
+            opened[1].close()
 
     # Requests
 
@@ -269,20 +194,9 @@ class Stream:
 
     def _trigger(self, event: StreamEvent) -> None:
         state = next_stream_state(self.state, event)
-        pcm = self._pcm
-        if pcm is None:
-            return
-        was_running, pcm.state = pcm.is_running, state
-        self._link.saved.save(pcm.request, running=pcm.is_running)
-        if not pcm.is_running:
-            self._core.stop()
-        else:
-            self._core.start()
-            if not was_running:
-                self._apply(pcm, self._access.follow(pcm.request, pcm.decision, starts=True))
-        if pcm.is_running is not was_running:
-            kind = EventKind.STREAM_STARTED if pcm.is_running else EventKind.STREAM_STOPPED
-            self._audit.tell(kind, f"{self.name} {'started' if pcm.is_running else 'stopped'}")
+        if self._opened is not None:
+            self._link.saved.save(self._opened[0], running=state is StreamState.RUNNING)
+        self._run(state)
 
     # The open PCM
 
@@ -293,9 +207,10 @@ class Stream:
         self._access.admit(request)
         buffer = self._link.map_buffer(request)
         self._core.open_pcm(_core_config(request, frame_octets), buffer.address)
+        self._opened = request, buffer
         self._link.saved.save(request, running=False)
-        self._audit.tell(EventKind.STREAM_OPENED, f"{self.name} opened: {described(request)}")
-        self._enter(request, buffer, state, None)
+        self._tell_opened(request)
+        self._enter(request, state)
 
     def _adopt(self) -> None:
         """Take over the PCM that an earlier agent had open, if there is one."""
@@ -312,55 +227,22 @@ class Stream:
         if not self._core.adopt_pcm(_core_config(request, frame_octets), buffer.address):
             buffer.close()
             return
-        self._audit.tell(EventKind.STREAM_TAKEN_OVER, f"{self.name} taken over")
-        state = StreamState.RUNNING if running else StreamState.PREPARED
-        self._enter(request, buffer, state, answer)
+        self._opened = request, buffer
+        self._tell_taken_over()
+        self._enter(request, StreamState.RUNNING if running else StreamState.PREPARED, answer)
         if running:
             self._core.start()
 
-    def _enter(
-        self, request: Open, buffer: Pages, state: StreamState, answer: Answer | None
-    ) -> None:
-        self._pcm = OpenPcm(request, buffer, self._new_audio(request), state)
-        self._apply(self._pcm, self._access.open(request, answer))
-
     def _close_pcm(self) -> None:
-        """Ends the open PCM, if there is one. When it returns, the guest may free its pages."""
-        if self._pcm is None:
-            return
-        stats = self._core.stats()
-        self._link.saved.clear()
-        self._pcm.audio.end()
-        self._core.close_pcm()
-        self._pcm.buffer.close()
-        self._pcm = None
-        self._access.close()
-        self._audit.tell(
-            EventKind.STREAM_CLOSED,
-            f"{self.name} closed: {stats.octets} octets, "
-            f"{stats.discarded_octets} without the audio server, {stats.gaps} gaps",
-            XENSND_OCTETS=stats.octets,
-            XENSND_DISCARDED_OCTETS=stats.discarded_octets,
-            XENSND_GAPS=stats.gaps,
-            XENSND_LATE_OCTETS=stats.late_octets,
-            XENSND_STALLED=stats.stalled,
-        )
+        """End the open PCM, if there is one. When it returns, the guest may free its pages."""
+        self._leave(self._release_pcm)
 
-    def _apply(self, pcm: OpenPcm, decision: Decision) -> None:
-        """Connect the stream within the limits of the decision, or let it run on its clock."""
-        before, pcm.decision = pcm.decision, decision
-        if pcm.is_allowed:
-            # Always: another rule may allow it now, which ends at another time.
-            self._core.open_gate(_monotonic_end_usec(decision))
-        if (before.verb, before.options) == (decision.verb, decision.options):
-            return
-        options = decision.options
-        pcm.audio.volume.set_cap(options.max_volume_percent)
-        if pcm.is_allowed:
-            pcm.audio.sound(options, limits_within(self._limits, options).latency_usec)
-        else:
-            self._core.close_gate()
-            pcm.audio.silence()
+    def _release_pcm(self) -> None:
+        self._link.saved.clear()
+        self._core.close_pcm()
+        if self._opened is not None:
+            self._opened[1].close()
+        self._opened = None
 
     # Faults
 
@@ -370,14 +252,6 @@ class Stream:
             self._audit.tell(EventKind.PROTOCOL_VIOLATION, f"{self.name}: {text}", Priority.WARNING)
         if self._faults >= FAULTS_MAX:
             raise RemoteProtocolError(f"stream {self.name}: {self._faults} requests were invalid")
-
-
-def _monotonic_end_usec(decision: Decision) -> int | None:
-    """Return when the deciding rule ends, in microseconds of time.monotonic(); None: never."""
-    if decision.rule is None or decision.rule.ends is None:
-        return None
-    rest = decision.rule.ends - datetime.now(UTC)
-    return int(time.monotonic() * 1_000_000) + rest // timedelta(microseconds=1)
 
 
 def _core_config(request: Open, frame_octets: int) -> PcmParameters:

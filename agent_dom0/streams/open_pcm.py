@@ -1,4 +1,4 @@
-"""A PCM between OPEN and CLOSE. A stream is open while it has one."""
+"""What a stream has while it is open."""
 
 from __future__ import annotations
 
@@ -7,16 +7,15 @@ from typing import Protocol
 
 from agent_dom0.audio.mixer import AudioDevice
 from agent_dom0.audio.stream_volume import StreamVolume
+from agent_dom0.parameters import SoundParameters
 from policy.model import Decision, Options, Verb
-from xensnd.sndif.packets import Open
 from xensnd.sndif.states import StreamState
-from xensnd.transport.interface import Pages
 
 NOT_DECIDED = Decision(Verb.DENY, None, "not decided yet")
 
 
 class AudioSide(Protocol):
-    """The open PCM at the audio server: ServerStream."""
+    """The open stream at the audio server: ServerStream."""
 
     @property
     def volume(self) -> StreamVolume: ...
@@ -36,8 +35,7 @@ class AudioSide(Protocol):
 
 @dataclass(slots=True)
 class OpenPcm:
-    request: Open
-    buffer: Pages
+    parameters: SoundParameters
     audio: AudioSide
     state: StreamState
     decision: Decision = NOT_DECIDED  # that holds

@@ -1,4 +1,4 @@
-"""One running guest: its identity, its cards, and what all its streams share."""
+"""One running guest: its identity, its devices, and what all its streams share."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from dataclasses import replace
 
 from agent_dom0 import descriptors
 from agent_dom0.audio.guest_client import GuestClient
-from agent_dom0.cards.device import Device
-from agent_dom0.cards.quarantine import Quarantine
-from agent_dom0.cards.stream import Stream
-from agent_dom0.cards.throttle import STORE_EVENTS_A_SECOND, Throttle
 from agent_dom0.events import EventKind, Priority, guest_event
 from agent_dom0.guest import RunningGuest
 from agent_dom0.guest_trail import GuestTrail
+from agent_dom0.streams.guest_device import GuestDevice
+from agent_dom0.streams.quarantine import Quarantine
+from agent_dom0.streams.stream import Stream
+from agent_dom0.streams.throttle import STORE_EVENTS_A_SECOND, Throttle
 from xensnd.core import Budget
 from xensnd.errors import LimitReached
 from xensnd.sndif.store_fields import Direction
 
 
-def stream_id(domid: int, devid: int, name: str) -> str:
+def stream_id(domid: int, device: str, name: str) -> str:
     """Return the name of a stream in grants, which stays the same at a take-over."""
-    return f"{domid}/{devid}/{name}"
+    return f"{domid}/{device}/{name}"
 
 
 class ServedGuest:
-    """`devices` are in the order of their numbers. `most_streams` returns how many streams its
-    cards may have in a direction."""
+    """`devices` are those of all fronts, by their names in a stream's id. `most_streams` returns
+    how many streams its cards may have in a direction."""
 
     def __init__(
         self,
@@ -44,13 +44,13 @@ class ServedGuest:
         self.store_throttle = Throttle(STORE_EVENTS_A_SECOND)
         self.budget = Budget()  # for the audio thread
         self._pauses = 0  # of that budget, as of the last call of was_paused()
-        self.devices: dict[int, Device] = {}
+        self.devices: dict[str, GuestDevice] = {}
         self.trail = trail
         self._most_streams = most_streams
 
     @property
     def is_in_use(self) -> bool:
-        """Whether it uses a card of ours."""
+        """Whether it uses a device of ours."""
         return any(device.is_in_use for device in self.devices.values())
 
     def streams(self, direction: Direction) -> Iterator[Stream]:
@@ -81,8 +81,8 @@ class ServedGuest:
 
     def open_stream_ids(self) -> list[str]:
         return [
-            stream_id(self.guest.domid, devid, stream.name)
-            for devid, device in self.devices.items()
+            stream_id(self.guest.domid, name, stream.name)
+            for name, device in self.devices.items()
             for stream in device.streams
             if stream.is_open
         ]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from agent_dom0.cards.level import peak
-from agent_dom0.cards.open_pcm import OpenPcm
-from xensnd.core import BackendStats, BackendStream
-from xensnd.sndif.packets import Open
+from agent_dom0.parameters import SoundParameters
+from agent_dom0.streams.level import peak
+from agent_dom0.streams.open_pcm import OpenPcm
+from xensnd.core import BackendStats, SoundCore
 from xensnd.sndif.store_fields import Direction
 
 # The level is computed from the last part of a stream, of this length.
@@ -33,23 +33,21 @@ class StreamStatus:
     late_octets: int
 
 
-def stream_status(
-    name: str, direction: Direction, pcm: OpenPcm, core: BackendStream
-) -> StreamStatus:
+def stream_status(name: str, direction: Direction, pcm: OpenPcm, core: SoundCore) -> StreamStatus:
     volume_percent, is_muted = pcm.audio.volume.shown
     stats = core.stats()
     return StreamStatus(
         name=name,
         direction=direction.value,
         state=pcm.state.name.lower(),
-        sound=described(pcm.request),
+        sound=described(pcm.parameters),
         decision=pcm.decision.verb.value,
         source=pcm.decision.source,
         reason=pcm.decision.reason,
         is_heard=pcm.is_heard,
         device=None if pcm.audio.device is None else pcm.audio.device.name,
-        latency_ms=_queued_ms(pcm.request, stats),
-        level=_level(pcm.request, stats, core) if pcm.is_running else 0.0,
+        latency_ms=_queued_ms(pcm.parameters, stats),
+        level=_level(pcm.parameters, core) if pcm.is_running else 0.0,
         volume_percent=volume_percent,
         is_muted=is_muted,
         gaps=stats.gaps,
@@ -57,24 +55,22 @@ def stream_status(
     )
 
 
-def described(request: Open) -> str:
+def described(parameters: SoundParameters) -> str:
     return (
-        f"{request.sample_format.wire_name} {request.rate_hz} Hz, {request.channels} channels, "
-        f"buffer {request.buffer_octets} octets"
+        f"{parameters.sample_format.wire_name} {parameters.rate_hz} Hz, "
+        f"{parameters.channels} channels, buffer {parameters.buffer_octets} octets"
     )
 
 
-def _queued_ms(request: Open, stats: BackendStats) -> float | None:
+def _queued_ms(parameters: SoundParameters, stats: BackendStats) -> float | None:
     """Return the time from the guest's last write until it is heard; None: not known."""
     if stats.server_latency_usec < 0:
         return None
-    buffered_ms = stats.buffered_octets / request.frame_octets / request.rate_hz * 1000
+    buffered_ms = stats.buffered_octets / parameters.frame_octets / parameters.rate_hz * 1000
     return round(buffered_ms + stats.server_latency_usec / 1000, 1)
 
 
-def _level(request: Open, stats: BackendStats, core: BackendStream) -> float:
+def _level(parameters: SoundParameters, core: SoundCore) -> float:
     """Return the peak of the last few ms that were heard or recorded, from 0 to 1."""
-    wanted = LEVEL_MS * request.rate_hz // 1000 * request.frame_octets
-    end = stats.position_octets % request.buffer_octets
-    start = max(end - wanted, 0)
-    return round(peak(request.sample_format, core.peek(start, end - start)), 4)
+    octets = LEVEL_MS * parameters.rate_hz // 1000 * parameters.frame_octets
+    return round(peak(parameters.sample_format, core.recent(octets)), 4)

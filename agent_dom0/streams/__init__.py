@@ -1,0 +1,1 @@
+"""What all fronts share: guests, their streams, and whether and how they sound."""

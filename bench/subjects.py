@@ -1,0 +1,236 @@
+"""What is measured: the agent of a checkout, bare clients, a command, PulseAudio's tunnel."""
+
+from __future__ import annotations
+
+import fcntl
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from bench.cases import Part
+from bench.checkout import Checkout
+from bench.cost import family
+from bench.processes import running, running_until_said
+from bench.stage import MICROPHONE, Stage, SubjectFailedError, environment_of
+from tests.support.pulse_server import SINK, PulseServer
+from tests.support.raw_frontend import eventually
+
+PIPE_OCTETS = 4096  # the least that a pipe can have: 21 ms of sound
+
+
+class Subject(Protocol):
+    @property
+    def name(self) -> str: ...
+
+    def does(self, part: Part) -> bool:
+        """Whether it can do what the part is about."""
+        ...
+
+    def performing(self, stage: Stage) -> AbstractContextManager[Sequence[int]]:
+        """The processes that cost something, once they do what the case is about."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """xensnd-dom0 with guests of one kind."""
+
+    checkout: Checkout
+    name: str
+
+    def does(self, part: Part) -> bool:
+        return not part.is_path
+
+    @contextmanager
+    def performing(self, stage: Stage) -> Iterator[Sequence[int]]:
+        part, settings = stage.case.part, stage.settings
+        names = [f"guest{number}" for number in range(stage.case.streams)]
+        log = stage.log_if_first(0, stage.heard if part.records else stage.written)
+        with (
+            self.checkout.machine(stage.directory / "machine", names) as url,
+            self.checkout.agent(stage, url) as agent,
+        ):
+            guests = [*settings.prefix, *self.checkout.python("guest.py")]
+            guests += [url, str(settings.latency_ms), log, *names, *_kind(part)]
+            with running_until_said("playing", guests, stage.directory / "guests.log"):
+                yield family(agent)
+
+
+def _kind(part: Part) -> list[str]:
+    options = {
+        "--full": part.is_full,
+        "--record": part.records,
+        "--idle": part.is_idle,
+        "--silent": part.is_silent,
+    }
+    return [option for option, is_given in options.items() if is_given]
+
+
+@dataclass(frozen=True, slots=True)
+class Bare:
+    """Clients in C that do nothing else."""
+
+    name: str = "bare clients"
+
+    def does(self, part: Part) -> bool:
+        return not part.is_path
+
+    @contextmanager
+    def performing(self, stage: Stage) -> Iterator[Sequence[int]]:
+        before = stage.counts()
+        with ExitStack() as stack:
+            pids = [
+                stack.enter_context(running(*self._client(stage, number)))
+                for number in range(stage.case.streams)
+            ]
+            stage.await_more(before, stage.case.streams)
+            yield pids
+
+    def _client(self, stage: Stage, number: int) -> list[str]:
+        part, server = stage.case.part, stage.pulse.address
+        if part.is_idle:
+            return stage.probe("idle", server)
+        if part.records:
+            log = stage.log_if_first(number, stage.heard)
+            return stage.probe("listen", server, MICROPHONE, log, stage.fragment_ms)
+        log = stage.log_if_first(number, stage.written)
+        side = side_of(part, number)
+        return stage.probe("play", server, SINK, stage.settings.latency_ms, side, log)
+
+
+def side_of(part: Part, number: int) -> str:
+    """Of the first stream, whose frames are counted, and of the others."""
+    if part.is_silent:
+        return "silent"
+    return "right" if number else "left"
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command that plays what it reads, once a stream."""
+
+    command: str
+    name: str = "peer"
+
+    def does(self, part: Part) -> bool:
+        return not (part.records or part.is_idle or part.is_path)
+
+    @contextmanager
+    def performing(self, stage: Stage) -> Iterator[Sequence[int]]:
+        before = stage.counts()
+        with ExitStack() as stack:
+            shells = [
+                stack.enter_context(self._running(stage, number))
+                for number in range(stage.case.streams)
+            ]
+            stage.await_more(before, stage.case.streams)
+            yield [pid for shell in shells for pid in family(shell)]
+
+    @contextmanager
+    def _running(self, stage: Stage, number: int) -> Iterator[int]:
+        side, log = side_of(stage.case.part, number), stage.log_if_first(number, stage.written)
+        feed = [str(stage.settings.probe), "feed", side, log]
+        command = self.command.replace("{latency}", str(stage.settings.latency_ms))
+        command = command.replace("{stream}", str(number))
+        with (
+            subprocess.Popen(feed, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as feeding,
+            (stage.directory / f"peer{number}.log").open("wb") as errors,
+        ):
+            assert feeding.stdout is not None
+            fcntl.fcntl(feeding.stdout, fcntl.F_SETPIPE_SZ, PIPE_OCTETS)
+            with subprocess.Popen(
+                [*stage.settings.prefix, "sh", "-c", f"exec {command}"],
+                stdin=feeding.stdout,
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+                env=environment_of(stage.pulse),
+            ) as shell:
+                try:
+                    yield shell.pid
+                finally:
+                    shell.terminate()
+                    feeding.terminate()
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """xensnd-guest serve and the agent, and the guest's audio server as well."""
+
+    checkout: Checkout
+    name: str
+
+    def does(self, part: Part) -> bool:
+        return part.is_path
+
+    @contextmanager
+    def performing(self, stage: Stage) -> Iterator[Sequence[int]]:
+        directory = stage.directory
+        with (
+            _guest_server(directory / "guest") as guest_pulse,
+            self.checkout.machine(directory / "machine", ["guest"]) as url,
+            self.checkout.agent(stage, url) as agent,
+        ):
+            serve = [*stage.settings.prefix, self.checkout.command("xensnd-guest")]
+            serve += [f"--transport={url}", "--domain=guest", "serve"]
+            serve += [f"--server={guest_pulse.address}"]
+            with (
+                running_until_said(
+                    "xensnd-guest: ready", serve, directory / "serve.log"
+                ) as serving,
+                _application(stage, guest_pulse, "xensnd"),
+            ):
+                yield [*family(agent), *family(serving), guest_pulse.pid]
+
+
+@dataclass(frozen=True, slots=True)
+class Tunnel:
+    """PulseAudio's module-tunnel-sink in the guest's audio server."""
+
+    name: str = "PulseAudio's tunnel"
+
+    def does(self, part: Part) -> bool:
+        return part.is_path
+
+    @contextmanager
+    def performing(self, stage: Stage) -> Iterator[Sequence[int]]:
+        tunnel = (
+            f"module-tunnel-sink server={stage.pulse.address} sink={SINK} sink_name=tunnel "
+            f"latency_msec={stage.settings.latency_ms} rate=48000 format=s16le channels=2"
+        )
+        with (
+            _guest_server(stage.directory / "guest", tunnel) as guest_pulse,
+            _application(stage, guest_pulse, "tunnel"),
+        ):
+            yield [guest_pulse.pid]
+
+
+def _guest_server(directory: Path, *modules: str) -> PulseServer:
+    """It copies frames, or drops one where clocks differ: the numbers in them live."""
+    settings = directory / "pulse/daemon.conf"
+    settings.parent.mkdir(parents=True)
+    settings.write_text("resample-method = trivial\n")
+    return PulseServer(directory, modules=modules)
+
+
+@contextmanager
+def _application(stage: Stage, pulse: PulseServer, sink: str) -> Iterator[None]:
+    """An application of the guest's audio server that plays to this sink of it."""
+
+    def sink_is_there() -> bool:
+        with pulse.mixer() as mixer:
+            return any(each.name == sink for each in mixer.sink_list())
+
+    def is_playing() -> bool:
+        with pulse.mixer() as mixer:
+            return bool(mixer.sink_input_list()) and stage.counts()[1] > 0
+
+    if not eventually(sink_is_there):
+        raise SubjectFailedError(f"the guest's audio server has no sink {sink}")
+    latency = stage.settings.latency_ms
+    with running(*stage.probe("play", pulse.address, sink, latency, "left", stage.written)):
+        if not eventually(is_playing):
+            raise SubjectFailedError("what the application plays does not come to dom0's server")
+        yield
