@@ -18,7 +18,9 @@ STRICT = [
     "-Wpedantic",
     "-Wshadow",
     "-Wconversion",
+    "-Wno-gnu-statement-expression",  # libpipewire's macros
     "-Werror",
+    *(f"-isystem/usr/include/{name}" for name in ("pipewire-0.3", "spa-0.2")),
     f"-I{CORE}",
     f"-I{HERE}",
 ]

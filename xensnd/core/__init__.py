@@ -1,10 +1,10 @@
 """The core moves samples, in C and without the interpreter. The classes here are handles on it.
 
 In src/, ring.c, event_page.c, page_directory.c, pcm.c, rate_loop.c, budget.c and gate.c only
-compute. engine.c is the thread. audio_server.c calls the audio server, by the verbs that
-pulse_context.c and pulse_stream.c implement with libpulse. backend.c and frontend.c use all of
-them, for one sndif stream each, in either role. No module calls one above it. backend_parts.h lists
-what one event causes. confine.c stands alone.
+compute, and so do sample_queue.c and recorded_source.c. engine.c is the thread. audio_server.c
+calls the audio server, by the verbs that pulse_*.c implement with libpulse and pipewire_*.c with
+libpipewire. backend.c and frontend.c use all of them, for one sndif stream each, in either role. No
+module calls one above it. backend_parts.h lists what one event causes. confine.c stands alone.
 """
 
 from __future__ import annotations

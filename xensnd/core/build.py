@@ -27,6 +27,7 @@ SOURCES = [
     "page_directory.c",
     "pcm.c",
     "pipewire_client.c",
+    "pipewire_cycle.c",
     "pipewire_format.c",
     "pipewire_hub.c",
     "pipewire_library.c",

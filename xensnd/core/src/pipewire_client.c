@@ -161,10 +161,11 @@ static void connect(struct pipewire_client *client, const char *server,
     }
     pw_core_add_listener(client->core, &client->core_hook, &core_events, client);
     client->registry = pw_core_get_registry(client->core, PW_VERSION_REGISTRY, 0);
-    if (client->registry)
-        pw_registry_add_listener(client->registry, &client->registry_hook, &registry_events, client);
-    else
+    if (!client->registry) {
         fail(client, strerror(errno));
+        return;
+    }
+    pw_registry_add_listener(client->registry, &client->registry_hook, &registry_events, client);
     client->ready_seq = pw_core_sync(client->core, PW_ID_CORE, 0);
 }
 

@@ -7,9 +7,8 @@
 #include <spa/param/props.h>
 
 #include "pipewire_client.h"
-#include "pipewire_format.h"
+#include "pipewire_cycle.h"
 #include "recorded_source.h"
-#include "sample_queue.h"
 
 /* The longest cycle that PipeWire may be set to, of which twice as much fits into a queue. */
 #define CYCLE_MAX_USEC 200000
@@ -17,23 +16,11 @@
 /* A buffer of PipeWire's: as many frames as its longest cycle has by default. */
 #define BUFFER_FRAMES 8192
 
-/* After so many cycles without samples of ours, the last ones have left PipeWire's converter. */
-#define EMPTY_CYCLES 2
-
-/* When the last octet is heard that the real-time thread has taken. That thread writes it; `count`
- * is odd meanwhile. */
-struct heard {
-    uint32_t count;
-    uint64_t read;   /* octets taken */
-    int64_t at_nsec; /* monotonic */
-};
-
 struct pipewire_audio {
     struct xn_audio base;
     struct pipewire_client *client;
     struct pipewire_client_listener listener;
     struct xn_audio_owner owner;
-    struct pw_stream *stream; /* NULL until it is connected */
     struct spa_hook hook;
     bool playback;
     bool connected; /* making the stream was tried */
@@ -46,7 +33,6 @@ struct pipewire_audio {
     struct xn_source source;
     bool any_source;
     struct pw_properties *properties; /* NULL once the stream has them */
-    struct pipewire_format format;
     uint32_t latency_octets;
     float volume[PA_CHANNELS_MAX]; /* linear */
     bool sets_volume;
@@ -54,96 +40,19 @@ struct pipewire_audio {
     char name[64], error[128];
     uint32_t peeked_octets;
 
-    /* Shared with the real-time thread. */
-    struct xn_queue queue;
-    struct heard heard;
-    bool asks;            /* there is something to do for the owner */
-    bool dry;             /* the server has played all that it had */
-    uint32_t cycle_octets; /* of a cycle; 0: there was none yet */
-    uint32_t empty_cycles; /* in a row, without samples of ours; at most EMPTY_CYCLES */
-
-    /* The real-time thread's. */
-    int64_t cycle_nsec;
-    uint32_t cycle_done_octets;
+    struct pipewire_cycle cycle; /* what the real-time thread knows */
 };
 
-/* ---- the real-time thread -------------------------------------------------------------------- */
+/* ---- events ---------------------------------------------------------------------------------- */
 
-static int64_t nsec_of(const struct pipewire_audio *audio, uint64_t octets) {
-    return (int64_t)(octets / audio->format.frame_octets * 1000000000u / audio->format.info.rate);
-}
-
-static void ask(struct pipewire_audio *audio) {
-    __atomic_store_n(&audio->asks, true, __ATOMIC_RELEASE);
-    pipewire_hub_wake(pipewire_client_hub(audio->client));
-}
-
-/* `octets` of `wanted` were samples of ours; the rest of them is silence. */
-static void note_heard(struct pipewire_audio *audio, uint32_t octets, uint32_t wanted) {
-    struct heard *heard = &audio->heard;
-    struct pw_time time;
-    if (xn_pw->stream_get_time_n(audio->stream, &time, sizeof time) < 0) return;
-    if (time.now != audio->cycle_nsec) audio->cycle_done_octets = 0;
-    audio->cycle_nsec = time.now;
-    int64_t at_nsec = time.now + nsec_of(audio, audio->cycle_done_octets + octets) +
-                      (int64_t)(time.buffered * 1000000000u / audio->format.info.rate);
-    if (time.rate.denom > 0)
-        at_nsec += time.delay * (int64_t)time.rate.num * 1000000000 / (int64_t)time.rate.denom;
-    audio->cycle_done_octets += wanted;
-    __atomic_store_n(&audio->cycle_octets, audio->cycle_done_octets, __ATOMIC_RELAXED);
-    if (octets == 0) return; /* the last sample of ours is heard when it is */
-    __atomic_store_n(&heard->count, heard->count + 1, __ATOMIC_RELAXED);
-    __atomic_thread_fence(__ATOMIC_RELEASE);
-    __atomic_store_n(&heard->read, audio->queue.read, __ATOMIC_RELAXED);
-    __atomic_store_n(&heard->at_nsec, at_nsec, __ATOMIC_RELAXED);
-    __atomic_store_n(&heard->count, heard->count + 1, __ATOMIC_RELEASE);
-}
-
-static void play(struct pipewire_audio *audio) {
-    struct pw_buffer *buffer = xn_pw->stream_dequeue_buffer(audio->stream);
-    if (!buffer) return;
-    struct spa_data *data = &buffer->buffer->datas[0];
-    uint32_t frames = data->data ? data->maxsize / audio->format.frame_octets : 0;
-    if (buffer->requested > 0 && buffer->requested < frames) frames = (uint32_t)buffer->requested;
-    uint32_t wanted = frames * audio->format.frame_octets;
-    uint32_t octets = wanted ? xn_queue_read(&audio->queue, data->data, wanted) : 0;
-    if (octets < wanted)
-        memset((uint8_t *)data->data + octets, audio->format.silence_octet, wanted - octets);
-    *data->chunk = (struct spa_chunk){.size = wanted, .stride = (int32_t)audio->format.frame_octets};
-    note_heard(audio, octets, wanted);
-    xn_pw->stream_queue_buffer(audio->stream, buffer);
-
-    uint32_t empty = __atomic_load_n(&audio->empty_cycles, __ATOMIC_RELAXED);
-    if (octets < wanted && empty == 0) __atomic_store_n(&audio->dry, true, __ATOMIC_RELAXED);
-    if (octets == 0 && empty == EMPTY_CYCLES) return;
-    __atomic_store_n(&audio->empty_cycles, octets ? 0 : empty + 1, __ATOMIC_RELAXED);
-    ask(audio);
-}
-
-static void record(struct pipewire_audio *audio) {
-    struct pw_buffer *buffer;
-    uint32_t octets = 0;
-    while ((buffer = xn_pw->stream_dequeue_buffer(audio->stream)) != NULL) {
-        const struct spa_data *data = &buffer->buffer->datas[0];
-        uint32_t offset = SPA_MIN(data->chunk->offset, data->maxsize);
-        uint32_t size = SPA_MIN(data->chunk->size, data->maxsize - offset);
-        size -= size % audio->format.frame_octets;
-        if (data->data)
-            octets += xn_queue_write(&audio->queue, (uint8_t *)data->data + offset, size);
-        xn_pw->stream_queue_buffer(audio->stream, buffer);
-    }
-    if (octets > 0) ask(audio);
-}
-
+/* In the real-time thread; all others are the engine's. */
 static void on_process(void *data) {
     struct pipewire_audio *audio = data;
     if (audio->playback)
-        play(audio);
+        pipewire_cycle_play(&audio->cycle);
     else
-        record(audio);
+        pipewire_cycle_record(&audio->cycle);
 }
-
-/* ---- events, in the engine's thread ---------------------------------------------------------- */
 
 static void tell_owner(struct pipewire_audio *audio, enum xn_audio_event event) {
     if (!audio->orphan) audio->owner.on_event(audio->owner.owner, event);
@@ -165,13 +74,13 @@ static void fail(struct pipewire_audio *audio, const char *why) {
 
 static void destroy(struct pipewire_audio *audio) {
     pipewire_client_unlisten(audio->client, &audio->listener);
-    if (audio->stream) {
+    if (audio->cycle.stream) {
         spa_hook_remove(&audio->hook);
-        xn_pw->stream_destroy(audio->stream);
+        xn_pw->stream_destroy(audio->cycle.stream);
         pipewire_client_ended_stream(audio->client);
     }
     if (audio->properties) xn_pw->properties_free(audio->properties);
-    xn_queue_free(&audio->queue);
+    xn_queue_free(&audio->cycle.queue);
     free(audio);
 }
 
@@ -183,7 +92,7 @@ static void check_ready(struct pipewire_audio *audio) {
     audio->serial = node->serial;
     audio->ready = true;
     tell_owner(audio, XN_AUDIO_CHANGED);
-    if (audio->running) xn_pw->stream_set_active(audio->stream, true);
+    if (audio->running) xn_pw->stream_set_active(audio->cycle.stream, true);
     wake_python(audio);
 }
 
@@ -200,7 +109,7 @@ static void on_state_changed(void *data, enum pw_stream_state old, enum pw_strea
         fail(audio, "the server has ended the stream");
         break;
     case PW_STREAM_STATE_PAUSED:
-        audio->node_id = xn_pw->stream_get_node_id(audio->stream);
+        audio->node_id = xn_pw->stream_get_node_id(audio->cycle.stream);
         check_ready(audio);
         break;
     default:
@@ -212,10 +121,10 @@ static void on_state_changed(void *data, enum pw_stream_state old, enum pw_strea
 static void set_controls(struct pipewire_audio *audio) {
     float muted = audio->mute == XN_MUTE_ON ? 1.0f : 0.0f;
     if (audio->sets_volume)
-        xn_pw->stream_set_control(audio->stream, SPA_PROP_channelVolumes,
-                                  audio->format.info.channels, audio->volume, 0);
+        xn_pw->stream_set_control(audio->cycle.stream, SPA_PROP_channelVolumes,
+                                  audio->cycle.format.info.channels, audio->volume, 0);
     if (audio->mute != XN_MUTE_AS_REMEMBERED)
-        xn_pw->stream_set_control(audio->stream, SPA_PROP_mute, 1, &muted, 0);
+        xn_pw->stream_set_control(audio->cycle.stream, SPA_PROP_mute, 1, &muted, 0);
 }
 
 /* The format is set before the first samples pass. */
@@ -223,15 +132,16 @@ static void on_param_changed(void *data, uint32_t id, const struct spa_pod *para
     struct pipewire_audio *audio = data;
     if (id != SPA_PARAM_Format || !param) return;
     uint8_t memory[512];
-    struct spa_pod_builder builder = SPA_POD_BUILDER_INIT(memory, sizeof memory);
-    int stride = (int)audio->format.frame_octets;
+    struct spa_pod_builder builder;
+    spa_pod_builder_init(&builder, memory, sizeof memory);
+    int stride = (int)audio->cycle.format.frame_octets;
     const struct spa_pod *buffers = spa_pod_builder_add_object(
         &builder, SPA_TYPE_OBJECT_ParamBuffers, SPA_PARAM_Buffers, SPA_PARAM_BUFFERS_buffers,
         SPA_POD_CHOICE_RANGE_Int(4, 2, 8), SPA_PARAM_BUFFERS_blocks, SPA_POD_Int(1),
         SPA_PARAM_BUFFERS_size,
         SPA_POD_CHOICE_RANGE_Int(BUFFER_FRAMES * stride, 16 * stride, INT32_MAX),
         SPA_PARAM_BUFFERS_stride, SPA_POD_Int(stride));
-    xn_pw->stream_update_params(audio->stream, &buffers, 1);
+    xn_pw->stream_update_params(audio->cycle.stream, &buffers, 1);
     set_controls(audio);
 }
 
@@ -242,23 +152,19 @@ static const struct pw_stream_events stream_events = {
     .process = on_process,
 };
 
-static bool is_drained(const struct pipewire_audio *audio) {
-    return xn_queue_fill(&audio->queue) == 0 &&
-           __atomic_load_n(&audio->empty_cycles, __ATOMIC_RELAXED) == EMPTY_CYCLES;
-}
-
 static void on_woken(void *owner) {
     struct pipewire_audio *audio = owner;
     if (audio->orphan) {
         bool client_failed =
             pipewire_client_state((struct xn_client *)audio->client) == XN_CLIENT_FAILED;
-        if (is_drained(audio) || !audio->streaming || client_failed) destroy(audio);
+        bool is_over = pipewire_cycle_is_drained(&audio->cycle) || !audio->streaming;
+        if (is_over || client_failed) destroy(audio);
         return;
     }
-    if (!__atomic_exchange_n(&audio->asks, false, __ATOMIC_ACQUIRE)) return;
-    if (audio->draining && is_drained(audio)) {
+    if (!pipewire_cycle_take_asks(&audio->cycle)) return;
+    if (audio->draining && pipewire_cycle_is_drained(&audio->cycle)) {
         audio->draining = false;
-        xn_pw->stream_set_active(audio->stream, false);
+        xn_pw->stream_set_active(audio->cycle.stream, false);
     }
     if (!audio->playback)
         tell_owner(audio, XN_AUDIO_RECORDED);
@@ -283,16 +189,17 @@ static void on_removed(void *owner, uint32_t id) {
 
 static bool make_stream(struct pipewire_audio *audio) {
     uint8_t memory[1024];
-    struct spa_pod_builder builder = SPA_POD_BUILDER_INIT(memory, sizeof memory);
+    struct spa_pod_builder builder;
+    spa_pod_builder_init(&builder, memory, sizeof memory);
     const struct spa_pod *format =
-        spa_format_audio_raw_build(&builder, SPA_PARAM_EnumFormat, &audio->format.info);
+        spa_format_audio_raw_build(&builder, SPA_PARAM_EnumFormat, &audio->cycle.format.info);
     struct pw_properties *properties = audio->properties;
     audio->properties = NULL;
-    audio->stream =
+    audio->cycle.stream =
         xn_pw->stream_new(pipewire_client_core(audio->client), audio->name, properties);
-    if (!audio->stream) return false;
-    xn_pw->stream_add_listener(audio->stream, &audio->hook, &stream_events, audio);
-    return xn_pw->stream_connect(audio->stream,
+    if (!audio->cycle.stream) return false;
+    xn_pw->stream_add_listener(audio->cycle.stream, &audio->hook, &stream_events, audio);
+    return xn_pw->stream_connect(audio->cycle.stream,
                                  audio->playback ? PW_DIRECTION_OUTPUT : PW_DIRECTION_INPUT,
                                  PW_ID_ANY,
                                  PW_STREAM_FLAG_AUTOCONNECT | PW_STREAM_FLAG_INACTIVE |
@@ -370,7 +277,8 @@ static void set_volume(struct pipewire_audio *audio, const struct xn_audio_confi
 }
 
 static uint32_t octets_of(const struct pipewire_audio *audio, uint64_t usec) {
-    return (uint32_t)(usec * audio->format.info.rate / 1000000u) * audio->format.frame_octets;
+    const struct pipewire_format *format = &audio->cycle.format;
+    return (uint32_t)(usec * format->info.rate / 1000000u) * format->frame_octets;
 }
 
 static struct xn_audio *audio_new(struct xn_client *client, const struct xn_audio_config *config,
@@ -384,11 +292,12 @@ static struct xn_audio *audio_new(struct xn_client *client, const struct xn_audi
     audio->playback = config->playback;
     audio->any_source = config->any_source;
     audio->node_id = audio->serial = SPA_ID_INVALID;
-    audio->empty_cycles = EMPTY_CYCLES;
+    audio->cycle.hub = pipewire_client_hub(audio->client);
+    audio->cycle.empty_cycles = PIPEWIRE_EMPTY_CYCLES;
     xn_source_init(&audio->source);
     set_volume(audio, config);
     snprintf(audio->name, sizeof audio->name, "%s", config->name);
-    if (!pipewire_format_of(config, &audio->format)) {
+    if (!pipewire_format_of(config, &audio->cycle.format)) {
         *error = "no such sample format, rate or number of channels at the audio server";
         free(audio);
         return NULL;
@@ -397,8 +306,8 @@ static struct xn_audio *audio_new(struct xn_client *client, const struct xn_audi
     uint32_t most = audio->latency_octets > octets_of(audio, CYCLE_MAX_USEC)
                         ? audio->latency_octets
                         : octets_of(audio, CYCLE_MAX_USEC);
-    if (!xn_queue_init(&audio->queue, 2 * (most / audio->format.frame_octets) + 2,
-                       audio->format.frame_octets)) {
+    if (!xn_queue_init(&audio->cycle.queue, 2 * (most / audio->cycle.format.frame_octets) + 2,
+                       audio->cycle.format.frame_octets)) {
         free(audio);
         return NULL;
     }
@@ -433,25 +342,25 @@ static const char *audio_error(const struct xn_audio *base) {
 /* Returns how much of it is to wait in the queue. What the latency allows beside the cycle that is
  * playing; but more than the next cycle takes, whatever the latency is. */
 static uint32_t wanted_fill(const struct pipewire_audio *audio) {
-    uint32_t cycle = __atomic_load_n(&audio->cycle_octets, __ATOMIC_RELAXED);
+    uint32_t cycle = pipewire_cycle_octets(&audio->cycle);
     if (cycle == 0) cycle = audio->latency_octets / 2;
     uint32_t least = cycle + cycle / 2;
     uint32_t rest = audio->latency_octets > cycle ? audio->latency_octets - cycle : 0;
     uint32_t wanted = rest > least ? rest : least;
-    if (wanted > audio->queue.size) wanted = audio->queue.size;
-    return wanted - wanted % audio->format.frame_octets;
+    if (wanted > audio->cycle.queue.size) wanted = audio->cycle.queue.size;
+    return wanted - wanted % audio->cycle.format.frame_octets;
 }
 
 static uint32_t audio_writable(const struct xn_audio *base) {
     const struct pipewire_audio *audio = (const struct pipewire_audio *)base;
     if (!audio->playback || !audio->ready) return 0;
-    uint32_t wanted = wanted_fill(audio), fill = xn_queue_fill(&audio->queue);
+    uint32_t wanted = wanted_fill(audio), fill = xn_queue_fill(&audio->cycle.queue);
     return wanted > fill ? wanted - fill : 0;
 }
 
 static void *audio_begin_write(struct xn_audio *base, uint32_t *octets) {
     struct pipewire_audio *audio = (struct pipewire_audio *)base;
-    void *to = xn_queue_room(&audio->queue, octets);
+    void *to = xn_queue_room(&audio->cycle.queue, octets);
     return *octets > 0 ? to : NULL;
 }
 
@@ -461,25 +370,26 @@ static bool audio_commit(struct xn_audio *base, const void *from, uint32_t octet
     if (octets == 0) return true;
     if (late > 0) {
         uint32_t room = octets;
-        memmove(xn_queue_room(&audio->queue, &room), (const uint8_t *)from + late, octets - late);
+        void *to = xn_queue_room(&audio->cycle.queue, &room);
+        memmove(to, (const uint8_t *)from + late, octets - late);
         audio->late_octets -= late;
     }
-    xn_queue_commit(&audio->queue, octets - late);
-    if (__atomic_exchange_n(&audio->dry, false, __ATOMIC_RELAXED) && audio->running) audio->gaps++;
+    xn_queue_commit(&audio->cycle.queue, octets - late);
+    if (pipewire_cycle_take_dry(&audio->cycle) && audio->running) audio->gaps++;
     return true;
 }
 
 /* What the next cycle may take is not replaced. It is written again nevertheless, and dropped. */
 static void audio_seek_back(struct xn_audio *base, uint32_t octets) {
     struct pipewire_audio *audio = (struct pipewire_audio *)base;
-    uint32_t cycle = __atomic_load_n(&audio->cycle_octets, __ATOMIC_RELAXED);
-    audio->late_octets += octets - xn_queue_take_back(&audio->queue, octets, cycle);
+    uint32_t cycle = pipewire_cycle_octets(&audio->cycle);
+    audio->late_octets += octets - xn_queue_take_back(&audio->cycle.queue, octets, cycle);
 }
 
 static bool audio_peek(struct xn_audio *base, const void **from, uint32_t *octets) {
     struct pipewire_audio *audio = (struct pipewire_audio *)base;
     if (audio->playback || !audio->ready) return false;
-    *from = xn_queue_peek(&audio->queue, octets);
+    *from = xn_queue_peek(&audio->cycle.queue, octets);
     audio->peeked_octets = *octets;
     /* Silence of the same length. A link is known before its samples come. */
     if (!audio->any_source && !xn_source_is_admitted(&audio->source)) *from = NULL;
@@ -488,16 +398,17 @@ static bool audio_peek(struct xn_audio *base, const void **from, uint32_t *octet
 
 static void audio_drop(struct xn_audio *base) {
     struct pipewire_audio *audio = (struct pipewire_audio *)base;
-    xn_queue_drop(&audio->queue, audio->peeked_octets);
+    xn_queue_drop(&audio->cycle.queue, audio->peeked_octets);
 }
 
 static void audio_start(struct xn_audio *base) {
     struct pipewire_audio *audio = (struct pipewire_audio *)base;
     audio->running = true;
     audio->draining = false;
-    audio->started = __atomic_load_n(&audio->queue.read, __ATOMIC_RELAXED);
-    __atomic_store_n(&audio->dry, false, __ATOMIC_RELAXED);
-    if (audio->ready) xn_pw->stream_set_active(audio->stream, true); /* else check_ready() will */
+    audio->started = pipewire_cycle_heard(&audio->cycle).read;
+    (void)pipewire_cycle_take_dry(&audio->cycle);
+    /* If it is not ready yet, check_ready() will. */
+    if (audio->ready) xn_pw->stream_set_active(audio->cycle.stream, true);
 }
 
 static void audio_stop(struct xn_audio *base, bool drain) {
@@ -507,40 +418,29 @@ static void audio_stop(struct xn_audio *base, bool drain) {
     if (!audio->ready) return;
     audio->draining = drain && audio->playback && audio->streaming;
     if (audio->draining) return;
-    if (audio->playback) xn_queue_take_back(&audio->queue, UINT32_MAX, 0);
-    xn_pw->stream_set_active(audio->stream, false);
-    xn_pw->stream_flush(audio->stream, false);
+    if (audio->playback) xn_queue_take_back(&audio->cycle.queue, UINT32_MAX, 0);
+    xn_pw->stream_set_active(audio->cycle.stream, false);
+    xn_pw->stream_flush(audio->cycle.stream, false);
 }
 
 /* Orphans end when they have played, or with their client. */
 static void audio_free(struct xn_audio *base, bool drain) {
     struct pipewire_audio *audio = (struct pipewire_audio *)base;
-    audio->orphan = drain && audio->playback && audio->streaming && !is_drained(audio);
+    audio->orphan = drain && audio->playback && audio->streaming;
+    if (pipewire_cycle_is_drained(&audio->cycle)) audio->orphan = false;
     if (!audio->orphan) destroy(audio);
-}
-
-static struct heard last_heard(const struct pipewire_audio *audio) {
-    struct heard heard;
-    const struct heard *shared = &audio->heard;
-    do {
-        heard.count = __atomic_load_n(&shared->count, __ATOMIC_ACQUIRE);
-        heard.read = __atomic_load_n(&shared->read, __ATOMIC_RELAXED);
-        heard.at_nsec = __atomic_load_n(&shared->at_nsec, __ATOMIC_RELAXED);
-        __atomic_thread_fence(__ATOMIC_ACQUIRE);
-    } while (heard.count % 2 == 1 ||
-             heard.count != __atomic_load_n(&shared->count, __ATOMIC_RELAXED));
-    return heard;
 }
 
 static bool audio_latency_usec(const struct xn_audio *base, int64_t *latency_usec) {
     const struct pipewire_audio *audio = (const struct pipewire_audio *)base;
     if (!audio->ready || !audio->playback) return false;
-    struct heard heard = last_heard(audio);
-    if (heard.count == 0 || heard.read <= audio->started) return false;
-    uint64_t written = audio->queue.written;
+    struct pipewire_heard heard = pipewire_cycle_heard(&audio->cycle);
+    if (heard.read <= audio->started) return false;
+    uint64_t written = audio->cycle.queue.written;
     uint64_t queued = written > heard.read ? written - heard.read : 0;
-    int64_t until = heard.at_nsec + nsec_of(audio, queued) - xn_now_usec() * 1000;
-    *latency_usec = until > 0 ? until / 1000 : 0;
+    int64_t at_nsec = heard.at_nsec + pipewire_nsec_of(&audio->cycle.format, queued);
+    int64_t until_usec = at_nsec / 1000 - xn_now_usec();
+    *latency_usec = until_usec > 0 ? until_usec : 0;
     return true;
 }
 
@@ -566,8 +466,8 @@ static enum xn_admission audio_admit_source(struct xn_audio *base, uint32_t inde
 
 static void audio_set_rate(struct xn_audio *base, uint32_t rate_hz) {
     struct pipewire_audio *audio = (struct pipewire_audio *)base;
-    float rate = (float)rate_hz / (float)audio->format.info.rate;
-    if (audio->ready) xn_pw->stream_set_control(audio->stream, SPA_PROP_rate, 1, &rate, 0);
+    float rate = (float)rate_hz / (float)audio->cycle.format.info.rate;
+    if (audio->ready) xn_pw->stream_set_control(audio->cycle.stream, SPA_PROP_rate, 1, &rate, 0);
 }
 
 static uint32_t audio_index(const struct xn_audio *base) {

@@ -1,5 +1,5 @@
-/* Which source a recording is linked to, as PipeWire announces its links, and whether that source was
- * admitted. Only computes.
+/* Which source a recording is linked to, as PipeWire announces its links, and whether that source
+ * was admitted. Only computes.
  *
  * Each link has an id and comes from a source, by its serial number. A recording of stereo has two
  * links from one source. Links from more than one source are no source that can be admitted.
