@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -43,8 +43,18 @@ def pulse(tmp_path: Path) -> Iterator[PulseServer]:
 
 @pytest.fixture
 def dom0(tmp_path: Path, machine: LocalMachine, pulse: PulseServer) -> Iterator[Dom0]:
-    directory, address = tmp_path / "dom0", pulse.address
-    with Dom0(directory, machine.url, address, policy=allow(), options=[PATIENT]) as dom0:
+    with agent(tmp_path, machine, pulse.address) as dom0:
+        yield dom0
+
+
+@contextmanager
+def agent(
+    tmp_path: Path, machine: LocalMachine, address: str, prefix: Sequence[str] = ()
+) -> Iterator[Dom0]:
+    directory, options = tmp_path / "dom0", [PATIENT]
+    with Dom0(
+        directory, machine.url, address, policy=allow(), options=options, prefix=prefix
+    ) as dom0:
         yield dom0
     assert "Traceback" not in dom0.log
 
@@ -232,7 +242,7 @@ def test_stream_that_a_person_moves_from_a_monitor_to_a_microphone_besides_the_d
     """Of a server that remembers nothing."""
     with (
         PulseServer(tmp_path / "forgetful", has_source=False) as pulse,
-        agent(tmp_path, machine, pulse) as dom0,
+        agent(tmp_path, machine, pulse.address) as dom0,
         pulse.microphone(SPOKEN),
         pulse.source("headset", master="voice.monitor"),
         work.start("record", "-", "--seconds=20") as recording,
@@ -327,16 +337,9 @@ def unplug(pipewire: PipeWireServer) -> None:
 def dom0_of_pipewire(
     request: pytest.FixtureRequest, tmp_path: Path, machine: LocalMachine, pipewire: PipeWireServer
 ) -> Iterator[Dom0]:
-    with Dom0(
-        tmp_path / "dom0",
-        machine.url,
-        pipewire.address_for(request.param),
-        policy=allow(),
-        options=[PATIENT],
-        prefix=pipewire.agent_prefix,
-    ) as dom0:
+    address = pipewire.address_for(request.param)
+    with agent(tmp_path, machine, address, pipewire.agent_prefix) as dom0:
         yield dom0
-    assert "Traceback" not in dom0.log
 
 
 @pytest.mark.alone  # or PipeWire's session manager is late
