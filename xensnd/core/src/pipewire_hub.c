@@ -5,10 +5,23 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+/* struct spa_loop_control_methods, version 1, which the headers of 0.3.65 do not have yet. */
+struct control_methods {
+    uint32_t version;
+    int (*get_fd)(void *);
+    void (*add_hook)(void *, struct spa_hook *, const struct spa_loop_control_hooks *, void *);
+    void (*enter)(void *);
+    void (*leave)(void *);
+    int (*iterate)(void *, int timeout);
+    int (*check)(void *);
+};
+
 struct pipewire_hub {
     struct xn_engine *engine;
     unsigned users;
     struct pw_loop *loop;
+    struct spa_loop_control control;
+    struct control_methods methods; /* of `control` */
     struct pw_context *context;
     bool entered;
     int wake_fd;
@@ -51,6 +64,25 @@ static void destroy(struct pipewire_hub *hub) {
     free(hub);
 }
 
+static int check_nothing(void *loop) {
+    (void)loop;
+    return 1;
+}
+
+/* From 1.2 on libpipewire complains if it is called in another thread than the loop's. It accepts
+ * the lock of its own thread's loop instead, but cannot be told of the engine's, which is held at
+ * each call. */
+static void accept_calls_under_the_lock(struct pipewire_hub *hub) {
+    const struct control_methods *methods = hub->loop->control->iface.cb.funcs;
+    if (methods->version < 1) return;
+    hub->methods = *methods;
+    hub->methods.version = 1;
+    hub->methods.check = check_nothing;
+    hub->control = *hub->loop->control;
+    hub->control.iface.cb.funcs = &hub->methods;
+    hub->loop->control = &hub->control;
+}
+
 /* Until 1.0, only this configuration made the streams' thread a real-time one. */
 static struct pw_properties *context_properties(void) {
     bool old = strncmp(xn_pw->get_library_version(), "0.", 2) == 0;
@@ -64,7 +96,10 @@ static struct pipewire_hub *make(struct xn_engine *engine) {
     hub->engine = engine;
     hub->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     hub->loop = xn_pw->loop_new(NULL);
-    if (hub->loop) hub->context = xn_pw->context_new(hub->loop, context_properties(), 0);
+    if (hub->loop) {
+        accept_calls_under_the_lock(hub);
+        hub->context = xn_pw->context_new(hub->loop, context_properties(), 0);
+    }
     if (hub->context && hub->wake_fd >= 0) {
         hub->loop_io = api->io_new(api, pw_loop_get_fd(hub->loop), PA_IO_EVENT_INPUT, on_loop, hub);
         hub->wake_io = api->io_new(api, hub->wake_fd, PA_IO_EVENT_INPUT, on_wake, hub);
