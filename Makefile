@@ -37,8 +37,8 @@ SECONDS = 600
 hostile: env
 	$(PYTHON) -m pytest tests/hostile --seconds=$(SECONDS)
 
-# README's commands on fresh minimal systems of both releases, for root. All of it is
-# `make check-fresh FRESH="demo check"`.
+# README's commands on fresh minimal systems of both releases, for root. FRESH is what
+# tools/check-fresh is told; all of it is `make check-fresh FRESH="demo check"`, and that with --user.
 FRESH = demo
 check-fresh:
 	@tools/setup-env fresh
@@ -54,8 +54,11 @@ check-packages:
 	@tools/setup-env packages
 	$(PYTHON) -m pytest tests/packages
 
-bench: env
-	@$(PYTHON) -m bench
+# `make bench BENCH="--streams 1,4 --png bench.png"`: see `python -m bench --help`.
+BENCH =
+bench:
+	@tools/setup-env bench
+	@$(PYTHON) -m bench $(BENCH)
 	@$(PYTHON) -m bench.revoke
 	@$(PYTHON) -m bench.policy
 

@@ -19,6 +19,7 @@ from agent_dom0.access.lasting_answers import LastingAnswers
 from agent_dom0.access.policy_state import PolicyState
 from agent_dom0.access.prompts import Prompts
 from agent_dom0.access.reconsider import DecisionQueue, Reason
+from agent_dom0.audio.connections import Connections
 from agent_dom0.audio.mixer import Mixer
 from agent_dom0.audit import open_trail
 from agent_dom0.cards.factory import CardFactory
@@ -78,6 +79,7 @@ class Agent:
         self._policy = PolicyState(settings.policy, self._trail, self._queue, qubes.why_not)
         self._watch = DirectoryWatch(settings.policy.all_directories, settings.policy.tags_file)
         self._engine = Engine()
+        self._connections = Connections(self._engine, settings.about.server)
         self._mixer = Mixer(settings.about.server, self._tell_others)
         subscribers = Subscribers()
         lasting_answers = LastingAnswers(self._policy)
@@ -92,6 +94,7 @@ class Agent:
         factory = Factory(
             settings.transport,
             self._engine,
+            self._connections,
             self._mixer,
             self._policy,
             self._prompts,
@@ -113,6 +116,7 @@ class Agent:
         self._operations = Operations(
             settings.about,
             self._registry,
+            self._connections,
             self._policy,
             self._prompts,
             self._trail,

@@ -29,6 +29,9 @@ DEFAULT_LATENCY_USEC = 20_000
 # desktop opens, and 64 guests with eight in each direction fit into LimitNOFILE= of the unit.
 MAX_STREAMS = 8
 
+# In each direction: so many streams with the largest buffers.
+MAX_MEMORY_OCTETS = MAX_STREAMS * MAX_BUFFER_OCTETS
+
 
 class SoundParameters(Protocol):
     """What an open stream is like, whatever front it has. OPEN of sndif is one."""
@@ -49,11 +52,13 @@ class SoundParameters(Protocol):
 class Limits:
     """`latency_usec` is how much of a stream the audio server queues, whatever buffer the guest
     chooses. `max_buffer_octets` bounds the memory that a guest makes us map for each stream.
-    `max_streams` is how many streams of one direction a guest may have."""
+    `max_streams` is how many streams of one direction a guest may have, `max_memory_octets` what it
+    may make us map for those that are open."""
 
     latency_usec: int = DEFAULT_LATENCY_USEC
     max_buffer_octets: int = MAX_BUFFER_OCTETS
     max_streams: int = MAX_STREAMS
+    max_memory_octets: int = MAX_MEMORY_OCTETS
 
     def min_buffer_frames(self, rate_hz: int) -> int:
         """Return the smallest buffer. The server queues one latency before sound is heard, and the
@@ -140,6 +145,7 @@ def limits_within(limits: Limits, options: Options) -> Limits:
             limits.max_buffer_octets, options.max_buffer_octets or limits.max_buffer_octets
         ),
         max_streams=options.max_streams or limits.max_streams,
+        max_memory_octets=options.max_memory_octets or limits.max_memory_octets,
     )
 
 

@@ -1,81 +1,47 @@
 """`python -m bench`: the dom0 agent beside bare clients of the audio server, and beside others.
 
-N guests of one kind play or record, and beside them N bare C clients of one kind, with the same
-format, the same sound, and the same buffer attributes. Each case has several rounds; in each round
-all subjects have a turn, so that they meet the same machine. Only the ratios within one run count.
-Nothing is asserted.
+options.py says what it does, docs/bench.md how to read what it prints.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+import signal
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.cases import PARTS, Case, cases
+from bench import attributes, chart
+from bench.cases import Case, cases
 from bench.checkout import ROOT, Checkout, NotACheckoutError
 from bench.figures import Figures
+from bench.options import parse
 from bench.processes import build_probe
+from bench.remarks import remarks
 from bench.results import Results
 from bench.stage import Settings, SubjectFailedError, set_up
 from bench.subjects import Agent, Bare, Command, Served, Subject, Tunnel
 from bench.table import beside, head, row
 
-PEER = """a command that plays, once for each stream: the shell runs it with PULSE_SERVER and
-PULSE_SINK set, and {latency} in it stands for the milliseconds that --latency asks for, {stream}
-for the stream's number. It reads 48 kHz stereo S16 from standard input, without an end, and ends at
-SIGTERM. Its latency counts from the write into that pipe, which holds 21 ms"""
-
-
-def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--streams", type=_counts, default=[1, 4, 16, 60], metavar="N,N",
-                        help="default 1,4,16,60")  # fmt: skip
-    parser.add_argument("--only", type=_parts, default=list(PARTS), metavar="PART,PART",
-                        help=f"of {', '.join(PARTS)}")  # fmt: skip
-    parser.add_argument("--rounds", type=int, default=3, help="default 3")
-    parser.add_argument("--seconds", type=float, default=4.0, help="of each turn; default 4")
-    parser.add_argument("--latency", type=int, default=20, metavar="MS", help="default 20")
-    parser.add_argument("--realtime", action="store_true",
-                        help="use SCHED_RR for all; default: SCHED_OTHER")  # fmt: skip
-    parser.add_argument("--compare", type=Path, action="append", default=[], metavar="CHECKOUT",
-                        help="another checkout of this project, set up by its tools/setup-env; "
-                        "may be repeated")  # fmt: skip
-    parser.add_argument("--peer", action="append", default=[], metavar="COMMAND", help=PEER)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
-    return parser.parse_args(arguments)
-
-
-def _counts(text: str) -> list[int]:
-    counts = [int(word) for word in text.split(",")]
-    if not all(1 <= count <= 200 for count in counts):
-        raise argparse.ArgumentTypeError(f"{text}: give numbers of streams, 1 to 200")
-    return counts
-
-
-def _parts(text: str) -> list[str]:
-    names = text.split(",")
-    for name in names:
-        if name not in PARTS:
-            raise argparse.ArgumentTypeError(f"{name}: there are {', '.join(PARTS)}")
-    return names
-
 
 def subjects(options: argparse.Namespace) -> list[Subject]:
-    """The first one that does a part is compared with the others."""
-    ours = Checkout.at(ROOT)
-    others = [Checkout.at(root) for root in options.compare]
-    named = [(ours, "xensnd"), *((other, f"xensnd at {other.name}") for other in others)]
+    """The first one that takes part in a case is compared with the others."""
+    checkouts = {"xensnd": Checkout.at(ROOT)}
+    for number, root in enumerate(options.compare, start=1):
+        other = Checkout.at(root)
+        checkouts[f"{number}: {other.root.name} at {other.name}"] = other
     return [
-        *(Agent(checkout, name) for checkout, name in named),
-        *(Served(checkout, f"{name}, served") for checkout, name in named),
+        *(Agent(checkout, name) for name, checkout in checkouts.items()),
+        *(Served(checkout, f"{name}, served") for name, checkout in checkouts.items()),
         Bare(),
         Tunnel(),
-        *(Command(command, f"peer {command.split()[0]}") for command in options.peer),
+        *(
+            Command(command, f"peer {number}: {command.split()[0]}")
+            for number, command in enumerate(options.peer, start=1)
+        ),
     ]
 
 
@@ -93,45 +59,79 @@ def run(options: argparse.Namespace, directory: Path) -> Results:
     settings = Settings(build_probe(directory), options.seconds, options.latency, prefix)
     everyone = subjects(options)
     results = Results(options)
-    turns = itertools.count()
+    numbers = itertools.count()
+
+    def take_turn(case: Case, subject: Subject) -> None:
+        try:
+            figures = turn(case, subject, directory / str(next(numbers)), settings)
+            results.add(case, subject.name, figures)
+        except (SubjectFailedError, RuntimeError) as error:
+            results.fail(case, subject.name, str(error))
+
     for case in cases(options.only, options.streams):
-        taking_part = [subject for subject in everyone if subject.does(case.part)]
         for _ in range(options.rounds):
-            for subject in taking_part:
-                where = directory / f"{next(turns)}"
-                try:
-                    results.add(case, subject.name, turn(case, subject, where, settings))
-                except (SubjectFailedError, RuntimeError) as error:
-                    raise SubjectFailedError(f"{case.title}: {subject.name}: {error}") from None
-        print(f"\n{case.title}")
+            for subject in everyone:
+                if subject.does(case) and subject.name not in results.failures(case):
+                    take_turn(case, subject)
         show(results, case)
         results.write(options.json)
     return results
 
 
 def show(results: Results, case: Case) -> None:
+    print(f"\n{case.title}")
     found = results.of(case)
     for name, rounds in found.items():
         print(row(name, rounds))
-    (_, ours), *others = found.items()
+    for name, reason in results.failures(case).items():
+        print(f"{name}: FAILED: {reason}")
+    (_, ours), *others = found.items() or [("", [])]
     for name, rounds in others:
-        print(beside(ours, name, rounds), flush=True)
+        print(beside(ours, name, rounds))
+    sys.stdout.flush()
+
+
+class CannotWriteError(Exception):
+    """A file that was asked for cannot be written."""
+
+
+REFUSALS = (CannotWriteError, NotACheckoutError, chart.NoMatplotlibError)
+
+
+def require_writable(*paths: Path | None) -> None:
+    """CannotWriteError: one of them is not. It is better to know that before the bench."""
+    for path in paths:
+        try:
+            if path is not None:
+                path.touch()
+        except OSError as error:
+            raise CannotWriteError(f"cannot write {path}: {error.strerror}") from None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
-    print(
-        f"48 kHz stereo S16, {options.latency} ms asked, {options.rounds} rounds of "
-        f"{options.seconds:g} s, {'SCHED_RR' if options.realtime else 'SCHED_OTHER'}"
-    )
-    print(head(), flush=True)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # all that was started ends with us
+    attributes.have_them_logged()
     try:
+        require_writable(options.json, options.png)
+        if options.png is not None:
+            chart.require()
+        print(
+            f"48 kHz stereo S16, {options.latency} ms asked, {options.rounds} rounds of "
+            f"{options.seconds:g} s, {'SCHED_RR' if options.realtime else 'SCHED_OTHER'}"
+        )
+        print(head(), flush=True)
         with tempfile.TemporaryDirectory(prefix="xensnd-bench-") as name:
-            run(options, Path(name))
-    except (NotACheckoutError, SubjectFailedError) as error:
+            results = run(options, Path(name))
+        if options.png is not None:
+            chart.draw(results, options.png)
+    except REFUSALS as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
-    return 0
+    except KeyboardInterrupt:
+        return 130
+    print("\n" + "\n".join(remarks(results)))
+    return 1 if results.has_failures else 0
 
 
 if __name__ == "__main__":

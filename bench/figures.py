@@ -23,6 +23,7 @@ class Figures:
     latency_p99_ms: float | None = None
     lost_frames: int | None = None
     repeated_frames: int | None = None
+    asked: str = ""  # of the audio server
 
     def as_json(self) -> dict[str, Any]:
         return {

@@ -3,8 +3,9 @@ of the agent's deaths.
 
 The victim's every frame carries its own number, as in `make bench`. Nothing is asserted. Wanted: no
 frame lost, p99 of the latency within 5 ms of the quiet case, 2 MiB more memory at most, an answer
-of the control socket within 20 ms, the culprit throttled within 1 s, its microphone closed within
-50 ms; and at a death 80 ms of silence at most.
+of the control socket within 20 ms, that to a third guest's OPEN not much later than in the quiet
+case, the culprit throttled within 1 s, its microphone closed within 50 ms; and at a death 80 ms of
+silence at most.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from bench.processes import build_probe, running
 from tests.hostile.acts import ACTS, QUIET, Act
 from tests.hostile.stage import MAY_RECORD, Memory, performing, revoke
 from tests.hostile.vcpu import build_library
-from tests.support.agents import Dom0, Guest
+from tests.support.agents import Dom0, Guest, driver_of
 from tests.support.heard import RATE_HZ, find_gaps
 from tests.support.local_machine import LocalMachine
 from tests.support.peer import Peer
@@ -42,9 +43,11 @@ from tests.support.pulse_server import (
     on_right,
     right_of,
 )
-from tests.support.raw_frontend import eventually
+from tests.support.raw_frontend import RawStream, eventually
+from tests.support.shared_pages import RSP_PROD_OFFSET
 from tests.support.urgency import Urgency, urgent
 from xensnd.control.client import NoAgentError
+from xensnd.sndif.packets import Close, Open, encode_request
 
 WARM_UP_SECONDS = 1.0
 LOOK_SECONDS = 0.05
@@ -66,6 +69,7 @@ class Result:
     late: Lateness
     memory_kib: int
     control_ms: Sequence[float]
+    open_ms: Sequence[float]
     throttled_ms: float | None  # None: no budget answers
     revoked_ms: Sequence[float]
 
@@ -74,33 +78,54 @@ def perform(stage: Stage, act: Act, directory: Path, options: argparse.Namespace
     directory.mkdir()
     written, heard = directory / "written", directory / "heard"
     machine, pulse = stage.machine, stage.pulse
-    victim, evil = Guest(machine, "victim"), Guest(machine, "evil")
-    guest = [sys.executable, "-m", "bench.guest", machine.url]
+    victim, evil, third = (Guest(machine, name) for name in ("victim", "evil", "third"))
+    guest = [sys.executable, "-m", "bench.guest", machine.url, str(options.latency), str(written)]
     listen = [str(stage.probe), "listen", pulse.address, f"{SINK}.monitor", str(heard)]
     with (
         running(*listen, urgency=Urgency.SERVER),
-        running(*guest, str(options.latency), str(written), victim.name, urgency=Urgency.SOUNDING),
+        running(*guest, victim.name, urgency=Urgency.SOUNDING),
+        driver_of(machine, stage.dom0, third) as driver,
     ):
+        opening = driver.connect()
         stage.dom0.await_event("stream_started", domid=victim.domid)
         time.sleep(WARM_UP_SECONDS)
         with performing(machine, evil, act.name, stage.library) as adversary:
             since_ns = time.monotonic_ns()
-            result = look(stage.dom0, evil, act, adversary, options)
-    evil.destroy()
-    victim.destroy()
+            result = look(stage.dom0, evil, act, adversary, opening, options)
+    for each in (evil, victim, third):
+        each.destroy()
     return Result(lateness(written, heard, since_ns), *result)
 
 
+def open_and_close(stream: RawStream, request: Open) -> float:
+    """Returns after how many ms OPEN was answered."""
+    asked = time.monotonic()
+    stream.put(encode_request(stream.sent & 0xFFFF, request))
+    stream.requests.notify()
+    while stream.ring[RSP_PROD_OFFSET // 4] != stream.sent:
+        time.sleep(0.0002)
+    took = time.monotonic() - asked
+    stream.ask(Close())
+    return took * 1000
+
+
 def look(
-    dom0: Dom0, evil: Guest, act: Act, adversary: Peer, options: argparse.Namespace
-) -> tuple[int, Sequence[float], float | None, Sequence[float]]:
-    memory, control_ms = Memory(dom0.agent_pid), []
+    dom0: Dom0,
+    evil: Guest,
+    act: Act,
+    adversary: Peer,
+    opening: RawStream,
+    options: argparse.Namespace,
+) -> tuple[int, Sequence[float], Sequence[float], float | None, Sequence[float]]:
+    memory, control_ms, open_ms = Memory(dom0.agent_pid), [], []
+    request = opening.good_open()
     began = time.time()
     until = time.monotonic() + options.seconds
     while time.monotonic() < until:
         asked = time.monotonic()
         dom0.ask("status")
         control_ms.append((time.monotonic() - asked) * 1000)
+        open_ms.append(open_and_close(opening, request))
         memory.look()
         time.sleep(LOOK_SECONDS)
     throttled_ms = None
@@ -109,7 +134,7 @@ def look(
         first = dom0.events(act.audited[0].kind, domid=evil.domid)[0]
         throttled_ms = (when(first) - began) * 1000
     revoked_ms = [revoke(dom0, adversary) for _ in range(options.rounds) if act.records]
-    return memory.growth_kib, control_ms, throttled_ms, revoked_ms
+    return memory.growth_kib, control_ms, open_ms, throttled_ms, revoked_ms
 
 
 def when(event: Any) -> float:
@@ -117,9 +142,9 @@ def when(event: Any) -> float:
 
 
 HEAD = (
-    f"{'':16}{'frames':>8}{'latency, ms':>14}{'beside':>8}{'memory':>9}{'control':>9}"
+    f"{'':16}{'frames':>8}{'latency, ms':>14}{'beside':>8}{'memory':>9}{'control':>9}{'OPEN':>8}"
     f"{'throttled':>11}{'live after denied, ms':>23}\n"
-    f"{'':16}{'lost':>8}{'median':>8}{'p99':>6}{'quiet':>8}{'KiB':>9}{'p99, ms':>9}"
+    f"{'':16}{'lost':>8}{'median':>8}{'p99':>6}{'quiet':>8}{'KiB':>9}{'p99, ms':>9}{'p99, ms':>8}"
     f"{'after, ms':>11}{'median':>15}{'worst':>8}"
 )
 
@@ -133,7 +158,8 @@ def row(act: Act, result: Result, quiet: Result) -> str:
     return (
         f"{act.name:16}{late.lost_frames:>8}{late.median_ms:>8.1f}{late.p99_ms:>6.1f}"
         f"{late.p99_ms - quiet.late.p99_ms:>+8.1f}{result.memory_kib:>+9}"
-        f"{percentile(result.control_ms, 99):>9.1f}{throttled:>11}{median:>15}{worst:>8}"
+        f"{percentile(result.control_ms, 99):>9.1f}{percentile(result.open_ms, 99):>8.1f}"
+        f"{throttled:>11}{median:>15}{worst:>8}"
     )
 
 

@@ -27,7 +27,11 @@ def running(
 ) -> Iterator[int]:
     """Its process id. It ends with the block."""
     with subprocess.Popen(
-        command, env=environment, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     ) as process:
         if urgency is not None:
             urgent(process, urgency)

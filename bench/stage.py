@@ -9,6 +9,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import pulsectl
+
+from bench.attributes import asked
 from bench.cases import Case
 from bench.cost import Cost, cost, proportional_kib
 from bench.figures import Figures
@@ -82,13 +85,17 @@ class Stage:
         return [*self.settings.prefix, str(self.settings.probe), *map(str, arguments)]
 
     def counts(self) -> tuple[int, int, int]:
-        """Clients, sink inputs and source outputs."""
-        with self.pulse.mixer() as mixer:
-            return (
-                len(mixer.client_list()),
-                len(mixer.sink_input_list()),
-                len(mixer.source_output_list()),
-            )
+        """Clients, sink inputs and source outputs. SubjectFailedError: the audio server refuses to
+        tell."""
+        try:
+            with self.pulse.mixer() as mixer:
+                return (
+                    len(mixer.client_list()),
+                    len(mixer.sink_input_list()),
+                    len(mixer.source_output_list()),
+                )
+        except pulsectl.PulseError as error:
+            raise SubjectFailedError(f"the audio server refuses its mixer: {error}") from None
 
     def await_more(self, before: tuple[int, int, int], count: int) -> None:
         """Waits until there are as many more of what the case is about. SubjectFailedError: there
@@ -126,6 +133,7 @@ class Stage:
             server_cpu_ms=window.server.cpu_seconds * 1000 / seconds,
             server_wakeups=window.server.switches / seconds,
             memory_mib=window.memory_kib / 1024,
+            asked=asked(self.pulse.log, records=self.case.part.records),
         )
         if not self.case.part.counts_frames:
             return figures

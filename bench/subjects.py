@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from bench.cases import Part
+from bench.cases import Case, Part
 from bench.checkout import Checkout
 from bench.cost import family
 from bench.processes import running, running_until_said
@@ -18,6 +19,8 @@ from bench.stage import MICROPHONE, Stage, SubjectFailedError, environment_of
 from tests.support.pulse_server import SINK, PulseServer
 from tests.support.raw_frontend import eventually
 
+# PulseAudio takes 64 connections, some of which are the bench's.
+CLIENTS_MAX = 60
 PIPE_OCTETS = 4096  # the least that a pipe can have: 21 ms of sound
 
 
@@ -25,8 +28,8 @@ class Subject(Protocol):
     @property
     def name(self) -> str: ...
 
-    def does(self, part: Part) -> bool:
-        """Whether it can do what the part is about."""
+    def does(self, case: Case) -> bool:
+        """Whether it can do what the case is about."""
         ...
 
     def performing(self, stage: Stage) -> AbstractContextManager[Sequence[int]]:
@@ -41,8 +44,8 @@ class Agent:
     checkout: Checkout
     name: str
 
-    def does(self, part: Part) -> bool:
-        return not part.is_path
+    def does(self, case: Case) -> bool:
+        return not case.part.is_path
 
     @contextmanager
     def performing(self, stage: Stage) -> Iterator[Sequence[int]]:
@@ -55,7 +58,10 @@ class Agent:
         ):
             guests = [*settings.prefix, *self.checkout.python("guest.py")]
             guests += [url, str(settings.latency_ms), log, *names, *_kind(part)]
+            before = stage.counts()
             with running_until_said("playing", guests, stage.directory / "guests.log"):
+                if not part.is_idle:  # then a guest has no stream, and need not be a client
+                    stage.await_more(before, stage.case.streams)
                 yield family(agent)
 
 
@@ -75,8 +81,8 @@ class Bare:
 
     name: str = "bare clients"
 
-    def does(self, part: Part) -> bool:
-        return not part.is_path
+    def does(self, case: Case) -> bool:
+        return not case.part.is_path and case.streams <= CLIENTS_MAX
 
     @contextmanager
     def performing(self, stage: Stage) -> Iterator[Sequence[int]]:
@@ -113,10 +119,12 @@ class Command:
     """A command that plays what it reads, once a stream."""
 
     command: str
-    name: str = "peer"
+    name: str
 
-    def does(self, part: Part) -> bool:
-        return not (part.records or part.is_idle or part.is_path)
+    def does(self, case: Case) -> bool:
+        part = case.part
+        plays = not (part.records or part.is_idle or part.is_path)
+        return plays and case.streams <= CLIENTS_MAX
 
     @contextmanager
     def performing(self, stage: Stage) -> Iterator[Sequence[int]]:
@@ -126,7 +134,11 @@ class Command:
                 stack.enter_context(self._running(stage, number))
                 for number in range(stage.case.streams)
             ]
-            stage.await_more(before, stage.case.streams)
+            try:
+                stage.await_more(before, stage.case.streams)
+            except SubjectFailedError as error:
+                said = (stage.directory / "peer0.log").read_text(errors="replace").strip()
+                raise SubjectFailedError(f"{error}; the command said: {said}") from None
             yield [pid for shell in shells for pid in family(shell)]
 
     @contextmanager
@@ -135,24 +147,36 @@ class Command:
         feed = [str(stage.settings.probe), "feed", side, log]
         command = self.command.replace("{latency}", str(stage.settings.latency_ms))
         command = command.replace("{stream}", str(number))
+        shell = [*stage.settings.prefix, "sh", "-c", f"exec {command}"]
         with (
-            subprocess.Popen(feed, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as feeding,
+            _small_pipe() as (reading, writing),
             (stage.directory / f"peer{number}.log").open("wb") as errors,
-        ):
-            assert feeding.stdout is not None
-            fcntl.fcntl(feeding.stdout, fcntl.F_SETPIPE_SZ, PIPE_OCTETS)
-            with subprocess.Popen(
-                [*stage.settings.prefix, "sh", "-c", f"exec {command}"],
-                stdin=feeding.stdout,
+            subprocess.Popen(feed, stdin=subprocess.DEVNULL, stdout=writing) as feeding,
+            subprocess.Popen(
+                shell,
+                stdin=reading,
                 stdout=subprocess.DEVNULL,
                 stderr=errors,
                 env=environment_of(stage.pulse),
-            ) as shell:
-                try:
-                    yield shell.pid
-                finally:
-                    shell.terminate()
-                    feeding.terminate()
+            ) as playing,
+        ):
+            try:
+                yield playing.pid
+            finally:
+                playing.terminate()
+                feeding.terminate()
+
+
+@contextmanager
+def _small_pipe() -> Iterator[tuple[int, int]]:
+    """Its reading end, and its writing end."""
+    reading, writing = os.pipe()
+    try:
+        fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, PIPE_OCTETS)
+        yield reading, writing
+    finally:
+        os.close(reading)
+        os.close(writing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,14 +186,14 @@ class Served:
     checkout: Checkout
     name: str
 
-    def does(self, part: Part) -> bool:
-        return part.is_path
+    def does(self, case: Case) -> bool:
+        return case.part.is_path
 
     @contextmanager
     def performing(self, stage: Stage) -> Iterator[Sequence[int]]:
         directory = stage.directory
         with (
-            _guest_server(directory / "guest") as guest_pulse,
+            _GuestServer(directory / "guest") as guest_pulse,
             self.checkout.machine(directory / "machine", ["guest"]) as url,
             self.checkout.agent(stage, url) as agent,
         ):
@@ -191,8 +215,8 @@ class Tunnel:
 
     name: str = "PulseAudio's tunnel"
 
-    def does(self, part: Part) -> bool:
-        return part.is_path
+    def does(self, case: Case) -> bool:
+        return case.part.is_path
 
     @contextmanager
     def performing(self, stage: Stage) -> Iterator[Sequence[int]]:
@@ -201,18 +225,25 @@ class Tunnel:
             f"latency_msec={stage.settings.latency_ms} rate=48000 format=s16le channels=2"
         )
         with (
-            _guest_server(stage.directory / "guest", tunnel) as guest_pulse,
+            _GuestServer(stage.directory / "guest", tunnel) as guest_pulse,
             _application(stage, guest_pulse, "tunnel"),
         ):
             yield [guest_pulse.pid]
 
 
-def _guest_server(directory: Path, *modules: str) -> PulseServer:
-    """It copies frames, or drops one where clocks differ: the numbers in them live."""
-    settings = directory / "pulse/daemon.conf"
-    settings.parent.mkdir(parents=True)
-    settings.write_text("resample-method = trivial\n")
-    return PulseServer(directory, modules=modules)
+class _GuestServer(PulseServer):
+    """A guest's audio server. Where clocks differ it drops a frame or repeats one, and computes
+    none between them: the numbers in the frames live."""
+
+    def __init__(self, directory: Path, *modules: str) -> None:
+        super().__init__(directory, modules=modules)
+        directory.mkdir(parents=True)
+        self._settings = directory / "daemon.conf"
+        self._settings.write_text("resample-method = trivial\n")
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {**super().environment, "PULSE_CONFIG": str(self._settings)}
 
 
 @contextmanager

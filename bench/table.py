@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from bench.figures import Figures, Spread, difference, ratio, spread
 
-NAME_WIDTH = 24
+NAME_WIDTH = 28
 # Heading, unit, the figure's name, its width, and how many digits follow the point.
 COLUMNS = (
     ("CPU, ms a", "stream-second", "cpu_ms", 20, 2),

@@ -34,6 +34,7 @@ class Options:
     rates_hz: tuple[int, ...] | None = None
     max_streams: int | None = None  # open at once, of this guest in this direction
     max_buffer_octets: int | None = None  # of one stream, in the guest's memory
+    max_memory_octets: int | None = None  # of all its open streams' buffers in this direction
     latency_usec: int | None = None  # of one stream, queued in dom0
 
     @property
@@ -157,6 +158,21 @@ KEYS = (
             "examples": ["256KiB"],
         },
         "The largest buffer of a stream, in octets.",
+    ),
+    Key(
+        "max-memory",
+        "max_memory_octets",
+        values.read_octets,
+        values.write_octets,
+        {
+            "type": ["string", "integer"],
+            "pattern": f"^{values.OCTETS_PATTERN}$",
+            "minimum": values.BUFFER_OCTETS_MIN,
+            "maximum": values.BUFFER_OCTETS_MAX,
+            "examples": ["2MiB"],
+        },
+        "How large the buffers of all streams that the guest has open in this direction may be "
+        "together, in octets.",
     ),
     Key(
         "latency",

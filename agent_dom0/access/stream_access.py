@@ -12,11 +12,12 @@ from typing import Protocol
 from agent_dom0.access.policy_state import PolicyState
 from agent_dom0.access.prompts import NotAsked, Prompts
 from agent_dom0.guest import RunningGuest
-from agent_dom0.parameters import SoundParameters, complaint
+from agent_dom0.parameters import Limits, SoundParameters, complaint, limits_within
 from agent_dom0.stream_audit import StreamAudit
 from policy.model import Decision, Direction, OnDeny, Options, Verb
 from xensnd.control.answers import Answer
 from xensnd.errors import AccessDenied
+from xensnd.sndif.layout import PAGE_OCTETS, buffer_pages
 
 _YES = (Answer.ONCE, Answer.FOR, Answer.ALWAYS)
 
@@ -29,6 +30,9 @@ class StreamOwner(Protocol):
 
     def open_streams(self, direction: Direction) -> int:
         """Return how many it has open now."""
+
+    def mapped_octets(self, direction: Direction) -> int:
+        """Return how large the buffers of those are, in whole pages."""
 
 
 class StreamAccess:
@@ -77,10 +81,7 @@ class StreamAccess:
         """Check whether the stream may be opened. AccessDenied: it may not, not even in silence."""
         decision = self._policy_says()
         options = decision.options
-        wrong = complaint(parameters, options)
-        count, most = self._owner.open_streams(self._direction), options.max_streams
-        if wrong is None and most is not None and count >= most:
-            wrong = f"{count} streams are open already, the rule allows {most}"
+        wrong = complaint(parameters, options) or self._too_much(parameters, options)
         if wrong is not None:
             self._audit.tell_limit(f"refused: {wrong}")
             raise AccessDenied(wrong)
@@ -122,6 +123,18 @@ class StreamAccess:
             self._policy.release(self._stream)
         self._answer = None
         self._has_taken = False
+
+    def _too_much(self, parameters: SoundParameters, options: Options) -> str | None:
+        """Return what the guest would have too much of with this stream; None: nothing."""
+        count, most = self._owner.open_streams(self._direction), options.max_streams
+        if most is not None and count >= most:
+            return f"{count} streams are open already, the rule allows {most}"
+        new_octets = buffer_pages(parameters.buffer_octets) * PAGE_OCTETS
+        octets = self._owner.mapped_octets(self._direction) + new_octets
+        allowed = limits_within(Limits(), options).max_memory_octets
+        if octets > allowed:
+            return f"buffers of {octets} octets in all, the guest may have {allowed} (max-memory)"
+        return None
 
     def _policy_says(self) -> Decision:
         return self._policy.decide(self._owner.guest, self._direction, self._stream)

@@ -1,25 +1,26 @@
-"""A guest as the audio server sees it: one client, with the guest's name, icon and label.
+"""A guest as the audio server sees it: its streams there, with the guest's name, icon and label.
 
-The client is connected while an allowed stream is open, because PulseAudio accepts only about 64
-connections. When the server goes away, streams run on their clocks, and the client connects again
-with a growing delay.
+The guest is on a connection while an allowed stream is open. When the server goes away, its streams
+run on their clocks until the connection is there again.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
+from agent_dom0.audio.connections import Connection, Connections
 from agent_dom0.audio.guest_volume import VolumeFile
 from agent_dom0.audio.mixer import Mixer
+from agent_dom0.audio.places import NO_PLACE
 from agent_dom0.events import EventKind, Priority, guest_event
 from agent_dom0.guest import RunningGuest
 from agent_dom0.guest_trail import GuestTrail
 from agent_dom0.parameters import SoundParameters
 from xensnd.backoff import BackOff
-from xensnd.core import AudioClient, AudioStreamConfig, ClientState, Engine
+from xensnd.core import AudioClient, AudioStreamConfig
 from xensnd.errors import AudioUnavailable
 from xensnd.sndif.store_fields import Direction
 
@@ -28,18 +29,23 @@ log = logging.getLogger("xensnd-dom0")
 RETRY_FIRST_SECONDS = 0.1
 RETRY_LAST_SECONDS = 5.0
 
-# A client stays connected for this long after its last stream: the server still plays the end of
-# that stream, and the next sound often follows at once.
+# A guest stays on its connection for this long after its last stream: the server still plays the
+# end of that stream, and the next sound often follows at once.
 LINGER_SECONDS = 2.0
 
 
 class Voice(Protocol):
     """A stream of the guest that wants to sound."""
 
+    @property
+    def direction(self) -> Direction: ...
     def attach(self, client: AudioClient) -> None: ...
     def detach(self) -> None: ...
     def poll(self) -> None:
         """Something happened in the engine."""
+
+    def tell_limit(self, text: str) -> None:
+        """Audit that the stream waits for this reason."""
 
     @property
     def audio_error(self) -> str | None:
@@ -57,7 +63,7 @@ class GuestClient:
 
     def __init__(
         self,
-        engine: Engine,
+        connections: Connections,
         mixer: Mixer,
         guest: RunningGuest,
         trail: GuestTrail,
@@ -65,18 +71,20 @@ class GuestClient:
     ) -> None:
         self.mixer = mixer
         self.guest = guest
-        self._engine = engine
+        self._connections = connections
+        self._places = connections.places
         self._trail = trail
         self._volume_file = volume_file
         self.volumes = volume_file.load()
         self._voices: list[Voice] = []
-        self._failed: list[Voice] = []  # of these, while the client is connected: tried again
+        self._failed: dict[Voice, str] = {}  # tried again, and why; while the guest is connected
+        self._connection: Connection | None = None
         self._client: AudioClient | None = None
         self._retry: asyncio.TimerHandle | None = None
         self._linger: asyncio.TimerHandle | None = None
         self._back_off = BackOff(RETRY_FIRST_SECONDS, RETRY_LAST_SECONDS)
-        self._tried = 0.0  # when, in the loop's time
-        self._lost = False
+        self._why_lost: str | None = None
+        self._places.add_guest(self)
 
     def set_percent(self, direction: Direction, percent: int) -> None:
         """Keep what a person has set. The caller applies it to the open streams."""
@@ -88,47 +96,43 @@ class GuestClient:
         self.volumes[direction].is_muted = is_muted
         self._volume_file.save(self.volumes)
 
-    def client_properties(self) -> dict[str, str]:
-        icon = f"appvm-{self.guest.label}" if self.guest.label else "computer"
-        return {
-            "application.name": self.guest.name,
-            "application.id": f"xensnd.{self.guest.name}",
-            "application.icon_name": icon,
-            "xensnd.guest": self.guest.name,
-            "xensnd.domid": str(self.guest.domid),
-            "xensnd.uuid": self.guest.uuid,
-            "xensnd.label": self.guest.label,
-        }
+    def properties(self) -> dict[str, str]:
+        return guest_properties(self.guest)
 
     def join(self, voice: Voice) -> None:
         if voice in self._voices:
             return
         self._voices.append(voice)
         self._cancel_linger()
-        if self._client is not None:
-            self._attach(voice, self._client)
-        elif self._retry is None:
-            self._connect()
+        if self._connection is None:
+            self._connection = self._connections.join(self)
+        elif self._client is not None:
+            self._attach(voice)
         else:
-            self._retry_sooner()
+            self._connection.retry_sooner()
 
     def leave(self, voice: Voice) -> None:
         """Remove the voice, which ends its stream at the server itself."""
         if voice not in self._voices:
             return
         self._voices.remove(voice)
-        if voice in self._failed:
-            self._failed.remove(voice)
-        if not self._voices:
+        self._failed.pop(voice, None)
+        self._places.give_back(voice.direction, voice)
+        if not self._voices and self._connection is not None:
             loop = asyncio.get_running_loop()
             self._linger = loop.call_later(LINGER_SECONDS, self._disconnect)
 
+    def why_silent(self, voice: Voice) -> str | None:
+        """Return why the voice is not at the server, in words; None: it is, or will be soon."""
+        if self._places.waits(voice.direction, voice):
+            return NO_PLACE
+        return self._failed.get(voice, self._why_lost)
+
     def poll(self) -> None:
         """Something happened in the engine."""
+        if self._connection is not None:
+            self._connection.poll()
         if self._client is None:
-            return
-        if self._client.state is ClientState.FAILED:
-            self._lose(self._client.error)
             return
         for voice in list(self._voices):
             error = voice.audio_error
@@ -136,111 +140,119 @@ class GuestClient:
                 self._lose_stream(voice, error)
             else:
                 voice.poll()
-        if self._voices and all(voice.audio_is_ready for voice in self._voices):
+        placed = [each for each in self._voices if not self._places.waits(each.direction, each)]
+        if placed and all(voice.audio_is_ready for voice in placed):
             self._note_found()
 
     def rename(self, guest: RunningGuest) -> None:
-        """Connect a new client under the new name. Its streams at the server are new ones too."""
+        """Connect under the new name. The guest's streams at the server are new ones too."""
         self.guest = guest
         self._disconnect()
         if self._voices:
-            self._connect()
+            self._connection = self._connections.join(self)
 
     def close(self, *, forget: bool = False) -> None:
         """Disconnect. `forget`: remove the settings too; otherwise the next agent finds them."""
+        for voice in self._voices:
+            self._places.give_back(voice.direction, voice)
         self._voices.clear()
         self._disconnect()
+        self._places.remove_guest(self)
         if forget:
             self._volume_file.remove()
 
-    def _connect(self) -> None:
-        self._retry = None
-        self._tried = asyncio.get_running_loop().time()
-        try:
-            self._client = AudioClient(self._engine, self.mixer.server, self.client_properties())
-        except MemoryError:  # or no file descriptors
-            self._lose("no memory or file descriptors are left for a connection")
+    # What the connection asks of it
+
+    def connected(self, client: AudioClient) -> None:
+        self._client = client
+        for voice in list(self._voices):
+            self._attach(voice)
+
+    def lost(self, why: str) -> None:
+        self._detach_all()
+        self._audit_lost(f"{why}; sound continues when it is back")
+        if not self._voices:
+            self._disconnect()  # the next one connects again
+
+    def _attach(self, voice: Voice) -> None:
+        if self._client is None or voice not in self._voices:
             return
-        for voice in self._voices:
-            self._attach(voice, self._client)
-        # libpulse may have failed at once, before the callback was set.
-        asyncio.get_running_loop().call_soon(self.poll)
-
-    def _reattach(self) -> None:
-        self._retry = None
-        failed, self._failed = self._failed, []
-        for voice in failed:
-            if self._client is not None:
-                self._attach(voice, self._client)
-
-    def _attach(self, voice: Voice, client: AudioClient) -> None:
+        waited = self._places.waits(voice.direction, voice)
+        if not self._places.take(voice.direction, voice, self, partial(self._attach, voice)):
+            if not waited:
+                voice.tell_limit(NO_PLACE)
+            return
         try:
-            voice.attach(client)
+            voice.attach(self._client)
         except AudioUnavailable as error:
             log.warning("%s: %s", self.guest.name, error)
 
     def _disconnect(self) -> None:
+        self._cancel_linger()
+        self._detach_all()
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            self._connections.leave(self, connection)
+
+    def _detach_all(self) -> None:
+        self._client = None
         if self._retry is not None:
             self._retry.cancel()
             self._retry = None
-        self._cancel_linger()
         self._failed.clear()
         for voice in self._voices:
             voice.detach()
-        if self._client is not None:
-            self._client.close()
-            self._client = None
+            self._places.give_back(voice.direction, voice)
 
     def _cancel_linger(self) -> None:
         if self._linger is not None:
             self._linger.cancel()
             self._linger = None
 
-    def _lose(self, why: str) -> None:
-        self._disconnect()
-        self._audit_lost(why)
-        if self._voices:  # otherwise the next one tries
-            self._try_later(self._connect)
-
     def _lose_stream(self, voice: Voice, why: str) -> None:
         """Connect this stream again later. The guest's other streams go on."""
         voice.detach()
-        self._failed.append(voice)
-        self._audit_lost(why)
+        self._places.give_back(voice.direction, voice)
+        self._failed[voice] = why
+        self._audit_lost(f"{why}; the stream is tried again")
         if self._retry is None:
-            self._try_later(self._reattach)
+            loop = asyncio.get_running_loop()
+            self._retry = loop.call_later(self._back_off.next_seconds(), self._reattach)
 
-    def _try_later(self, again: Callable[[], None]) -> None:
-        loop = asyncio.get_running_loop()
-        self._retry = loop.call_later(self._back_off.next_seconds(), again)
-
-    def _retry_sooner(self) -> None:
-        """Connect soon for a sound that begins now, but not before the first delay is over."""
-        loop = asyncio.get_running_loop()
-        if self._retry is not None:
-            self._retry.cancel()
-        when = max(loop.time(), self._tried + RETRY_FIRST_SECONDS)
-        self._retry = loop.call_at(when, self._connect)
+    def _reattach(self) -> None:
+        self._retry = None
+        failed = list(self._failed)
+        self._failed.clear()
+        for voice in failed:
+            self._attach(voice)
 
     def _audit_lost(self, why: str) -> None:
-        if self._lost:
+        if self._why_lost is not None:
             return
-        self._lost = True
-        self._audit(
-            EventKind.SERVER_LOST,
-            f"audio server {self.mixer.server or 'of this session'}: {why}; "
-            "sound continues when it is back",
-            Priority.WARNING,
-        )
+        self._why_lost = f"audio server {self._connections.server or 'of this session'}: {why}"
+        self._audit(EventKind.SERVER_LOST, self._why_lost, Priority.WARNING)
 
     def _note_found(self) -> None:
         self._back_off.reset()
-        if self._lost:
-            self._lost = False
+        if self._why_lost is not None:
+            self._why_lost = None
             self._audit(EventKind.SERVER_FOUND, "the audio server is back", Priority.NOTICE)
 
     def _audit(self, kind: EventKind, text: str, priority: Priority) -> None:
         self._trail.append(guest_event(kind, self.guest.name, self.guest.domid, text, priority))
+
+
+def guest_properties(guest: RunningGuest) -> dict[str, str]:
+    """Return what the audio server knows a guest by: of its own connection, and of each stream."""
+    return {
+        "application.name": guest.name,
+        "application.id": f"xensnd.{guest.name}",
+        "application.icon_name": f"appvm-{guest.label}" if guest.label else "computer",
+        "xensnd.guest": guest.name,
+        "xensnd.domid": str(guest.domid),
+        "xensnd.uuid": guest.uuid,
+        "xensnd.label": guest.label,
+    }
 
 
 def stream_config(
@@ -270,8 +282,9 @@ def stream_config(
         is_pinned=is_pinned,
         volume=volume,
         muted=muted,
+        guest=guest.domid,
         properties={
+            **guest_properties(guest),
             "module-stream-restore.id": f"xensnd-{what}:{guest.name}",
-            "media.icon_name": "audio-card" if playback else "audio-input-microphone",
         },
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Callable
 
 from agent_dom0.audio.guest_client import GuestClient, stream_config
 from agent_dom0.audio.mixer import AudioDevice, MixerState, MixerStream
@@ -31,6 +32,10 @@ def why_refused(source: AudioDevice, options: Options) -> str | None:
     return None
 
 
+def _do_nothing() -> None:
+    pass
+
+
 class ServerStream:
     """One open stream at the server. It is connected while it may sound: sound(), silence()."""
 
@@ -44,6 +49,7 @@ class ServerStream:
         audit: Auditor,
     ) -> None:
         self.device: AudioDevice | None = None  # that it plays into, or records
+        self.on_connected: Callable[[], None] = _do_nothing
         self._core = core
         self._client = client
         self._direction = direction
@@ -86,7 +92,19 @@ class ServerStream:
             return False
         return self.audio_is_ready
 
+    @property
+    def why_silent(self) -> str | None:
+        """Why it is not at the server although it may sound, in words; None: it is, or will be."""
+        return None if self.is_connected else self._client.why_silent(self)
+
     # What the guest's client asks of it
+
+    @property
+    def direction(self) -> Direction:
+        return self._direction
+
+    def tell_limit(self, text: str) -> None:
+        self._audit.tell(EventKind.LIMIT_HIT, text, Priority.WARNING)
 
     def attach(self, client: AudioClient) -> None:
         device, self._next_device = self._next_device, None
@@ -116,6 +134,7 @@ class ServerStream:
         if self._stream is None:
             self._stream = self._client.mixer.follow(self._direction, index, self._on_mixer_state)
             self.volume.attach(self._stream)
+            self.on_connected()
         if self._direction is Direction.CAPTURE and self._source != self._core.source:
             self._source = self._core.source
             self._is_admitted = False
@@ -155,6 +174,7 @@ class ServerStream:
             case Admission.ADMITTED:
                 self._is_admitted = True
                 self._audit_source(source, None)
+                self.on_connected()
             case Admission.MIXED:
                 self._reconnect(source)
 

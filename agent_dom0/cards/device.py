@@ -9,8 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
@@ -20,7 +18,14 @@ from agent_dom0.events import EventKind, Priority
 from agent_dom0.guest import RunningGuest
 from agent_dom0.streams.failures import FAILURES, kind_of
 from agent_dom0.streams.guest_device import GuestDevice
-from agent_dom0.streams.throttle import REQUESTS_A_SECOND, STORE_EVENTS_A_SECOND, Throttle
+from agent_dom0.streams.throttle import (
+    CONNECTIONS_A_SECOND,
+    CONNECTIONS_AT_ONCE,
+    STORE_EVENTS_A_SECOND,
+    TOO_MANY_REQUESTS,
+    Throttle,
+    cost_of,
+)
 from xensnd.backoff import BackOff
 from xensnd.errors import RemoteProtocolError, TransportLost
 from xensnd.sndif.states import (
@@ -46,10 +51,6 @@ from xensnd.transport.interface import Store
 log = logging.getLogger("xensnd-dom0")
 
 ODD_STATES_MAX = 64
-
-# A frontend that connects more often than this is broken or hostile.
-CONNECTIONS_MAX = 32
-CONNECTIONS_SECONDS = 10
 
 # How long players may take to close a device that is taken away. The toolstack waits 10 s at most.
 WITHDRAW_SECONDS = 3.0
@@ -92,6 +93,8 @@ class CardOwner(Protocol):
     def store_throttle(self) -> Throttle:
         """Of what XenStore tells of its nodes."""
 
+    @property
+    def connection_throttle(self) -> Throttle: ...
     @property
     def is_quarantined(self) -> bool:
         """Nothing of the guest is touched, so that it can harm nobody."""
@@ -140,8 +143,7 @@ class Device(GuestDevice):
         self._failure: object = None  # the kind of the last failure, until the device works again
         self._retry: asyncio.TimerHandle | None = None
         self._back_off = BackOff(RETRY_FIRST_SECONDS, RETRY_LAST_SECONDS)
-        # When each began, and each new start after a closing.
-        self._connections: deque[float] = deque(maxlen=CONNECTIONS_MAX)
+        self._may_revive = True  # no driver was connected before
         self.use_store(store)
 
     @property
@@ -249,7 +251,7 @@ class Device(GuestDevice):
             # The frontend has closed for good, so the next one is new. A frontend that only failed
             # goes to Initialising by itself; offering to it again would fail for ever.
             self._phase = BackendPhase.STARTING
-            self._connections.append(time.monotonic())
+            self._may_revive = False
             self._odd_states = 0
 
     def _act(self, action: BackendAction, phase: BackendPhase) -> BackendPhase:
@@ -291,10 +293,10 @@ class Device(GuestDevice):
             stream.tell_limit("more requests than the guest's budget allows; all its streams wait")
         if packet is None:
             return
-        if self._owner.throttle.admits():
+        if self._owner.throttle.admits(cost_of(packet)):
             stream.answer(packet)
             return
-        stream.tell_limit(f"{stream.name}: {REQUESTS_A_SECOND} requests within a second")
+        stream.tell_limit(f"{stream.name}: {TOO_MANY_REQUESTS}")
         self._owner.throttle.poll_later(self._poll_later)
 
     def _poll_later(self) -> None:
@@ -308,9 +310,11 @@ class Device(GuestDevice):
         """Stop serving. `forget`: its nodes are gone. Otherwise the next agent takes it over."""
         if self._retry is not None:
             self._retry.cancel()
+        self._retries_connect, self._withdrawn_at = False, None  # so _step_later() does nothing
         if forget:
             self._end_streams()
             self._owner.store_throttle.forget(self._follow_again)
+            self._owner.connection_throttle.forget(self._follow_connection)
             self._unwatch()
             return
         self._hand_over_streams()
@@ -386,13 +390,8 @@ class Device(GuestDevice):
         """Whether a closed device is offered again: only if its frontend has closed for good."""
         if (self._phase, self._frontend) != (BackendPhase.CLOSED, XenbusState.CLOSED):
             return False
-        if self._read(f"{self.path.backend}/online") != "1":
-            return False  # the toolstack is taking it away
-        return not self._comes_too_often()
-
-    def _comes_too_often(self) -> bool:
-        began = self._connections
-        return len(began) == CONNECTIONS_MAX and time.monotonic() - began[0] < CONNECTIONS_SECONDS
+        # Otherwise the toolstack is taking it away.
+        return self._read(f"{self.path.backend}/online") == "1"
 
     def _withdraw(self) -> BackendPhase:
         """Wait for players to close the device that goes away, for WITHDRAW_SECONDS at most."""
@@ -414,9 +413,9 @@ class Device(GuestDevice):
         return BackendPhase.OFFERED
 
     def _revive(self) -> None:
-        if self._connections:
-            return  # a driver was connected before
-        self._connections.append(time.monotonic())
+        if not self._may_revive:
+            return
+        self._may_revive = False
         with contextlib.suppress(PermissionError):  # only dom0 may
             self._store.write(f"{self.path.frontend}/state", str(int(XenbusState.INITIALISING)))
 
@@ -437,12 +436,11 @@ class Device(GuestDevice):
 
     def _connect(self, *, adopt: bool = False) -> BackendPhase:
         self._end_streams()
+        if not adopt and not self._owner.connection_throttle.admits():
+            self._connect_later()
+            return BackendPhase.OFFERED
+        self._may_revive = False
         try:
-            if self._comes_too_often():
-                raise RemoteProtocolError(
-                    f"{CONNECTIONS_MAX} connections within {CONNECTIONS_SECONDS} s"
-                )
-            self._connections.append(time.monotonic())
             self._make_streams()
             for stream in self._streams:
                 stream.begin(adopt=adopt)
@@ -457,6 +455,19 @@ class Device(GuestDevice):
             return BackendPhase.CLOSED
         self._retries_connect = False
         return BackendPhase.ANSWERED
+
+    def _connect_later(self) -> None:
+        throttle = self._owner.connection_throttle
+        if throttle.exceeds_anew:
+            text = (
+                f"more than {CONNECTIONS_AT_ONCE} connections of its cards, "
+                f"and than {CONNECTIONS_A_SECOND} a second; the next ones wait"
+            )
+            self._owner.audit(EventKind.LIMIT_HIT, text, Priority.NOTICE)
+        throttle.poll_later(self._follow_connection)
+
+    def _follow_connection(self) -> None:
+        self._run(self.step)
 
     def _recheck(self, phase: BackendPhase) -> BackendPhase:
         """Connect again if the frontend has published other rings than those of the streams. An

@@ -11,6 +11,7 @@ from typing import Any
 
 from agent_dom0.access.policy_state import PolicyState
 from agent_dom0.access.prompts import Prompts
+from agent_dom0.audio.connections import Connections
 from agent_dom0.audit import AuditTrail
 from agent_dom0.control.server import Command, Peer, number_argument, text_argument
 from agent_dom0.control.subscribers import Subscribers
@@ -46,6 +47,7 @@ class Operations:
         self,
         about: About,
         registry: Registry,
+        connections: Connections,
         policy: PolicyState,
         prompts: Prompts,
         trail: AuditTrail,
@@ -54,6 +56,7 @@ class Operations:
     ) -> None:
         self._about = about
         self._registry = registry
+        self._connections = connections
         self._policy = policy
         self._prompts = prompts
         self._trail = trail
@@ -133,7 +136,7 @@ class Operations:
                 "problem": self._policy.problem,
             },
             "audit": {"where": self._trail.where, "missing": self._trail.missing},
-            "server": {"address": self._about.server},
+            "server": {"address": self._about.server, **self._connections.status()},
             "prompts": [prompt.described() for prompt in self._prompts.open],
             "guests": self._registry.status(),
         }

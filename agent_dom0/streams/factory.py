@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from agent_dom0.access.policy_state import PolicyState
 from agent_dom0.access.prompts import Prompts
 from agent_dom0.access.stream_access import StreamAccess
+from agent_dom0.audio.connections import Connections
 from agent_dom0.audio.guest_client import GuestClient
 from agent_dom0.audio.guest_volume import VolumeFile
 from agent_dom0.audio.mixer import Mixer
@@ -32,6 +33,7 @@ class Factory:
 
     transport: Transport
     engine: Engine
+    connections: Connections
     mixer: Mixer
     policy: PolicyState
     prompts: Prompts
@@ -43,7 +45,7 @@ class Factory:
         runtime = self.transport.runtime_directory
         record = VolumeFile(runtime / "volumes" / str(guest.domid), guest.uuid)
         trail = GuestTrail(self.trail, lambda: self.run(served.decide))
-        audio = GuestClient(self.engine, self.mixer, guest, trail, record)
+        audio = GuestClient(self.connections, self.mixer, guest, trail, record)
         quarantine = Quarantine(runtime / "guests" / (guest.uuid or f"domain-{guest.domid}"))
         served = ServedGuest(guest, audio, quarantine, trail, self._most_streams)
         return served

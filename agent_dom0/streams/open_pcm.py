@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,7 +16,10 @@ NOT_DECIDED = Decision(Verb.DENY, None, "not decided yet")
 
 
 class AudioSide(Protocol):
-    """The open stream at the audio server: ServerStream."""
+    """The open stream at the audio server: ServerStream. `on_connected` is called each time that it
+    is connected."""
+
+    on_connected: Callable[[], None]
 
     @property
     def volume(self) -> StreamVolume: ...
@@ -25,6 +29,10 @@ class AudioSide(Protocol):
 
     @property
     def is_connected(self) -> bool: ...
+    @property
+    def why_silent(self) -> str | None:
+        """Why it is not connected although it may sound; None: it is, or will be soon."""
+
     def sound(self, options: Options, latency_usec: int, /) -> None:
         """Connect to the server within these limits."""
 
@@ -39,6 +47,7 @@ class OpenPcm:
     audio: AudioSide
     state: StreamState
     decision: Decision = NOT_DECIDED  # that holds
+    is_start_told: bool = False  # whether the trail says that it runs
 
     @property
     def is_running(self) -> bool:
@@ -48,6 +57,11 @@ class OpenPcm:
     def is_heard(self) -> bool:
         """Whether it plays or records at the server now, and does not run on its clock alone."""
         return self.is_allowed and self.is_running and self.audio.is_connected
+
+    @property
+    def has_started(self) -> bool:
+        """Whether it runs as policy says: at the server, or on its clock if it may not sound."""
+        return self.is_running and (self.is_heard or not self.is_allowed)
 
     @property
     def is_allowed(self) -> bool:

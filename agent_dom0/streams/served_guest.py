@@ -14,7 +14,12 @@ from agent_dom0.guest_trail import GuestTrail
 from agent_dom0.streams.guest_device import GuestDevice
 from agent_dom0.streams.quarantine import Quarantine
 from agent_dom0.streams.stream import Stream
-from agent_dom0.streams.throttle import STORE_EVENTS_A_SECOND, Throttle
+from agent_dom0.streams.throttle import (
+    CONNECTIONS_A_SECOND,
+    CONNECTIONS_AT_ONCE,
+    STORE_EVENTS_A_SECOND,
+    Throttle,
+)
 from xensnd.core import Budget
 from xensnd.errors import LimitReached
 from xensnd.sndif.store_fields import Direction
@@ -42,6 +47,7 @@ class ServedGuest:
         self.quarantine = quarantine
         self.throttle = Throttle()
         self.store_throttle = Throttle(STORE_EVENTS_A_SECOND)
+        self.connection_throttle = Throttle(CONNECTIONS_A_SECOND, CONNECTIONS_AT_ONCE)
         self.budget = Budget()  # for the audio thread
         self._pauses = 0  # of that budget, as of the last call of was_paused()
         self.devices: dict[str, GuestDevice] = {}
@@ -61,6 +67,9 @@ class ServedGuest:
 
     def open_streams(self, direction: Direction) -> int:
         return sum(stream.is_open for stream in self.streams(direction))
+
+    def mapped_octets(self, direction: Direction) -> int:
+        return sum(stream.mapped_octets for stream in self.streams(direction))
 
     @property
     def most_streams(self) -> int:
@@ -89,7 +98,7 @@ class ServedGuest:
 
     def was_paused(self) -> bool:
         """Return whether the engine has paused its requests since the last call."""
-        before, self._pauses = self._pauses, self.budget.stats().pauses
+        before, self._pauses = self._pauses, self.budget.pauses
         return self._pauses != before
 
     def is_heard(self, direction: Direction) -> bool:
@@ -172,6 +181,7 @@ class ServedGuest:
         """Its devices were closed before. `forget`: it is gone."""
         self.throttle.close()
         self.store_throttle.close()
+        self.connection_throttle.close()
         self.audio.close(forget=forget)
         self.quarantine.close(forget=forget)
         self.trail.close()

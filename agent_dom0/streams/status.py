@@ -24,6 +24,7 @@ class StreamStatus:
     source: str
     reason: str
     is_heard: bool  # runs, is allowed and connected with the audio server
+    problem: str | None  # why it is allowed and not connected
     device: str | None  # the sink or source there
     latency_ms: float | None
     level: float
@@ -45,6 +46,7 @@ def stream_status(name: str, direction: Direction, pcm: OpenPcm, core: SoundCore
         source=pcm.decision.source,
         reason=pcm.decision.reason,
         is_heard=pcm.is_heard,
+        problem=pcm.audio.why_silent if pcm.is_allowed else None,
         device=None if pcm.audio.device is None else pcm.audio.device.name,
         latency_ms=_queued_ms(pcm.parameters, stats),
         level=_level(pcm.parameters, core) if pcm.is_running else 0.0,

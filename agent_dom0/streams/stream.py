@@ -19,6 +19,7 @@ from agent_dom0.streams.status import StreamStatus, described, stream_status
 from policy.model import Decision, Options
 from xensnd.control.answers import Answer
 from xensnd.core import SoundCore
+from xensnd.sndif.layout import PAGE_OCTETS, buffer_pages
 from xensnd.sndif.states import StreamState
 from xensnd.sndif.store_fields import Direction
 
@@ -81,6 +82,12 @@ class Stream:
         return self._pcm is not None
 
     @property
+    def mapped_octets(self) -> int:
+        """Of the open stream's buffer, in whole pages."""
+        pcm = self._pcm
+        return 0 if pcm is None else buffer_pages(pcm.parameters.buffer_octets) * PAGE_OCTETS
+
+    @property
     def is_running(self) -> bool:
         return self.state is StreamState.RUNNING
 
@@ -130,7 +137,10 @@ class Stream:
         self, parameters: SoundParameters, state: StreamState, answer: Answer | None = None
     ) -> None:
         """The core has opened it. `answer`: what the person has answered an earlier agent."""
-        self._pcm = OpenPcm(parameters, self._new_audio(parameters), state)
+        audio = self._new_audio(parameters)
+        audio.on_connected = self._tell_started
+        self._pcm = OpenPcm(parameters, audio, state)
+        self._pcm.is_start_told = self._pcm.is_running  # by an earlier agent
         self._apply(self._pcm, self._access.open(parameters, answer))
 
     def _run(self, state: StreamState) -> None:
@@ -146,9 +156,17 @@ class Stream:
             if not was_running:
                 decision = self._access.follow(pcm.parameters, pcm.decision, starts=True)
                 self._apply(pcm, decision)
-        if pcm.is_running is not was_running:
-            kind = EventKind.STREAM_STARTED if pcm.is_running else EventKind.STREAM_STOPPED
-            self._audit.tell(kind, f"{self.name} {'started' if pcm.is_running else 'stopped'}")
+        self._tell_started()
+        if not pcm.is_running and pcm.is_start_told:
+            pcm.is_start_told = False
+            self._audit.tell(EventKind.STREAM_STOPPED, f"{self.name} stopped")
+
+    def _tell_started(self) -> None:
+        """Audit that it runs, once it does: a stream that is allowed, at the audio server."""
+        pcm = self._pcm
+        if pcm is not None and pcm.has_started and not pcm.is_start_told:
+            pcm.is_start_told = True
+            self._audit.tell(EventKind.STREAM_STARTED, f"{self.name} started")
 
     def _leave(self, release: Callable[[], None]) -> None:
         """End the open stream, if there is one. `release` makes the core end it, and gives back
@@ -196,6 +214,7 @@ class Stream:
         else:
             self._sound_core.close_gate()
             pcm.audio.silence()
+        self._tell_started()
 
 
 def _monotonic_end_usec(decision: Decision) -> int | None:

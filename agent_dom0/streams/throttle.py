@@ -1,5 +1,5 @@
 """Limits what one guest makes the agent do in a second: its control requests (OPEN, TRIGGER,
-HW_PARAM_QUERY and so on), and what XenStore tells of its nodes.
+HW_PARAM_QUERY and so on), what XenStore tells of its nodes, and how often its cards connect.
 
 All devices of a guest share its throttles. While they wait there is one timer for each throttle,
 which polls only that guest's devices. Other guests never wait for it.
@@ -10,51 +10,73 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from xensnd.sndif.packets import Operation, peek_request
+
 # READ and WRITE do not count here. ALSA sends some hundred queries when a stream is opened, and a
 # desktop opens two.
 REQUESTS_A_SECOND = 500
 
+# An OPEN maps a buffer, which takes some milliseconds. So 25 of them are a second's share.
+OPEN_COUNTS_AS = 20
+TOO_MANY_REQUESTS = (
+    f"{REQUESTS_A_SECOND} requests within a second; an OPEN counts as {OPEN_COUNTS_AS}"
+)
+
 # A frontend writes its state about five times until it is connected.
 STORE_EVENTS_A_SECOND = 100
 
-WINDOW_SECONDS = 1.0
+# A driver that is loaded again, or a program that plays a short sound, connects once. A guest that
+# starts may do so a few times in a row.
+CONNECTIONS_A_SECOND = 1
+CONNECTIONS_AT_ONCE = 8
+
+WAIT_SECONDS = 1.0
 
 # A guest that keeps within the limit for so long is told of anew when it next exceeds it.
 QUIET_SECONDS = 60.0
 
+# A timer may be early by the resolution of the clock: what it then lacks, in tokens.
+_EARLY_TIMER = 1e-3
+
+
+def cost_of(packet: bytes) -> int:
+    """Return as how many requests this one counts."""
+    return OPEN_COUNTS_AS if peek_request(packet)[1] == Operation.OPEN else 1
+
 
 class Throttle:
-    """Admits `most` in each window.
+    """A token bucket: admits `a_second` in the long run, and `at_once` after a pause.
 
     `exceeds_anew`: what was refused last is the first in QUIET_SECONDS, so it is to be audited.
     """
 
-    def __init__(self, most: int = REQUESTS_A_SECOND) -> None:
+    def __init__(self, a_second: int = REQUESTS_A_SECOND, at_once: int | None = None) -> None:
         self.exceeds_anew = False
-        self._most = most
-        self._window_begun = self._exceeded_at = float("-inf")
-        self._served = 0
+        self._a_second = a_second
+        self._at_once = a_second if at_once is None else at_once
+        self._left = 0.0
+        self._refilled_at = self._exceeded_at = float("-inf")
         self._timer: asyncio.TimerHandle | None = None
         self._waiting: dict[Callable[[], None], None] = {}  # in the order in which they came
 
     def admits(self, count: int = 1) -> bool:
         """Return whether so many more are served now. Call it once for all that came at once."""
         now = asyncio.get_running_loop().time()
-        if now - self._window_begun >= WINDOW_SECONDS:
-            self._window_begun, self._served = now, 0
-        self._served += count
-        if self._served <= self._most:
+        refill = (now - self._refilled_at) * self._a_second
+        self._left, self._refilled_at = min(self._left + refill, self._at_once), now
+        if count <= self._left + _EARLY_TIMER:
+            self._left -= count
             return True
         self.exceeds_anew = now - self._exceeded_at >= QUIET_SECONDS
         self._exceeded_at = now
         return False
 
     def poll_later(self, poll: Callable[[], None]) -> None:
-        """Call `poll` once when the next window begins, even if this is called several times."""
+        """Call `poll` once in WAIT_SECONDS, even if this is called several times."""
         self._waiting[poll] = None
         if self._timer is None:
             loop = asyncio.get_running_loop()
-            self._timer = loop.call_at(self._window_begun + WINDOW_SECONDS, self._poll)
+            self._timer = loop.call_later(WAIT_SECONDS, self._poll)
 
     def forget(self, poll: Callable[[], None]) -> None:
         """Do not call `poll` any more."""

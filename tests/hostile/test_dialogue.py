@@ -23,7 +23,6 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from agent_dom0.cards.device import CONNECTIONS_MAX
 from agent_dom0.cards.toolstack import default_card
 from tests.hostile.acts import query_all
 from tests.hostile.evil_guest import EvilGuest
@@ -130,7 +129,6 @@ class Dialogue(RuleBasedStateMachine):
         self._stage = stage
         self._guest = Guest(stage.machine, "evil")
         self._evil = EvilGuest(stage.machine, stage.dom0, self._guest)
-        self._connections = 0
         self._has_left = False  # or did not say that it stays
 
     # As it should
@@ -239,8 +237,7 @@ class Dialogue(RuleBasedStateMachine):
         try:
             if self._evil.backend_state() is XenbusState.CLOSED and not self._has_left:
                 assert self._is_blamed(), f"closed, and nobody knows why\n{dom0.end_of_log}"
-            if self._connections < CONNECTIONS_MAX - 1:
-                self._minds_the_rules()
+            self._minds_the_rules()
         finally:
             self._evil.close()
             self._guest.destroy()
@@ -272,7 +269,6 @@ class Dialogue(RuleBasedStateMachine):
     def _enter(self, state: XenbusState) -> None:
         stays = state in {XenbusState.INITIALISED, XenbusState.CONNECTED}
         self._has_left |= not stays
-        self._connections += stays
         self._evil.enter(state)
 
     def _write(self, nodes: dict[str, str]) -> None:

@@ -171,6 +171,7 @@ def test_status_shows_volume_and_mute_as_the_mixer_has_them_whoever_turned_them(
         assert eventually(lambda: volume_shown(dom0) == (60, False))
         dom0.ask("mute", guest="work")
         assert eventually(lambda: volume_shown(dom0) == (60, True))
+        assert eventually(lambda: now().mute)  # the agent shows it before the server has it
         with AgentClient(dom0.control) as agent, pulse.mixer() as mixer:
             agent.ask("watch")
             next_event(agent, "recording")

@@ -59,7 +59,7 @@ class Daemon(Startable):
         """Start the command. It is ready when it writes this line to standard output."""
         process = self.launch(command, stdout=subprocess.PIPE, **options)
         assert process.stdout is not None
-        is_readable, _, _ = select.select([process.stdout], [], [], READY_SECONDS)
+        is_readable = readable([process.stdout.fileno()], READY_SECONDS)
         said = process.stdout.readline() if is_readable else b"(nothing)"
         if said != line + b"\n":
             raise self._failure(f"it wrote {said!r} instead of {line!r}")
@@ -87,7 +87,7 @@ class Daemon(Startable):
         with _end_of(self.launch(command, **options)) as end:
             deadline = time.monotonic() + READY_SECONDS
             while not is_ready():
-                if select.select([end], [], [], ASK_AGAIN_SECONDS)[0]:
+                if readable([end], ASK_AGAIN_SECONDS):
                     break
                 if time.monotonic() > deadline:
                     break
@@ -120,8 +120,7 @@ class Daemon(Startable):
         assert self.process is not None
         with _end_of(self.process) as end:
             left = max(deadline - time.monotonic(), 0)
-            readable, _, _ = select.select([notifications.fileno(), end], [], [], left)
-            return notifications.fileno() in readable
+            return notifications.fileno() in readable([notifications.fileno(), end], left)
 
     def _failure(self, what: str) -> RuntimeError:
         self.kill()
@@ -200,3 +199,11 @@ def _end_of(process: subprocess.Popen[bytes]) -> Iterator[int]:
         yield fd
     finally:
         os.close(fd)
+
+
+def readable(fds: Sequence[int], seconds: float) -> list[int]:
+    """Those that are readable, or at their end, within this time: also fds beyond 1023."""
+    poll = select.poll()
+    for fd in fds:
+        poll.register(fd, select.POLLIN)
+    return [fd for fd, _ in poll.poll(seconds * 1000)]

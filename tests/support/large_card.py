@@ -21,7 +21,9 @@ def offer_large_card(frontend: RawFrontend, streams: int) -> None:
     frontend.begin_afresh()
     frontend.write(large_card(streams))
     for number in range(streams):
-        rings = RawStream(frontend.transport).rings.nodes()
+        stream = RawStream(frontend.transport)
+        frontend.streams.append(stream)
+        rings = stream.rings.nodes()
         directory = f"{number // MAX_STREAMS}/{number % MAX_STREAMS}"
         frontend.write({f"{directory}/{name}": rings[name] for name in rings})
     frontend.enter(XenbusState.INITIALISED)

@@ -116,9 +116,9 @@ class RawStream:
     def ask(self, request: Request) -> int:
         return self.send(encode_request(self.sent & 0xFFFF, request))[0]
 
-    def good_open(self) -> Open:
+    def good_open(self, buffer_octets: int = BUFFER_OCTETS) -> Open:
         """An OPEN that is as it should be."""
-        count = BUFFER_OCTETS // PAGE_OCTETS
+        count = buffer_octets // PAGE_OCTETS
         self.buffer = self._transport.share_pages(0, count)
         self.directory = self._transport.share_pages(0, 1)
         self._buffer += [self.buffer, self.directory]
@@ -129,8 +129,8 @@ class RawStream:
             rate_hz=48000,
             sample_format=SampleFormat.S16_LE,
             channels=2,
-            buffer_octets=BUFFER_OCTETS,
-            period_octets=BUFFER_OCTETS // 4,
+            buffer_octets=buffer_octets,
+            period_octets=buffer_octets // 4,
             directory_ref=self.directory.refs[0],
         )
 

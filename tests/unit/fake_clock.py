@@ -1,4 +1,5 @@
-"""An event loop whose time a test moves: `run(test())`, and in it `await later(30)`."""
+"""An event loop whose time a test moves: `run(test())`, and in it `await later(30)`. It moves by
+itself too, unless `run(test(), stands_still=True)`."""
 
 from __future__ import annotations
 
@@ -13,8 +14,13 @@ class ClockLoop(asyncio.SelectorEventLoop):
         return super().time() + self.skipped_seconds
 
 
-def run(test: Coroutine[None, None, None]) -> None:
-    with asyncio.Runner(loop_factory=ClockLoop) as runner:
+class StillLoop(ClockLoop):
+    def time(self) -> float:
+        return self.skipped_seconds
+
+
+def run(test: Coroutine[None, None, None], *, stands_still: bool = False) -> None:
+    with asyncio.Runner(loop_factory=StillLoop if stands_still else ClockLoop) as runner:
         runner.run(test)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -13,6 +13,7 @@ from typing import Any, cast
 import pytest
 
 from agent_dom0.access.prompts import Prompts
+from agent_dom0.audio.connections import Connections
 from agent_dom0.audio.mixer import Mixer
 from agent_dom0.cards.card_stream import CardStream
 from agent_dom0.cards.device import WITHDRAW_SECONDS, Device, DevicePath
@@ -24,10 +25,20 @@ from agent_dom0.guest import RunningGuest
 from agent_dom0.parameters import Limits
 from agent_dom0.registry import Registry
 from agent_dom0.streams.factory import Factory
-from agent_dom0.streams.throttle import STORE_EVENTS_A_SECOND, Throttle
+from agent_dom0.streams.throttle import (
+    CONNECTIONS_A_SECOND,
+    CONNECTIONS_AT_ONCE,
+    OPEN_COUNTS_AS,
+    REQUESTS_A_SECOND,
+    STORE_EVENTS_A_SECOND,
+    WAIT_SECONDS,
+    Throttle,
+)
 from tests.unit.fake_clock import later, run
 from tests.unit.test_dom0_policy_state import ASK, Place, place
 from xensnd.core import Engine
+from xensnd.sndif.formats import SampleFormat
+from xensnd.sndif.packets import Close, Open, Request, encode_request
 from xensnd.sndif.states import XenbusState
 from xensnd.sndif.store_fields import Direction, StreamConfig, StreamRings
 from xensnd.transport.interface import Store, Transport, WatchEvent
@@ -136,6 +147,8 @@ class NoStream:
         self.ends: list[str] = []
         self.limits: list[str] = []
         self.error: Exception | None = None
+        self.packet: bytes | None = None  # the request that always waits
+        self.answers = 0
 
     def begin(self, *, adopt: bool) -> None:
         pass
@@ -143,7 +156,10 @@ class NoStream:
     def next_request(self) -> bytes | None:
         if self.error is not None:
             raise self.error
-        return None
+        return self.packet
+
+    def answer(self, _packet: bytes) -> None:
+        self.answers += 1
 
     def tell_limit(self, text: str) -> None:
         self.limits.append(text)
@@ -163,10 +179,12 @@ class Scene:
         self.guest = WORK
         self.throttle = Throttle()
         self.store_throttle = Throttle(STORE_EVENTS_A_SECOND)
+        self.connection_throttle = Throttle(CONNECTIONS_A_SECOND, CONNECTIONS_AT_ONCE)
         self.lack: Exception | None = None
         self.paused = False  # by the engine
         self.is_quarantined = False
         self.is_served = False
+        self.times_served = 0
         self.events: list[Event] = []
         self.room = 2
         self.refused = 0
@@ -179,6 +197,7 @@ class Scene:
     @contextmanager
     def serving(self) -> Iterator[None]:
         self.is_served = True
+        self.times_served += 1
         yield
         self.is_served = False
 
@@ -198,7 +217,10 @@ class Scene:
 
     @property
     def failures(self) -> list[str]:
-        return [event.text for event in self.events if event.kind is EventKind.DEVICE_FAILED]
+        return self.texts(EventKind.DEVICE_FAILED)
+
+    def texts(self, kind: EventKind) -> list[str]:
+        return [event.text for event in self.events if event.kind is kind]
 
     def _make(self, name: str, _config: StreamConfig, rings: StreamRings) -> CardStream:
         if self.room == 0:
@@ -285,6 +307,97 @@ def test_guest_that_the_engine_does_not_listen_to_is_told_of_once() -> None:
         assert [stream.limits for stream in scene.made] == [[text], []]
 
     run(test())
+
+
+def connect_again(scene: Scene, device: Device) -> bool:
+    """Its driver is loaded anew. Returns whether it is served now."""
+    scene.room = 2
+    scene.store.enter(PATH, XenbusState.CLOSED)
+    device.step()
+    scene.store.enter(PATH, XenbusState.INITIALISED)
+    device.step()
+    if device.is_in_use:
+        scene.store.enter(PATH, XenbusState.CONNECTED)
+        device.step()
+    return device.is_in_use
+
+
+def test_guest_that_connects_again_and_again_waits_and_is_told_of_once() -> None:
+    async def test() -> None:
+        scene = Scene()
+        device = scene.device()
+        device.step()
+        scene.store.publish(PATH)
+        for _ in range(CONNECTIONS_AT_ONCE):
+            assert connect_again(scene, device)
+        assert scene.texts(EventKind.LIMIT_HIT) == []
+        assert not connect_again(scene, device)
+        assert scene.store.state(PATH) is XenbusState.INIT_WAIT
+        await later(WAIT_SECONDS)
+        assert device.is_in_use
+        assert not connect_again(scene, device)
+        assert scene.texts(EventKind.LIMIT_HIT) == [
+            "more than 8 connections of its cards, and than 1 a second; the next ones wait"
+        ]
+        assert scene.texts(EventKind.PROTOCOL_VIOLATION) == []
+
+    run(test(), stands_still=True)
+
+
+def test_driver_that_is_loaded_again_each_second_never_waits() -> None:
+    async def test() -> None:
+        scene = Scene()
+        device = scene.device()
+        device.step()
+        scene.store.publish(PATH)
+        for _ in range(5 * CONNECTIONS_AT_ONCE):
+            assert connect_again(scene, device)
+            await later(1)
+        assert scene.texts(EventKind.LIMIT_HIT) == []
+
+    run(test(), stands_still=True)
+
+
+def test_card_that_goes_while_it_waits_is_not_connected() -> None:
+    async def test() -> None:
+        scene = Scene()
+        device = scene.device()
+        device.step()
+        scene.store.publish(PATH)
+        while connect_again(scene, device):
+            pass
+        made = len(scene.made)
+        device.close(forget=True)
+        await later(WAIT_SECONDS)
+        assert len(scene.made) == made
+
+    run(test(), stands_still=True)
+
+
+@pytest.mark.parametrize(
+    ("request_", "answered"),
+    [
+        (Open(48000, SampleFormat.S16_LE, 2, 4096, 1024, 1), REQUESTS_A_SECOND // OPEN_COUNTS_AS),
+        (Close(), REQUESTS_A_SECOND),
+    ],
+)
+def test_guest_is_answered_so_many_requests_a_second(request_: Request, answered: int) -> None:
+    async def test() -> None:
+        scene = Scene()
+        device = scene.device()
+        device.step()
+        scene.store.publish(PATH)
+        device.step()
+        stream = scene.made[0]
+        stream.packet = encode_request(1, request_)
+        for _ in range(2 * REQUESTS_A_SECOND):
+            device.poll()
+        assert stream.answers == answered
+        assert "500 requests within a second; an OPEN counts as 20" in stream.limits[0]
+        await later(WAIT_SECONDS)
+        assert stream.answers == answered + 1  # the engine says when the next one waits
+
+    run(test(), stands_still=True)
 
 
 def test_store_that_refuses_ends_nothing_but_this_card() -> None:
@@ -382,6 +495,40 @@ def test_toolstack_gets_it_back_at_once_if_its_frontend_is_gone() -> None:
     run(test())
 
 
+# Closed
+
+
+def waiting_for_nodes(scene: Scene) -> None:
+    scene.store.publish(PATH)
+    del scene.store.nodes[f"{PATH.frontend}/0/0/{StreamRings.NODES[0]}"]
+
+
+def withdrawn_in_quarantine(scene: Scene) -> None:
+    scene.store.publish(PATH)
+    scene.store.enter(PATH, XenbusState.CONNECTED)
+    scene.store.nodes[f"{PATH.backend}/state"] = str(int(XenbusState.CLOSING))
+    scene.is_quarantined = True
+
+
+@pytest.mark.parametrize("forget", [True, False])
+@pytest.mark.parametrize("waiting", [waiting_for_nodes, withdrawn_in_quarantine])
+def test_nothing_is_done_for_a_card_that_was_closed_while_it_waited(
+    waiting: Callable[[Scene], None], forget: bool
+) -> None:
+    async def test() -> None:
+        scene = Scene()
+        device = scene.device()
+        device.step()
+        waiting(scene)
+        device.step()
+        device.close(forget=forget)
+        before = scene.times_served
+        await later(WITHDRAW_SECONDS + 1)
+        assert scene.times_served == before
+
+    run(test())
+
+
 # All guests
 
 
@@ -405,6 +552,7 @@ class House:
         factory = Factory(
             cast(Transport, Host(place.directory.parent)),
             self.engine,
+            Connections(self.engine, None),
             Mixer(None, lambda: None),
             place.policy,
             cast(Prompts, None),

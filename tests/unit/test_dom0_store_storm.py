@@ -8,7 +8,7 @@ import pytest
 
 from agent_dom0.cards.device import DevicePath
 from agent_dom0.events import EventKind
-from agent_dom0.streams.throttle import QUIET_SECONDS, STORE_EVENTS_A_SECOND, WINDOW_SECONDS
+from agent_dom0.streams.throttle import QUIET_SECONDS, STORE_EVENTS_A_SECOND, WAIT_SECONDS
 from tests.unit.fake_clock import later, run
 from tests.unit.test_dom0_device import PATH, House, Scene, house
 from tests.unit.test_dom0_policy_state import place
@@ -56,27 +56,27 @@ def test_many_events_about_one_device_are_one_step(store_house: House) -> None:
         assert looks(store_house, OTHER) == 0
         assert is_watched(store_house, HOSTILE)
 
-    run(test())
+    run(test(), stands_still=True)
 
 
-def test_guest_over_its_budget_is_not_watched_and_looked_at_once_a_window(
+def test_guest_over_its_budget_is_not_watched_and_looked_at_once_a_second(
     store_house: House,
 ) -> None:
     async def test() -> None:
         begin(store_house)
-        for windows in range(5):
+        for waits in range(5):
             write_state(store_house, HOSTILE, STORM)
             write_state(store_house, HOSTILE, STORM)  # that were on their way
             assert not is_watched(store_house, HOSTILE)
-            assert looks(store_house, HOSTILE) == windows
-            await later(WINDOW_SECONDS)
+            assert looks(store_house, HOSTILE) == waits
+            await later(WAIT_SECONDS)
             assert is_watched(store_house, HOSTILE)
         assert looks(store_house, HOSTILE) == 5
 
-    run(test())
+    run(test(), stands_still=True)
 
 
-def test_guest_over_its_budget_connects_in_the_next_window() -> None:
+def test_guest_over_its_budget_connects_when_it_has_waited() -> None:
     async def test() -> None:
         scene = Scene()
         device = scene.device()
@@ -84,10 +84,10 @@ def test_guest_over_its_budget_connects_in_the_next_window() -> None:
         scene.store.publish(PATH)
         device.follow(STORM)
         assert scene.store.state(PATH) is XenbusState.INIT_WAIT
-        await later(WINDOW_SECONDS)
+        await later(WAIT_SECONDS)
         assert scene.store.state(PATH) is XenbusState.CONNECTED
 
-    run(test())
+    run(test(), stands_still=True)
 
 
 def test_others_are_followed_at_once_while_a_guest_waits(store_house: House) -> None:
@@ -98,7 +98,7 @@ def test_others_are_followed_at_once_while_a_guest_waits(store_house: House) -> 
         assert (looks(store_house, HOSTILE), looks(store_house, OTHER)) == (0, 1)
         assert is_watched(store_house, OTHER)
 
-    run(test())
+    run(test(), stands_still=True)
 
 
 def test_storm_is_audited_once_until_the_guest_was_quiet(store_house: House) -> None:
@@ -106,14 +106,14 @@ def test_storm_is_audited_once_until_the_guest_was_quiet(store_house: House) -> 
         begin(store_house)
         for _ in range(5):
             write_state(store_house, HOSTILE, STORM)
-            await later(WINDOW_SECONDS)
+            await later(WAIT_SECONDS)
         text = "hostile: more than 100 changes of its nodes in XenStore in a second; they wait"
         assert store_house.texts(EventKind.LIMIT_HIT) == [text]
         await later(QUIET_SECONDS)
         write_state(store_house, HOSTILE, STORM)
         assert store_house.texts(EventKind.LIMIT_HIT) == [text, text]
 
-    run(test())
+    run(test(), stands_still=True)
 
 
 def test_device_that_goes_while_it_waits_is_not_looked_at_again(store_house: House) -> None:
@@ -123,11 +123,11 @@ def test_device_that_goes_while_it_waits_is_not_looked_at_again(store_house: Hou
         store_house.store.remove(HOSTILE.backend)
         store_house.changed(HOSTILE.backend, "backend")
         store_house.store.reads.clear()
-        await later(WINDOW_SECONDS)
+        await later(WAIT_SECONDS)
         assert looks(store_house, HOSTILE) == 0
         assert not is_watched(store_house, HOSTILE)
 
-    run(test())
+    run(test(), stands_still=True)
 
 
 def test_state_that_we_write_ourselves_makes_nobody_else_be_read(store_house: House) -> None:
@@ -138,4 +138,4 @@ def test_state_that_we_write_ourselves_makes_nobody_else_be_read(store_house: Ho
         store_house.changed(f"{HOSTILE.backend}/other", "backend")
         assert (looks(store_house, HOSTILE), looks(store_house, OTHER)) == (2, 1)
 
-    run(test())
+    run(test(), stands_still=True)

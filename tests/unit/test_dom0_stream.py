@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -130,11 +130,17 @@ class NoAudio:
     """Notes whether it is to sound; nothing does."""
 
     is_connected = False
+    why_silent: str | None = None
     device: AudioDevice | None = None
+    on_connected: Callable[[], None]
 
     def __init__(self, core: BackendStream, channels: int) -> None:
         self.volume = StreamVolume(channels, GuestVolume(), core.peek, core.poke)
         self.sounds = False
+
+    def connect(self) -> None:
+        self.is_connected = True
+        self.on_connected()
 
     def sound(self, _options: Options, _latency_usec: int) -> None:
         self.sounds = True
@@ -265,6 +271,8 @@ def test_stream_runs_from_start_to_pause_and_says_so_once(scene: Scene) -> None:
     scene.ask(START)
     assert scene.stream.is_running
     assert scene.access.asked == ["admit", "open", "start"]
+    scene.audios[0].connect()
+    scene.audios[0].connect()
     scene.ask(PAUSE)
     assert scene.stream.state is StreamState.PAUSED
     assert scene.audit.kinds == [
@@ -272,6 +280,29 @@ def test_stream_runs_from_start_to_pause_and_says_so_once(scene: Scene) -> None:
         EventKind.STREAM_STARTED,
         EventKind.STREAM_STOPPED,
     ]
+
+
+def test_stream_that_is_allowed_has_started_when_the_server_has_it(scene: Scene) -> None:
+    scene.ask(OPEN)
+    scene.ask(START)
+    assert EventKind.STREAM_STARTED not in scene.audit.kinds
+    scene.audios[0].connect()
+    assert EventKind.STREAM_STARTED in scene.audit.kinds
+
+
+def test_stream_that_the_server_never_had_has_neither_started_nor_stopped(scene: Scene) -> None:
+    scene.ask(OPEN)
+    scene.ask(START)
+    scene.ask(PAUSE)
+    scene.audios[0].connect()
+    assert scene.audit.kinds == [EventKind.STREAM_OPENED]
+
+
+def test_stream_that_is_denied_has_started_on_its_clock(scene: Scene) -> None:
+    scene.access.decision = DENIED
+    scene.ask(OPEN)
+    scene.ask(START)
+    assert scene.audit.kinds == [EventKind.STREAM_OPENED, EventKind.STREAM_STARTED]
 
 
 def test_second_open_takes_the_place_of_the_first(scene: Scene) -> None:

@@ -17,7 +17,14 @@ from agent_dom0.access.stream_access import StreamAccess
 from agent_dom0.audit import AuditTrail
 from agent_dom0.events import EventKind
 from agent_dom0.guest_trail import GuestTrail
-from agent_dom0.parameters import Limits, answer_query, answer_within, complaint, limits_within
+from agent_dom0.parameters import (
+    MAX_MEMORY_OCTETS,
+    Limits,
+    answer_query,
+    answer_within,
+    complaint,
+    limits_within,
+)
 from agent_dom0.stream_audit import StreamAudit
 from policy.model import NO_OPTIONS, Decision, Direction, Options, Verb
 from tests.unit.fake_clock import later, run
@@ -32,6 +39,7 @@ from xensnd.sndif.store_fields import StreamConfig
 __all__ = ["place"]
 
 CAPTURE = Direction.CAPTURE
+BUFFER_OCTETS = 5 * 4096  # of whole pages, in which this one is:
 OPEN = Open(48000, SampleFormat.S16_LE, 2, 19200, 4800, 1)
 CONFIG = StreamConfig(
     0,
@@ -109,6 +117,9 @@ class Scene:
 
     def open_streams(self, _direction: Direction) -> int:
         return sum(stream.is_open for stream in self.streams)
+
+    def mapped_octets(self, _direction: Direction) -> int:
+        return sum(stream.is_open for stream in self.streams) * BUFFER_OCTETS
 
     def rename(self, name: str) -> None:
         self.guest = replace(self.guest, name=name)
@@ -402,6 +413,44 @@ def test_no_more_streams_than_the_rule_says(scene: Scene) -> None:
         assert scene.trail.kinds()[-1] is EventKind.LIMIT_HIT
         first.close()
         second.open()
+
+    run(test())
+
+
+def test_buffers_of_all_streams_have_what_the_rule_says_and_no_more(scene: Scene) -> None:
+    async def test() -> None:
+        most = 3 * BUFFER_OCTETS
+        rule = f"{{guest: work, capture: allow, max-memory: {most}}}"
+        await scene.use(f"version: 1\nrules:\n  - {rule}\n")
+        streams = [scene.stream(f"7/0/{number}") for number in range(4)]
+        for stream in streams[:3]:
+            stream.open()
+        with pytest.raises(
+            AccessDenied,
+            match=f"buffers of {most + BUFFER_OCTETS} octets .* {most} .max-memory",
+        ):
+            streams[3].open()
+        assert scene.trail.kinds()[-1] is EventKind.LIMIT_HIT
+        streams[0].close()
+        streams[3].open()
+
+    run(test())
+
+
+def test_buffers_have_two_mebibytes_unless_a_rule_says_otherwise(scene: Scene) -> None:
+    async def test() -> None:
+        await scene.use(ALLOW)
+        streams = [
+            scene.stream(f"7/0/{number}") for number in range(MAX_MEMORY_OCTETS // BUFFER_OCTETS)
+        ]
+        for stream in streams:
+            stream.open()
+        one_more = scene.stream("7/1/0")
+        with pytest.raises(AccessDenied, match="max-memory"):
+            one_more.open()
+        raised = "{guest: work, capture: allow, max-memory: 4MiB}"
+        await scene.use(f"version: 1\nrules:\n  - {raised}\n")
+        one_more.open()
 
     run(test())
 

@@ -48,6 +48,7 @@ GOOD = {
     "max-buffer: 65536": Options(max_buffer_octets=65536),
     "max-buffer: 256KiB": Options(max_buffer_octets=256 * 1024),
     "max-buffer: 1MiB": Options(max_buffer_octets=1024 * 1024),
+    "max-memory: 4MiB": Options(max_memory_octets=4 << 20),
     "latency: 20ms": Options(latency_usec=20_000),
     "latency: 2.5ms": Options(latency_usec=2_500),
 }
@@ -113,6 +114,7 @@ BAD = {
     "max-buffer: 256 KiB": f"5:15: max-buffer: '256 KiB' is not a number of octets {OCTETS}",
     "max-buffer: 1e6": f"5:15: max-buffer: '1e6' is not a number of octets {OCTETS}",
     "max-buffer: 512": f"5:15: max-buffer: '512' is not 1KiB to 16MiB {OCTETS}",
+    "max-memory: 512": f"5:15: max-memory: '512' is not 1KiB to 16MiB {OCTETS}",
     "max-buffer: 999999999MiB": f"5:15: max-buffer: '999999999MiB' is not 1KiB to 16MiB {OCTETS}",
     "latency: 20": "5:12: latency: '20' is not a time in milliseconds (write such as 20ms)",
     "latency: 20us": "5:12: latency: '20us' is not a time in milliseconds (write such as 20ms)",

@@ -25,6 +25,7 @@ VALUES: Mapping[str, list[Any]] = {
     "on-deny": ["silence", "refuse", "mute"],
     "device": ["mic", "a.b-c:d", "3", "@DEFAULT_SOURCE@", "a b", "m" * 128, "m" * 129],
     "max-streams": [1, 64, 0, 65],
+    "max-memory": ["512KiB", "16MiB", 65536, 512, "4 MiB", "-1"],
     "max-buffer": ["64KiB", "1MiB", 65536, 512, "64kB", "64 KiB", "-1"],
     "latency": ["20ms", "2.5ms", "20", "20 ms", "2.5555ms"],
     "rates": [[48000], [8000, 48000], [], [999], [48000, 48000]],

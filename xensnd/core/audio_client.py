@@ -33,7 +33,7 @@ class ClientState(IntEnum):
 
 
 class AudioClient:
-    """One connection to the audio server: one application in its mixers.
+    """One connection to the audio server: one application in its mixers. Guests may share it.
 
     `server` is an address as in PULSE_SERVER; None is the session's own server. The core connects
     in the background; the engine wakes Python when `state` changes.
@@ -89,6 +89,7 @@ class AudioStreamConfig:
     any_source: bool = False  # a recording needs no BackendStream.admit_source()
     volume: tuple[float, ...] | None = None
     muted: bool | None = None
+    guest: int = 0  # its domid: what it leaves to a slow server does not count against others
     properties: Mapping[str, str] = field(default_factory=dict)
 
     def struct(self) -> tuple[Any, list[Any]]:
@@ -115,6 +116,7 @@ class AudioStreamConfig:
                 "any_source": self.any_source,
                 "volume": volume,
                 "mute": _MUTE[self.muted],
+                "guest": self.guest,
                 "properties": array,
             },
         )

@@ -32,6 +32,13 @@ class Budget:
         if handle == ffi.NULL:
             raise MemoryError
         self.handle: Any = ffi.gc(handle, lib.xn_budget_free)
+        self._stats = ffi.new("struct xn_budget_stats *")
+
+    @property
+    def pauses(self) -> int:
+        """Return the count alone: it is asked for each stream at each event of the engine."""
+        lib.xn_budget_stats(self.handle, self._stats)
+        return int(self._stats.pauses)
 
     def stats(self) -> BudgetStats:
         """Return the counts, without waiting for the engine."""

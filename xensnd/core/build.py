@@ -82,7 +82,8 @@ enum xn_admission { XN_ADMITTED, XN_NOT_ITS_SOURCE, XN_MIXED };
 struct xn_audio_config {
     bool playback; const char *name; const char *device; const char *format; uint32_t rate_hz;
     uint32_t channels; uint32_t latency_usec; bool is_pinned; bool variable_rate;
-    bool any_source; const uint32_t *volume; enum xn_mute mute; const char *const *properties;
+    bool any_source; const uint32_t *volume; enum xn_mute mute; uint32_t guest;
+    const char *const *properties;
 };
 
 /* page_directory.h */

@@ -21,6 +21,7 @@ from xensnd.transport.local.protocol import REFS_IN_A_REQUEST_MAX, VERSION
 GRANTS_OF_A_DOMAIN_MAX = 32768  # as Xen's default: 64 frames of 512
 SHARES_OF_A_DOMAIN_MAX = 512
 CHANNELS_OF_A_DOMAIN_MAX = 512
+CHANNELS_OF_DOMAIN_0_MAX = 4096  # which has one for each of all guests
 NAME_MAX = 64
 
 RefusalKind = Literal["peer", "usage", "client", "limit"]
@@ -271,10 +272,9 @@ class Hypervisor:
         return {}, []
 
     def _new_port(self, domain: Domain) -> int:
-        if len(domain.channels) >= CHANNELS_OF_A_DOMAIN_MAX:
-            raise RequestRefused(
-                "limit", f"{domain}: {CHANNELS_OF_A_DOMAIN_MAX} event channels are open"
-            )
+        most = CHANNELS_OF_A_DOMAIN_MAX if domain.domid else CHANNELS_OF_DOMAIN_0_MAX
+        if len(domain.channels) >= most:
+            raise RequestRefused("limit", f"{domain}: {most} event channels are open")
         return next(domain.new_ports)
 
     # Ending

@@ -90,7 +90,6 @@ def test_each_guest_is_a_client_and_a_sink_input_of_its_own(
             "application.name": guest.name,
             "application.id": f"xensnd.{guest.name}",
             "application.icon_name": "computer",
-            "media.icon_name": "audio-card",
             "module-stream-restore.id": f"xensnd-playback:{guest.name}",
             "xensnd.guest": guest.name,
             "xensnd.domid": str(guest.domid),
@@ -117,7 +116,6 @@ def test_each_guest_that_records_is_a_source_output_of_its_own(
         for name, output in outputs().items():
             assert output.name == f"{name} capture"
             expected = {
-                "media.icon_name": "audio-input-microphone",
                 "module-stream-restore.id": f"xensnd-capture:{name}",
             }
             assert expected.items() <= output.proplist.items()

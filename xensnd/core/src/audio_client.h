@@ -1,5 +1,5 @@
-/* A connection to the audio server, which mixers show as one application. The backend makes one for
- * each guest, so that each guest has its own name and icon there.
+/* A connection to the audio server, which mixers show as one application. In the backend it may have
+ * the streams of many guests.
  */
 #ifndef XENSND_AUDIO_CLIENT_H
 #define XENSND_AUDIO_CLIENT_H

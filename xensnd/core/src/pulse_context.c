@@ -6,7 +6,7 @@ struct pulse_client {
     struct xn_client base;
     pa_context *context;
     struct pulse_client_listener *listeners;
-    unsigned abandoned;
+    bool was_ready;
 };
 
 #define ABANDONED_MAX 8
@@ -29,6 +29,8 @@ static void on_state(pa_context *context, void *data) {
     xn_engine_count_wakeup(client->base.engine);
     switch (pa_context_get_state(context)) {
     case PA_CONTEXT_READY:
+        client->was_ready = true;
+        /* fall through */
     case PA_CONTEXT_FAILED:
     case PA_CONTEXT_TERMINATED:
         tell_listeners(client);
@@ -72,9 +74,13 @@ enum xn_client_state pulse_client_state(const struct xn_client *base) {
     return PA_CONTEXT_IS_GOOD(state) ? XN_CLIENT_CONNECTING : XN_CLIENT_FAILED;
 }
 
+/* A server that has all the connections it takes accepts another one, and closes it at once. */
 const char *pulse_client_error(const struct xn_client *base) {
     const struct pulse_client *client = (const struct pulse_client *)base;
-    return pa_strerror(pa_context_errno(client->context));
+    int error = pa_context_errno(client->context);
+    if (!client->was_ready && error == PA_ERR_CONNECTIONTERMINATED)
+        return "closes a new connection at once, as it does when it has 64 of them";
+    return pa_strerror(error);
 }
 
 struct pulse_client *pulse_client_of(struct xn_client *client) {
@@ -100,13 +106,11 @@ void pulse_client_unlisten(struct pulse_client *client, struct pulse_client_list
     }
 }
 
-void pulse_client_abandoned(struct pulse_client *client) { client->abandoned++; }
+void pulse_client_abandoned_ended(struct pulse_client *client) { tell_listeners(client); }
 
-void pulse_client_abandoned_ended(struct pulse_client *client) {
-    client->abandoned--;
-    tell_listeners(client);
-}
-
-bool pulse_client_is_behind(const struct pulse_client *client) {
-    return client->abandoned >= ABANDONED_MAX;
+bool pulse_client_is_behind(const struct pulse_client *client, uint32_t guest) {
+    unsigned abandoned = 0;
+    for (const struct pulse_client_listener *l = client->listeners; l; l = l->next)
+        abandoned += l->is_abandoned && l->guest == guest;
+    return abandoned >= ABANDONED_MAX;
 }

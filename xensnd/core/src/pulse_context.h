@@ -10,22 +10,24 @@ struct pulse_client *pulse_client_of(struct xn_client *client);
 pa_context *pulse_client_context(const struct pulse_client *client);
 struct xn_engine *pulse_client_engine(const struct pulse_client *client);
 
-/* `changed` is called, under the engine's lock, when the client becomes ready or fails, or is
- * behind no more. */
+/* One for each stream. `changed` is called, under the engine's lock, when the client becomes ready
+ * or fails, or a guest may be behind no more. */
 struct pulse_client_listener {
     struct pulse_client_listener *next;
     void (*changed)(void *owner);
     void *owner;
+    uint32_t guest;
+    bool is_abandoned;
 };
 void pulse_client_listen(struct pulse_client *client, struct pulse_client_listener *listener);
 void pulse_client_unlisten(struct pulse_client *client, struct pulse_client_listener *listener);
 
-/* Streams that were freed before the server had made them, and that are ended when it has. A client
- * that waits for too many of them is behind: it asks for no other stream until one has ended, so a
- * guest that opens and closes endlessly leaves no more than these at a server that is slow. */
-void pulse_client_abandoned(struct pulse_client *client);
+/* A stream is abandoned if it was freed before the server had made it; it is ended when the server
+ * has. A guest with too many of them is behind: the client asks for no other stream of it until one
+ * has ended. So a guest that opens and closes endlessly leaves no more than these at a server that
+ * is slow, and the client's other guests do not wait. */
 void pulse_client_abandoned_ended(struct pulse_client *client);
-bool pulse_client_is_behind(const struct pulse_client *client);
+bool pulse_client_is_behind(const struct pulse_client *client, uint32_t guest);
 
 pa_proplist *pulse_proplist(const char *const *properties);
 

@@ -14,7 +14,7 @@ struct pulse_audio {
     bool connected; /* the stream was made, or making it has failed */
     bool running;
     bool orphan; /* freed by its owner, and playing the rest, or abandoned */
-    bool abandoned; /* freed by its owner before the server had made it */
+    int error; /* why it has failed; the context's is that of the last error of all its streams */
     bool dry; /* the server has played all that it had */
     uint32_t gaps;
     bool any_source;
@@ -32,7 +32,7 @@ struct pulse_audio {
 
 static void destroy(struct pulse_audio *audio) {
     struct pulse_client *client = audio->client;
-    bool abandoned = audio->abandoned;
+    bool was_abandoned = audio->listener.is_abandoned;
     pulse_client_unlisten(client, &audio->listener);
     if (audio->drain) {
         pa_operation_cancel(audio->drain);
@@ -51,7 +51,7 @@ static void destroy(struct pulse_audio *audio) {
     free(audio->name);
     free(audio->device);
     free(audio);
-    if (abandoned) pulse_client_abandoned_ended(client);
+    if (was_abandoned) pulse_client_abandoned_ended(client);
 }
 
 static void ignore(pa_operation *operation) {
@@ -161,11 +161,12 @@ static void on_stream_state(pa_stream *stream, void *data) {
     struct pulse_audio *audio = data;
     pa_stream_state_t state = pa_stream_get_state(stream);
     if (audio->orphan) {
-        bool is_made = audio->abandoned && state == PA_STREAM_READY;
+        bool is_made = audio->listener.is_abandoned && state == PA_STREAM_READY;
         if (is_made || !PA_STREAM_IS_GOOD(state)) destroy(audio);
         return;
     }
     if (state != PA_STREAM_READY && PA_STREAM_IS_GOOD(state)) return;
+    if (state == PA_STREAM_FAILED) audio->error = pa_context_errno(pa_stream_get_context(stream));
     tell_owner(audio, XN_AUDIO_CHANGED);
     if (state == PA_STREAM_READY && audio->running) set_corked(audio, false);
     xn_engine_wake_python(pulse_client_engine(audio->client));
@@ -194,9 +195,12 @@ static bool make_stream(struct pulse_audio *audio) {
 static void connect_stream(struct pulse_audio *audio) {
     pa_context *context = pulse_client_context(audio->client);
     if (audio->connected || pa_context_get_state(context) != PA_CONTEXT_READY) return;
-    if (pulse_client_is_behind(audio->client)) return; /* on_client_changed() comes again */
+    /* on_client_changed() comes again */
+    if (pulse_client_is_behind(audio->client, audio->listener.guest)) return;
     audio->connected = true;
-    if (!make_stream(audio)) xn_engine_wake_python(pulse_client_engine(audio->client));
+    if (make_stream(audio)) return;
+    audio->error = pa_context_errno(context);
+    xn_engine_wake_python(pulse_client_engine(audio->client));
 }
 
 static void on_client_changed(void *owner) {
@@ -261,8 +265,8 @@ static struct xn_audio *audio_new(struct xn_client *client, const struct xn_audi
     set_volume(audio, config);
     audio->any_source = config->playback || config->any_source;
     audio->admitted = PA_INVALID_INDEX;
-    audio->listener =
-        (struct pulse_client_listener){.changed = on_client_changed, .owner = audio};
+    audio->listener = (struct pulse_client_listener){
+        .changed = on_client_changed, .owner = audio, .guest = config->guest};
     pulse_client_listen(audio->client, &audio->listener);
     connect_stream(audio);
     return &audio->base;
@@ -293,8 +297,7 @@ static void audio_free(struct xn_audio *base, bool drain) {
     }
     /* libpulse cannot disconnect a stream that the server has not made yet: it would stay there. */
     if (is_being_made(audio)) {
-        audio->orphan = audio->abandoned = true;
-        pulse_client_abandoned(audio->client);
+        audio->orphan = audio->listener.is_abandoned = true;
     }
     if (!audio->orphan) destroy(audio);
 }
@@ -312,6 +315,8 @@ static bool audio_has_failed(const struct xn_audio *base) {
 
 static const char *audio_error(const struct xn_audio *base) {
     const struct pulse_audio *audio = (const struct pulse_audio *)base;
+    if (audio->error == PA_ERR_TOOLARGE) return "its device has all the streams that it takes";
+    if (audio->error) return pa_strerror(audio->error);
     return pa_strerror(pa_context_errno(pulse_client_context(audio->client)));
 }
 

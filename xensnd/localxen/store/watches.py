@@ -69,8 +69,11 @@ class Watchers:
             view.fire(path, exact=exact)
             return
         for connection in list(self.connections):
-            if self._may_hear(connection, path, node, old_permissions):
-                self._notify(connection, path, exact=exact)
+            # Few watch this path, and what each may read takes longer to find out.
+            watches = [each for each in connection.watches if each.hears(path, exact=exact)]
+            if watches and self._may_hear(connection, path, node, old_permissions):
+                for watch in watches:
+                    send_event(connection, watch, path)
 
     def fire_committed(self, path: str, accessed: Accessed) -> None:
         old = accessed.original.permissions if accessed.original else ()
@@ -79,12 +82,9 @@ class Watchers:
     def fire_special(self, name: str) -> None:
         for connection in list(self.connections):
             if connection.may(self.special[name]) & Access.READ:
-                self._notify(connection, name, exact=True)
-
-    def _notify(self, connection: StoreConnection, path: str, *, exact: bool) -> None:
-        for watch in connection.watches:
-            if watch.hears(path, exact=exact):
-                send_event(connection, watch, path)
+                for watch in connection.watches:
+                    if watch.hears(name, exact=True):
+                        send_event(connection, watch, name)
 
     def _may_hear(
         self,

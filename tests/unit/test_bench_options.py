@@ -1,0 +1,52 @@
+"""The bench's command line, and what is measured for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bench.cases import PARTS, cases
+from bench.options import parse
+
+
+def test_all_parts_and_four_numbers_of_streams_are_the_default() -> None:
+    options = parse([])
+    assert (options.only, options.streams) == (list(PARTS), [1, 4, 16, 60])
+
+
+def test_parts_streams_and_checkouts_are_chosen() -> None:
+    options = parse(["--only=capture,idle", "--streams=1,16", "--compare=a", "--compare=b"])
+    assert options.only == ["capture", "idle"]
+    assert options.streams == [1, 16]
+    assert options.compare == [Path("a"), Path("b")]
+
+
+@pytest.mark.parametrize(
+    ("argument", "said"),
+    [
+        ("--streams=0", "'0': give numbers from 1 to 200, as in 1,4,16"),
+        ("--streams=4,x", "'4,x': give numbers from 1 to 200, as in 1,4,16"),
+        ("--only=play", "'play' is no part; give playback,heard,capture,silence,idle,path"),
+        ("--rounds=0", "'0': give a number from 1 to 2000"),
+        ("--seconds=soon", "'soon': give 0.1 to 3600 seconds"),
+    ],
+)
+def test_wrong_options_are_refused_with_what_to_give(
+    argument: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parse([argument])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.endswith(f"{said}\n")
+
+
+def test_the_path_is_measured_with_one_stream_only() -> None:
+    found = [(case.part.name, case.streams) for case in cases(["heard", "path"], [1, 4])]
+    assert found == [("heard", 1), ("heard", 4), ("path", 1)]
+
+
+def test_idle_cpu_is_not_divided_by_streams() -> None:
+    (idle,) = cases(["idle"], [16])
+    (heard,) = cases(["heard"], [16])
+    assert (idle.sharing, heard.sharing) == (1, 16)
