@@ -27,7 +27,7 @@ struct xn_audio_config {
      * remembers it. */
     const uint32_t *volume;
     enum xn_mute mute; /* the initial state */
-    uint32_t guest; /* the guest's number; see pulse_client_is_behind() */
+    uint32_t guest; /* the guest's number; see pulse_client_is_behind(), and PipeWire's */
     const char *const *properties; /* key, value, ..., NULL */
 };
 

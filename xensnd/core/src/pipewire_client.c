@@ -17,10 +17,17 @@ struct pipewire_client {
     enum xn_client_state state;
     char error[128];
     int ready_seq;
-    unsigned ending; /* streams that the server has not ended yet */
+    struct ending *endings;
 };
 
-#define ENDING_MAX 8
+/* A stream that the server has not ended yet. */
+struct ending {
+    struct ending *next;
+    int seq; /* of the server's answer */
+    uint32_t guest;
+};
+
+#define ENDINGS_MAX 8
 
 static void tell_changed(struct pipewire_client *client) {
     for (struct pipewire_client_listener *l = client->listeners, *next; l; l = next) {
@@ -45,15 +52,22 @@ static void fail(struct pipewire_client *client, const char *why) {
 
 /* ---- the server's events -------------------------------------------------------------------- */
 
+static bool take_ending(struct pipewire_client *client, int seq) {
+    for (struct ending **at = &client->endings; *at; at = &(*at)->next) {
+        struct ending *ending = *at;
+        if (ending->seq != seq) continue;
+        *at = ending->next;
+        free(ending);
+        return true;
+    }
+    return false;
+}
+
 static void on_core_done(void *data, uint32_t id, int seq) {
     struct pipewire_client *client = data;
     if (id != PW_ID_CORE || client->state == XN_CLIENT_FAILED) return;
-    if (seq == client->ready_seq) {
-        set_state(client, XN_CLIENT_READY);
-    } else if (client->ending > 0) {
-        client->ending--;
-        tell_changed(client);
-    }
+    if (seq == client->ready_seq) set_state(client, XN_CLIENT_READY);
+    if (take_ending(client, seq)) tell_changed(client);
 }
 
 static void on_core_error(void *data, uint32_t id, int seq, int result, const char *message) {
@@ -197,6 +211,7 @@ void pipewire_client_free(struct xn_client *base) {
         next = node->next;
         free(node);
     }
+    while (client->endings) take_ending(client, client->endings->seq);
     if (client->hub) {
         pipewire_hub_unlisten(client->hub, &client->woken);
         pipewire_hub_release(client->hub);
@@ -252,11 +267,18 @@ const char *pipewire_client_source_name(const struct pipewire_client *client, ui
     return NULL;
 }
 
-void pipewire_client_ended_stream(struct pipewire_client *client) {
+void pipewire_client_ended_stream(struct pipewire_client *client, uint32_t guest) {
     if (client->state == XN_CLIENT_FAILED) return;
-    if (pw_core_sync(client->core, PW_ID_CORE, 0) >= 0) client->ending++;
+    struct ending *ending = calloc(1, sizeof *ending);
+    if (!ending) return;
+    *ending = (struct ending){.next = client->endings, .guest = guest};
+    ending->seq = pw_core_sync(client->core, PW_ID_CORE, 0);
+    client->endings = ending;
 }
 
-bool pipewire_client_is_behind(const struct pipewire_client *client) {
-    return client->ending >= ENDING_MAX;
+bool pipewire_client_is_behind(const struct pipewire_client *client, uint32_t guest) {
+    unsigned count = 0;
+    for (const struct ending *ending = client->endings; ending; ending = ending->next)
+        count += ending->guest == guest;
+    return count >= ENDINGS_MAX;
 }

@@ -24,7 +24,7 @@ struct pipewire_node {
  * function that the stream has called. */
 struct pipewire_client_listener {
     struct pipewire_client_listener *next;
-    void (*changed)(void *owner); /* the client's state, its nodes, or whether it is behind */
+    void (*changed)(void *owner); /* the client's state, its nodes, or which guests are behind */
     void (*linked)(void *owner, uint32_t link, uint32_t source_node, uint32_t sink_node);
     void (*removed)(void *owner, uint32_t id); /* a link, or something else */
     void (*woken)(void *owner); /* by pipewire_hub_wake() */
@@ -42,11 +42,12 @@ const struct pipewire_node *pipewire_client_node(const struct pipewire_client *,
 /* Returns the name of the source with this serial number, or NULL. */
 const char *pipewire_client_source_name(const struct pipewire_client *, uint32_t serial);
 
-/* The server has to end one more stream. A client that waits for too many of those is behind: it
- * makes no other stream until one has ended, so a guest that opens and closes endlessly does not
- * fill the connection to a server that is slow. */
-void pipewire_client_ended_stream(struct pipewire_client *client);
-bool pipewire_client_is_behind(const struct pipewire_client *client);
+/* The server has to end one more stream of this guest. A guest that waits for too many of those is
+ * behind: the client makes no other stream of it until one has ended. So a guest that opens and
+ * closes endlessly does not fill the connection to a server that is slow, and the client's other
+ * guests do not wait. */
+void pipewire_client_ended_stream(struct pipewire_client *client, uint32_t guest);
+bool pipewire_client_is_behind(const struct pipewire_client *client, uint32_t guest);
 
 /* The verbs of xn_pipewire_server. `server`: the name or the path of PipeWire's socket; empty: the
  * default. */

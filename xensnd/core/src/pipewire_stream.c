@@ -26,6 +26,7 @@ struct pipewire_audio {
     bool connected; /* making the stream was tried */
     bool ready, failed, streaming, running, draining;
     bool orphan; /* freed by its owner, and playing the rest */
+    uint32_t guest;
     uint32_t node_id, serial;
     uint32_t gaps;
     uint64_t started; /* how much the real-time thread had taken when the stream was started */
@@ -77,7 +78,7 @@ static void destroy(struct pipewire_audio *audio) {
     if (audio->cycle.stream) {
         spa_hook_remove(&audio->hook);
         xn_pw->stream_destroy(audio->cycle.stream);
-        pipewire_client_ended_stream(audio->client);
+        pipewire_client_ended_stream(audio->client, audio->guest);
     }
     if (audio->properties) xn_pw->properties_free(audio->properties);
     xn_queue_free(&audio->cycle.queue);
@@ -208,7 +209,7 @@ static bool make_stream(struct pipewire_audio *audio) {
 }
 
 static void connect_stream(struct pipewire_audio *audio) {
-    if (audio->connected || pipewire_client_is_behind(audio->client)) return;
+    if (audio->connected || pipewire_client_is_behind(audio->client, audio->guest)) return;
     audio->connected = true;
     if (!make_stream(audio)) fail(audio, "no memory or file descriptors are left for a stream");
 }
@@ -222,6 +223,16 @@ static void on_client_changed(void *owner) {
         connect_stream(audio);
         check_ready(audio);
     }
+}
+
+/* An icon is set under PipeWire's key as well, which has a hyphen where PulseAudio's has an
+ * underscore. */
+static void set(struct pw_properties *list, const char *key, const char *value) {
+    xn_pw->properties_set(list, key, value);
+    if (strcmp(key, PA_PROP_APPLICATION_ICON_NAME) == 0)
+        xn_pw->properties_set(list, PW_KEY_APP_ICON_NAME, value);
+    if (strcmp(key, PA_PROP_MEDIA_ICON_NAME) == 0)
+        xn_pw->properties_set(list, PW_KEY_MEDIA_ICON_NAME, value);
 }
 
 /* The server remembers the volume of a stream under its application's id. */
@@ -255,7 +266,7 @@ static struct pw_properties *stream_properties(struct pw_core *core,
     if (!list) return NULL;
     copy_application(list, core);
     for (const char *const *each = config->properties; *each; each += 2)
-        xn_pw->properties_set(list, each[0], each[1]);
+        set(list, each[0], each[1]);
     /* Half of the latency for a cycle, half for what waits for the next one. */
     xn_pw->properties_setf(list, PW_KEY_NODE_LATENCY, "%u/%u",
                            (unsigned)((uint64_t)config->latency_usec * config->rate_hz / 2000000),
@@ -291,6 +302,7 @@ static struct xn_audio *audio_new(struct xn_client *client, const struct xn_audi
     audio->owner = *owner;
     audio->playback = config->playback;
     audio->any_source = config->any_source;
+    audio->guest = config->guest;
     audio->node_id = audio->serial = SPA_ID_INVALID;
     audio->cycle.hub = pipewire_client_hub(audio->client);
     audio->cycle.empty_cycles = PIPEWIRE_EMPTY_CYCLES;
