@@ -145,10 +145,14 @@ def test_silence_corks_the_stream_and_the_next_sound_is_whole(
         work.start("play", "-", stdin=[played, silence, played]) as playing,
         sink_input(pipewire, "work") as now,
     ):
+        assert ears.hears(played), difference(played, ears.heard)
         assert eventually(lambda: now().corked, 10)
         assert ears.heard.count(played) == 1
         assert playing.ended() == PLAYED
-        assert ears.listen_until(lambda heard: heard.count(played) == 2).count(played) == 2
+        heard = ears.listen_until(lambda heard: heard.count(played) == 2)
+        assert heard.count(played) == 2, difference(
+            played, heard[heard.find(played) + len(played) :]
+        )
 
 
 def test_mixers_show_the_guest_and_its_stream(
