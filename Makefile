@@ -61,6 +61,7 @@ bench:
 	@$(PYTHON) -m bench $(BENCH)
 	@$(PYTHON) -m bench.revoke
 	@$(PYTHON) -m bench.policy
+	@$(PYTHON) -m bench.vchan
 
 # Packages of what is committed, into dist/.
 dist:

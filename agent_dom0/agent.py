@@ -27,18 +27,24 @@ from agent_dom0.cards.front import CardFront
 from agent_dom0.control.operations import About, Operations
 from agent_dom0.control.server import ControlServer
 from agent_dom0.control.subscribers import Subscribers
+from agent_dom0.engines.follow import EnginesApart
+from agent_dom0.engines.here import EnginesHere
+from agent_dom0.engines.interface import Engines
+from agent_dom0.engines.zygote import Zygote
 from agent_dom0.events import Event, EventKind, Priority
 from agent_dom0.parameters import Limits
 from agent_dom0.qubes.microphone import Microphones, QubesState
 from agent_dom0.registry import Registry
 from agent_dom0.streams.factory import Factory
 from agent_dom0.streams.failures import FAILURES
+from agent_dom0.streams.front import Front, Guests
 from agent_dom0.supervisor.heartbeat import Heartbeat
 from agent_dom0.trail_numbers import open_numbers
+from agent_dom0.vchan.factory import VchanFactory
+from agent_dom0.vchan.front import VchanFront
 from policy.language.files import require_trusted_directory
 from policy.paths import PolicyPaths
 from xensnd.backoff import BackOff
-from xensnd.core import Engine
 from xensnd.errors import TransportLost
 from xensnd.lock import only_one
 from xensnd.transport.interface import Store, Transport
@@ -67,6 +73,8 @@ class Settings:
     control: Path  # the control socket
     control_group: str | None
     ask_seconds: float  # how long a question waits for an answer
+    zygote: Zygote | None = None  # of engines for each guest; None: one engine for all, here
+    serves_vchan: bool = False  # the sound of Qubes' guests over vchan, besides sndif's cards
     qubesdb: Path | None = None  # the socket of QubesDB; None: this is not Qubes
 
 
@@ -78,8 +86,8 @@ class Agent:
         qubes = QubesState(is_qubes=settings.qubesdb is not None)
         self._policy = PolicyState(settings.policy, self._trail, self._queue, qubes.why_not)
         self._watch = DirectoryWatch(settings.policy.all_directories, settings.policy.tags_file)
-        self._engine = Engine()
-        self._connections = Connections(self._engine, settings.about.server)
+        self._engines = self._new_engines(settings.zygote)
+        self._connections = Connections(self._engines.new_client, settings.about.server)
         self._mixer = Mixer(settings.about.server, self._tell_others)
         subscribers = Subscribers()
         lasting_answers = LastingAnswers(self._policy)
@@ -93,7 +101,7 @@ class Agent:
         )
         factory = Factory(
             settings.transport,
-            self._engine,
+            self._engines.of_guest,
             self._connections,
             self._mixer,
             self._policy,
@@ -102,7 +110,11 @@ class Agent:
             settings.limits,
             self._run,
         )
-        fronts = [partial(CardFront, policy=self._policy, factory=CardFactory(factory))]
+        fronts: list[Callable[[Guests], Front]] = [
+            partial(CardFront, policy=self._policy, factory=CardFactory(factory))
+        ]
+        if settings.serves_vchan:
+            fronts.append(partial(VchanFront, factory=VchanFactory(factory)))
         self._registry = Registry(
             settings.transport.domid, factory, fronts, self._policy, self._queue
         )
@@ -148,7 +160,7 @@ class Agent:
         for signum in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signum, self._stopped.set)
         loop.add_signal_handler(signal.SIGHUP, self._reload, heartbeat)
-        loop.add_reader(self._engine.fileno(), self._on_engine)
+        self._engines.begin()
         loop.add_reader(self._watch.fileno(), self._on_policy_files)
         numbers = runtime_directory / f"trail-{domid}"
         self._trail.number_by(open_numbers(numbers, self._trail.where))
@@ -182,7 +194,6 @@ class Agent:
         self._queue.close()
         loop = asyncio.get_running_loop()
         loop.remove_reader(self._watch.fileno())
-        loop.remove_reader(self._engine.fileno())
         if self._store is not None:
             loop.remove_reader(self._store.fileno())
         self._control.close()
@@ -190,7 +201,7 @@ class Agent:
         self._prompts.close()
         self._registry.close()
         self._mixer.close()
-        self._engine.close()
+        self._engines.close()
         if self._store is not None:
             self._store.close()
         self._watch.close()
@@ -254,9 +265,16 @@ class Agent:
             )
         self._store_timer = loop.call_later(self._store_back_off.next_seconds(), self._open_store)
 
+    def _new_engines(self, zygote: Zygote | None) -> Engines:
+        if zygote is None:
+            return EnginesHere(self._transport, self._on_engine)
+        return EnginesApart(self._transport, zygote, self._on_engine, self._lose_engine)
+
     def _on_engine(self) -> None:
-        self._engine.clear()
         self._run(self._registry.poll)
+
+    def _lose_engine(self, domid: int, why: str) -> None:
+        self._run(lambda: self._registry.lose_engine(domid, why))
 
     def _run(self, work: Callable[[], None]) -> None:
         """Do work for guests, during which XenStore or the hypervisor may be lost.

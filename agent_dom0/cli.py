@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import os
+import socket
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,16 +16,19 @@ from agent_dom0.access.prompts import ANSWER_SECONDS
 from agent_dom0.agent import Agent, Settings
 from agent_dom0.audio.address import uses_network
 from agent_dom0.control.operations import About
+from agent_dom0.engines.process import EngineProcess
+from agent_dom0.engines.zygote import Zygote
 from agent_dom0.opener.client import OpenerTransport
 from agent_dom0.opener.process import run_opener
 from agent_dom0.parameters import DEFAULT_LATENCY_USEC, Limits
-from agent_dom0.supervisor.confine import confine
+from agent_dom0.supervisor.confine import LIBPULSE_READS, confine
 from agent_dom0.supervisor.heartbeat import Heartbeat
 from agent_dom0.supervisor.supervise import supervise
 from policy.paths import DEFAULT_DIRECTORY, DEFAULT_RUNTIME, PolicyPaths
 from xensnd.control.client import DEFAULT_SOCKET
 from xensnd.errors import UsageError, XensndError
 from xensnd.transport.factory import add_transport_option, open_receiver, open_transport
+from xensnd.transport.interface import Receiver
 from xensnd.version import VERSION
 
 QUBESDB = Path("/run/qubes/qubesdb.sock")
@@ -94,6 +99,18 @@ def _parser() -> argparse.ArgumentParser:
         "(default %(default)g)",
     )
     parser.add_argument(
+        "--isolation",
+        choices=["guest", "all"],
+        default="all",
+        help="guest: each guest's rings are served by a process of its own; all: by one for all "
+        "guests (default)",
+    )
+    parser.add_argument(
+        "--vchan",
+        action="store_true",
+        help="also serve guests whose sound comes over vchan, as that of Qubes' templates does",
+    )
+    parser.add_argument(
         "--qubesdb",
         metavar="PATH|none",
         help="on Qubes OS, the socket of QubesDB, through which dom0:mic and policy are kept equal "
@@ -109,6 +126,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"--latency {options.latency:g}: give 1 to 2000 milliseconds")
     if not 1 <= options.ask_seconds <= 3600:
         parser.error(f"--ask-seconds {options.ask_seconds:g}: give 1 to 3600")
+    if options.vchan and options.isolation == "guest":
+        parser.error("--vchan: only with --isolation all; vchans are served by the agent's engine")
     logging.basicConfig(level=logging.INFO, format="xensnd-dom0: %(message)s", stream=sys.stderr)
     try:
         receiver = open_receiver(options.transport)  # here, so that no child has to load it
@@ -116,23 +135,46 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"xensnd-dom0: {error}", file=sys.stderr)
         return 1
     return supervise(
-        lambda heartbeat, control: _work(options, heartbeat, OpenerTransport(control, receiver)),
+        lambda heartbeat, control: _work(
+            options, heartbeat, OpenerTransport(control, receiver), receiver
+        ),
         lambda control: run_opener(control, lambda: open_transport(options.transport)),
     )
 
 
-def _work(options: argparse.Namespace, heartbeat: Heartbeat, transport: OpenerTransport) -> int:
+def _work(
+    options: argparse.Namespace,
+    heartbeat: Heartbeat,
+    transport: OpenerTransport,
+    receiver: Receiver,
+) -> int:
     try:
         transport.connect()
-        asyncio.run(_run(options, heartbeat, transport))
+        zygote = None
+        if options.isolation == "guest":
+            lock = transport.runtime_directory / f"engines-{transport.domid}.lock"
+            zygote = Zygote(lock, lambda end: _serve_engine(options, end, receiver))
+        asyncio.run(_run(options, heartbeat, transport, zygote))
     except XensndError as error:
         print(f"xensnd-dom0: {error}", file=sys.stderr)
         return 1
     return 0
 
 
+def _serve_engine(options: argparse.Namespace, end: socket.socket, receiver: Receiver) -> None:
+    home = Path(os.environ.get("HOME", "/nonexistent"))
+    cookies = [home / ".config/pulse", home / ".pulse-cookie"]
+    cookies += [Path(os.environ["PULSE_COOKIE"])] if "PULSE_COOKIE" in os.environ else []
+    read = [*LIBPULSE_READS, *cookies]
+    confine([], receiver.ioctls, network=uses_network(options.server), read=read)
+    EngineProcess(end, receiver).run()
+
+
 async def _run(
-    options: argparse.Namespace, heartbeat: Heartbeat, transport: OpenerTransport
+    options: argparse.Namespace,
+    heartbeat: Heartbeat,
+    transport: OpenerTransport,
+    zygote: Zygote | None,
 ) -> None:
     try:
         settings = Settings(
@@ -144,15 +186,17 @@ async def _run(
             control=options.control or transport.runtime_directory / "control",
             control_group=options.control_group,
             ask_seconds=options.ask_seconds,
+            zygote=zygote,
+            serves_vchan=options.vchan,
             qubesdb=_qubesdb(options),
         )
-        _confine(settings, transport.ioctls)
+        _confine(settings, transport.ioctls, network=uses_network(options.server))
         await Agent(settings).run(heartbeat)
     finally:
         transport.close()
 
 
-def _confine(settings: Settings, ioctls: Sequence[int]) -> None:
+def _confine(settings: Settings, ioctls: Sequence[int], *, network: bool) -> None:
     """Give up what the agent does not need, before it meets a guest's octets."""
     written = [
         settings.transport.runtime_directory,
@@ -160,7 +204,7 @@ def _confine(settings: Settings, ioctls: Sequence[int]) -> None:
         *settings.policy.all_directories,
         *([Path(settings.audit).parent] if settings.audit != "journal" else []),
     ]
-    confine(written, ioctls, network=uses_network(settings.about.server))
+    confine(written, ioctls, network=network)
 
 
 def _policy_paths(options: argparse.Namespace) -> PolicyPaths:

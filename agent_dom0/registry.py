@@ -103,6 +103,15 @@ class Registry(Guests):
         if lost is not None:
             raise lost
 
+    def lose_engine(self, domid: int, why: str) -> None:
+        """Follow the end of a guest's engine: another one takes its streams over."""
+        guest = self._guests.get(domid)
+        if guest is None:
+            return
+        guest.lose_engine(why)
+        self._begin_quarantine(guest)
+        self._read_all(self._store)
+
     def decide(self) -> None:
         """Decide every open stream again. Each decision goes to the audit trail, which may take a
         while; so what is denied now falls silent in all guests before the first of them."""

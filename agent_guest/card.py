@@ -14,7 +14,7 @@ from xensnd.core import Engine
 from xensnd.errors import RemoteProtocolError, TransportLost, UsageError, XensndError
 from xensnd.lock import only_one
 from xensnd.sndif.states import FRONTEND_TABLE, FrontendAction, XenbusState, parse_state
-from xensnd.sndif.store_fields import CardConfig, Direction, parse_card
+from xensnd.sndif.store_fields import CAPTURE_IN_PLACE, CardConfig, Direction, parse_card
 from xensnd.transport.card_nodes import read_card_nodes
 from xensnd.transport.interface import Store, Transport
 
@@ -153,11 +153,12 @@ class Card:
 
     def _publish(self, store: Store) -> None:
         self.config = parse_card(read_card_nodes(store, self._device))
+        in_place = self._captures_in_place(store)
         for pcm in self.config.pcms:
             for config in pcm.streams:
                 name = f"{pcm.index}/{config.index}"
                 self.streams.append(
-                    Pcm(self._transport, self._engine, self._backend_domid, name, config)
+                    Pcm(self._transport, self._engine, self._backend_domid, name, config, in_place)
                 )
         for attempt in store.transactions():
             with attempt as transaction:
@@ -174,6 +175,12 @@ class Card:
             return parse_state(store.read(f"{self._backend}/state"))
         except (KeyError, PermissionError, RemoteProtocolError):
             return XenbusState.UNKNOWN
+
+    def _captures_in_place(self, store: Store) -> bool:
+        try:
+            return store.read(f"{self._backend}/{CAPTURE_IN_PLACE}") == "1"
+        except (KeyError, PermissionError):
+            return False
 
     # Leaving
 

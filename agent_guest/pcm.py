@@ -85,6 +85,7 @@ class Pcm:
         backend_domid: int,
         name: str,
         config: StreamConfig,
+        in_place: bool,
     ) -> None:
         self.name = name
         self.config = config
@@ -102,6 +103,7 @@ class Pcm:
         self._core = FrontendStream(
             engine,
             playback=config.direction is Direction.PLAYBACK,
+            in_place=in_place,
             ring_address=self._pages.address,
             event_address=self._pages.address + PAGE_OCTETS,
             requests=self._requests.fds,

@@ -232,11 +232,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=10, help="denials an act (default 10)")
     parser.add_argument("--deaths", type=int, default=200, help="of the agent (default 200)")
     parser.add_argument("--latency", type=int, default=20, metavar="MS", help="default 20")
+    parser.add_argument("--isolation", choices=["all", "guest"], default="all")
     parser.add_argument("--acts", nargs="*", choices=list(ACTS), help="default: all")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="xensnd-bench-") as name:
         directory = Path(name)
-        latency = [f"--latency={options.latency}"]
+        agents = [f"--latency={options.latency}", f"--isolation={options.isolation}"]
         with (
             PulseServer(directory / "pulse") as pulse,
             LocalMachine(directory / "xen") as machine,
@@ -245,7 +246,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 machine.url,
                 pulse.address,
                 policy=MAY_RECORD,
-                options=latency,
+                options=agents,
             ) as dom0,
         ):
             probe, library = build_probe(directory), build_library(directory)

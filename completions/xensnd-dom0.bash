@@ -25,6 +25,7 @@ _xensnd_dom0() {
         return
         ;;
     --transport) words='xen: local:' ;;
+    --isolation) words='guest all' ;;
     --qubesdb)
         compopt -o filenames
         mapfile -t COMPREPLY < <(compgen -W none -f -- "$current")
@@ -33,7 +34,7 @@ _xensnd_dom0() {
     --server | --latency | --ask-seconds) return ;;
     *)
         words='--transport --policy --runtime --server --audit --latency --control --control-group
-            --ask-seconds --qubesdb --version --help'
+            --ask-seconds --isolation --qubesdb --vchan --version --help'
         ;;
     esac
     mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")

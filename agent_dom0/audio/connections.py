@@ -9,12 +9,14 @@ In a shared one each stream has its guest's name, icon and volume.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import copy
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from agent_dom0.audio.places import PLACES, Places
 from xensnd.backoff import BackOff
-from xensnd.core import AudioClient, ClientState, Engine
+from xensnd.core import AudioClient, ClientState
+from xensnd.errors import LocalProtocolError
 from xensnd.sndif.store_fields import Direction
 
 OWN_MAX = 16
@@ -28,6 +30,9 @@ SHARED_PROPERTIES: Mapping[str, str] = {
     "application.id": "xensnd.guests",
     "application.icon_name": "computer",
 }
+
+
+NewClient = Callable[[str | None, Mapping[str, str]], AudioClient]  # of an engine
 
 
 class Member(Protocol):
@@ -48,10 +53,10 @@ class Connection:
     growing delay. `properties` None: those of its only member."""
 
     def __init__(
-        self, engine: Engine, server: str | None, properties: Mapping[str, str] | None
+        self, new_client: NewClient, server: str | None, properties: Mapping[str, str] | None
     ) -> None:
         self.members: list[Member] = []
-        self._engine = engine
+        self._new_client = new_client
         self._server = server
         self._properties = properties
         self._client: AudioClient | None = None
@@ -101,8 +106,8 @@ class Connection:
         self._tried = loop.time()
         properties = self._properties or self.members[0].properties()
         try:
-            self._client = AudioClient(self._engine, self._server, properties)
-        except MemoryError:  # or no file descriptors
+            self._client = self._new_client(self._server, properties)
+        except (MemoryError, OSError):  # or no file descriptors
             self._lose("no memory or file descriptors are left for a connection")
             return
         for member in list(self.members):
@@ -133,14 +138,29 @@ class Connection:
             self._retry = None
 
 
-class Connections:
-    """All connections to one audio server, and the places for streams there."""
+def _no_client(_server: str | None, _properties: Mapping[str, str]) -> AudioClient:
+    raise LocalProtocolError("a connection of no engine")
 
-    def __init__(self, engine: Engine, server: str | None) -> None:
+
+class Connections:
+    """All connections to one audio server, and the places for streams there. `new_client` is of
+    the engine that serves all guests; None: each guest has an engine of its own."""
+
+    def __init__(self, new_client: NewClient | None, server: str | None) -> None:
         self.server = server
         self.places = Places()
-        self._engine = engine
-        self._connections: list[Connection] = []
+        self._new_client = new_client or _no_client
+        self._is_apart = new_client is None
+        self._connections: list[Connection] = []  # in both cases those of all guests
+
+    def of_engine(self, new_client: NewClient) -> Connections:
+        """Return those of a guest with this engine. If it is a process of its own, no other guest
+        can share its connection."""
+        if not self._is_apart:
+            return self
+        connections = copy.copy(self)  # with the same places, and the same list
+        connections._new_client = new_client
+        return connections
 
     def status(self) -> dict[str, int]:
         """Return what is used of the limits, and the limits."""
@@ -166,10 +186,10 @@ class Connections:
     def _connection_for_one_more(self) -> Connection:
         """Return a new one while there may be more; then the shared one with the fewest guests."""
         shared = [each for each in self._connections if each.is_shared]
-        if len(self._connections) - len(shared) < OWN_MAX:
-            connection = Connection(self._engine, self.server, None)
+        if self._is_apart or len(self._connections) - len(shared) < OWN_MAX:
+            connection = Connection(self._new_client, self.server, None)
         elif len(shared) < SHARED_MAX:
-            connection = Connection(self._engine, self.server, SHARED_PROPERTIES)
+            connection = Connection(self._new_client, self.server, SHARED_PROPERTIES)
         else:
             return min(shared, key=lambda each: len(each.members))
         self._connections.append(connection)

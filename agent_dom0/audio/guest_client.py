@@ -151,6 +151,10 @@ class GuestClient:
         if self._voices:
             self._connection = self._connections.join(self)
 
+    def drop(self) -> None:
+        """The engine that has the connection has ended."""
+        self._disconnect()
+
     def close(self, *, forget: bool = False) -> None:
         """Disconnect. `forget`: remove the settings too; otherwise the next agent finds them."""
         for voice in self._voices:

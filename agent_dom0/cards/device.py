@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from agent_dom0.cards.card_stream import CardStream
+from agent_dom0.engines.interface import EngineLost
 from agent_dom0.events import EventKind, Priority
 from agent_dom0.guest import RunningGuest
 from agent_dom0.streams.failures import FAILURES, kind_of
@@ -37,6 +38,7 @@ from xensnd.sndif.states import (
     parse_state,
 )
 from xensnd.sndif.store_fields import (
+    CAPTURE_IN_PLACE,
     SUPPORTED_VERSIONS,
     VERSIONS,
     Direction,
@@ -306,6 +308,11 @@ class Device(GuestDevice):
         for stream in self._streams:
             stream.decide()
 
+    def lose_engine(self) -> None:
+        """Leave what is open as it is. The next step takes it over with another engine."""
+        self._hand_over_streams()
+        self._phase = None
+
     def close(self, *, forget: bool) -> None:
         """Stop serving. `forget`: its nodes are gone. Otherwise the next agent takes it over."""
         if self._retry is not None:
@@ -314,7 +321,7 @@ class Device(GuestDevice):
         if forget:
             self._end_streams()
             self._owner.store_throttle.forget(self._follow_again)
-            self._owner.connection_throttle.forget(self._follow_connection)
+            self._owner.connection_throttle.forget(self._connect_again)
             self._unwatch()
             return
         self._hand_over_streams()
@@ -324,7 +331,8 @@ class Device(GuestDevice):
     def _contain(self, work: Callable[[], None]) -> None:
         with self._owner.serving():
             try:
-                work()
+                with contextlib.suppress(EngineLost):  # lose_engine() is called soon
+                    work()
             except FAILURES as error:
                 self._fail(error)
             else:
@@ -410,6 +418,7 @@ class Device(GuestDevice):
 
     def _offer(self) -> BackendPhase:
         self._store.write(f"{self.path.backend}/{VERSIONS}", SUPPORTED_VERSIONS)
+        self._store.write(f"{self.path.backend}/{CAPTURE_IN_PLACE}", "1")
         return BackendPhase.OFFERED
 
     def _revive(self) -> None:
@@ -464,9 +473,9 @@ class Device(GuestDevice):
                 f"and than {CONNECTIONS_A_SECOND} a second; the next ones wait"
             )
             self._owner.audit(EventKind.LIMIT_HIT, text, Priority.NOTICE)
-        throttle.poll_later(self._follow_connection)
+        throttle.poll_later(self._connect_again)
 
-    def _follow_connection(self) -> None:
+    def _connect_again(self) -> None:
         self._run(self.step)
 
     def _recheck(self, phase: BackendPhase) -> BackendPhase:

@@ -37,11 +37,10 @@ class CardFactory:
         common, direction = self.common, config.direction
         link = StreamLink(
             common.transport,
-            common.engine,
+            owner.engine,
             owner.guest.domid,
             direction,
             rings,
-            owner.budget,
             owner.quarantine.core_address,
             lambda: self._saved_state(owner, devid, name),
         )

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
 from agent_dom0.cards.saved_state import SavedState
-from xensnd.core import BackendStream, Budget, Engine, walk_directory
+from agent_dom0.engines.interface import GuestEngine
+from xensnd.core import walk_directory
 from xensnd.sndif.layout import buffer_pages
 from xensnd.sndif.packets import Open
 from xensnd.sndif.store_fields import Direction, StreamRings
@@ -23,37 +24,35 @@ class StreamLink:
     def __init__(
         self,
         transport: Transport,
-        engine: Engine,
+        engine: GuestEngine,
         domid: int,
         direction: Direction,
         rings: StreamRings,
-        budget: Budget,
         served_address: int,
         open_saved: Callable[[], SavedState],
     ) -> None:
         self.rings = rings
         self._transport = transport
+        self._engine = engine
         self._domid = domid
         with ExitStack() as opened:
-            ring = transport.map_pages(domid, [rings.ring_ref], writable=True)
+            ring = engine.map_pages(domid, [rings.ring_ref], writable=True)
             opened.callback(ring.close)
-            event_page = transport.map_pages(domid, [rings.evt_ring_ref], writable=True)
+            event_page = engine.map_pages(domid, [rings.evt_ring_ref], writable=True)
             opened.callback(event_page.close)
-            requests = transport.bind_channel(domid, rings.event_channel)
+            requests = engine.bind_channel(domid, rings.event_channel)
             opened.callback(requests.close)
-            events = transport.bind_channel(domid, rings.evt_event_channel)
+            events = engine.bind_channel(domid, rings.evt_event_channel)
             opened.callback(events.close)
             self.saved = open_saved()
             opened.callback(self.saved.close)
-            self.core = BackendStream(
-                engine,
+            self.core = engine.new_stream(
                 playback=direction is Direction.PLAYBACK,
-                ring_address=ring.address,
-                event_address=event_page.address,
-                requests=requests.fds,
-                events=events.fds,
-                pcm_address=self.saved.pcm_address,
-                budget=budget,
+                ring=ring,
+                event_page=event_page,
+                requests=requests,
+                events=events,
+                saved=self.saved,
                 served_address=served_address,
             )
             self._opened = opened.pop_all()
@@ -73,7 +72,7 @@ class StreamLink:
         count = buffer_pages(request.buffer_octets)
         refs = walk_directory(map_page, request.directory_ref, count)
         # Writable, for recorded samples and the answer to GET_VOLUME.
-        return transport.map_pages(domid, refs, writable=True)
+        return self._engine.map_pages(domid, refs, writable=True)
 
     def close(self, *, keep: bool) -> None:
         """Stop serving. `keep`: keep the saved state for the next agent."""

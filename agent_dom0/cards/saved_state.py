@@ -40,7 +40,7 @@ class SavedState:
     """
 
     def __init__(self, path: Path, owner: str, name: Callable[[], str]) -> None:
-        self._path = path
+        self.path = path
         self._owner = owner.encode()[:36]
         self._name = name
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -56,6 +56,11 @@ class SavedState:
     def pcm_address(self) -> int:
         """Where the core keeps the positions."""
         return ctypes.addressof(self._anchor) + _PCM_AT if self._anchor is not None else 0
+
+    @property
+    def pcm_offset(self) -> int:
+        """Where that is in the file."""
+        return _PCM_AT
 
     def save(self, request: Open, *, running: bool) -> None:
         packed = _OPEN.pack(
@@ -115,4 +120,4 @@ class SavedState:
 
     def remove(self) -> None:
         """Remove the file, as the stream has gone."""
-        self._path.unlink(missing_ok=True)
+        self.path.unlink(missing_ok=True)

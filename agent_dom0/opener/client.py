@@ -12,7 +12,9 @@ from pathlib import Path
 
 from agent_dom0.opener.protocol import (
     BIND,
+    BIND_LASTING,
     END,
+    END_LASTING,
     FDS_IN_A_REPLY_MAX,
     HELLO,
     MAP,
@@ -83,6 +85,15 @@ class OpenerTransport(Transport):
         except OSError:
             self.end_channel(port)
             raise
+
+    def bind_lasting_channel(self, peer_domid: int, peer_port: int) -> EventChannel:
+        require_u32(peer_domid, "event channel", peer_port)
+        handed = self._call(BIND_LASTING, domid=peer_domid, port=peer_port)
+        return self._receiver.receive_channel(handed, lambda: None)
+
+    def end_lasting_channel(self, peer_domid: int, peer_port: int) -> None:
+        with suppress(TransportLost, OSError):  # it ends with the opener
+            self._call(END_LASTING, domid=peer_domid, port=peer_port)
 
     def hand_pages(self, peer_domid: int, refs: Sequence[int]) -> Handed:
         for ref in refs:

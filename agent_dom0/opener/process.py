@@ -10,10 +10,22 @@ import select
 import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from pyxs._internal import Op
 
-from agent_dom0.opener.protocol import BIND, END, HELLO, MAP, REFUSALS, REQUEST_OCTETS_MAX, STORE
+from agent_dom0.opener.lasting import LastingChannels
+from agent_dom0.opener.protocol import (
+    BIND,
+    BIND_LASTING,
+    END,
+    END_LASTING,
+    HELLO,
+    MAP,
+    REFUSALS,
+    REQUEST_OCTETS_MAX,
+    STORE,
+)
 from agent_dom0.opener.reach import Reach
 from agent_dom0.opener.rules import VsndRules
 from xensnd.errors import RemoteProtocolError, XensndError
@@ -32,17 +44,20 @@ _ENDED = select.POLLHUP | select.POLLERR | select.POLLNVAL
 
 
 class Opener:
-    """Serves the agent at the other end of `control`, with a transport of its own."""
+    """Serves the agent at the other end of `control`, with a transport of its own. `lasting` are
+    the channels that outlive it."""
 
     def __init__(
         self,
         control: socket.socket,
         open_transport: Callable[[], Transport],
+        lasting: LastingChannels,
         make_rules: Callable[[int, Callable[[int], bool]], Rules] = VsndRules,
         make_reach: Callable[[Transport], Reach] = Reach,
     ) -> None:
         self._control = control
         self._open_transport = open_transport
+        self._lasting = lasting
         self._make_rules = make_rules
         self._make_reach = make_reach
         self._opened: tuple[Transport, Reach] | None = None
@@ -103,31 +118,54 @@ class Opener:
 
     def _do(self, request: bytes) -> Handed:
         untrusted = json.loads(request)
-        op = untrusted["op"]
-        if op == STORE:
-            return self._open_store()
-        if op == MAP:
-            refs = untrusted["refs"]
-            if not isinstance(refs, list) or not 0 < len(refs) <= HANDED_PAGES_MAX:
-                raise ValueError("references")
-            domid, refs = _number(untrusted["domid"]), [_number(ref) for ref in refs]
-            if not self._reach.has_rings(domid):
-                raise RemoteProtocolError(f"dom{domid} has no card that it uses")
-            return self._transport.hand_pages(domid, refs)
-        if op == BIND:
-            domid, port = _number(untrusted["domid"]), _number(untrusted["port"])
-            if not self._reach.offers_port(domid, port):
-                raise RemoteProtocolError(f"dom{domid} publishes no event channel {port}")
-            return self._transport.hand_channel(domid, port)
-        if op == END:
-            self._transport.end_channel(_number(untrusted["port"]))
-            return Handed([], {})
-        if op == HELLO:
-            runtime = str(self._transport.runtime_directory)
-            return Handed([], {"domid": self._transport.domid, "runtime": runtime})
-        raise ValueError("op")
+        operations: Mapping[object, Callable[[Any], Handed]] = {
+            HELLO: self._greet,
+            STORE: self._open_store,
+            MAP: self._hand_pages,
+            BIND: self._hand_channel,
+            END: self._end_channel,
+            BIND_LASTING: self._hand_lasting_channel,
+            END_LASTING: self._end_lasting_channel,
+        }
+        return operations[untrusted["op"]](untrusted)
 
-    def _open_store(self) -> Handed:
+    def _greet(self, _untrusted: Any) -> Handed:
+        runtime = str(self._transport.runtime_directory)
+        return Handed([], {"domid": self._transport.domid, "runtime": runtime})
+
+    def _hand_pages(self, untrusted: Any) -> Handed:
+        refs = untrusted["refs"]
+        if not isinstance(refs, list) or not 0 < len(refs) <= HANDED_PAGES_MAX:
+            raise ValueError("references")
+        domid, refs = _number(untrusted["domid"]), [_number(ref) for ref in refs]
+        if not (self._lasting.has_guest(domid) or self._reach.has_rings(domid)):
+            raise RemoteProtocolError(f"dom{domid} has no card that it uses")
+        return self._transport.hand_pages(domid, refs)
+
+    def _hand_channel(self, untrusted: Any) -> Handed:
+        domid, port = _number(untrusted["domid"]), _number(untrusted["port"])
+        self._require_offered(domid, port)
+        return self._transport.hand_channel(domid, port)
+
+    def _end_channel(self, untrusted: Any) -> Handed:
+        self._transport.end_channel(_number(untrusted["port"]))
+        return Handed([], {})
+
+    def _hand_lasting_channel(self, untrusted: Any) -> Handed:
+        domid, port = _number(untrusted["domid"]), _number(untrusted["port"])
+        if not self._lasting.has(domid, port):
+            self._require_offered(domid, port)
+        return self._lasting.hand(domid, port)
+
+    def _end_lasting_channel(self, untrusted: Any) -> Handed:
+        self._lasting.end(_number(untrusted["domid"]), _number(untrusted["port"]))
+        return Handed([], {})
+
+    def _require_offered(self, domid: int, port: int) -> None:
+        if not self._reach.offers_port(domid, port):
+            raise RemoteProtocolError(f"dom{domid} publishes no event channel {port}")
+
+    def _open_store(self, _untrusted: Any) -> Handed:
         if len(set(self._proxies.values())) >= CONNECTIONS_MAX:
             raise OSError(errno.EMFILE, f"more than {CONNECTIONS_MAX} connections to XenStore")
         store = self._transport.connect_store()
@@ -190,11 +228,12 @@ def _number(untrusted: object) -> int:
 
 def run_opener(hire: socket.socket, open_transport: Callable[[], Transport]) -> None:
     """Serve each agent whose socket comes on `hire`, until that is closed. What was opened for an
-    agent is closed before the next one is served."""
+    agent is closed before the next one is served, except for the channels that last."""
     ctypes.CDLL(None).prctl(_PR_SET_NAME, NAME.encode())
-    while True:
-        _, fds, _, _ = socket.recv_fds(hire, 1, 1)
-        if not fds:
-            return
-        with socket.socket(fileno=fds[0]) as control:
-            Opener(control, open_transport).run()
+    with contextlib.closing(LastingChannels(open_transport)) as lasting:
+        while True:
+            _, fds, _, _ = socket.recv_fds(hire, 1, 1)
+            if not fds:
+                return
+            with socket.socket(fileno=fds[0]) as control:
+                Opener(control, open_transport, lasting).run()

@@ -13,6 +13,8 @@ STORE = "store"  # a connection to XenStore: one descriptor, and {"payload_octet
 MAP = "map"  # `domid` and `refs`: what a Receiver needs to map the pages
 BIND = "bind"  # `domid` and `port`: the same, for an event channel
 END = "end"  # `port`, that of a bound channel: {}
+BIND_LASTING = "bind-lasting"  # as BIND: a channel that outlives the agent
+END_LASTING = "end-lasting"  # `domid` and `port`, those of BIND_LASTING: {}
 
 REQUEST_OCTETS_MAX = 4096
 REPLY_OCTETS_MAX = 1 << 16

@@ -19,6 +19,7 @@ from xensnd.sndif.store_fields import EVENT_CHANNEL, EVT_EVENT_CHANNEL, RING_REF
 from xensnd.sndif.untrusted import decimal
 from xensnd.transport.card_nodes import read_card_nodes
 from xensnd.transport.interface import Store, Transport
+from xensnd.vchan.nodes import PORTS, VchanNodes, VchanOffer, parse_offer
 
 # How long what was read counts.
 _READ_SECONDS = 1.0
@@ -61,11 +62,16 @@ class Reach:
         return domid in self._known or not self._may_ask
 
     def has_rings(self, domid: int) -> bool:
-        """Return whether the guest has a card, and its frontend has published a ring."""
-        return self._recent(domid).has_rings or self._read_published(domid).has_rings
+        """Return whether the guest has a card, and its frontend has published a ring; or whether
+        it offers a vchan."""
+        if self._recent(domid).has_rings or self._read_published(domid).has_rings:
+            return True
+        return bool(self._read_vchans(domid))
 
     def offers_port(self, domid: int, port: int) -> bool:
-        return port in self._recent(domid).ports or port in self._read_published(domid).ports
+        if port in self._recent(domid).ports or port in self._read_published(domid).ports:
+            return True
+        return port in [offer.event_channel for offer in self._read_vchans(domid)]
 
     def close(self) -> None:
         if self._store is not None:
@@ -119,6 +125,26 @@ class Reach:
         )
         self._published[domid] = published
         return published
+
+    def _read_vchans(self, domid: int) -> list[VchanOffer]:
+        """Raises TransportLost."""
+        offers = []
+        for port in PORTS:
+            nodes = VchanNodes(domid, self._transport.domid, port)
+            values = [
+                self._ask(partial(_value, path=path))
+                for path in (nodes.ring_ref, nodes.event_channel)
+            ]
+            with suppress(RemoteProtocolError):
+                offers.append(parse_offer(*values))
+        return [offer for offer in offers if offer is not None]
+
+
+def _value(store: Store, path: str) -> str | None:
+    try:
+        return store.read(path)
+    except (KeyError, PermissionError):
+        return None
 
 
 def _numbers(nodes: list[tuple[str, str]], names: set[str]) -> list[int]:

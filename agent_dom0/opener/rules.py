@@ -1,8 +1,8 @@
 """What an agent may ask of XenStore: a total table, and all else is refused.
 
-It may read which domains run, their names, and everything below vsnd. It may write the nodes of
-vsnd devices alone, each with the values that an agent writes. Where a frontend publishes its rings,
-it may not write.
+It may read which domains run, their names, everything below vsnd, and where a guest offers its two
+vchans of sound. It may write the nodes of vsnd devices alone, each with the values that an agent
+writes. Where a guest publishes its rings, it may not write.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from agent_dom0.cards.toolstack import (
     parents,
 )
 from xensnd.sndif.states import XenbusState
-from xensnd.sndif.store_fields import SUPPORTED_VERSIONS, VERSIONS
+from xensnd.sndif.store_fields import CAPTURE_IN_PLACE, SUPPORTED_VERSIONS, VERSIONS
 from xensnd.transport.xenstore import DIRECTORY_PART
+from xensnd.vchan.nodes import PORTS
 
 _READS = {Op.READ, Op.DIRECTORY, DIRECTORY_PART}
 _WATCHES = {Op.WATCH, Op.UNWATCH}
@@ -44,12 +45,14 @@ class VsndRules:
         self._exists = exists
         root = f"/local/domain/{domid}/backend/vsnd"
         frontend = f"/local/domain/{_NUMBER}/device/vsnd"
+        vchan = f"/local/domain/{_NUMBER}/data/vchan/{domid}/(?:{'|'.join(map(str, PORTS))})"
         self._reads = _one_of(
             "/local/domain",
             f"/local/domain/{_NUMBER}/(?:name|vm)",
             r"/vm/[-\w]+/label",
             f"{root}{_BELOW}",
             f"{frontend}{_BELOW}",
+            f"{vchan}/(?:ring-ref|event-channel)",
         )
         self._watches = _one_of(
             "@introduceDomain",
@@ -57,6 +60,7 @@ class VsndRules:
             root,
             f"/local/domain/{_NUMBER}/name",
             rf"{frontend}/\d{{1,2}}/state",
+            f"{vchan}/event-channel",
         )
         self._guest = re.compile(f"{root}/{_NUMBER}", re.ASCII)
         self._backend = re.compile(rf"{root}/{_NUMBER}/(\d{{1,2}})(?:/(.+))?", re.ASCII)
@@ -116,7 +120,7 @@ def _half(device: DevicePath, is_backend: bool) -> _Half:
     words = backend_permissions(device) if is_backend else frontend_permissions(device)
     values: dict[str, Set[str]] = {name: {value} for name, value in nodes.items()}
     if is_backend:
-        values |= {"state": _STATES, VERSIONS: {SUPPORTED_VERSIONS}}
+        values |= {"state": _STATES, VERSIONS: {SUPPORTED_VERSIONS}, CAPTURE_IN_PLACE: {"1"}}
     directories = {None, *(parent for name in nodes for parent in parents(name))}
     return _Half(directories, values, "".join(f"{word}\0" for word in words))
 

@@ -15,6 +15,7 @@ from agent_dom0.audio.mixer import Mixer
 from agent_dom0.audio.server_stream import ServerStream
 from agent_dom0.audio.stream_volume import StreamVolume
 from agent_dom0.audit import AuditTrail
+from agent_dom0.engines.interface import GuestEngine
 from agent_dom0.guest import RunningGuest
 from agent_dom0.guest_trail import GuestTrail
 from agent_dom0.parameters import Limits, SoundParameters, limits_within
@@ -22,7 +23,7 @@ from agent_dom0.stream_audit import StreamAudit
 from agent_dom0.streams.quarantine import Quarantine
 from agent_dom0.streams.served_guest import ServedGuest, stream_id
 from xensnd.control.answers import Answer
-from xensnd.core import Engine, SoundCore
+from xensnd.core import SoundCore
 from xensnd.sndif.store_fields import Direction
 from xensnd.transport.interface import Transport
 
@@ -32,7 +33,7 @@ class Factory:
     """`run` calls work for guests, during which XenStore may be lost."""
 
     transport: Transport
-    engine: Engine
+    new_engine: Callable[[int], GuestEngine]  # for a guest, by its domid
     connections: Connections
     mixer: Mixer
     policy: PolicyState
@@ -45,9 +46,11 @@ class Factory:
         runtime = self.transport.runtime_directory
         record = VolumeFile(runtime / "volumes" / str(guest.domid), guest.uuid)
         trail = GuestTrail(self.trail, lambda: self.run(served.decide))
-        audio = GuestClient(self.connections, self.mixer, guest, trail, record)
+        engine = self.new_engine(guest.domid)
+        connections = self.connections.of_engine(engine.new_client)
+        audio = GuestClient(connections, self.mixer, guest, trail, record)
         quarantine = Quarantine(runtime / "guests" / (guest.uuid or f"domain-{guest.domid}"))
-        served = ServedGuest(guest, audio, quarantine, trail, self._most_streams)
+        served = ServedGuest(guest, engine, audio, quarantine, trail, self._most_streams)
         return served
 
     def _most_streams(self, guest: RunningGuest, direction: Direction) -> int:

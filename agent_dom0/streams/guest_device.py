@@ -26,5 +26,8 @@ class GuestDevice(Protocol):
     def decide(self) -> None:
         """Decide all streams again."""
 
+    def lose_engine(self) -> None:
+        """Leave what is open as it is. The next step takes it over with another engine."""
+
     def close(self, *, forget: bool) -> None:
         """Stop serving. `forget`: it is gone. Otherwise the next agent takes it over."""

@@ -45,8 +45,8 @@ _DEATHS_MAX = 1000
 class Quarantine:
     """Of one guest. `path` is named after its uuid, so that to start it anew changes nothing.
 
-    `died` says whether the agent before us died while it served the guest: that is counted when
-    this is made. `clock` returns seconds; it must go on over a restart of the agent.
+    `died_with_agent` says whether the agent before us died while it served the guest: that is
+    counted when this is made. `clock` returns seconds; it must go on over a restart of the agent.
     """
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
@@ -58,9 +58,9 @@ class Quarantine:
         )
         self._by_python = ctypes.c_uint32.from_buffer(self._memory, 4 * _SERVED_BY_PYTHON)
         self.deaths, self._ends = self._load()
-        self.died = bool(self._by_python.value or self._anchor.value)
-        if self.died:
-            self._count_death()
+        self.died_with_agent = bool(self._by_python.value or self._anchor.value)
+        if self.died_with_agent:
+            self._note_death()
         self._by_python.value = self._anchor.value = 0
         self.is_on = self._is_judged and clock() < self._ends
 
@@ -108,7 +108,12 @@ class Quarantine:
     def _is_judged(self) -> bool:
         return self.deaths > DEATHS_TOLERATED
 
-    def _count_death(self) -> None:
+    def count_death(self) -> None:
+        """Its engine, a process of its own, has ended."""
+        self._note_death()
+        self.is_on = self._is_judged and self._clock() < self._ends
+
+    def _note_death(self) -> None:
         now = self._clock()
         deaths = 0 if now - self._ends > FORGOTTEN_SECONDS else self.deaths
         doublings = deaths - DEATHS_TOLERATED

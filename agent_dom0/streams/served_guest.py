@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from agent_dom0 import descriptors
 from agent_dom0.audio.guest_client import GuestClient
+from agent_dom0.engines.interface import GuestEngine
 from agent_dom0.events import EventKind, Priority, guest_event
 from agent_dom0.guest import RunningGuest
 from agent_dom0.guest_trail import GuestTrail
@@ -20,7 +21,6 @@ from agent_dom0.streams.throttle import (
     STORE_EVENTS_A_SECOND,
     Throttle,
 )
-from xensnd.core import Budget
 from xensnd.errors import LimitReached
 from xensnd.sndif.store_fields import Direction
 
@@ -37,19 +37,20 @@ class ServedGuest:
     def __init__(
         self,
         guest: RunningGuest,
+        engine: GuestEngine,
         audio: GuestClient,
         quarantine: Quarantine,
         trail: GuestTrail,
         most_streams: Callable[[RunningGuest, Direction], int],
     ) -> None:
         self.guest = guest
+        self.engine = engine
         self.audio = audio
         self.quarantine = quarantine
         self.throttle = Throttle()
         self.store_throttle = Throttle(STORE_EVENTS_A_SECOND)
         self.connection_throttle = Throttle(CONNECTIONS_A_SECOND, CONNECTIONS_AT_ONCE)
-        self.budget = Budget()  # for the audio thread
-        self._pauses = 0  # of that budget, as of the last call of was_paused()
+        self._pauses = 0  # of the engine, as of the last call of was_paused()
         self.devices: dict[str, GuestDevice] = {}
         self.trail = trail
         self._most_streams = most_streams
@@ -98,7 +99,7 @@ class ServedGuest:
 
     def was_paused(self) -> bool:
         """Return whether the engine has paused its requests since the last call."""
-        before, self._pauses = self._pauses, self.budget.pauses
+        before, self._pauses = self._pauses, self.engine.pauses
         return self._pauses != before
 
     def is_heard(self, direction: Direction) -> bool:
@@ -150,15 +151,23 @@ class ServedGuest:
     def is_quarantined(self) -> bool:
         return self.quarantine.is_on
 
+    def lose_engine(self, why: str) -> None:
+        """Its engine, a process of its own, has ended. What was open is taken over by another."""
+        self.quarantine.count_death()
+        for device in self.devices.values():
+            device.lose_engine()
+        self.audio.drop()
+        self.audit(EventKind.DIED_SERVING, f"its engine: {why}", Priority.WARNING)
+
     def tell_quarantine(self) -> None:
-        """What came of the last agent's death."""
+        """What came of the last agent's death, or its engine's."""
         quarantine = self.quarantine
-        if quarantine.died:
+        if quarantine.died_with_agent:
             text = "an agent died while it served this guest"
             self.audit(EventKind.DIED_SERVING, text, Priority.WARNING)
         if quarantine.is_on:
             text = (
-                f"{quarantine.deaths} agents died while they served this guest; "
+                f"what served this guest died {quarantine.deaths} times; "
                 f"it is not served for {quarantine.seconds_left:.0f} s"
             )
             self.audit(EventKind.GUEST_QUARANTINED, text, Priority.WARNING)
@@ -183,6 +192,7 @@ class ServedGuest:
         self.store_throttle.close()
         self.connection_throttle.close()
         self.audio.close(forget=forget)
+        self.engine.close()
         self.quarantine.close(forget=forget)
         self.trail.close()
 

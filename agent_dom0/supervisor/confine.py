@@ -31,16 +31,31 @@ _CHANGE = _READ | _WRITE_FILE | _REMOVE_DIR | _REMOVE_FILE | _MAKE_DIR | _MAKE_R
 
 _PR_SET_NO_NEW_PRIVS = 38
 _DEVICES = [Path("/dev", name) for name in ("null", "zero", "random", "urandom")]
+# What libpulse reads to connect, besides a cookie.
+LIBPULSE_READS = [
+    *(Path("/", name) for name in ("usr", "lib", "lib64")),
+    *(
+        Path("/etc", name)
+        for name in ("pulse", "pipewire", "machine-id", "passwd", "nsswitch.conf")
+    ),
+]
+
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  (libpulse's, if it has no memfd)
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def confine(written: Sequence[Path], ioctls: Sequence[int], *, network: bool) -> None:
+def confine(
+    written: Sequence[Path],
+    ioctls: Sequence[int],
+    *,
+    network: bool,
+    read: Sequence[Path] | None = None,
+) -> None:
     """Give it up. There may be no other thread yet. Where the kernel cannot do a part of it, a line
-    in the log says so."""
+    in the log says so. `read`: below these alone files are read; None: below all but /dev."""
     try:
-        _restrict_files([*map(_nearest, written), _SHARED_MEMORY])
+        _restrict_files([*map(_nearest, written), _SHARED_MEMORY], read)
     except OSError as error:
         log.warning("the agent may open all files of its user: Landlock: %s", error.strerror)
     try:
@@ -56,15 +71,14 @@ def _nearest(directory: Path) -> Path:
     return directory
 
 
-def _restrict_files(directories: Sequence[Path]) -> None:
-    """Read all but devices, and change these directories."""
+def _restrict_files(directories: Sequence[Path], read: Sequence[Path] | None) -> None:
+    """Change these directories, and read these, or all but devices."""
     _call(_CREATE_RULESET, None, ctypes.c_size_t(0), _CREATE_RULESET_VERSION)  # is it there?
     handled = struct.pack("=Q", _ALL_OF_VERSION_1)
     ruleset = _call(_CREATE_RULESET, handled, ctypes.c_size_t(len(handled)), 0)
     try:
-        for path in Path("/").iterdir():
-            if path.is_dir() and path != Path("/dev"):
-                _allow(ruleset, path, _READ)
+        for path in _roots() if read is None else read:
+            _allow(ruleset, path, _READ if path.is_dir() else _READ_FILE)
         for path in directories:
             _allow(ruleset, path, _CHANGE)
         for path in _DEVICES:
@@ -74,6 +88,10 @@ def _restrict_files(directories: Sequence[Path]) -> None:
         _call(_RESTRICT_SELF, ruleset, 0)
     finally:
         os.close(ruleset)
+
+
+def _roots() -> list[Path]:
+    return [path for path in Path("/").iterdir() if path.is_dir() and path != Path("/dev")]
 
 
 def _allow(ruleset: int, path: Path, access: int) -> None:

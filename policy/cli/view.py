@@ -91,6 +91,13 @@ def plain(status: Status) -> Iterator[str]:
     where = ", ".join(escaped(each) for each in policy.get("directories", []))
     yield f"policy: {_state_of_policy(status)}, {where}"
     yield f"audit: {_word(audit, 'where')}, {_word(audit, 'missing')} missing"
+    if (server := status.get("server", {})).get("streams_max") is not None:
+        yield (
+            f"audio server: {_word(server, 'connections')} of {_word(server, 'connections_max')} "
+            f"connections, {_word(server, 'playback_streams')} playback and "
+            f"{_word(server, 'capture_streams')} capture streams of "
+            f"{_word(server, 'streams_max')} each"
+        )
     for prompt in status.get("prompts", []):
         yield question(prompt)
     for guest in status.get("guests", []):
@@ -121,6 +128,8 @@ def _plain_stream(stream: Mapping[str, Any]) -> str:
     connected = "connected" if stream.get("is_heard") else "not connected"
     if stream.get("device"):
         connected += f" with {escaped(stream['device'])}"
+    if stream.get("problem"):
+        connected += f": {escaped(stream['problem'])}"
     return (
         f"stream {_word(stream, 'name')} {_word(stream, 'direction')} {_word(stream, 'state')}, "
         f"{_word(stream, 'decision')}, {connected}, {_word(stream, 'sound')}, "
@@ -193,6 +202,9 @@ def table(status: Status, display: Display) -> list[str]:
             name = escaped(guest.get("name"))
             said = f"QUARANTINE: {name} is not served for {_length(seconds)} (release {name})"
             lines.append(display.paint(_cut(said, display), RED))
+    for problem, names in _problems(status).items():
+        said = f"NOT CONNECTED: {problem}: {', '.join(names)}"
+        lines.append(display.paint(_cut(said, display), YELLOW))
     lines += [
         display.paint(_cut(question(prompt), display), YELLOW)
         for prompt in status.get("prompts", [])
@@ -210,6 +222,18 @@ def table(status: Status, display: Display) -> list[str]:
         colour = _LABELS.get(str(guest.get("label")), "")
         lines.append(" ".join(_paint_cell(*cell, colour, display) for cell in cells).rstrip())
     return [*lines, "", _recording(status, display)]
+
+
+def _problems(status: Status) -> dict[str, list[str]]:
+    """Return why streams are not connected, and the names of their guests."""
+    problems: dict[str, dict[str, None]] = {}
+    for guest in status.get("guests", []):
+        for device in guest.get("devices", []):
+            for stream in device.get("streams", []):
+                if stream.get("problem"):
+                    guests = problems.setdefault(escaped(stream["problem"]), {})
+                    guests[escaped(guest.get("name"))] = None
+    return {problem: list(guests) for problem, guests in problems.items()}
 
 
 def _shared_names(status: Status) -> set[str]:

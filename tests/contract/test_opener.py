@@ -6,6 +6,7 @@ import contextlib
 import errno
 import json
 import os
+import select
 import socket
 import struct
 import threading
@@ -16,11 +17,13 @@ from pyxs._internal import Op
 
 from agent_dom0.cards.device import DevicePath
 from agent_dom0.cards.toolstack import make_device, remove_device
+from agent_dom0.opener.lasting import OF_A_GUEST_MAX, LastingChannels
 from agent_dom0.opener.process import CONNECTIONS_MAX, Opener
 from tests.support.local_machine import LocalMachine
 from tests.support.opener import Anything, RunningOpener
 from xensnd.errors import RemoteProtocolError, TransportLost
-from xensnd.transport.interface import Store
+from xensnd.transport.interface import EventChannel, Store
+from xensnd.transport.local import LocalTransport
 from xensnd.transport.store_proxy import TRANSACTIONS_MAX
 
 _HEADER = struct.Struct("=IIII")
@@ -107,6 +110,67 @@ def test_guest_is_reached_once_its_card_is_used(
         opener.transport.bind_channel(guest.domid, guest.hidden_port)
 
 
+class VchanServer:
+    """A guest that offers the two vchans of its sound, as far as an opener looks at them."""
+
+    def __init__(self, machine: LocalMachine, name: str) -> None:
+        self.domid = machine.create(name)
+        self.transport = machine.transport(name)
+        self.store = machine.open_store(name)
+        self.refs = self.transport.share_pages(0, 3).refs
+
+    def offer(self, port: int) -> EventChannel:
+        channel = self.transport.allocate_channel(0)
+        self.store.write(f"data/vchan/0/{port}/ring-ref", str(self.refs[0]))
+        self.store.write(f"data/vchan/0/{port}/event-channel", str(channel.port))
+        return channel
+
+    def withdraw(self) -> None:
+        self.store.remove("data/vchan/0")
+
+
+def test_guest_is_reached_when_it_offers_a_vchan_of_sound(
+    machine: LocalMachine, opener: RunningOpener
+) -> None:
+    guest = VchanServer(machine, "vchan")
+    guest.offer(4715)
+    with pytest.raises(RemoteProtocolError, match="has no card that it uses"):
+        opener.transport.map_pages(guest.domid, guest.refs, writable=True)
+    port = guest.offer(4713).port
+    opener.transport.map_pages(guest.domid, guest.refs, writable=True).close()
+    opener.transport.bind_lasting_channel(guest.domid, port).close()
+
+
+def test_lasting_channel_is_that_of_the_next_agent_too(machine: LocalMachine) -> None:
+    guest = VchanServer(machine, "lasting")
+    lasting = LastingChannels(lambda: LocalTransport(machine.directory))
+    server = guest.offer(4713)
+    with RunningOpener(machine, lasting=lasting) as opener:
+        opener.transport.bind_lasting_channel(guest.domid, server.port).close()
+    guest.withdraw()  # as a server does when its client has come
+    with RunningOpener(machine, lasting=lasting) as opener:
+        opener.transport.map_pages(guest.domid, guest.refs, writable=True).close()
+        channel = opener.transport.bind_lasting_channel(guest.domid, server.port)
+        server.clear()
+        channel.notify()
+        assert select.select([server.fds.wait_fd], [], [], 5)[0]
+        channel.close()
+        opener.transport.end_lasting_channel(guest.domid, server.port)
+        with pytest.raises(RemoteProtocolError, match="publishes no event channel"):
+            opener.transport.bind_lasting_channel(guest.domid, server.port)
+    lasting.close()
+
+
+def test_guest_has_few_lasting_channels_whatever_it_offers(
+    machine: LocalMachine, opener: RunningOpener
+) -> None:
+    guest = VchanServer(machine, "greedy")
+    for _ in range(OF_A_GUEST_MAX):
+        opener.transport.bind_lasting_channel(guest.domid, guest.offer(4713).port).close()
+    with pytest.raises(OSError, match="channels that last already"):
+        opener.transport.bind_lasting_channel(guest.domid, guest.offer(4713).port)
+
+
 def test_agent_publishes_no_rings_of_a_guest(machine: LocalMachine, store: Store) -> None:
     path = DevicePath(0, Frontend(machine, "quiet").domid, 0)
     make_device(store, path)
@@ -140,7 +204,9 @@ def test_request_that_is_none_is_refused_and_the_next_is_answered(
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours, theirs:
         transport = machine.transport()
-        opener = threading.Thread(target=Opener(theirs, lambda: transport).run)
+        opener = threading.Thread(
+            target=Opener(theirs, lambda: transport, LastingChannels(machine.transport)).run
+        )
         opener.start()
         ours.settimeout(5)
         ours.send(request_)

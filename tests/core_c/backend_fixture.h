@@ -37,7 +37,7 @@ static inline void attend(bool playback, struct xn_pcm *pcm) {
     struct xn_channel requests_end = fake_channel_end(&requests);
     struct xn_channel events_end = fake_channel_end(&events);
     backend = xn_backend_new(engine, playback, ring_page, event_page, &requests_end, &events_end,
-                             pcm, NULL, &served_word);
+                             pcm, NULL, &served_word, NULL);
 }
 
 /* Connects a frontend on new pages with the first backend, which serves it. */
@@ -86,7 +86,7 @@ enum { NO_ANSWER = 1 };
 /* Takes the next response, and returns its status. */
 static inline int32_t answer(void) {
     struct xn_packet packet;
-    if (xn_frontend_ring_take(&frontend, &packet) != 1) return NO_ANSWER;
+    if (xn_frontend_ring_take(&frontend, &packet, true) != 1) return NO_ANSWER;
     return xn_wire_status(&packet);
 }
 

@@ -39,6 +39,16 @@ _BACKEND = [
     "gate.c",
     "pcm.c",
     "ring.c",
+    "schedule.c",
+]
+_VCHAN = [
+    "budget.c",
+    "channel.c",
+    "gate.c",
+    "schedule.c",
+    "vchan_audio.c",
+    "vchan_ring.c",
+    "vchan_stream.c",
 ]
 _BACKEND_TESTS = ["audio", "budget", "clock", "gate", "requests", "silence", "take_over"]
 _PCM_TESTS = ["buffer", "capture", "open", "position", "reports", "stop", "writes"]
@@ -53,11 +63,18 @@ SOURCES: dict[str, Sequence[str]] = {
     "test_rate_loop": ["rate_loop.c"],
     "test_recorded_source": ["recorded_source.c"],
     "test_sample_queue": ["sample_queue.c"],
+    "test_schedule": ["schedule.c"],
     **{f"test_backend_{idea}": _BACKEND for idea in _BACKEND_TESTS},
+    "test_vchan_ring": ["vchan_ring.c"],
+    "test_vchan_stream": _VCHAN,
     "fuzz_ring": ["event_page.c", "page_directory.c", "ring.c"],
     "fuzz_pcm": ["pcm.c"],
+    "fuzz_vchan": ["vchan_ring.c"],
 }
-_HELPERS = {f"test_backend_{idea}": ["fake_engine.c"] for idea in _BACKEND_TESTS}
+_HELPERS = {
+    **{f"test_backend_{idea}": ["fake_engine.c"] for idea in _BACKEND_TESTS},
+    "test_vchan_stream": ["fake_engine.c"],
+}
 _LINKED = {
     "test_rate_loop": ["-lm"],
     "test_backend_budget": ["-Wl,--wrap=xn_backend_ring_answer"],

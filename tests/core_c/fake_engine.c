@@ -11,58 +11,42 @@
 int64_t fake_now_usec, fake_jitter_usec;
 unsigned fake_python_wakeups;
 
-static struct xn_task *tasks;
+static struct xn_schedule schedule;
 static bool late;
 
 int64_t xn_now_usec(void) { return fake_now_usec; }
 
-static struct xn_task *next_task(void) {
-    struct xn_task *next = NULL;
-    for (struct xn_task *task = tasks; task; task = task->next)
-        if (task->due_usec != XN_NEVER && (!next || task->due_usec < next->due_usec)) next = task;
-    return next;
-}
+int64_t fake_next_due_usec(void) { return xn_schedule_latest_usec(&schedule); }
 
-int64_t fake_next_due_usec(void) {
-    struct xn_task *task = next_task();
-    return task ? task->due_usec : XN_NEVER;
-}
+void fake_wake(void) { xn_schedule_run(&schedule, fake_now_usec); }
 
 unsigned fake_pass_usec(int64_t usec) {
     int64_t end_usec = fake_now_usec + usec;
-    unsigned runs = 0;
-    for (; fake_next_due_usec() <= end_usec; runs++) {
-        struct xn_task *task = next_task();
-        CHECK(runs < 1000000); /* a task that is always due leaves nobody else a turn */
-        if (task->due_usec > fake_now_usec) fake_now_usec = task->due_usec;
+    unsigned wakeups = 0;
+    for (int64_t due_usec; (due_usec = fake_next_due_usec()) <= end_usec; wakeups++) {
+        CHECK(wakeups < 1000000); /* a task that is always due leaves nobody else a turn */
+        if (due_usec > fake_now_usec) fake_now_usec = due_usec;
         if (late) fake_now_usec += fake_jitter_usec;
         late = !late;
-        task->due_usec = XN_NEVER;
-        task->run(task->owner, fake_now_usec);
+        fake_wake();
     }
     if (fake_now_usec < end_usec) fake_now_usec = end_usec;
-    return runs;
+    return wakeups;
 }
 
 void xn_engine_add_task(struct xn_engine *engine, struct xn_task *task) {
     (void)engine;
-    task->due_usec = XN_NEVER;
-    task->next = tasks;
-    tasks = task;
+    xn_schedule_add(&schedule, task);
 }
 
 void xn_engine_remove_task(struct xn_engine *engine, struct xn_task *task) {
     (void)engine;
-    for (struct xn_task **at = &tasks; *at; at = &(*at)->next) {
-        if (*at != task) continue;
-        *at = task->next;
-        return;
-    }
+    xn_schedule_remove(&schedule, task);
 }
 
-void xn_engine_schedule(struct xn_engine *engine, struct xn_task *task, int64_t due_usec) {
+void xn_engine_schedule(struct xn_engine *engine, struct xn_task *task, struct xn_window window) {
     (void)engine;
-    task->due_usec = due_usec;
+    xn_schedule_set(task, window);
 }
 
 unsigned fake_locked;
@@ -73,7 +57,6 @@ void xn_engine_lock(struct xn_engine *engine) {
 }
 
 void xn_engine_unlock(struct xn_engine *engine) { (void)engine; }
-void xn_engine_count_wakeup(struct xn_engine *engine) { (void)engine; }
 
 void xn_engine_wake_python(struct xn_engine *engine) {
     (void)engine;
@@ -95,6 +78,7 @@ static void deliver(void) {
     if (!polled_event.exists || !polled_event.polled || !polled_event.pending) return;
     polled_event.pending = false;
     polled_event.run(&api, &polled_event, -1, PA_IO_EVENT_INPUT, polled_event.data);
+    fake_wake();
 }
 
 static pa_io_event *io_new(pa_mainloop_api *a, int fd, pa_io_event_flags_t flags,
@@ -268,6 +252,7 @@ uint32_t fake_server_asks(uint32_t octets) {
     uint32_t before = audio.given;
     audio.wanted += octets;
     audio.owner.on_event(audio.owner.owner, XN_AUDIO_WANTS);
+    fake_wake();
     return audio.given - before;
 }
 
@@ -276,6 +261,7 @@ void fake_server_records(const void *from, uint32_t octets) {
     audio.recorded = from;
     audio.recorded_octets = octets;
     audio.owner.on_event(audio.owner.owner, XN_AUDIO_RECORDED);
+    fake_wake();
 }
 
 /* --------------------------------------------------------------------------------------------- */
@@ -290,7 +276,7 @@ struct xn_engine *fake_engine_new(void) {
     fake_server_wants_again = 0;
     first_stack = 0;
     late = false;
-    tasks = NULL;
+    schedule.tasks = NULL;
     memset(&polled_event, 0, sizeof polled_event);
     memset(&audio, 0, sizeof audio);
     return (struct xn_engine *)(void *)&engine;

@@ -17,14 +17,17 @@ extern int64_t fake_now_usec;
 extern unsigned fake_python_wakeups;
 extern unsigned fake_locked; /* how often the engine's lock was taken */
 
-/* Every second run of a task is late by this. */
+/* Every second wakeup for a task is late by this. */
 extern int64_t fake_jitter_usec;
 
-/* Advances the clock, and runs the tasks that become due. Returns how often one has run. */
+/* Advances the clock, and wakes for tasks when it has to. Returns how often it has woken. */
 unsigned fake_pass_usec(int64_t usec);
 
-/* Returns when the next task is due; XN_NEVER: no task is. */
+/* Returns when it has to wake for a task; XN_NEVER: it has not. */
 int64_t fake_next_due_usec(void);
+
+/* Wakes for another reason, as the functions below do: runs the tasks that may run now. */
+void fake_wake(void);
 
 /* A channel that counts its calls. */
 struct fake_channel {

@@ -41,7 +41,7 @@ static void frontend_step(struct xn_frontend_ring *ring, uint32_t which) {
         int wants = xn_frontend_ring_request(ring, &packet);
         REQUIRE(free_slots ? wants == 0 || wants == 1 : wants == -EAGAIN);
     } else {
-        int taken = xn_frontend_ring_take(ring, &packet);
+        int taken = xn_frontend_ring_take(ring, &packet, true);
         REQUIRE(taken == 1 || taken == 0 || taken == -EPROTO);
         REQUIRE(xn_frontend_ring_free_slots(ring) == free_slots + (taken == 1));
     }

@@ -28,7 +28,7 @@ struct xn_frontend_ring { void *page; uint32_t req_prod, rsp_cons; };
 void xn_frontend_ring_attach(struct xn_frontend_ring *, void *page);
 unsigned xn_frontend_ring_free_slots(const struct xn_frontend_ring *);
 int xn_frontend_ring_request(struct xn_frontend_ring *, const struct xn_packet *);
-int xn_frontend_ring_take(struct xn_frontend_ring *, struct xn_packet *);
+int xn_frontend_ring_take(struct xn_frontend_ring *, struct xn_packet *, bool awaited);
 
 struct xn_event_writer { void *page; uint32_t in_prod; };
 void xn_event_writer_attach(struct xn_event_writer *, void *page);

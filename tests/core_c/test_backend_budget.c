@@ -108,7 +108,7 @@ TEST(streams_of_one_guest_are_paused_together) {
     struct xn_channel requests_end = fake_channel_end(&requests);
     struct xn_channel events_end = fake_channel_end(&events);
     backend = xn_backend_new(engine, true, ring_page, fenced_page(), &requests_end, &events_end,
-                             NULL, &first->own_budget, &served_word);
+                             NULL, &first->own_budget, &served_word, NULL);
     request(XN_OP_WRITE, 0, 4, false);
     xn_backend_begin(backend, false);
     CHECK_EQUAL(answer(), NO_ANSWER);

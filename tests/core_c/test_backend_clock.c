@@ -60,7 +60,8 @@ static void count_periods(uint32_t period_frames, int64_t jitter_usec, bool with
         write_again(&written, driver.known);
         int64_t octets = (usec - 2 * MSEC) * OCTETS_A_MSEC / MSEC;
         CHECK((int64_t)driver.periods >= octets / (int64_t)driver.period_octets);
-        octets = (fake_now_usec - started_usec) * OCTETS_A_MSEC / MSEC;
+        int64_t early_usec = with_server ? 1250 : 0;
+        octets = (fake_now_usec - started_usec + early_usec) * OCTETS_A_MSEC / MSEC;
         CHECK((int64_t)driver.periods <= octets / (int64_t)driver.period_octets);
     }
     xn_backend_free(backend);
@@ -74,29 +75,90 @@ TEST(each_period_is_over_for_linux_within_two_milliseconds_however_late_the_tick
                 count_periods(period_frames[i], jitter_usec, with_server);
 }
 
-TEST(recording_that_the_server_feeds_wakes_for_a_stall_alone) {
+TEST(recording_that_the_server_feeds_never_wakes_for_the_clock) {
     connect(false), open(), attach();
     xn_backend_start(backend);
-    static const uint8_t recorded[PERIOD];
-    for (unsigned i = 0; i < 10; i++) {
-        fake_server_records(recorded, PERIOD);
+    static const uint8_t recorded[10 * OCTETS_A_MSEC];
+    for (unsigned i = 0; i < 100; i++) {
+        fake_server_records(recorded, sizeof recorded);
         hear();
-        CHECK(fake_next_due_usec() >= fake_now_usec + 40 * MSEC);
-        fake_pass_usec(20 * MSEC);
+        CHECK_EQUAL(fake_pass_usec(10 * MSEC), 0);
     }
     xn_backend_free(backend);
 }
 
-TEST(playback_that_the_server_feeds_wakes_once_a_period) {
+/* A playback of one period, 20 ms, and one frame, whose server has three. */
+static void begin_a_period(void) {
     connect(true), open(), attach();
     write_all(0, BUFFER);
     xn_backend_start(backend);
     fake_latency_usec = 60 * MSEC;
     fake_server_asks(60 * OCTETS_A_MSEC);
-    int64_t due_usec = fake_next_due_usec();
-    CHECK(due_usec >= fake_now_usec + 20 * MSEC);
-    CHECK(due_usec <= fake_now_usec + 22 * MSEC);
+}
+
+TEST(wakeup_for_the_end_of_a_period_may_be_a_moment_after_it) {
+    begin_a_period();
+    int64_t end_usec = fake_now_usec + 20 * MSEC + 21; /* and one frame */
+    CHECK_EQUAL(fake_next_due_usec(), end_usec + 1750);
+    fake_pass_usec(22 * MSEC);
+    CHECK(hear() > PERIOD);
     xn_backend_free(backend);
+}
+
+TEST(request_of_the_server_a_moment_before_the_end_of_a_period_serves_for_it) {
+    begin_a_period();
+    fake_pass_usec(18 * MSEC);
+    fake_latency_usec = 42 * MSEC;
+    fake_server_asks(0);
+    CHECK(hear() < PERIOD);
+    fake_now_usec += MSEC;
+    fake_latency_usec = 41 * MSEC;
+    fake_server_asks(0);
+    CHECK_EQUAL(hear(), PERIOD + FRAME);
+    CHECK(fake_next_due_usec() > fake_now_usec + 20 * MSEC);
+    xn_backend_free(backend);
+}
+
+TEST(wakeup_for_another_stream_a_moment_before_the_end_of_a_period_serves_for_it) {
+    begin_a_period();
+    fake_pass_usec(18500);
+    fake_wake();
+    CHECK_EQUAL(hear(), 0);
+    fake_pass_usec(500);
+    fake_wake();
+    CHECK_EQUAL(hear(), PERIOD + FRAME);
+    CHECK(fake_next_due_usec() > fake_now_usec + 20 * MSEC);
+    xn_backend_free(backend);
+}
+
+/* Plays for a second, from a server that asks every 5 ms. Each period of 20 ms ends so much after
+ * one of these requests. Returns how often the clock has woken. */
+static unsigned play_beside_requests(int64_t after_usec) {
+    connect(true), open(), attach();
+    uint64_t written = 0, known = 0, periods = 0;
+    unsigned wakeups = 0;
+    write_again(&written, 0);
+    xn_backend_start(backend);
+    fake_server_asks(20 * OCTETS_A_MSEC);
+    for (int64_t usec = 0; usec < 1000 * MSEC; usec += 5 * MSEC) {
+        fake_latency_usec = 15 * MSEC + after_usec;
+        fake_server_asks(usec ? 5 * OCTETS_A_MSEC : 0);
+        wakeups += fake_pass_usec(5 * MSEC);
+        uint64_t position = hear();
+        if (position / PERIOD > known / PERIOD) periods++;
+        if (position) known = position;
+        write_again(&written, known);
+    }
+    CHECK(periods >= 49);
+    xn_backend_free(backend);
+    return wakeups;
+}
+
+TEST(clock_wakes_nobody_while_the_requests_of_the_server_come_within_the_time_for_a_period) {
+    CHECK_EQUAL(play_beside_requests(1000), 0);
+    CHECK_EQUAL(play_beside_requests(4000), 0);
+    unsigned wakeups = play_beside_requests(2500);
+    CHECK(wakeups >= 49 && wakeups <= 50);
 }
 
 TEST(start_twice_is_start_once) {

@@ -98,7 +98,7 @@ uint32_t __wrap_xn_pcm_capture(struct xn_pcm *pcm, const void *from, uint32_t oc
     if (closes_meanwhile && from) {
         closes_meanwhile = false;
         CHECK_EQUAL(pthread_create(&closer, NULL, close_gate, NULL), 0);
-        while (__atomic_load_n(&backend->gate.until_usec, __ATOMIC_SEQ_CST)) sched_yield();
+        while (__atomic_load_n(&backend->gate->until_usec, __ATOMIC_SEQ_CST)) sched_yield();
         for (unsigned i = 0; i < 1000; i++) sched_yield(); /* it could return, if it did not wait */
         CHECK(!__atomic_load_n(&was_closed, __ATOMIC_SEQ_CST));
     }

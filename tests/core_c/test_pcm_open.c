@@ -29,11 +29,21 @@ TEST(adopted_pcm_stands_and_gives_again_what_was_not_heard) {
     CHECK(memcmp(sink, buffer + 400, 1600) == 0);
 }
 
+TEST(pcm_whose_period_was_told_early_is_adopted_with_what_was_written_after_it) {
+    begin();
+    pcm.position = pcm.taken = 10 * BUFFER - FRAME;
+    pcm.reported = 10 * BUFFER;
+    pcm.written = 11 * BUFFER;
+    struct xn_pcm_config config = pcm.config;
+    CHECK(xn_pcm_adopt(&pcm, &config, buffer, 0));
+    CHECK_EQUAL(xn_pcm_available(&pcm), BUFFER); /* one frame is overwritten */
+}
+
 TEST(positions_that_cannot_be_are_not_adopted) {
     for (unsigned i = 0; i < 5; i++) {
         begin();
         pcm.position = pcm.reported = pcm.taken = pcm.written = 10 * BUFFER;
-        if (i == 1) pcm.reported += FRAME;
+        if (i == 1) pcm.reported += PERIOD / 2;
         if (i == 2) pcm.taken += FRAME;
         if (i == 3) pcm.written += BUFFER + FRAME;
         if (i == 4) pcm.reported = 7 * BUFFER;

@@ -57,7 +57,7 @@ static int take(void) {
 
 static int take_response(void) {
     struct xn_packet packet;
-    int taken = xn_frontend_ring_take(&frontend, &packet);
+    int taken = xn_frontend_ring_take(&frontend, &packet, true);
     return taken == 1 ? (int)number_of(&packet) : taken;
 }
 
@@ -208,6 +208,33 @@ TEST(frontend_that_finds_nothing_asks_to_be_told_of_the_next_response) {
     page->rsp_event = 0;
     CHECK_EQUAL(take_response(), 0);
     CHECK_EQUAL(page->rsp_event, 1001);
+}
+
+TEST(frontend_that_awaits_no_response_is_notified_of_none_until_the_ring_was_full) {
+    begin_at(0u - 10);
+    struct xn_packet packet;
+    CHECK_EQUAL(xn_frontend_ring_take(&frontend, &packet, false), 0);
+    for (unsigned i = 0; i < XN_RING_SLOTS; i++) {
+        request(i), take(), answer(i);
+        CHECK_EQUAL(xn_backend_ring_must_notify(&backend), i == XN_RING_SLOTS - 1);
+    }
+}
+
+TEST(frontend_that_awaits_a_response_is_notified_of_it) {
+    begin_at(1000);
+    request(101), take();
+    CHECK_EQUAL(take_response(), 0);
+    answer(201);
+    CHECK(xn_backend_ring_must_notify(&backend));
+}
+
+TEST(frontend_that_has_missed_a_response_is_notified_of_all_that_follow) {
+    begin_at(0u - 3);
+    page->rsp_event = 0u - 3; /* as Linux may leave it */
+    for (unsigned i = 0; i < 10; i++) {
+        request(i), take(), answer(i);
+        CHECK(xn_backend_ring_must_notify(&backend));
+    }
 }
 
 TEST(frontend_notifies_a_backend_that_asked_and_once) {

@@ -17,6 +17,7 @@ ACT_SECONDS_MAX = 8.0  # then comes the next one, and this one again in the next
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--seconds", type=float, default=0.0, help="for all acts together")
+    parser.addoption("--isolation", default="all", help="the agent's, for test_acts.py")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -49,10 +49,14 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalMachine]:
 
 @pytest.fixture(scope="module")
 def dom0(
-    tmp_path_factory: pytest.TempPathFactory, machine: LocalMachine, pulse: PulseServer
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    machine: LocalMachine,
+    pulse: PulseServer,
 ) -> Iterator[Dom0]:
     directory = tmp_path_factory.mktemp("dom0")
-    with Dom0(directory, machine.url, pulse.address, policy=MAY_RECORD, options=[PATIENT]) as dom0:
+    options = [PATIENT, f"--isolation={request.config.getoption('--isolation')}"]
+    with Dom0(directory, machine.url, pulse.address, policy=MAY_RECORD, options=options) as dom0:
         yield dom0
         assert "the agent died" not in dom0.log
         assert "Traceback" not in dom0.log

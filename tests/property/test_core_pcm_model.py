@@ -51,6 +51,17 @@ class Pcm(RuleBasedStateMachine):
         self.position = self.reported = 0
         self._opened()
 
+    @property
+    def early(self) -> int:
+        """By how much the end of a period may be told before it is reached: 1.25 ms, and a quarter
+        of it, at most."""
+        return min(self.period // 4, self.rate_hz // 800 * self.frame)
+
+    @property
+    def known(self) -> int:
+        """The position, as a frontend that was told all knows it."""
+        return max(int(self.pcm.position), int(self.pcm.reported))
+
     def _opened(self) -> None: ...
     def _told(self, position: int) -> None: ...
     def _stopped(self) -> None: ...
@@ -66,7 +77,7 @@ class Pcm(RuleBasedStateMachine):
     def tell(self, events: int) -> None:
         while events and (position := self.lib.xn_pcm_report(self.pcm)):
             events -= 1
-            assert self.pcm.reported < position <= self.pcm.position
+            assert self.pcm.reported < position <= self.pcm.position + self.early
             assert position - self.pcm.reported < self.size, "a lap looks like standing still"
             self.lib.xn_pcm_reported(self.pcm, position)
             self._told(position)
@@ -79,7 +90,7 @@ class Pcm(RuleBasedStateMachine):
     @precondition(lambda self: self.pcm.running)
     @rule()
     def stop(self) -> None:
-        before = self.pcm.position
+        before = self.known
         self.lib.xn_pcm_stop(self.pcm)
         assert self.pcm.position % self.size == 0
         assert self.pcm.position - before < self.size
@@ -107,7 +118,7 @@ class Pcm(RuleBasedStateMachine):
 
     @invariant()
     def frontend_is_told_what_is_true(self) -> None:
-        assert self.pcm.reported <= self.pcm.position
+        assert self.pcm.reported <= self.pcm.position + self.early
         if self.period == 0:
             assert self.pcm.reported == 0
             assert not self.pcm.report_now
@@ -164,7 +175,7 @@ class Playing(Pcm):
     def positions_stand_in_their_order(self) -> None:
         pcm = self.pcm
         assert pcm.position <= pcm.taken + self.period
-        assert pcm.taken <= pcm.written <= pcm.position + self.size
+        assert pcm.taken <= pcm.written <= self.known + self.size
         assert self.lib.xn_pcm_available(pcm) == pcm.written - pcm.taken <= self.size
 
     def _sound(self, position: int, octets: int) -> bytes:

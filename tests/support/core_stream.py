@@ -56,9 +56,9 @@ class Memory:
 
     def __init__(self, octets: int) -> None:
         count = -(-octets // PAGE_OCTETS)
-        fd = create_pages(count)
-        self.mapping = PageMapping([Page(fd, index) for index in range(count)], writable=True)
-        os.close(fd)
+        self.fd = create_pages(count)
+        self.count = count
+        self.mapping = PageMapping([Page(self.fd, index) for index in range(count)], writable=True)
         self.address = self.mapping.address
         array = (ctypes.c_char * self.mapping.octets).from_address(self.address)
         self.octets = memoryview(array).cast("B")
@@ -68,6 +68,7 @@ class Memory:
         self.octets.release()
         self.words.release()
         self.mapping.close()
+        os.close(self.fd)
 
 
 def fd_pair() -> tuple[EventFds, EventFds]:
@@ -172,15 +173,7 @@ class Setting:
         self.requests, self.guest_requests = fd_pair()
         self.events, self.guest_events = fd_pair()
         self.ring.words[1] = self.ring.words[3] = 1  # as SHARED_RING_INIT leaves it
-        self.backend = BackendStream(
-            self.engine,
-            playback=playback,
-            ring_address=self.ring.address,
-            event_address=self.event_page.address,
-            requests=self.requests,
-            events=self.events,
-            budget=self.budget,
-        )
+        self.backend = self._new_backend()
         self.backend.begin()
         self.guest = Guest(self.ring, self.event_page, self.guest_requests, self.guest_events)
         self.guest_engine = Engine()
@@ -189,11 +182,27 @@ class Setting:
         self._fds = [self.requests.wait_fd, self.requests.notify_fd]
         self._fds += [self.events.wait_fd, self.events.notify_fd]
 
-    def connect_frontend(self) -> FrontendStream:
+    def _new_backend(self) -> BackendStream:
+        return BackendStream(
+            self.engine,
+            playback=self.playback,
+            ring_address=self.ring.address,
+            event_address=self.event_page.address,
+            requests=self.requests,
+            events=self.events,
+            budget=self.budget,
+        )
+
+    def _backends_address(self, memory: Memory) -> int:
+        """Where the backend has it."""
+        return memory.address
+
+    def connect_frontend(self, *, in_place: bool = False) -> FrontendStream:
         """The guest agent's own end, in place of the one by hand."""
         self.frontend = FrontendStream(
             self.guest_engine,
             playback=self.playback,
+            in_place=in_place,
             ring_address=self.ring.address,
             event_address=self.event_page.address,
             requests=self.guest_requests,
@@ -203,7 +212,7 @@ class Setting:
 
     def open(self, pcm: PcmParameters) -> Memory:
         self.buffer = Memory(pcm.buffer_octets)
-        self.backend.open_pcm(pcm, self.buffer.address)
+        self.backend.open_pcm(pcm, self._backends_address(self.buffer))
         if self.frontend:
             self.frontend.open_pcm(pcm, self.buffer.address)
         return self.buffer

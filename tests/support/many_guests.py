@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import ctypes
-from array import array
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
 from tests.support.agents import Dom0, Guest
 from tests.support.local_machine import LocalMachine
-from tests.support.raw_frontend import RawFrontend, RawStream, eventually
+from tests.support.raw_frontend import RawFrontend, RawStream
+from xensnd.sndif.formats import SampleFormat
 from xensnd.sndif.packets import Close, Status, Trigger, TriggerRequest, Write
 from xensnd.sndif.states import XenbusState
 
 RATE_HZ = 8000
-BUFFER_OCTETS = 64 * 4096  # 16 s of mono S16
-VALUE = 100  # of each sample of each guest
+BUFFER_OCTETS = 64 * 4096  # 32 s of mono U8
+SAMPLE = 0x81  # of each guest
+HEARD = 0x100  # the same in a sink of S16
 
 START = TriggerRequest(Trigger.START)
 
@@ -33,12 +34,23 @@ class SteadyGuest:
     def stream(self) -> RawStream:
         return self._frontend.streams[0]
 
+    def open(self) -> None:
+        request = replace(
+            self.stream.good_open(BUFFER_OCTETS),
+            rate_hz=RATE_HZ,
+            sample_format=SampleFormat.U8,
+            channels=1,
+        )
+        ctypes.memset(self.stream.buffer.address, SAMPLE, BUFFER_OCTETS)
+        assert self.stream.ask(request) == Status.OK
+
+    def start(self) -> None:
+        for request in (Write(0, BUFFER_OCTETS), START):
+            assert self.stream.ask(request) == Status.OK
+
     def play(self) -> None:
-        request = replace(self.stream.good_open(BUFFER_OCTETS), rate_hz=RATE_HZ, channels=1)
-        samples = (array("h", [VALUE]) * (BUFFER_OCTETS // 2)).tobytes()
-        ctypes.memmove(self.stream.buffer.address, samples, BUFFER_OCTETS)
-        for each in (request, Write(0, BUFFER_OCTETS), START):
-            assert self.stream.ask(each) == Status.OK
+        self.open()
+        self.start()
 
     def close(self) -> None:
         assert self.stream.ask(Close()) == Status.OK
@@ -51,8 +63,7 @@ def many_guests(machine: LocalMachine, dom0: Dom0, count: int) -> Iterator[list[
         guests = [Guest(machine, f"guest-{number:03}") for number in range(count)]
         for guest in guests:
             stack.callback(guest.destroy)
-        assert eventually(lambda: len(dom0.ask("status")["guests"]) == count, 30)
-        dom0.await_event("device_made", guest=guests[-1].name)
+        dom0.await_event("device_made", guest=guests[-1].name, seconds=30)
         frontends = [_frontend(machine, guest, stack) for guest in guests]
         for frontend in frontends:
             frontend.offer_rings()
@@ -72,12 +83,14 @@ def _frontend(machine: LocalMachine, guest: Guest, stack: ExitStack) -> RawFront
     return RawFrontend(transport, store, f"/local/domain/0/backend/vsnd/{guest.domid}/0")
 
 
-def heard(samples: bytes) -> float:
+def heard(samples: bytes) -> int:
     """How many guests are heard together at the end of these samples, at full volume."""
     whole = memoryview(samples[: len(samples) // 2 * 2]).cast("h")
-    return whole[-1] / VALUE if len(whole) else 0
+    return round(whole[-1] / HEARD) if len(whole) else 0
 
 
 def play_all(guests: Sequence[SteadyGuest]) -> None:
     for guest in guests:
-        guest.play()
+        guest.open()
+    for guest in guests:
+        guest.start()

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Self
 
 from agent_dom0.opener.client import OpenerTransport
+from agent_dom0.opener.lasting import LastingChannels
 from agent_dom0.opener.process import Opener
 from agent_dom0.opener.reach import Reach
 from agent_dom0.opener.rules import VsndRules
@@ -26,10 +27,13 @@ class RunningOpener:
         machine: LocalMachine,
         make_rules: Callable[[int, Callable[[int], bool]], Rules] = VsndRules,
         make_reach: Callable[[Transport], Reach] = Reach,
+        lasting: LastingChannels | None = None,
     ) -> None:
         self._ours, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         transport = LocalTransport(machine.directory)  # which the opener closes
-        opener = Opener(self._theirs, lambda: transport, make_rules, make_reach)
+        self._own_lasting = LastingChannels(lambda: LocalTransport(machine.directory))
+        lasting = lasting or self._own_lasting
+        opener = Opener(self._theirs, lambda: transport, lasting, make_rules, make_reach)
         self._thread = threading.Thread(target=opener.run)
 
     def __enter__(self) -> Self:
@@ -42,6 +46,7 @@ class RunningOpener:
         self.transport.close()
         self._thread.join(10)
         assert not self._thread.is_alive()
+        self._own_lasting.close()
         self._theirs.close()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import threading
 from contextlib import suppress
 from enum import IntEnum
 from shutil import which
@@ -36,6 +37,12 @@ def urgent(process: subprocess.Popen[bytes], urgency: Urgency) -> subprocess.Pop
         with suppress(ProcessLookupError):
             _schedule(process.pid, urgency)
     return process
+
+
+def urgent_thread(urgency: Urgency) -> None:
+    """The same for the thread that calls this."""
+    if not give_way():
+        _schedule(threading.get_native_id(), urgency)
 
 
 def _schedule(pid: int, priority: int) -> bool:

@@ -36,6 +36,7 @@ PLAIN = """\
 agent: 0.1.0, pid 812, transport xen:, since 2026-11-20T09:12:00+00:00
 policy: good: 4 rules, /etc/xensnd/policy.d
 audit: journal, 0 missing
+audio server: 2 of 24 connections, 1 playback and 2 capture streams of 224 each
 prompt 3: web-2 wants to record, 30 s to answer
 work: domid 7, label blue, records and plays
 work: device 0 connected
@@ -87,6 +88,18 @@ web-1          0/1 capture  silence
 
 def test_plain_lines_start_with_the_guest_and_can_be_searched() -> None:
     assert list(plain(BUSY)) == PLAIN.splitlines()
+
+
+def test_stream_that_is_not_connected_says_why() -> None:
+    silent = stream(is_heard=False, device=None, problem="audio server unix:/x: Connection refused")
+    what = status(guest("work", silent, silent), guest("web", silent))
+    assert (
+        "work: stream 0/1 capture running, allow, not connected: audio server "
+        "unix:/x: Connection refused, "
+    ) in "\n".join(plain(what))
+    assert shown(130, what)[1] == (
+        "NOT CONNECTED: audio server unix:/x: Connection refused: work, web"
+    )
 
 
 def test_table_at_130_columns() -> None:
@@ -175,7 +188,7 @@ def test_name_of_a_guest_cannot_command_the_terminal() -> None:
     evil = status(guest("\033[2Jx\n\u202eroot", stream(), records=True))
     for lines in (shown(80, evil), list(plain(evil))):
         assert all(line.isprintable() for line in lines)
-    assert list(plain(evil))[3].startswith("\\x1b[2Jx\\n\\u202eroot: domid 7")
+    assert list(plain(evil))[4].startswith("\\x1b[2Jx\\n\\u202eroot: domid 7")
 
 
 def test_answer_of_another_version_is_shown_as_far_as_it_goes() -> None:

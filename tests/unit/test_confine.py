@@ -32,13 +32,19 @@ needs_landlock = pytest.mark.skipif(not _has_landlock(), reason="the kernel has 
 needs_x86 = pytest.mark.skipif(os.uname().machine != "x86_64", reason="numbers of x86_64's calls")
 
 
-def confined(directory: Path, attempt: Callable[[], object], *, network: bool = False) -> str:
+def confined(
+    directory: Path,
+    attempt: Callable[[], object],
+    *,
+    network: bool = False,
+    read: list[Path] | None = None,
+) -> str:
     """What the attempt ends with in a confined process: `done`, or the error's name."""
     reading, writing = os.pipe()
     pid = os.fork()
     if pid == 0:
         try:
-            confine([directory], [NEEDED], network=network)
+            confine([directory], [NEEDED], network=network, read=read)
             attempt()
             said = "done"
         except OSError as error:
@@ -170,3 +176,14 @@ def test_devices_and_memory_of_others_are_not_opened(tmp_path: Path) -> None:
 @needs_landlock
 def test_directory_that_is_not_there_yet_is_made(tmp_path: Path) -> None:
     assert confined(tmp_path / "a" / "b", (tmp_path / "a").mkdir) == "done"
+
+
+@needs_landlock
+def test_process_that_may_read_some_files_reads_no_others(tmp_path: Path) -> None:
+    may, may_not = tmp_path / "may", tmp_path / "may-not"
+    for file in (may, may_not):
+        file.write_text("x")
+    written = tmp_path / "written"
+    written.mkdir()
+    assert confined(written, may.read_text, read=[may]) == "done"
+    assert confined(written, may_not.read_text, read=[may]) == "EACCES"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+import mmap
 import os
 import threading
 import time
 
 from tests.support.core_stream import PAGE_OCTETS, WAIT_SECONDS, Memory, Setting, fd_pair
-from xensnd.core import BackendStream
+from xensnd.core import GATE_OCTETS, BackendStream, Gate
 from xensnd.transport.interface import EventFds
 
 
@@ -63,3 +64,14 @@ def test_gate_is_closed_at_once_while_the_engine_is_busy(capture: Setting) -> No
 def test_gate_takes_any_deadline(capture: Setting) -> None:
     for until_usec in (None, -1, 0, 2**62, 2**70):
         capture.backend.open_gate(until_usec)
+
+
+def test_gate_that_another_process_does_not_leave_is_not_waited_for() -> None:
+    memory = mmap.mmap(-1, PAGE_OCTETS)
+    gate = Gate(memory, GATE_OCTETS)
+    gate.open()
+    assert gate.close(within_usec=0)
+    memory[GATE_OCTETS + 8] = 1  # is_crossed
+    assert not gate.close(within_usec=1000)
+    memory[GATE_OCTETS + 8] = 0
+    assert gate.close(within_usec=0)

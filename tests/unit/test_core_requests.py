@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.core_stream import EINVAL, START, STOP, Setting, config, is_readable, until
+from tests.support.core_stream import (
+    EINVAL,
+    OCTETS_A_MSEC,
+    START,
+    STOP,
+    Setting,
+    config,
+    is_readable,
+    until,
+)
 from xensnd.errors import LocalProtocolError
 from xensnd.sndif.packets import (
     Operation,
@@ -134,3 +143,19 @@ def test_frontend_and_backend_agree_on_a_control_request(playback: Setting) -> N
         response = until(playback.guest_engine, frontend.response)
         assert decode_response(response or b"").request_id == request_id
         assert frontend.response() is None
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_frontend_reads_without_a_request_what_is_in_its_place(
+    capture: Setting, in_place: bool
+) -> None:
+    frontend = capture.connect_frontend(in_place=in_place)
+    buffer = capture.open(config(silence_octet=0x80))
+    buffer.octets[:] = b"\x55" * len(buffer.octets)
+    capture.backend.start()
+    frontend.set_running(True)
+    wanted = 30 * OCTETS_A_MSEC
+    frontend.await_fill(wanted)
+    until(capture.guest_engine, lambda: frontend.stats().fill_octets >= wanted)
+    assert frontend.read(wanted) == b"\x80" * wanted
+    assert (capture.backend.stats().requests == 0) is in_place

@@ -20,6 +20,7 @@ from agent_dom0.cards.device import WITHDRAW_SECONDS, Device, DevicePath
 from agent_dom0.cards.factory import CardFactory
 from agent_dom0.cards.front import CardFront
 from agent_dom0.cards.toolstack import make_device
+from agent_dom0.engines.here import EngineHere
 from agent_dom0.events import Event, EventKind, Priority
 from agent_dom0.guest import RunningGuest
 from agent_dom0.parameters import Limits
@@ -36,7 +37,7 @@ from agent_dom0.streams.throttle import (
 )
 from tests.unit.fake_clock import later, run
 from tests.unit.test_dom0_policy_state import ASK, Place, place
-from xensnd.core import Engine
+from xensnd.core import AudioClient, Engine
 from xensnd.sndif.formats import SampleFormat
 from xensnd.sndif.packets import Close, Open, Request, encode_request
 from xensnd.sndif.states import XenbusState
@@ -549,10 +550,11 @@ class House:
         self.store = MemoryStore()
         self.engine = Engine()
         place.use(ASK)
+        transport = cast(Transport, Host(place.directory.parent))
         factory = Factory(
-            cast(Transport, Host(place.directory.parent)),
-            self.engine,
-            Connections(self.engine, None),
+            transport,
+            lambda _domid: EngineHere(transport, self.engine),
+            Connections(partial(AudioClient, self.engine), None),
             Mixer(None, lambda: None),
             place.policy,
             cast(Prompts, None),

@@ -21,6 +21,7 @@ from agent_dom0.audio.mixer import Mixer
 from agent_dom0.cards.rings import StreamLink
 from agent_dom0.cards.saved_state import SavedState
 from agent_dom0.control.operations import About
+from agent_dom0.engines.here import EngineHere
 from agent_dom0.events import EventKind
 from agent_dom0.parameters import MAX_STREAMS, Limits
 from agent_dom0.supervisor.heartbeat import Heartbeat
@@ -30,7 +31,7 @@ from tests.support.local_machine import LocalMachine
 from tests.unit.fake_clock import later, run
 from tests.unit.test_dom0_device import PATH, House, MemoryStore, Scene, house
 from tests.unit.test_dom0_policy_state import ASK, Place, place
-from xensnd.core import AudioClient, Budget, Engine
+from xensnd.core import AudioClient, Engine
 from xensnd.errors import LimitReached, TransportLost
 from xensnd.sndif.layout import PAGE_OCTETS
 from xensnd.sndif.states import XenbusState
@@ -149,11 +150,10 @@ def test_stream_that_fails_at_its_nth_opening_leaves_nothing_open(
 
             return StreamLink(
                 cast(Transport, transport),
-                engine,
+                EngineHere(cast(Transport, transport), engine),
                 7,
                 Direction.PLAYBACK,
                 StreamRings(1, 2, 3, 4),
-                Budget(),
                 0,
                 open_saved,
             )

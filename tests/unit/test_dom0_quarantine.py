@@ -56,16 +56,16 @@ def agents(tmp_path: Path) -> Agents:
 def test_guest_that_nobody_died_of_is_served(agents: Agents) -> None:
     agents.begin().close()
     quarantine = agents.begin()
-    assert (quarantine.died, quarantine.deaths, quarantine.is_on) == (False, 0, False)
+    assert (quarantine.died_with_agent, quarantine.deaths, quarantine.is_on) == (False, 0, False)
 
 
 def test_one_death_while_it_is_served_is_no_reason_and_two_are(agents: Agents) -> None:
     agents.die()
-    assert (agents.begin().died, agents.begin().died) == (True, False)
+    assert (agents.begin().died_with_agent, agents.begin().died_with_agent) == (True, False)
     assert agents.begin().is_on is False
     agents.die_in_core()
     quarantine = agents.begin()
-    assert (quarantine.died, quarantine.deaths, quarantine.is_on) == (True, 2, True)
+    assert (quarantine.died_with_agent, quarantine.deaths, quarantine.is_on) == (True, 2, True)
     assert quarantine.seconds_left == FIRST_SECONDS
 
 
@@ -82,7 +82,7 @@ def test_death_after_it_was_served_is_not_counted(agents: Agents) -> None:
 def test_death_of_an_exception_that_nobody_expected_is_counted(agents: Agents) -> None:
     with pytest.raises(ZeroDivisionError), agents.begin().serving():
         raise ZeroDivisionError
-    assert agents.begin().died
+    assert agents.begin().died_with_agent
 
 
 def test_quarantine_ends_by_itself_and_each_is_twice_as_long_up_to_a_day(agents: Agents) -> None:
@@ -197,7 +197,7 @@ def test_guest_that_two_agents_died_of_waits_for_its_card_and_no_other_does(
         die_once_more(place)
         enter(house)
         assert house.texts(EventKind.GUEST_QUARANTINED) == [
-            "evil: 2 agents died while they served this guest; it is not served for 60 s"
+            "evil: what served this guest died 2 times; it is not served for 60 s"
         ]
         assert house.texts(EventKind.DEVICE_MADE) == ["work: device 0 made"]
         left, other = seconds(house)

@@ -48,6 +48,36 @@ def test_nothing_else_is_read_watched_or_changed(op: int, path: str) -> None:
     assert not admits(op, path, "token")
 
 
+VCHAN = "/local/domain/7/data/vchan/0/4713"
+
+
+@pytest.mark.parametrize("node", ["ring-ref", "event-channel"])
+@pytest.mark.parametrize("port", [4713, 4714])
+def test_offers_of_vchans_of_sound_are_read_and_not_written(port: int, node: str) -> None:
+    path = f"/local/domain/7/data/vchan/0/{port}/{node}"
+    assert admits(Op.READ, path)
+    assert admits(Op.WATCH, path, "token") is (node == "event-channel")
+    for op in (Op.WRITE, Op.RM, Op.MKDIR, Op.SET_PERMS):
+        assert not admits(op, path, "1")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        VCHAN,
+        f"{VCHAN}/other",
+        "/local/domain/7/data/vchan/0/4715/ring-ref",
+        "/local/domain/7/data/vchan/0/47130/event-channel",
+        "/local/domain/7/data/vchan/1/4713/event-channel",
+        "/local/domain/7/data/vchan/0",
+    ],
+)
+def test_other_vchans_are_neither_read_nor_watched(path: str) -> None:
+    assert not admits(Op.READ, path)
+    assert not admits(Op.DIRECTORY, path)
+    assert not admits(Op.WATCH, path, "token")
+
+
 @pytest.mark.parametrize(
     "path",
     [
@@ -83,6 +113,8 @@ def test_backends_state_and_versions_are_written() -> None:
     assert all(admits(Op.WRITE, f"{BACKEND}/state", str(state)) for state in range(1, 7))
     assert not admits(Op.WRITE, f"{BACKEND}/state", "0")
     assert admits(Op.WRITE, f"{BACKEND}/versions", "1,2")
+    assert admits(Op.WRITE, f"{BACKEND}/feature-capture-in-place", "1")
+    assert not admits(Op.WRITE, f"{BACKEND}/feature-capture-in-place", "0")
     assert not admits(Op.WRITE, f"{FRONTEND}/state", "4")
 
 

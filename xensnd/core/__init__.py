@@ -1,10 +1,11 @@
 """The core moves samples, in C and without the interpreter. The classes here are handles on it.
 
-In src/, ring.c, event_page.c, page_directory.c, pcm.c, rate_loop.c, budget.c and gate.c only
-compute, and so do sample_queue.c and recorded_source.c. engine.c is the thread. audio_server.c
-calls the audio server, by the verbs that pulse_*.c implement with libpulse and pipewire_*.c with
-libpipewire. backend.c and frontend.c use all of them, for one sndif stream each, in either role. No
-module calls one above it. backend_parts.h lists what one event causes. confine.c stands alone.
+In src/, ring.c, event_page.c, page_directory.c, pcm.c, vchan_ring.c, rate_loop.c, budget.c, gate.c,
+sample_queue.c and recorded_source.c only compute. engine.c is the thread. audio_server.c calls the
+audio server, by the verbs that pulse_*.c implement with libpulse and pipewire_*.c with libpipewire.
+backend.c and frontend.c use all of them, for one sndif stream each, in either role; vchan_stream.c
+is the backend's counterpart for vchan. No module calls one above it. backend_parts.h and
+vchan_parts.h list what one event causes. confine.c stands alone.
 """
 
 from __future__ import annotations
@@ -15,13 +16,17 @@ from .budget import Budget, BudgetStats
 from .confine import filter_system_calls
 from .engine import Engine
 from .frontend import FrontendStats, FrontendStream
+from .gate import GATE_OCTETS, Gate
 from .page_directory import build_directory, walk_directory
 from .pcm import PcmParameters
 from .sound import BackendStats, SoundCore
+from .vchan import VCHAN_GIVEN_OCTETS, RingMemory, VchanCore
 
 __all__ = [
+    "GATE_OCTETS",
     "PCM_STATE_OCTETS",
     "REFUSED_MAX",
+    "VCHAN_GIVEN_OCTETS",
     "Admission",
     "AudioClient",
     "AudioStreamConfig",
@@ -33,8 +38,11 @@ __all__ = [
     "Engine",
     "FrontendStats",
     "FrontendStream",
+    "Gate",
     "PcmParameters",
+    "RingMemory",
     "SoundCore",
+    "VchanCore",
     "Violation",
     "build_directory",
     "filter_system_calls",

@@ -11,11 +11,11 @@ from ._core import ffi, lib
 from .audio_client import Admission, AudioClient, AudioStreamConfig, text
 from .budget import Budget
 from .engine import ChannelHandle, Engine, channel_struct
+from .gate import deadline
 from .pcm import PcmParameters
 from .sound import BackendStats
 
 REFUSED_MAX = int(lib.XN_REFUSED_MAX)  # READs and WRITEs outside the buffer
-NO_DEADLINE = 2**63 - 1
 PCM_STATE_OCTETS = int(ffi.sizeof("struct xn_pcm"))
 SOURCE_NAME_OCTETS = 512  # libpulse's names are shorter
 
@@ -34,7 +34,8 @@ class BackendStream:
     so that another process can adopt the PCM; 0: in private memory. `budget` is the one that all
     streams of the guest share; None: the stream has its own. `served_address` is an aligned word of
     32 bits for the guest, which is 1 while the core serves one of its streams, and 0 otherwise; 0:
-    in private memory.
+    in private memory. `gate_address`: memory of GATE_OCTETS, which a Gate of another process
+    shares; 0: in private memory.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class BackendStream:
         pcm_address: int = 0,
         budget: Budget | None = None,
         served_address: int = 0,
+        gate_address: int = 0,
     ) -> None:
         self._budget = budget  # the core uses it until close()
         self._buffer_octets = 0
@@ -62,6 +64,7 @@ class BackendStream:
             ffi.cast("struct xn_pcm *", pcm_address),
             budget.handle if budget is not None else ffi.NULL,
             ffi.cast("uint32_t *", served_address),
+            ffi.cast("struct xn_gate *", gate_address),
         )
         if self.handle == ffi.NULL:
             raise MemoryError
@@ -125,8 +128,7 @@ class BackendStream:
 
         Opening, adopting or closing a PCM closes the gate. Playback does not use it.
         """
-        until = NO_DEADLINE if until_usec is None else max(0, min(until_usec, NO_DEADLINE))
-        lib.xn_backend_open_gate(self.handle, until)
+        lib.xn_backend_open_gate(self.handle, deadline(until_usec))
 
     def close_gate(self) -> None:
         """Give the guest silence. After this returns, no microphone data passes. Does not wait for

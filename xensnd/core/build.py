@@ -38,6 +38,10 @@ SOURCES = [
     "recorded_source.c",
     "ring.c",
     "sample_queue.c",
+    "schedule.c",
+    "vchan_audio.c",
+    "vchan_ring.c",
+    "vchan_stream.c",
 ]
 
 # Where both distributions have them. The library is loaded when it is needed.
@@ -45,6 +49,7 @@ PIPEWIRE_HEADERS = ["-isystem/usr/include/pipewire-0.3", "-isystem/usr/include/s
 
 DECLARATIONS = """
 struct xn_engine; struct xn_client; struct xn_backend; struct xn_frontend;
+struct xn_vchan_stream;
 
 /* engine.h */
 struct xn_engine *xn_engine_new(void);
@@ -100,6 +105,11 @@ struct xn_budget *xn_budget_new(void);
 void xn_budget_free(struct xn_budget *);
 void xn_budget_stats(const struct xn_budget *, struct xn_budget_stats *);
 
+/* gate.h */
+struct xn_gate { ...; };
+void xn_gate_open(struct xn_gate *, int64_t until_usec);
+bool xn_gate_close_within(struct xn_gate *, int64_t usec);
+
 /* backend.h */
 #define XN_REFUSED_MAX ...
 enum xn_violation {
@@ -112,7 +122,7 @@ struct xn_backend_stats {
 };
 struct xn_backend *xn_backend_new(struct xn_engine *, bool playback, void *ring_page,
     void *event_page, const struct xn_channel *requests, const struct xn_channel *events,
-    struct xn_pcm *pcm, struct xn_budget *budget, uint32_t *served);
+    struct xn_pcm *pcm, struct xn_budget *budget, uint32_t *served, struct xn_gate *gate);
 void xn_backend_begin(struct xn_backend *, bool succeeds);
 void xn_backend_free(struct xn_backend *);
 enum xn_violation xn_backend_violation(struct xn_backend *);
@@ -136,13 +146,46 @@ enum xn_admission xn_backend_admit_source(struct xn_backend *, uint32_t index, c
 uint32_t xn_backend_audio_index(struct xn_backend *);
 void xn_backend_stats(struct xn_backend *, struct xn_backend_stats *);
 
+/* vchan_ring.h */
+struct xn_vchan { ...; };
+void xn_vchan_attach(struct xn_vchan *, void *page, void *left, uint32_t left_size, void *right,
+    uint32_t right_size);
+
+/* vchan_stream.h */
+struct xn_vchan_given { ...; };
+struct xn_vchan_stream *xn_vchan_stream_new(struct xn_engine *, bool playback,
+    const struct xn_vchan *, const struct xn_channel *, struct xn_vchan_given *,
+    struct xn_budget *budget, uint32_t *served);
+void xn_vchan_stream_begin(struct xn_vchan_stream *, bool succeeds);
+void xn_vchan_stream_free(struct xn_vchan_stream *);
+bool xn_vchan_stream_is_open(struct xn_vchan_stream *);
+enum xn_violation xn_vchan_stream_violation(struct xn_vchan_stream *);
+bool xn_vchan_stream_next_word(struct xn_vchan_stream *, uint32_t *word);
+void xn_vchan_stream_drop_word(struct xn_vchan_stream *);
+void xn_vchan_stream_reset(struct xn_vchan_stream *);
+void xn_vchan_stream_start(struct xn_vchan_stream *);
+void xn_vchan_stream_stop(struct xn_vchan_stream *);
+bool xn_vchan_stream_attach_audio(struct xn_vchan_stream *, struct xn_client *,
+    const struct xn_audio_config *, const char **error);
+void xn_vchan_stream_detach_audio(struct xn_vchan_stream *);
+void xn_vchan_stream_open_gate(struct xn_vchan_stream *, int64_t until_usec);
+void xn_vchan_stream_close_gate(struct xn_vchan_stream *);
+bool xn_vchan_stream_audio_failed(struct xn_vchan_stream *, const char **error);
+bool xn_vchan_stream_source(struct xn_vchan_stream *, uint32_t *index, char *name, uint32_t octets);
+enum xn_admission xn_vchan_stream_admit_source(struct xn_vchan_stream *, uint32_t index,
+    const char *name);
+uint32_t xn_vchan_stream_audio_index(struct xn_vchan_stream *);
+void xn_vchan_stream_stats(struct xn_vchan_stream *, struct xn_backend_stats *);
+uint32_t xn_vchan_stream_recent(struct xn_vchan_stream *, void *to, uint32_t octets);
+
 /* frontend.h */
 struct xn_frontend_stats {
     uint64_t position_octets; uint64_t moved_octets; uint64_t lost_octets; uint32_t refused;
     uint32_t fill_octets; uint32_t rate_hz;
 };
-struct xn_frontend *xn_frontend_new(struct xn_engine *, bool playback, void *ring_page,
-    void *event_page, const struct xn_channel *requests, const struct xn_channel *events);
+struct xn_frontend *xn_frontend_new(struct xn_engine *, bool playback, bool in_place,
+    void *ring_page, void *event_page, const struct xn_channel *requests,
+    const struct xn_channel *events);
 void xn_frontend_free(struct xn_frontend *);
 bool xn_frontend_is_broken(struct xn_frontend *);
 int xn_frontend_request(struct xn_frontend *, const uint8_t *request);
@@ -171,7 +214,7 @@ ffi.set_source(
     "xensnd.core._core",
     "".join(
         f'#include "{header}.h"\n'
-        for header in ("backend", "confine", "frontend", "page_directory")
+        for header in ("backend", "confine", "frontend", "page_directory", "vchan_stream")
     ),
     # setuptools wants paths relative to the project's root, from where it runs.
     sources=[f"xensnd/core/src/{source}" for source in SOURCES],

@@ -23,13 +23,17 @@ class FrontendStats:
 
 
 class FrontendStream:
-    """The pages and channels must stay valid until close(), the PCM's buffer until close_pcm()."""
+    """The pages and channels must stay valid until close(), the PCM's buffer until close_pcm().
+
+    `in_place`: the backend writes what was recorded into the buffer before it tells the position.
+    """
 
     def __init__(
         self,
         engine: Engine,
         *,
         playback: bool,
+        in_place: bool = False,
         ring_address: int,
         event_address: int,
         requests: ChannelHandle,
@@ -38,6 +42,7 @@ class FrontendStream:
         self.handle: Any = lib.xn_frontend_new(
             engine.handle,
             playback,
+            in_place,
             ffi.cast("void *", ring_address),
             ffi.cast("void *", event_address),
             channel_struct(requests),

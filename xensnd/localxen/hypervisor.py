@@ -263,6 +263,16 @@ class Hypervisor:
         domain.channels[channel.binder_port] = channel
         return {"port": channel.binder_port}, [channel.fds[1], channel.fds[0]]
 
+    def channel_status(
+        self, _session: ClientSession, domain: Domain, arguments: _Arguments
+    ) -> Reply:
+        """As Xen's EVTCHNOP_status."""
+        port = arguments.number("port")
+        channel = domain.channels.get(port)
+        if not channel:
+            raise RequestRefused("client", f"{domain} has no event channel {port}")
+        return {"is_bound": channel.binder is not None}, []
+
     def end_channel(self, session: ClientSession, domain: Domain, arguments: _Arguments) -> Reply:
         port = arguments.number("port")
         channel = domain.channels.get(port)
@@ -356,5 +366,6 @@ _OPERATIONS: dict[str, Callable[[Hypervisor, ClientSession, Domain, _Arguments],
     "map": Hypervisor.map,
     "allocate": Hypervisor.allocate,
     "bind": Hypervisor.bind,
+    "channel_status": Hypervisor.channel_status,
     "end_channel": Hypervisor.end_channel,
 }

@@ -20,6 +20,7 @@ from xensnd.text import quoted
 
 __all__ = [
     "BUFFER_SIZE",
+    "CAPTURE_IN_PLACE",
     "CARD_NODES",
     "CHANNELS_MAX",
     "CHANNELS_MIN",
@@ -90,6 +91,10 @@ CARD_NODES = frozenset(
 
 SUPPORTED_VERSIONS = "1,2"
 """What a backend publishes. Linux does not read it, and speaks version 2."""
+
+CAPTURE_IN_PLACE = "feature-capture-in-place"
+"""Not of sndif.h. A backend that publishes "1" has written what was recorded into the buffer before
+it tells the position. A frontend then needs no READ."""
 
 SHORT_NAME_MAX_OCTETS = 32
 LONG_NAME_MAX_OCTETS = 80

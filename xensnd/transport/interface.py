@@ -193,6 +193,13 @@ class Transport(Protocol):
     def map_pages(self, peer_domid: int, refs: Sequence[int], *, writable: bool) -> Pages: ...
     def allocate_channel(self, peer_domid: int) -> EventChannel: ...
     def bind_channel(self, peer_domid: int, peer_port: int) -> EventChannel: ...
+    def bind_lasting_channel(self, peer_domid: int, peer_port: int) -> EventChannel:
+        """Bind a channel that may outlive this process: to close it leaves it bound. If another
+        process has bound channels for the one before this, return the same one again."""
+
+    def end_lasting_channel(self, peer_domid: int, peer_port: int) -> None:
+        """End such a channel. One that is not there is no error."""
+
     def close(self) -> None: ...
 
 

@@ -130,7 +130,7 @@ def test_guest_that_kills_the_agent_twice_is_left_alone_and_its_neighbour_plays_
                 dom0.await_event("stream_taken_over", domid=work.domid, count=deaths)
                 dom0.await_event("died_serving", domid=evil.domid, count=deaths)
         said = dom0.await_event("guest_quarantined", domid=evil.domid)
-        assert "2 agents died while they served this guest" in said["MESSAGE"]
+        assert "what served this guest died 2 times" in said["MESSAGE"]
         assert playing.ended().status == 0
         heard = ears.listen_until(lambda heard: played[-64:] in heard, 5)
     assert len(gaps_of_whole(heard, played, queued_msec=QUEUED_MSEC)) <= 2

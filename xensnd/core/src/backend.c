@@ -35,7 +35,6 @@ static void on_request(pa_mainloop_api *api, pa_io_event *event, int fd, pa_io_e
                        void *data) {
     (void)api, (void)event, (void)fd, (void)flags;
     struct xn_backend *backend = data;
-    xn_engine_count_wakeup(backend->engine);
     xn_channel_clear(&backend->requests_channel);
     run_pass(backend, xn_now_usec(), true);
 }
@@ -75,10 +74,10 @@ void xn_backend_detach_audio(struct xn_backend *backend) {
 }
 
 void xn_backend_open_gate(struct xn_backend *backend, int64_t until_usec) {
-    xn_gate_open(&backend->gate, until_usec);
+    xn_gate_open(backend->gate, until_usec);
 }
 
-void xn_backend_close_gate(struct xn_backend *backend) { xn_gate_close(&backend->gate); }
+void xn_backend_close_gate(struct xn_backend *backend) { xn_gate_close(backend->gate); }
 
 bool xn_backend_audio_failed(struct xn_backend *backend, const char **error) {
     xn_engine_lock(backend->engine);
@@ -135,7 +134,8 @@ uint32_t xn_backend_audio_index(struct xn_backend *backend) {
 struct xn_backend *xn_backend_new(struct xn_engine *engine, bool playback, void *ring_page,
                                   void *event_page, const struct xn_channel *requests,
                                   const struct xn_channel *events, struct xn_pcm *pcm,
-                                  struct xn_budget *budget, uint32_t *served) {
+                                  struct xn_budget *budget, uint32_t *served,
+                                  struct xn_gate *gate) {
     struct xn_backend *backend = calloc(1, sizeof *backend);
     if (!backend) return NULL;
     backend->engine = engine;
@@ -144,6 +144,8 @@ struct xn_backend *xn_backend_new(struct xn_engine *engine, bool playback, void 
     xn_budget_init(&backend->own_budget);
     backend->budget = budget ? budget : &backend->own_budget;
     backend->served = served ? served : &backend->own_served;
+    backend->gate = gate ? gate : &backend->own_gate;
+    xn_gate_close(backend->gate);
     xn_pcm_close(backend->pcm); /* if it was open, another process had it */
     backend->requests_channel = *requests;
     backend->events_channel = *events;
@@ -211,7 +213,7 @@ void xn_backend_answer(struct xn_backend *backend, const uint8_t response[64]) {
 void xn_backend_open_pcm(struct xn_backend *backend, const struct xn_pcm_config *config,
                          void *buffer) {
     xn_engine_lock(backend->engine);
-    xn_gate_close(&backend->gate);
+    xn_gate_close(backend->gate);
     xn_pcm_open(backend->pcm, config, buffer);
     memset(&backend->stats, 0, sizeof backend->stats);
     xn_engine_unlock(backend->engine);
@@ -220,7 +222,7 @@ void xn_backend_open_pcm(struct xn_backend *backend, const struct xn_pcm_config 
 bool xn_backend_adopt_pcm(struct xn_backend *backend, const struct xn_pcm_config *config,
                           void *buffer) {
     xn_engine_lock(backend->engine);
-    xn_gate_close(&backend->gate);
+    xn_gate_close(backend->gate);
     bool adopted = xn_pcm_adopt(backend->pcm, config, buffer, xn_now_usec());
     xn_engine_unlock(backend->engine);
     return adopted;
@@ -231,7 +233,7 @@ void xn_backend_close_pcm(struct xn_backend *backend) {
     /* No event may follow: the frontend would take it for one of the PCM that it opens next. */
     xn_backend_report(backend);
     xn_backend_release_audio(backend, xn_pcm_available(backend->pcm) == 0);
-    xn_gate_close(&backend->gate);
+    xn_gate_close(backend->gate);
     xn_pcm_close(backend->pcm);
     backend->pcm->report_now = false;
     run_pass(backend, xn_now_usec(), false);

@@ -14,6 +14,7 @@
 #include "audio_stream.h"
 #include "budget.h"
 #include "channel.h"
+#include "gate.h"
 #include "pcm.h"
 #include "shared_memory.h"
 
@@ -45,12 +46,14 @@ struct xn_backend_stats { /* since the PCM was opened */
 /* The pages stay mapped until xn_backend_free(). `pcm`: where the PCM's positions are kept, so that
  * another process can continue from them; NULL: in private memory. `budget`: the one that all
  * streams of the guest share; NULL: its own. `served`: a word for the guest that is 1 while the
- * engine serves one of its streams, and 0 otherwise; NULL: in private memory. Returns NULL if there
- * is no memory. */
+ * engine serves one of its streams, and 0 otherwise; NULL: in private memory. `gate`: in memory that
+ * another process shares, which opens and closes it there; NULL: in private memory. Returns NULL if
+ * there is no memory. */
 struct xn_backend *xn_backend_new(struct xn_engine *engine, bool playback, void *ring_page,
                                   void *event_page, const struct xn_channel *requests,
                                   const struct xn_channel *events, struct xn_pcm *pcm,
-                                  struct xn_budget *budget, uint32_t *served);
+                                  struct xn_budget *budget, uint32_t *served,
+                                  struct xn_gate *gate);
 
 /* Begins to serve the frontend. `succeeds`: another process served it before, and may have
  * published something without notifying. Adopt the PCM that it had open first, since a WRITE may be

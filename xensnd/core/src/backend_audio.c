@@ -49,9 +49,9 @@ void xn_backend_fill_server(struct xn_backend *backend, int64_t now_usec) {
  * of octets that the frontend had room for. */
 static uint32_t capture_part(struct xn_backend *backend, const uint8_t *from, uint32_t octets,
                              int64_t now_usec) {
-    bool crosses = from && xn_gate_enter(&backend->gate, xn_now_usec());
+    bool crosses = from && xn_gate_enter(backend->gate, xn_now_usec());
     uint32_t count = xn_pcm_capture(backend->pcm, crosses ? from : NULL, octets, now_usec);
-    if (crosses) xn_gate_leave(&backend->gate);
+    if (crosses) xn_gate_leave(backend->gate);
     *(crosses ? &backend->stats.octets : &backend->stats.discarded_octets) += count;
     return count;
 }

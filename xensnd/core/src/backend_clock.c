@@ -3,9 +3,9 @@
 /* If the audio server stalls, the stream waits for half its buffer's length, and at least so long,
  * before it runs on the clock. Linux gives up after max(100 ms, 1.1 buffers). */
 #define STALL_MIN_USEC 50000
+/* What need not be on time waits so long for a wakeup that comes anyway. */
+#define PATIENT_USEC 10000
 
-/* The end of a period is reported up to so much later, together with those of other streams. */
-#define TOGETHER_USEC 1500
 /* Positions are not checked more often than this, however short the periods are. */
 #define TICK_MIN_USEC 1000
 /* A full event page, and a stream without an audio server, are checked this often. */
@@ -85,47 +85,51 @@ bool xn_backend_is_fed(const struct xn_backend *backend) {
            !backend->underfed;
 }
 
-static int64_t earlier(int64_t a, int64_t b) { return a < b ? a : b; }
 static int64_t later(int64_t a, int64_t b) { return a > b ? a : b; }
 
-/* Rounds up to a grid that all streams share. The grid of short periods is finer. */
-static int64_t on_grid(const struct xn_backend *backend, int64_t due_usec) {
-    int64_t period_usec = xn_pcm_octets_to_usec(backend->pcm, backend->pcm->config.period_octets);
-    int64_t step = later(earlier(TOGETHER_USEC, period_usec / 4), TOGETHER_USEC / 10);
-    return due_usec > INT64_MAX - step ? due_usec : (due_usec + step - 1) / step * step;
+static struct xn_window within(int64_t from_usec, int64_t usec) {
+    return (struct xn_window){from_usec, from_usec + usec};
 }
 
 /* Returns when the position has to be reported if nothing else happens before. */
-static int64_t report_due_usec(const struct xn_backend *backend, int64_t now_usec) {
+static struct xn_window report_window(const struct xn_backend *backend, int64_t now_usec) {
     const struct xn_pcm *pcm = backend->pcm;
     bool on_clock = is_on_clock(backend);
     if (pcm->report_now || (pcm->buffer && pcm->position >= xn_pcm_period_end(pcm)))
-        return now_usec + TICK_MAX_USEC; /* the event page is full */
-    if (!pcm->running) return XN_NEVER;
-    if (!backend->playback && !on_clock) return XN_NEVER; /* the server's data is the clock */
-    int64_t due_usec = on_grid(backend, backend->playback ? xn_pcm_playback_due_usec(pcm, on_clock)
-                                                          : xn_pcm_capture_due_usec(pcm));
-    bool is_short = xn_pcm_octets_to_usec(pcm, pcm->config.period_octets) < TICK_MIN_USEC;
-    due_usec = later(due_usec, now_usec + (is_short ? TICK_MIN_USEC : 0));
-    return on_clock ? earlier(due_usec, now_usec + TICK_MAX_USEC) : due_usec;
+        return within(now_usec + TICK_MAX_USEC, 0); /* the event page is full */
+    if (!pcm->running) return xn_never;
+    if (!backend->playback && !on_clock) return xn_never; /* the server's data is the clock */
+    struct xn_window window =
+        backend->playback ? xn_pcm_playback_window(pcm, on_clock) : xn_pcm_capture_window(pcm);
+    if (xn_pcm_octets_to_usec(pcm, pcm->config.period_octets) < TICK_MIN_USEC) {
+        window.from_usec = later(window.from_usec, now_usec + TICK_MIN_USEC);
+        window.until_usec = later(window.until_usec, now_usec + TICK_MIN_USEC);
+    }
+    return on_clock ? xn_window_of_both(window, within(now_usec + TICK_MAX_USEC, 0)) : window;
 }
 
-static int64_t stall_due_usec(const struct xn_backend *backend) {
-    if (!backend->pcm->running || is_on_clock(backend)) return XN_NEVER;
-    return backend->progress_usec + stall_usec(backend) + 1;
+static struct xn_window stall_window(const struct xn_backend *backend) {
+    if (!backend->pcm->running || is_on_clock(backend)) return xn_never;
+    return within(backend->progress_usec + stall_usec(backend) + 1, PATIENT_USEC);
 }
 
-static int64_t rewrite_due_usec(const struct xn_backend *backend) {
-    bool waits = backend->audio && backend->pcm->running && xn_audio_is_ready(backend->audio) &&
-                 xn_pcm_rewritten(backend->pcm) > 0;
-    return waits ? backend->rewrite_usec : XN_NEVER;
+static struct xn_window rewrite_window(const struct xn_backend *backend) {
+    bool waits = backend->playback && backend->audio && backend->pcm->running &&
+                 xn_audio_is_ready(backend->audio) && xn_pcm_rewritten(backend->pcm) > 0;
+    return waits ? within(backend->rewrite_usec, 0) : xn_never;
+}
+
+static struct xn_window pause_window(const struct xn_backend *backend) {
+    bool is_paused = backend->has_begun && !backend->violation && !backend->is_polled;
+    return is_paused ? within(backend->budget->resumes_usec, 0) : xn_never;
 }
 
 void xn_backend_schedule(struct xn_backend *backend, int64_t now_usec) {
-    int64_t due_usec = earlier(report_due_usec(backend, now_usec), stall_due_usec(backend));
-    if (backend->playback) due_usec = earlier(due_usec, rewrite_due_usec(backend));
-    bool is_paused = backend->has_begun && !backend->violation && !backend->is_polled;
-    if (is_paused) due_usec = earlier(due_usec, backend->budget->resumes_usec);
-    if (backend->more_requests) due_usec = earlier(due_usec, now_usec + TICK_MIN_USEC);
-    xn_engine_schedule(backend->engine, &backend->tick, due_usec);
+    struct xn_window window = report_window(backend, now_usec);
+    window = xn_window_of_both(window, stall_window(backend));
+    window = xn_window_of_both(window, rewrite_window(backend));
+    window = xn_window_of_both(window, pause_window(backend));
+    if (backend->more_requests)
+        window = xn_window_of_both(window, within(now_usec + TICK_MIN_USEC, 0));
+    xn_engine_schedule(backend->engine, &backend->tick, window);
 }

@@ -11,7 +11,6 @@
 
 #include "backend.h"
 #include "event_page.h"
-#include "gate.h"
 #include "ring.h"
 
 struct xn_backend {
@@ -33,7 +32,7 @@ struct xn_backend {
     bool is_polled;                       /* whether the request channel is polled */
 
     struct xn_pcm own_pcm, *pcm; /* in shared memory if it must outlive this process */
-    struct xn_gate gate; /* capture */
+    struct xn_gate own_gate, *gate; /* capture; shared with the process that decides */
     struct xn_audio *audio;
     bool stalled;
     bool is_held; /* playback: the server has data and has not begun to play it */

@@ -58,7 +58,7 @@ static bool may_serve(const struct xn_backend *backend) {
 /* Returns how many were served. */
 static unsigned drain(struct xn_backend *backend) {
     bool answered = false;
-    unsigned served = 0;
+    unsigned served = 0, refused = backend->refused;
     while (served < REQUESTS_AT_ONCE && may_serve(backend)) {
         struct xn_packet request;
         int taken = xn_backend_ring_take(&backend->ring, &request);
@@ -74,7 +74,9 @@ static unsigned drain(struct xn_backend *backend) {
         if (serve(backend, &request)) answered = true;
         if (backend->refused >= XN_REFUSED_MAX) violate(backend, XN_VIOLATION_REFUSED);
     }
-    if (answered) xn_channel_notify(&backend->requests_channel);
+    /* A frontend does not expect to be refused, and should not learn of it late. */
+    bool is_awaited = backend->refused != refused || xn_backend_ring_must_notify(&backend->ring);
+    if (answered && is_awaited) xn_channel_notify(&backend->requests_channel);
     return served;
 }
 

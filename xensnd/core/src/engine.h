@@ -1,5 +1,5 @@
-/* The audio thread: libpulse's threaded mainloop, which also polls the event channels and runs the
- * streams' clocks. Except for pure computation, the code in this folder runs in that thread, or in
+/* The audio thread: libpulse's mainloop, which also polls the event channels and runs the streams'
+ * clocks. Except for pure computation, the code in this folder runs in that thread, or in
  * another thread that holds its lock.
  *
  * If something needs a decision by Python, the engine writes to one eventfd. Python then checks
@@ -12,17 +12,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "schedule.h"
+
 struct xn_engine;
-
-/* A function to be run at some time. Its owner embeds this structure. */
-struct xn_task {
-    struct xn_task *next;
-    int64_t due_usec; /* monotonic; XN_NEVER: not scheduled */
-    void (*run)(void *owner, int64_t now_usec);
-    void *owner;
-};
-
-#define XN_NEVER INT64_MAX
 
 /* Returns NULL if the thread cannot be started. */
 struct xn_engine *xn_engine_new(void);
@@ -40,7 +32,6 @@ uint64_t xn_engine_wakeups(const struct xn_engine *engine);
 void xn_engine_lock(struct xn_engine *engine);
 void xn_engine_unlock(struct xn_engine *engine);
 pa_mainloop_api *xn_engine_api(struct xn_engine *engine);
-void xn_engine_count_wakeup(struct xn_engine *engine);
 void xn_engine_wake_python(struct xn_engine *engine);
 
 /* Returns a place for what the clients of one kind of audio server share. */
@@ -51,7 +42,7 @@ int64_t xn_now_usec(void);
 void xn_engine_add_task(struct xn_engine *engine, struct xn_task *task);
 void xn_engine_remove_task(struct xn_engine *engine, struct xn_task *task);
 
-/* Runs the task at `due_usec`. Tasks that are due at the same time share a wakeup. */
-void xn_engine_schedule(struct xn_engine *engine, struct xn_task *task, int64_t due_usec);
+/* Runs the task in this window: see schedule.h. */
+void xn_engine_schedule(struct xn_engine *engine, struct xn_task *task, struct xn_window window);
 
 #endif

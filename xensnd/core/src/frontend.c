@@ -16,6 +16,7 @@ struct xn_frontend {
     struct xn_frontend_ring ring;
     struct xn_event_reader events;
     bool playback, broken;
+    bool in_place; /* capture: what was recorded is in the buffer without a READ */
 
     uint16_t next_id;
     struct xn_packet response; /* of the control request */
@@ -158,6 +159,7 @@ static void skip_overwritten(struct xn_frontend *frontend) {
 static void ask_for_captured(struct xn_frontend *frontend) {
     struct xn_pcm *pcm = &frontend->pcm;
     skip_overwritten(frontend);
+    if (frontend->in_place) frontend->asked = frontend->ready = pcm->position;
     while (frontend->asked < pcm->position && frontend->transfer_count < XN_RING_SLOTS) {
         uint32_t octets =
             up_to_the_end(frontend, frontend->asked, pcm->position - frontend->asked);
@@ -181,10 +183,16 @@ static void take_transfer(struct xn_frontend *frontend, const struct xn_packet *
     frontend->ready += frontend->transfers[at].octets;
 }
 
+/* The answers to WRITEs free their slots, which can wait until there is more to write. */
+static bool awaits_answer(const struct xn_frontend *frontend) {
+    return frontend->control_waits || !(frontend->playback || frontend->in_place);
+}
+
 static void take_responses(struct xn_frontend *frontend) {
     struct xn_packet response;
     int taken;
-    while ((taken = xn_frontend_ring_take(&frontend->ring, &response)) > 0) {
+    while ((taken = xn_frontend_ring_take(&frontend->ring, &response,
+                                          awaits_answer(frontend))) > 0) {
         uint8_t operation = xn_wire_operation(&response);
         if (operation == XN_OP_READ || operation == XN_OP_WRITE) {
             take_transfer(frontend, &response);
@@ -345,21 +353,12 @@ static void poll_backend(struct xn_frontend *frontend) {
     wake_if_awaited(frontend);
 }
 
-static void on_response(pa_mainloop_api *api, pa_io_event *event, int fd,
+static void on_notified(pa_mainloop_api *api, pa_io_event *event, int fd,
                         pa_io_event_flags_t flags, void *data) {
-    (void)api, (void)event, (void)fd, (void)flags;
+    (void)api, (void)fd, (void)flags;
     struct xn_frontend *frontend = data;
-    xn_engine_count_wakeup(frontend->engine);
-    xn_channel_clear(&frontend->requests_channel);
-    poll_backend(frontend);
-}
-
-static void on_event(pa_mainloop_api *api, pa_io_event *event, int fd, pa_io_event_flags_t flags,
-                     void *data) {
-    (void)api, (void)event, (void)fd, (void)flags;
-    struct xn_frontend *frontend = data;
-    xn_engine_count_wakeup(frontend->engine);
-    xn_channel_clear(&frontend->events_channel);
+    xn_channel_clear(event == frontend->requests_io ? &frontend->requests_channel
+                                                    : &frontend->events_channel);
     poll_backend(frontend);
 }
 
@@ -415,13 +414,15 @@ bool xn_frontend_audio_failed(struct xn_frontend *frontend, const char **error) 
 
 /* ---- what Python decides -------------------------------------------------------------------- */
 
-struct xn_frontend *xn_frontend_new(struct xn_engine *engine, bool playback, void *ring_page,
-                                    void *event_page, const struct xn_channel *requests,
+struct xn_frontend *xn_frontend_new(struct xn_engine *engine, bool playback, bool in_place,
+                                    void *ring_page, void *event_page,
+                                    const struct xn_channel *requests,
                                     const struct xn_channel *events) {
     struct xn_frontend *frontend = calloc(1, sizeof *frontend);
     if (!frontend) return NULL;
     frontend->engine = engine;
     frontend->playback = playback;
+    frontend->in_place = in_place;
     frontend->requests_channel = *requests;
     frontend->events_channel = *events;
     xn_frontend_ring_attach(&frontend->ring, ring_page);
@@ -429,8 +430,8 @@ struct xn_frontend *xn_frontend_new(struct xn_engine *engine, bool playback, voi
     xn_engine_lock(engine);
     pa_mainloop_api *api = xn_engine_api(engine);
     frontend->requests_io =
-        api->io_new(api, requests->wait_fd, PA_IO_EVENT_INPUT, on_response, frontend);
-    frontend->events_io = api->io_new(api, events->wait_fd, PA_IO_EVENT_INPUT, on_event, frontend);
+        api->io_new(api, requests->wait_fd, PA_IO_EVENT_INPUT, on_notified, frontend);
+    frontend->events_io = api->io_new(api, events->wait_fd, PA_IO_EVENT_INPUT, on_notified, frontend);
     take_responses(frontend); /* which requests a notification of the next */
     xn_engine_unlock(engine);
     return frontend;
@@ -466,6 +467,7 @@ int xn_frontend_request(struct xn_frontend *frontend, const uint8_t request[64])
             frontend->control_id = frontend->next_id++;
             frontend->control_waits = true;
             frontend->response_waits = false;
+            take_responses(frontend); /* which requests a notification of the answer */
             if (must_notify) xn_channel_notify(&frontend->requests_channel);
         }
     }

@@ -24,9 +24,12 @@ struct xn_frontend_stats {
                                * clock */
 };
 
-/* Returns NULL if there is no memory. The pages, which are ours, stay until xn_frontend_free(). */
-struct xn_frontend *xn_frontend_new(struct xn_engine *engine, bool playback, void *ring_page,
-                                    void *event_page, const struct xn_channel *requests,
+/* `in_place`: the backend writes what was recorded into the buffer before it reports the position,
+ * so that no READ is sent. The pages, which are ours, stay until xn_frontend_free(). Returns NULL if
+ * there is no memory. */
+struct xn_frontend *xn_frontend_new(struct xn_engine *engine, bool playback, bool in_place,
+                                    void *ring_page, void *event_page,
+                                    const struct xn_channel *requests,
                                     const struct xn_channel *events);
 void xn_frontend_free(struct xn_frontend *frontend);
 

@@ -22,6 +22,10 @@ void xn_gate_open(struct xn_gate *gate, int64_t until_usec);
 /* Closes the gate, and waits for a part that is being copied. After it returns, no data passes. */
 void xn_gate_close(struct xn_gate *gate);
 
+/* The same, if the gate may be crossed in another process, which may hang. Returns false if a part is
+ * still being copied after `usec`: end that process. */
+bool xn_gate_close_within(struct xn_gate *gate, int64_t usec);
+
 /* Returns true if one part may be copied now; xn_gate_leave() must follow. */
 bool xn_gate_enter(struct xn_gate *gate, int64_t now_usec);
 void xn_gate_leave(struct xn_gate *gate);

@@ -2,6 +2,13 @@
 
 #include <string.h>
 
+/* The end of a period is reported up to so much before and after it, so that one wakeup serves for
+ * several streams, and for what the audio server asks. Of short periods it is a quarter at most. */
+#define EARLY_USEC 1250
+#define LATE_USEC 1750
+/* Positions between the ends of periods are not reported more often than this. */
+#define BETWEEN_USEC 8000
+
 static uint64_t smaller(uint64_t a, uint64_t b) { return a < b ? a : b; }
 static uint64_t larger(uint64_t a, uint64_t b) { return a > b ? a : b; }
 
@@ -27,6 +34,17 @@ static void set_clock(struct xn_pcm *pcm, uint64_t octets, int64_t now_usec) {
     pcm->clock_usec = now_usec;
 }
 
+/* How much before it is reached the end of a period may be reported. */
+static uint32_t early_octets(const struct xn_pcm *pcm) {
+    uint64_t quarter = pcm->config.period_octets / pcm->config.frame_octets / 4;
+    return (uint32_t)smaller(octets_in(pcm, EARLY_USEC), quarter * pcm->config.frame_octets);
+}
+
+/* Returns how far the stream is for the frontend, if that has read its events. */
+static uint64_t known_position(const struct xn_pcm *pcm) {
+    return larger(pcm->position, pcm->reported);
+}
+
 static bool same_config(const struct xn_pcm_config *a, const struct xn_pcm_config *b) {
     return a->rate_hz == b->rate_hz && a->frame_octets == b->frame_octets &&
            a->buffer_octets == b->buffer_octets && a->period_octets == b->period_octets &&
@@ -37,8 +55,9 @@ bool xn_pcm_adopt(struct xn_pcm *pcm, const struct xn_pcm_config *config, void *
                   int64_t now_usec) {
     uint64_t size = config->buffer_octets;
     if (!same_config(&pcm->config, config)) return false;
-    if (pcm->reported > pcm->position || pcm->position - pcm->reported > 2 * size) return false;
-    if (pcm->taken > pcm->written || pcm->written > pcm->position + size) return false;
+    if (pcm->reported > pcm->position + early_octets(pcm)) return false;
+    if (pcm->position > pcm->reported + 2 * size) return false;
+    if (pcm->taken > pcm->written || pcm->written > known_position(pcm) + size) return false;
     pcm->buffer = buffer;
     pcm->running = false;
     xn_pcm_rewind_to_position(pcm);
@@ -93,6 +112,7 @@ void xn_pcm_start(struct xn_pcm *pcm, int64_t now_usec) {
 }
 
 void xn_pcm_stop(struct xn_pcm *pcm) {
+    pcm->position = known_position(pcm);
     uint32_t into_lap = (uint32_t)(pcm->position % pcm->config.buffer_octets);
     if (into_lap) pcm->position += pcm->config.buffer_octets - into_lap;
     pcm->report_now = pcm->config.period_octets && pcm->position != pcm->reported;
@@ -101,25 +121,30 @@ void xn_pcm_stop(struct xn_pcm *pcm) {
     pcm->rewritten = XN_NOT_REWRITTEN;
 }
 
+/* The frontend may write a lap ahead of what it knows of the position. That is further than the sink
+ * after an underrun, when data came too late, and for a moment after an early report. */
+static void drop_overwritten(struct xn_pcm *pcm) {
+    uint32_t size = pcm->config.buffer_octets;
+    if (pcm->written > pcm->taken + size) pcm->taken = pcm->written - size;
+}
+
 void xn_pcm_wrote(struct xn_pcm *pcm, uint32_t offset, uint32_t octets) {
     uint32_t size = pcm->config.buffer_octets;
-    uint64_t end = pcm->written + octets;
-    bool continues = pcm->written % size == offset && end <= pcm->position + size;
+    uint64_t end = pcm->written + octets, known = known_position(pcm);
+    bool continues = pcm->written % size == offset && end <= known + size;
     if (!continues) {
         /* The frontend has rewound, or repeats a write that an underrun interrupted. It writes at
          * most one lap ahead of the position, so there is only one lap that it can mean. What the
          * sink already has is given to it again: xn_pcm_rewritten(). */
-        uint32_t into_lap = (uint32_t)(pcm->position % size);
+        uint32_t into_lap = (uint32_t)(known % size);
         uint32_t ahead = (uint32_t)((offset + (uint64_t)octets + size - into_lap) % size);
-        end = pcm->position + (ahead || !octets ? ahead : size);
+        end = known + (ahead || !octets ? ahead : size);
         uint64_t start = end > octets ? end - octets : 0;
         if (octets && start < pcm->taken) pcm->rewritten = smaller(pcm->rewritten, start);
         end = larger(end, pcm->taken);
     }
-    /* After an underrun the position is ahead of the sink: data that came too late is
-     * overwritten. */
-    if (end - pcm->taken > size) pcm->taken = end - size;
     pcm->written = end;
+    drop_overwritten(pcm);
 }
 
 uint32_t xn_pcm_available(const struct xn_pcm *pcm) {
@@ -132,12 +157,12 @@ void xn_pcm_take(struct xn_pcm *pcm, void *to, uint32_t octets) {
 }
 
 uint32_t xn_pcm_rewritten(const struct xn_pcm *pcm) {
-    uint64_t from = larger(pcm->rewritten, pcm->position);
+    uint64_t from = larger(pcm->rewritten, known_position(pcm));
     return from < pcm->taken ? (uint32_t)(pcm->taken - from) : 0;
 }
 
 uint32_t xn_pcm_take_back(struct xn_pcm *pcm) {
-    uint64_t late_end = smaller(pcm->position, pcm->taken), from = pcm->rewritten;
+    uint64_t late_end = smaller(known_position(pcm), pcm->taken), from = pcm->rewritten;
     pcm->taken -= xn_pcm_rewritten(pcm);
     pcm->rewritten = XN_NOT_REWRITTEN;
     return from < late_end ? (uint32_t)(late_end - from) : 0;
@@ -152,7 +177,7 @@ static uint64_t clock_position(const struct xn_pcm *pcm, int64_t now_usec) {
 static bool frontend_lags(const struct xn_pcm *pcm) {
     uint32_t half = pcm->config.buffer_octets / 2;
     return pcm->config.period_octets &&
-           pcm->position - pcm->reported >= half + pcm->config.frame_octets;
+           pcm->position >= pcm->reported + half + pcm->config.frame_octets;
 }
 
 /* Returns whether the sink gets no more data, as far as is known. */
@@ -187,6 +212,7 @@ void xn_pcm_hold(struct xn_pcm *pcm, int64_t now_usec) { set_clock(pcm, pcm->pos
 
 void xn_pcm_rewind_to_position(struct xn_pcm *pcm) {
     pcm->taken = smaller(pcm->position, pcm->written);
+    drop_overwritten(pcm);
     pcm->heard = pcm->taken;
     pcm->rewritten = XN_NOT_REWRITTEN;
 }
@@ -234,25 +260,42 @@ static int64_t when(const struct xn_pcm *pcm, uint64_t position) {
            (int64_t)((frames * 1000000u + pcm->config.rate_hz - 1) / pcm->config.rate_hz);
 }
 
-int64_t xn_pcm_playback_due_usec(const struct xn_pcm *pcm, bool discard) {
-    uint64_t end = xn_pcm_period_end(pcm), limit = pcm->written + pcm->config.period_octets;
-    /* Before the sink can play past `taken`, it takes more data, which causes a pass. */
-    if (!is_starved(pcm, discard)) return end <= pcm->taken ? when(pcm, end) : INT64_MAX;
-    if (pcm->position >= limit) return INT64_MAX;
-    return when(pcm, smaller(end, limit));
+/* From when the position may be reported until when it has to be. */
+static struct xn_window around(const struct xn_pcm *pcm, uint64_t position, uint32_t early) {
+    int64_t late_usec = xn_pcm_octets_to_usec(pcm, pcm->config.period_octets) / 4;
+    int64_t usec = when(pcm, position);
+    if (usec == INT64_MAX) return xn_never;
+    return (struct xn_window){when(pcm, position > early ? position - early : 0),
+                              usec + (late_usec < LATE_USEC ? late_usec : LATE_USEC)};
 }
 
-int64_t xn_pcm_capture_due_usec(const struct xn_pcm *pcm) {
-    return when(pcm, xn_pcm_period_end(pcm));
+/* Returns how early the end of a period may be reported: not before its data is at the sink. */
+static uint32_t early_for(const struct xn_pcm *pcm, uint64_t period_end) {
+    return period_end <= pcm->taken ? early_octets(pcm) : 0;
+}
+
+struct xn_window xn_pcm_playback_window(const struct xn_pcm *pcm, bool discard) {
+    uint64_t end = xn_pcm_period_end(pcm), limit = pcm->written + pcm->config.period_octets;
+    /* Before the sink can play past `taken`, it takes more data, which causes a pass. */
+    if (!is_starved(pcm, discard) && end > pcm->taken) return xn_never;
+    if (pcm->position >= limit) return xn_never;
+    return around(pcm, smaller(end, limit), early_for(pcm, end));
+}
+
+struct xn_window xn_pcm_capture_window(const struct xn_pcm *pcm) {
+    return around(pcm, xn_pcm_period_end(pcm), 0);
 }
 
 uint64_t xn_pcm_report(const struct xn_pcm *pcm) {
     if (!pcm->config.period_octets) return 0;
-    uint64_t moved = pcm->position - pcm->reported;
+    uint64_t end = xn_pcm_period_end(pcm);
+    bool period_is_over = pcm->position + early_for(pcm, end) >= end;
+    uint64_t position = period_is_over ? larger(pcm->position, end) : pcm->position;
     /* A pass that has another reason reports the position if it has moved by this much. */
-    uint64_t enough = pcm->config.period_octets / 8 * 3;
-    bool period_is_over = pcm->position >= xn_pcm_period_end(pcm);
-    if (moved == 0 || (moved < enough && !period_is_over && !pcm->report_now)) return 0;
+    uint64_t enough = larger(pcm->config.period_octets / 8 * 3, octets_in(pcm, BETWEEN_USEC));
+    if (position <= pcm->reported) return 0;
+    uint64_t moved = position - pcm->reported;
+    if (moved < enough && !period_is_over && !pcm->report_now) return 0;
     /* The frontend takes it modulo its buffer: after a whole lap the stream would seem to stand
      * still. */
     return pcm->reported +
@@ -261,5 +304,5 @@ uint64_t xn_pcm_report(const struct xn_pcm *pcm) {
 
 void xn_pcm_reported(struct xn_pcm *pcm, uint64_t position) {
     pcm->reported = position;
-    if (position == pcm->position) pcm->report_now = false;
+    if (position >= pcm->position) pcm->report_now = false;
 }

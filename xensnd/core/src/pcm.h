@@ -5,8 +5,10 @@
  *
  *     reported <= position <= taken <= written <= position + buffer_octets
  *
- * with one exception: like a hardware pointer, the position does not stop at the end of the data.
- * It may run up to one period past `written`, so that a drain ends and an underrun is noticed.
+ * with two exceptions. Like a hardware pointer, the position does not stop at the end of the data:
+ * it may run up to one period past `written`, so that a drain ends and an underrun is noticed. And
+ * the end of a period is reported up to 1.25 ms before it is reached, so that the wakeup that comes
+ * then serves for it.
  *
  * Pure computation: no system calls, no allocation, no locks.
  */
@@ -15,6 +17,8 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+
+#include "schedule.h"
 
 struct xn_pcm_config {
     uint32_t rate_hz;
@@ -119,9 +123,9 @@ void xn_pcm_reported(struct xn_pcm *pcm, uint64_t position);
  * periods it is UINT64_MAX. */
 uint64_t xn_pcm_period_end(const struct xn_pcm *pcm);
 
-/* Return when the clock alone brings the position to where it has to be reported; INT64_MAX:
+/* Return when the clock alone brings the position to where it has to be reported; xn_never:
  * something else has to happen first. `discard`: as in xn_pcm_advance_playback(). */
-int64_t xn_pcm_playback_due_usec(const struct xn_pcm *pcm, bool discard);
-int64_t xn_pcm_capture_due_usec(const struct xn_pcm *pcm);
+struct xn_window xn_pcm_playback_window(const struct xn_pcm *pcm, bool discard);
+struct xn_window xn_pcm_capture_window(const struct xn_pcm *pcm);
 
 #endif

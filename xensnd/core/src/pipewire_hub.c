@@ -33,7 +33,6 @@ static void on_loop(pa_mainloop_api *api, pa_io_event *event, int fd, pa_io_even
                     void *data) {
     (void)api, (void)event, (void)fd, (void)flags;
     struct pipewire_hub *hub = data;
-    xn_engine_count_wakeup(hub->engine);
     /* Entered once, for ever: what another thread asks a loop to do that nobody has entered, it
      * does itself. */
     if (!hub->entered) pw_loop_enter(hub->loop);
@@ -46,7 +45,6 @@ static void on_wake(pa_mainloop_api *api, pa_io_event *event, int fd, pa_io_even
     (void)api, (void)event, (void)flags;
     struct pipewire_hub *hub = data;
     eventfd_t count;
-    xn_engine_count_wakeup(hub->engine);
     (void)eventfd_read(fd, &count);
     for (struct pipewire_hub_listener *l = hub->listeners, *next; l; l = next) {
         next = l->next;

@@ -225,14 +225,11 @@ static void on_client_changed(void *owner) {
     }
 }
 
-/* An icon is set under PipeWire's key as well, which has a hyphen where PulseAudio's has an
- * underscore. */
+/* PipeWire's keys of icons have a hyphen, where PulseAudio's have an underscore. */
 static void set(struct pw_properties *list, const char *key, const char *value) {
+    if (strcmp(key, PA_PROP_APPLICATION_ICON_NAME) == 0) key = PW_KEY_APP_ICON_NAME;
+    if (strcmp(key, PA_PROP_MEDIA_ICON_NAME) == 0) key = PW_KEY_MEDIA_ICON_NAME;
     xn_pw->properties_set(list, key, value);
-    if (strcmp(key, PA_PROP_APPLICATION_ICON_NAME) == 0)
-        xn_pw->properties_set(list, PW_KEY_APP_ICON_NAME, value);
-    if (strcmp(key, PA_PROP_MEDIA_ICON_NAME) == 0)
-        xn_pw->properties_set(list, PW_KEY_MEDIA_ICON_NAME, value);
 }
 
 /* The server remembers the volume of a stream under its application's id. */
@@ -241,7 +238,7 @@ static void copy_application(struct pw_properties *to, struct pw_core *core) {
     const struct pw_properties *from = xn_pw->core_get_properties(core);
     spa_dict_for_each(item, &from->dict) {
         if (strncmp(item->key, "application.", 12) == 0 || strncmp(item->key, "xensnd.", 7) == 0)
-            xn_pw->properties_set(to, item->key, item->value);
+            set(to, item->key, item->value);
     }
 }
 

@@ -26,7 +26,6 @@ static void tell_listeners(struct pulse_client *client) {
 
 static void on_state(pa_context *context, void *data) {
     struct pulse_client *client = data;
-    xn_engine_count_wakeup(client->base.engine);
     switch (pa_context_get_state(context)) {
     case PA_CONTEXT_READY:
         client->was_ready = true;

@@ -132,14 +132,12 @@ static void audio_drop(struct xn_audio *base) {
 static void on_write(pa_stream *stream, size_t octets, void *data) {
     (void)stream, (void)octets;
     struct pulse_audio *audio = data;
-    xn_engine_count_wakeup(pulse_client_engine(audio->client));
     if (audio->running) tell_owner(audio, XN_AUDIO_WANTS);
 }
 
 static void on_read(pa_stream *stream, size_t octets, void *data) {
     (void)stream, (void)octets;
     struct pulse_audio *audio = data;
-    xn_engine_count_wakeup(pulse_client_engine(audio->client));
     tell_owner(audio, XN_AUDIO_RECORDED);
 }
 

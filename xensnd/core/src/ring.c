@@ -39,6 +39,14 @@ void xn_backend_ring_answer(struct xn_backend_ring *ring, const struct xn_packet
     xn_store_index(&ring->page->rsp_prod, ring->rsp_prod);
 }
 
+bool xn_backend_ring_must_notify(const struct xn_backend_ring *ring) {
+    /* The responses are published before rsp_event is read: see xn_frontend_ring_take(). */
+    xn_full_fence();
+    uint32_t rsp_event = xn_load_index(&ring->page->rsp_event);
+    uint32_t ahead = rsp_event - ring->rsp_prod;
+    return ahead == 0 || ahead > XN_RING_SLOTS;
+}
+
 void xn_frontend_ring_attach(struct xn_frontend_ring *ring, void *page) {
     ring->page = page;
     ring->req_prod = ring->rsp_cons = 0;
@@ -64,10 +72,11 @@ int xn_frontend_ring_request(struct xn_frontend_ring *ring, const struct xn_pack
     return ring->req_prod - req_event < ring->req_prod - before;
 }
 
-int xn_frontend_ring_take(struct xn_frontend_ring *ring, struct xn_packet *response) {
+int xn_frontend_ring_take(struct xn_frontend_ring *ring, struct xn_packet *response,
+                          bool awaited) {
     uint32_t rsp_prod = xn_load_index(&ring->page->rsp_prod);
     if (rsp_prod == ring->rsp_cons) {
-        xn_store_index(&ring->page->rsp_event, ring->rsp_cons + 1);
+        xn_store_index(&ring->page->rsp_event, ring->rsp_cons + (awaited ? 1 : XN_RING_SLOTS));
         xn_full_fence();
         rsp_prod = xn_load_index(&ring->page->rsp_prod);
         if (rsp_prod == ring->rsp_cons) return 0;

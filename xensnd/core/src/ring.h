@@ -41,10 +41,13 @@ int xn_backend_ring_take(struct xn_backend_ring *ring, struct xn_packet *request
  * ring. */
 bool xn_backend_ring_ask(struct xn_backend_ring *ring);
 
-/* Publishes the response to a request taken before. The caller must always notify the frontend:
- * Linux leaves a stale rsp_event behind when it misses a response, so rsp_event cannot be relied
- * on. */
+/* Publishes the response to a request taken before. After the last of several, the frontend must be
+ * notified if xn_backend_ring_must_notify(). */
 void xn_backend_ring_answer(struct xn_backend_ring *ring, const struct xn_packet *response);
+
+/* Returns false only if the frontend waits for a response that is still to come. Linux leaves a
+ * stale rsp_event behind when it misses a response, so one that was passed before means nothing. */
+bool xn_backend_ring_must_notify(const struct xn_backend_ring *ring);
 
 struct xn_frontend_ring {
     struct xn_ring_page *page;
@@ -62,7 +65,8 @@ unsigned xn_frontend_ring_free_slots(const struct xn_frontend_ring *ring);
 int xn_frontend_ring_request(struct xn_frontend_ring *ring, const struct xn_packet *request);
 
 /* Copies the next response. Returns 1 if there was one; 0 if not, and the backend will notify us of
- * the next; and -EPROTO if there are more responses than requests. */
-int xn_frontend_ring_take(struct xn_frontend_ring *ring, struct xn_packet *response);
+ * the next if it is `awaited`, or else of that to the last request for which the ring has room; and
+ * -EPROTO if there are more responses than requests. */
+int xn_frontend_ring_take(struct xn_frontend_ring *ring, struct xn_packet *response, bool awaited);
 
 #endif

@@ -97,6 +97,12 @@ class LocalTransport(Transport):
         with suppress(TransportLost):  # if the stand-in is gone, it has ended already
             self._hypervisor.call("end_channel", port=port)
 
+    def bind_lasting_channel(self, peer_domid: int, peer_port: int) -> EventChannel:
+        return self.bind_channel(peer_domid, peer_port)
+
+    def end_lasting_channel(self, peer_domid: int, peer_port: int) -> None:
+        """It has ended when it was closed: no other process has bound it."""
+
     def allocate_channel(self, peer_domid: int) -> EventChannel:
         reply, fds = self._hypervisor.call("allocate", peer=peer_domid)
         return self._channel(Handed(fds, {"port": reply["port"]}))
@@ -106,6 +112,10 @@ class LocalTransport(Transport):
 
     def close(self) -> None:
         self._hypervisor.close()
+
+    def is_channel_bound(self, port: int) -> bool:
+        """Return whether the peer has bound a channel that this domain has allocated."""
+        return bool(self._hypervisor.call("channel_status", port=port)[0]["is_bound"])
 
     # For domain 0's toolstack
 

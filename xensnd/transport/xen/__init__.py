@@ -150,6 +150,12 @@ class XenTransport(Transport):
             )
         return self._opened(channel)
 
+    def bind_lasting_channel(self, peer_domid: int, peer_port: int) -> EventChannel:
+        return self.bind_channel(peer_domid, peer_port)
+
+    def end_lasting_channel(self, peer_domid: int, peer_port: int) -> None:
+        """It has ended when it was closed: no other process has bound it."""
+
     def _opened(self, channel: Any) -> EventChannel:
         opened = _XenChannel(channel, self._end_channel)
         self._channels.add(opened)

@@ -64,6 +64,8 @@ struct xn_event_channel *xn_event_channel_adopt(int fd, uint32_t port) {
     if (!channel) return NULL;
     channel->port = port;
     channel->handle = xenevtchn_fdopen(&xn_silence, fd, 0);
+    /* A process that used it before may have ended between an event and unmasking. */
+    if (channel->handle) (void)xenevtchn_unmask(channel->handle, channel->port);
     if (channel->handle) return channel;
     free(channel);
     return NULL;

@@ -1,0 +1,186 @@
+"""The agent's end of a guest's engine in a process of its own.
+
+What a guest could make that process do is bounded here: how long the agent waits for it in a reply,
+and in all, and what a reply may be.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import select
+import socket
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any, TypeVar, cast
+
+from agent_dom0.engines.interface import EngineLost
+from agent_dom0.engines.protocol import FAILURES, FDS_MAX, MESSAGE_OCTETS_MAX
+from agent_dom0.engines.replies import Nonsense
+from agent_dom0.engines.zygote import Zygote
+from xensnd.text import escaped
+
+REPLY_SECONDS_MAX = 1.0
+# The agent does not wait longer than this in PERIOD_SECONDS, for all replies together.
+WAITED_SECONDS_MAX = 2.0
+PERIOD_SECONDS = 10.0
+# So long may an answer take for which nobody waits.
+PROBED_SECONDS_MAX = 3.0
+_TEXT_CHARACTERS_MAX = 200
+# What a reply leads to that is none.
+_NONSENSE = (ValueError, KeyError, TypeError, RecursionError)
+
+T = TypeVar("T")
+
+
+class Connection:
+    """Raises EngineLost once the process has ended, has not answered in time, or has said what it
+    cannot say. `why` says which."""
+
+    def __init__(self, zygote: Zygote) -> None:
+        self._zygote = zygote
+        self._child = zygote.start()
+        self._control = self._child.control
+        self._control.settimeout(REPLY_SECONDS_MAX)
+        self._calls = 0
+        self._waited, self._period_began = 0.0, time.monotonic()
+        self._probe: int | None = None  # the number of an unanswered probe
+        self._probed_at = 0.0
+        self.why: str | None = None
+        try:
+            _, fds, _, _ = socket.recv_fds(self._control, MESSAGE_OCTETS_MAX, 1)
+            (self.wake_fd,) = fds
+        except (OSError, ValueError) as error:
+            self.lose(str(error))
+            self._control.close()
+            os.close(self._child.pidfd)
+            raise OSError(errno.EIO, "its engine does not start") from error
+
+    def fileno(self) -> int:
+        """Return a descriptor that is readable when follow() has something to do."""
+        return self._control.fileno()
+
+    @property
+    def is_lost(self) -> bool:
+        return self.why is not None
+
+    def call(
+        self, check: Callable[[object], T], do: str, fds: Sequence[int] = (), /, **arguments: object
+    ) -> T:
+        """Return the result as `check` does, which raises ValueError for what it cannot be. Raises
+        what the engine says, or EngineLost."""
+        if self.why is not None:
+            raise EngineLost(errno.EIO, f"its engine: {self.why}")
+        number = self._send(do, fds, arguments)
+        began = time.monotonic()
+        try:
+            while (reply := self._receive())["n"] != number:
+                self._note_probe(reply)
+            failure = _failure(reply) if "failed" in reply else None
+            result = check(reply["is"]) if failure is None else None
+        except (OSError, *_NONSENSE) as error:
+            self._lose_by(error)
+            raise EngineLost(errno.EIO, f"its engine: {self.why}") from error
+        self._charge(time.monotonic() - began)
+        if failure is not None:
+            raise failure
+        return cast(T, result)
+
+    def probe(self) -> None:
+        """Ask whether it responds, and do not wait for the answer. An earlier question must be
+        answered by PROBED_SECONDS_MAX."""
+        now = time.monotonic()
+        if self._probe is None:
+            self._probed_at = now
+            with suppress(EngineLost):
+                self._probe = self._send("snapshot", (), {})
+        elif now > self._probed_at + PROBED_SECONDS_MAX:
+            self.lose("it does not respond")
+
+    def follow(self) -> None:
+        """Read what has come without a call: the end, or the answer to a probe."""
+        if self.is_lost or not _is_readable(self._control.fileno(), 0):
+            return  # a call has read it meanwhile
+        try:
+            self._note_probe(self._receive())
+        except (OSError, *_NONSENSE) as error:
+            self._lose_by(error)
+
+    def lose(self, why: str) -> None:
+        """End the process. Nothing more passes from it."""
+        if self.why is None:
+            self.why = escaped(why, _TEXT_CHARACTERS_MAX)
+            self._zygote.kill(self._child)
+            self._control.shutdown(socket.SHUT_RDWR)
+
+    def has_ended(self, seconds: float) -> bool:
+        """Wait so long for its end. Return whether it has come: until then it may still serve."""
+        return _is_readable(self._child.pidfd, seconds)
+
+    def close(self) -> None:
+        """End the process."""
+        self.lose("it was ended")
+        self._control.close()
+        os.close(self.wake_fd)
+        os.close(self._child.pidfd)
+
+    def _send(self, do: str, fds: Sequence[int], arguments: dict[str, object]) -> int:
+        self._calls += 1
+        message = json.dumps({"n": self._calls, "do": do, **arguments}).encode()
+        try:
+            if fds:
+                socket.send_fds(self._control, [message], fds)
+            else:
+                self._control.send(message)
+        except OSError as error:
+            self.lose("it has ended")
+            raise EngineLost(errno.EIO, f"its engine: {self.why}") from error
+        return self._calls
+
+    def _receive(self) -> dict[str, Any]:
+        octets, fds, _, _ = socket.recv_fds(self._control, MESSAGE_OCTETS_MAX, FDS_MAX)
+        for fd in fds:
+            os.close(fd)
+        if not octets:
+            raise ConnectionError("it has ended")
+        reply = json.loads(octets)
+        if not isinstance(reply, dict):
+            raise Nonsense
+        return reply
+
+    def _lose_by(self, error: Exception) -> None:
+        if isinstance(error, TimeoutError):
+            self.lose("it does not respond")
+        elif isinstance(error, OSError):
+            self.lose(error.strerror or str(error))
+        else:
+            self.lose("it says what an engine does not say")
+
+    def _note_probe(self, reply: dict[str, Any]) -> None:
+        if self._probe is None or reply["n"] != self._probe:
+            raise Nonsense
+        self._probe = None
+
+    def _charge(self, seconds: float) -> None:
+        now = time.monotonic()
+        if now > self._period_began + PERIOD_SECONDS:
+            self._waited, self._period_began = 0.0, now
+        self._waited += seconds
+        if self._waited > WAITED_SECONDS_MAX:
+            self.lose("it responds too slowly")
+
+
+def _is_readable(fd: int, seconds: float) -> bool:
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))
+
+
+def _failure(reply: dict[str, Any]) -> Exception:
+    kind = FAILURES.get(str(reply["failed"]), OSError)
+    text, number = escaped(str(reply.get("text")), _TEXT_CHARACTERS_MAX), reply.get("errno")
+    if kind is OSError:
+        return OSError(number if isinstance(number, int) else errno.EIO, text)
+    return kind(text)

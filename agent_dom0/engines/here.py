@@ -1,0 +1,86 @@
+"""The engine in the agent's own process, which serves all guests."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+from agent_dom0.engines.interface import Engines, GuestEngine, SavedPositions
+from xensnd.core import AudioClient, BackendStream, Budget, Engine
+from xensnd.transport.interface import EventChannel, Pages, Transport
+
+
+class EnginesHere(Engines):
+    """`changed` is called when something needs a decision."""
+
+    def __init__(self, transport: Transport, changed: Callable[[], None]) -> None:
+        self._transport = transport
+        self._changed = changed
+        self._core = Engine()
+
+    @property
+    def new_client(self) -> Callable[[str | None, Mapping[str, str]], AudioClient]:
+        return partial(AudioClient, self._core)
+
+    def begin(self) -> None:
+        asyncio.get_running_loop().add_reader(self._core.fileno(), self._on_wake)
+
+    def of_guest(self, _domid: int) -> GuestEngine:
+        return EngineHere(self._transport, self._core)
+
+    def close(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._core.fileno())
+        self._core.close()
+
+    def _on_wake(self) -> None:
+        self._core.clear()
+        self._changed()
+
+
+class EngineHere(GuestEngine):
+    """One guest's share of it."""
+
+    def __init__(self, transport: Transport, core: Engine) -> None:
+        self._transport = transport
+        self.core = core
+        self.budget = Budget()
+
+    def map_pages(self, domid: int, refs: Sequence[int], *, writable: bool) -> Pages:
+        return self._transport.map_pages(domid, refs, writable=writable)
+
+    def bind_channel(self, domid: int, port: int) -> EventChannel:
+        return self._transport.bind_channel(domid, port)
+
+    def new_client(self, server: str | None, properties: Mapping[str, str]) -> AudioClient:
+        return AudioClient(self.core, server, properties)
+
+    def new_stream(
+        self,
+        *,
+        playback: bool,
+        ring: Pages,
+        event_page: Pages,
+        requests: EventChannel,
+        events: EventChannel,
+        saved: SavedPositions,
+        served_address: int,
+    ) -> BackendStream:
+        return BackendStream(
+            self.core,
+            playback=playback,
+            ring_address=ring.address,
+            event_address=event_page.address,
+            requests=requests.fds,
+            events=events.fds,
+            pcm_address=saved.pcm_address,
+            budget=self.budget,
+            served_address=served_address,
+        )
+
+    @property
+    def pauses(self) -> int:
+        return self.budget.pauses
+
+    def close(self) -> None:
+        """Nothing: the streams were closed before."""

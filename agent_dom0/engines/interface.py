@@ -1,0 +1,70 @@
+"""What serves one guest's rings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from xensnd.core import AudioClient, BackendStream
+from xensnd.transport.interface import EventChannel, Pages
+
+
+class GuestEngine(Protocol):
+    """The core, with the pages and channels of one guest. Their addresses and descriptors are those
+    of the core's process; they mean nothing to the caller.
+
+    If the core is in a process of its own and that has ended, EngineLost is raised, except by what
+    ends something.
+    """
+
+    def map_pages(self, domid: int, refs: Sequence[int], *, writable: bool) -> Pages: ...
+    def bind_channel(self, domid: int, port: int) -> EventChannel: ...
+    def new_client(self, server: str | None, properties: Mapping[str, str]) -> AudioClient: ...
+    def new_stream(
+        self,
+        *,
+        playback: bool,
+        ring: Pages,
+        event_page: Pages,
+        requests: EventChannel,
+        events: EventChannel,
+        saved: SavedPositions,
+        served_address: int,
+    ) -> BackendStream: ...
+    @property
+    def pauses(self) -> int:
+        """How often the core has paused the guest, which was over its budget."""
+
+    def close(self) -> None: ...
+
+
+class Engines(Protocol):
+    """Those of all guests."""
+
+    @property
+    def new_client(self) -> Callable[[str | None, Mapping[str, str]], AudioClient] | None:
+        """As that of a guest's engine, if all guests have the same one; None: each has its own."""
+
+    def begin(self) -> None:
+        """Call back from now on, in the event loop that runs."""
+
+    def of_guest(self, domid: int) -> GuestEngine: ...
+    def close(self) -> None:
+        """The guests' engines were closed before."""
+
+
+class SavedPositions(Protocol):
+    """Where the positions of an open PCM outlive the process: SavedState."""
+
+    @property
+    def path(self) -> Path: ...
+    @property
+    def pcm_address(self) -> int: ...
+    @property
+    def pcm_offset(self) -> int:
+        """Where they are in the file."""
+
+
+class EngineLost(OSError):
+    """The process of a guest's engine has ended, or does not respond."""

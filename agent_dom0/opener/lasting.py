@@ -1,0 +1,74 @@
+"""Event channels that outlive the agent for which they were bound.
+
+A guest whose vchan's channel is no longer bound takes its vchan for closed. So an agent that takes
+over gets the same channel again.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+
+from xensnd.errors import TransportLost
+from xensnd.transport.interface import Handed, Transport
+
+# A guest has two, and as many again while it changes from old ones to new ones.
+OF_A_GUEST_MAX = 4
+
+
+class LastingChannels:
+    """`open_transport` opens the transport on which they are bound, at the first of them."""
+
+    def __init__(self, open_transport: Callable[[], Transport]) -> None:
+        self._open_transport = open_transport
+        self._transport: Transport | None = None
+        self._channels: dict[tuple[int, int], Handed] = {}  # by domid and the guest's port
+
+    def has(self, domid: int, port: int) -> bool:
+        return (domid, port) in self._channels
+
+    def has_guest(self, domid: int) -> bool:
+        return any(domid == each for each, _ in self._channels)
+
+    def hand(self, domid: int, port: int) -> Handed:
+        """Return copies of the channel's descriptors, which the caller closes. Binds the channel if
+        there is none."""
+        channel = self._channels.get((domid, port))
+        if channel is None:
+            channel = self._bind(domid, port)
+        fds: list[int] = []
+        try:
+            for fd in channel.fds:
+                fds.append(os.dup(fd))
+        except OSError:
+            Handed(fds, {}).close()
+            raise
+        return Handed(fds, channel.layout)
+
+    def end(self, domid: int, port: int) -> None:
+        channel = self._channels.pop((domid, port), None)
+        if channel is not None and self._transport is not None:
+            self._transport.end_channel(int(channel.layout["port"]))
+            channel.close()
+
+    def close(self) -> None:
+        for domid, port in list(self._channels):
+            self.end(domid, port)
+        if self._transport is not None:
+            self._transport.close()
+            self._transport = None
+
+    def _bind(self, domid: int, port: int) -> Handed:
+        if sum(domid == each for each, _ in self._channels) >= OF_A_GUEST_MAX:
+            text = f"dom{domid} has {OF_A_GUEST_MAX} channels that last already"
+            raise OSError(errno.EMFILE, text)
+        if self._transport is None:
+            self._transport = self._open_transport()
+        try:
+            channel = self._transport.hand_channel(domid, port)
+        except TransportLost:
+            self.close()  # the hypervisor has gone, and they with it
+            raise
+        self._channels[domid, port] = channel
+        return channel

@@ -1,0 +1,389 @@
+"""A guest's sound over vchan: where it offers its two vchans, and the streams that come of them.
+
+The two are one unit: they are connected when both are offered, and both are ended when one of them
+is, because the guest starts both again then. A guest removes its offer when a client has come, so
+an offer that is there is a new one, except just after connecting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+from agent_dom0.events import EventKind, Priority
+from agent_dom0.guest import RunningGuest
+from agent_dom0.streams.failures import FAILURES, kind_of
+from agent_dom0.streams.guest_device import GuestDevice
+from agent_dom0.streams.throttle import (
+    CONNECTIONS_A_SECOND,
+    CONNECTIONS_AT_ONCE,
+    OPEN_COUNTS_AS,
+    REQUESTS_A_SECOND,
+    STORE_EVENTS_A_SECOND,
+    Throttle,
+)
+from agent_dom0.vchan.link import VchanLink
+from agent_dom0.vchan.saved_link import Offers, SavedLink
+from agent_dom0.vchan.vchan_stream import VchanStream
+from xensnd.backoff import BackOff
+from xensnd.core import Violation
+from xensnd.errors import RemoteProtocolError
+from xensnd.sndif.store_fields import Direction
+from xensnd.transport.interface import Store
+from xensnd.vchan.control import CONNECTED, ControlWord, GuestSound
+from xensnd.vchan.nodes import PORTS, VchanNodes, VchanOffer, parse_offer
+
+NAME = "vchan"
+
+RETRY_FIRST_SECONDS = 0.5
+RETRY_LAST_SECONDS = 30.0
+
+_VIOLATIONS = {
+    Violation.RING_INDEX: "a ring's index is out of range",
+    Violation.STORM: "too many notifications for too long",
+}
+
+
+class VchanOwner(Protocol):
+    """The guest: ServedGuest, as far as it is needed here."""
+
+    devices: dict[str, GuestDevice]
+
+    @property
+    def guest(self) -> RunningGuest: ...
+    @property
+    def throttle(self) -> Throttle: ...
+    @property
+    def store_throttle(self) -> Throttle: ...
+    @property
+    def connection_throttle(self) -> Throttle: ...
+    @property
+    def is_quarantined(self) -> bool: ...
+    def serving(self) -> contextlib.AbstractContextManager[None]: ...
+    def was_paused(self) -> bool: ...
+    def require_room(self, added: Sequence[Direction]) -> None: ...
+    def audit(self, kind: EventKind, text: str, priority: Priority = Priority.INFO) -> None: ...
+
+
+class VchanMaker(Protocol):
+    """What a device needs for a connection: VchanFactory, for one guest."""
+
+    def open_saved(self) -> SavedLink:
+        """Return the saved state, which is empty if there was none."""
+
+    def find_saved(self) -> SavedLink | None:
+        """Return the saved state that an earlier agent has left; None: there is none."""
+
+    def connect(self, offers: Offers, saved: SavedLink) -> VchanLink:
+        """Map and bind what the guest offers. RemoteProtocolError, OSError: it cannot be."""
+
+    def streams(self, link: VchanLink) -> Mapping[Direction, VchanStream]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Connection:
+    link: VchanLink
+    streams: Mapping[Direction, VchanStream]
+
+
+class VchanDevice(GuestDevice):
+    """Serves both vchans of one guest. `client` is our own domid. It is in `owner.devices` while it
+    is connected. `run` calls the work of a timer, during which XenStore may be lost."""
+
+    def __init__(
+        self,
+        store: Store,
+        client: int,
+        owner: VchanOwner,
+        maker: VchanMaker,
+        run: Callable[[Callable[[], None]], None],
+    ) -> None:
+        self._owner = owner
+        self._maker = maker
+        self._run = run
+        self._nodes = [VchanNodes(owner.guest.domid, client, port) for port in PORTS]
+        self.token = f"{NAME}:{owner.guest.domid}"  # of its watches
+        self._connection: _Connection | None = None
+        self._may_adopt = True  # what an earlier agent has left
+        self._refused: object = None  # the values of the nodes that are the guest's fault
+        self._is_throttled = False  # and its nodes not watched
+        self._failure: object = None  # the kind of the last one, until it works again
+        self._retry: asyncio.TimerHandle | None = None
+        self._back_off = BackOff(RETRY_FIRST_SECONDS, RETRY_LAST_SECONDS)
+        self.use_store(store)
+
+    @property
+    def is_in_use(self) -> bool:
+        return self._connection is not None
+
+    @property
+    def streams(self) -> Sequence[VchanStream]:
+        return [] if self._connection is None else list(self._connection.streams.values())
+
+    def status(self) -> dict[str, Any]:
+        return {
+            "devid": NAME,
+            "state": "connected" if self.is_in_use else "waiting",
+            "streams": [asdict(each) for stream in self.streams if (each := stream.status())],
+        }
+
+    def use_store(self, store: Store) -> None:
+        """Use a new connection to XenStore. The next step() sets the watches there."""
+        self._store = store
+
+    # Called by the agent. Only TransportLost is raised; any other failure ends this device.
+
+    def step(self) -> None:
+        """Look at what the guest offers."""
+        self._contain(self._step)
+
+    def follow(self, times: int) -> None:
+        """The guest has written its nodes so many times. Beyond its budget they are no longer
+        watched, and read when the next window begins."""
+        throttle = self._owner.store_throttle
+        if throttle.admits(times):
+            self._refused = None  # it has been written anew, perhaps with the same values
+            self.step()
+            return
+        if throttle.exceeds_anew:
+            text = f"more than {STORE_EVENTS_A_SECOND} changes of its nodes in XenStore in a second"
+            self._owner.audit(EventKind.LIMIT_HIT, f"{text}; they wait", Priority.NOTICE)
+        self._is_throttled = True
+        self._contain(self._unwatch)
+        throttle.poll_later(self._follow_again)
+
+    def poll(self) -> None:
+        self._contain(self._poll)
+
+    def close_denied_gates(self) -> None:
+        for stream in self.streams:
+            stream.close_denied_gate()
+
+    def decide(self) -> None:
+        self._contain(self._decide)
+
+    def lose_engine(self) -> None:
+        """Do nothing: vchans are served by the agent's own engine, which ends with it."""
+
+    def close(self, *, forget: bool) -> None:
+        """Stop serving. The guest offers its vchans anew, to whatever agent comes next."""
+        if self._retry is not None:
+            self._retry.cancel()
+        self._end()
+        if forget:
+            self._owner.store_throttle.forget(self._follow_again)
+            self._owner.throttle.forget(self._poll_later)
+            self._owner.connection_throttle.forget(self._step_later)
+            self._unwatch()
+
+    def _follow_again(self) -> None:
+        self._is_throttled = False
+        self._run(self.step)
+
+    # Offers
+
+    def _step(self) -> None:
+        if not self._is_throttled:
+            for nodes in self._nodes:
+                self._store.watch(nodes.event_channel, self.token)
+        if self._owner.is_quarantined:
+            return
+        if self._may_adopt:
+            self._adopt()
+        connection = self._connection
+        if connection is not None and not connection.link.is_open:
+            self._end()
+        values = [
+            (self._read(nodes.ring_ref), self._read(nodes.event_channel)) for nodes in self._nodes
+        ]
+        if values == self._refused:
+            return
+        try:
+            offers = {
+                nodes.port: offer
+                for nodes, each in zip(self._nodes, values, strict=True)
+                if (offer := parse_offer(*each)) is not None
+            }
+            if len(offers) == len(PORTS):
+                self._take(offers)
+        except RemoteProtocolError as error:
+            self._refused = values
+            self._violated(str(error))
+
+    def _take(self, offers: dict[int, VchanOffer]) -> None:
+        if self._connection is not None and self._connection.link.offers == offers:
+            return  # the guest has not removed it yet
+        self._end()
+        throttle = self._owner.connection_throttle
+        if not throttle.admits():
+            if throttle.exceeds_anew:
+                text = (
+                    f"more than {CONNECTIONS_AT_ONCE} connections of its vchans, "
+                    f"and than {CONNECTIONS_A_SECOND} a second; the next ones wait"
+                )
+                self._owner.audit(EventKind.LIMIT_HIT, text, Priority.NOTICE)
+            throttle.poll_later(self._step_later)
+            return
+        self._connect(offers)
+
+    def _connect(self, offers: dict[int, VchanOffer]) -> None:
+        self._owner.require_room(list(Direction))
+        saved = self._maker.open_saved()
+        try:
+            link = self._maker.connect(offers, saved)
+        except BaseException:
+            saved.close()
+            saved.remove()
+            raise
+        saved.save(offers)
+        saved.sound = CONNECTED
+        self._enter(link)
+        self._owner.audit(EventKind.DEVICE_CONNECTED, f"device {NAME} connected")
+        link.begin(succeeds=False)
+        self._apply(CONNECTED)
+
+    def _adopt(self) -> None:
+        """Go on with what an earlier agent has served, if it is still there."""
+        saved = self._maker.find_saved()
+        if saved is None:
+            self._may_adopt = False
+            return
+        link = None
+        try:
+            offers = saved.load()
+            if offers is not None:
+                link = self._maker.connect(offers, saved)
+        except RemoteProtocolError:
+            pass  # the guest has given up meanwhile, and offers its vchans anew
+        except BaseException:
+            saved.close()  # it is tried again
+            raise
+        self._may_adopt = False
+        if link is None:
+            saved.close()
+            saved.remove()
+            return
+        connection = self._enter(link)
+        self._owner.audit(EventKind.DEVICE_CONNECTED, f"device {NAME} taken over")
+        link.begin(succeeds=True)
+        for direction, stream in connection.streams.items():
+            stream.adopt(saved.answer(direction), runs=_runs(saved.sound, direction))
+
+    def _enter(self, link: VchanLink) -> _Connection:
+        self._connection = _Connection(link, self._maker.streams(link))
+        self._owner.devices[NAME] = self
+        return self._connection
+
+    def _end(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        for stream in connection.streams.values():
+            stream.close()
+        connection.link.close()
+        connection.link.saved.close()
+        connection.link.saved.remove()
+        self._owner.devices.pop(NAME, None)
+        self._owner.audit(EventKind.DEVICE_DISCONNECTED, f"device {NAME} disconnected")
+
+    # What the guest does
+
+    def _poll(self) -> None:
+        connection = self._connection
+        if connection is None:
+            return
+        link = connection.link
+        for port, core in zip(PORTS, (link.playback, link.capture), strict=True):
+            if core.violation is not Violation.NONE:
+                self._violated(f"{port}: {_VIOLATIONS[core.violation]}")
+                return
+        if not link.is_open:
+            self._end()
+            self._step()  # it may have offered them anew already
+            return
+        capture = connection.streams[Direction.CAPTURE]
+        if self._owner.was_paused():
+            capture.tell_limit("more events than the guest's budget allows; its streams wait")
+        self._follow_words(connection)
+
+    def _follow_words(self, connection: _Connection) -> None:
+        """Do what the guest has said. What it does is saved before the word is gone."""
+        core, saved = connection.link.capture, connection.link.saved
+        while (word := core.next_word()) is not None:
+            opens = word == ControlWord.SOURCE_START
+            if not self._owner.throttle.admits(OPEN_COUNTS_AS if opens else 1):
+                capture = connection.streams[Direction.CAPTURE]
+                capture.tell_limit(f"{REQUESTS_A_SECOND} control words within a second")
+                self._owner.throttle.poll_later(self._poll_later)
+                return
+            saved.sound = saved.sound.after(word)
+            core.drop_word()
+            self._apply(saved.sound)
+
+    def _apply(self, sound: GuestSound) -> None:
+        if self._connection is not None:
+            for direction, stream in self._connection.streams.items():
+                stream.follow(runs=_runs(sound, direction))
+
+    def _decide(self) -> None:
+        for stream in self.streams:
+            stream.decide()
+
+    def _poll_later(self) -> None:
+        self._run(self.poll)
+
+    def _step_later(self) -> None:
+        self._run(self.step)
+
+    # Failures
+
+    def _contain(self, work: Callable[[], None]) -> None:
+        with self._owner.serving():
+            try:
+                work()
+            except FAILURES as error:
+                self._fail(error)
+            else:
+                if self.is_in_use:
+                    self._failure = None
+                    self._back_off.reset()
+
+    def _fail(self, failure: BaseException) -> None:
+        """End the streams, and try again after a growing delay."""
+        if kind_of(failure) != self._failure:
+            self._failure = kind_of(failure)
+            text = f"device {NAME}: {failure}; it is tried again"
+            self._owner.audit(EventKind.DEVICE_FAILED, text, Priority.WARNING)
+        self._end()
+        if self._retry is None:
+            loop = asyncio.get_running_loop()
+            self._retry = loop.call_later(self._back_off.next_seconds(), self._try_again)
+
+    def _try_again(self) -> None:
+        self._retry = None
+        self._run(self.step)
+
+    def _violated(self, text: str) -> None:
+        what = f"device {NAME}: {text}; it is closed"
+        self._owner.audit(EventKind.PROTOCOL_VIOLATION, what, Priority.WARNING)
+        self._end()
+
+    # XenStore
+
+    def _unwatch(self) -> None:
+        for nodes in self._nodes:
+            with contextlib.suppress(KeyError):
+                self._store.unwatch(nodes.event_channel, self.token)
+
+    def _read(self, path: str) -> str | None:
+        try:
+            return self._store.read(path)
+        except (KeyError, PermissionError):
+            return None
+
+
+def _runs(sound: GuestSound, direction: Direction) -> bool:
+    return sound.plays if direction is Direction.PLAYBACK else sound.records

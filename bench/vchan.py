@@ -1,0 +1,112 @@
+"""`python -m bench.vchan`: what the agent costs while a guest plays or records over vchan, beside a
+guest that does the same over sndif.
+
+Wanted: CPU for a stream at most 1.2 times that over sndif. Nothing is asserted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from bench.cost import cost, family
+from tests.support.agents import Dom0, Guest
+from tests.support.local_machine import LocalMachine
+from tests.support.pulse_server import PulseServer, noise
+from tests.support.raw_frontend import eventually
+from tests.support.vchan_guest import PIPEWIRE, PULSEAUDIO, Habits, VchanGuest
+
+RATE_HZ = 44100
+SETTLE_SECONDS = 0.5
+POLICY = 'version: 1\nrules:\n  - guest: "*"\n    playback: allow\n    capture: allow\n'
+
+
+@contextmanager
+def over_sndif(guest: Guest, verb: str, sound: bytes) -> Iterator[None]:
+    stdin = [sound] if verb == "play" else None
+    seconds = [] if verb == "play" else ["--seconds=60"]
+    with guest.start(verb, "-", f"--rate={RATE_HZ}", *seconds, stdin=stdin):
+        yield
+
+
+@contextmanager
+def over_vchan(guest: VchanGuest, verb: str, sound: bytes) -> Iterator[None]:
+    if verb == "play":
+        guest.play(sound)
+    else:
+        guest.start_recording()
+    yield
+    guest.stop_recording()
+    eventually(lambda: guest.unplayed == 0, 30)
+
+
+def measured(dom0: Dom0, guest: str, verb: str, seconds: float) -> tuple[float, float]:
+    """Return CPU in ms a second, and wakeups a second."""
+    direction = "playback" if verb == "play" else "capture"
+    dom0.await_event("stream_started", guest=guest, direction=direction)
+    time.sleep(SETTLE_SECONDS)
+    assert dom0.process is not None
+    pids = family(dom0.process.pid)
+    before, began = cost(pids), time.monotonic()
+    time.sleep(seconds)
+    spent, took = cost(pids) - before, time.monotonic() - began
+    return spent.cpu_seconds * 1000 / took, spent.switches / took
+
+
+def row(name: str, figures: list[tuple[float, float]], than: list[tuple[float, float]]) -> str:
+    cpu, wakeups = (statistics.median(each) for each in zip(*figures, strict=True))
+    ratios = [one[0] / other[0] for one, other in zip(figures, than, strict=True)]
+    return f"{name:34}{cpu:10.2f}{wakeups:10.0f}{statistics.median(ratios):10.2f}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=3)
+    options = parser.parse_args()
+    sound = noise(options.seconds + 2, rate_hz=RATE_HZ)
+    print(f"{'':34}{'CPU ms/s':>10}{'wakeups/s':>10}{'x sndif':>10}")
+    with (
+        tempfile.TemporaryDirectory(prefix="xensnd-bench-") as name,
+        PulseServer(Path(name) / "pulse") as pulse,
+        LocalMachine(Path(name) / "xen") as machine,
+        Dom0(
+            Path(name) / "dom0", machine.url, pulse.address, policy=POLICY, options=["--vchan"]
+        ) as dom0,
+    ):
+        for verb in ("play", "record"):
+            found: dict[str, list[tuple[float, float]]] = {}
+            for number in range(options.rounds):
+                sndif = Guest(machine, f"sndif-{verb}-{number}")
+                dom0.await_event("device_made", guest=sndif.name)
+                with over_sndif(sndif, verb, sound):
+                    figures = measured(dom0, sndif.name, verb, options.seconds)
+                found.setdefault("sndif", []).append(figures)
+                sndif.destroy()
+                for kind, habits in (("PulseAudio", PULSEAUDIO), ("PipeWire", PIPEWIRE)):
+                    figures = of_vchan(dom0, machine, habits, f"{kind}-{verb}-{number}", sound)
+                    found.setdefault(f"vchan, as {kind} has it", []).append(figures)
+            for kind, rounds in found.items():
+                print(row(f"{verb}, {kind}", rounds, found["sndif"]), flush=True)
+
+
+def of_vchan(
+    dom0: Dom0, machine: LocalMachine, habits: Habits, name: str, sound: bytes
+) -> tuple[float, float]:
+    verb = "play" if "-play-" in name else "record"
+    seconds = len(sound) / RATE_HZ / 4 - 2
+    with VchanGuest(machine, name, habits) as guest:
+        assert eventually(lambda: guest.is_connected)
+        with over_vchan(guest, verb, sound):
+            figures = measured(dom0, name, verb, seconds)
+    machine.destroy(name)
+    return figures
+
+
+if __name__ == "__main__":
+    main()

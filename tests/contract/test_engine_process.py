@@ -1,0 +1,199 @@
+"""The process of a guest's engine, when it does what it should not: the agent loses it at once, and
+nothing else."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import socket
+import threading
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from agent_dom0.engines import replies
+from agent_dom0.engines.connection import Connection
+from agent_dom0.engines.interface import EngineLost
+from agent_dom0.engines.process import EngineProcess
+from agent_dom0.engines.zygote import Zygote
+from xensnd.core import Violation
+from xensnd.transport.factory import open_receiver
+
+NO_ENGINE = "it says what an engine does not say"
+STREAM = [0, None, None, None, None]
+ENDS_SECONDS = 5.0
+
+Answer = Callable[[int], bytes]
+
+
+def says(answer: Answer) -> Callable[[socket.socket], None]:
+    """What a process does that answers so, whatever it is asked."""
+
+    def work(control: socket.socket) -> None:
+        socket.send_fds(control, [b"{}"], [os.eventfd(0)])
+        while call := control.recv(1 << 16):
+            if octets := answer(json.loads(call)["n"]):
+                control.send(octets)
+
+    return work
+
+
+def result(value: object) -> Answer:
+    return lambda number: json.dumps({"n": number, "is": value}).encode()
+
+
+def snapshot(stream: object = STREAM, **others: object) -> Answer:
+    return result({"pauses": 0, "clients": {}, "streams": {"1": stream}} | others)
+
+
+def lose(tmp_path: Path, answer: Answer) -> str | None:
+    """Why it was lost, at its first call."""
+    with closing(Zygote(tmp_path / "lock", says(answer))) as zygote:
+        connection = Connection(zygote)
+        with pytest.raises(EngineLost):
+            connection.call(replies.snapshot, "snapshot")
+        assert connection.has_ended(ENDS_SECONDS)
+        with pytest.raises(EngineLost):
+            connection.call(replies.snapshot, "snapshot")
+        why = connection.why
+        connection.close()
+        return why
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda _: b"not JSON",
+        lambda _: b"\xff\xfe",
+        lambda _: b"[]",
+        lambda _: b"{}",
+        lambda _: b"[" * 60_000,
+        lambda number: json.dumps({"n": number + 1, "is": None}).encode(),
+        lambda number: json.dumps({"n": number}).encode(),
+        result(None),
+        result([]),
+        snapshot(pauses="many"),
+        snapshot(pauses=2**70),
+        snapshot(clients=[1]),
+        snapshot(clients={"1": [99, ""]}),
+        snapshot([]),
+        snapshot([99, None, None, None, None]),
+        snapshot([0, "00" * 63, None, None, None]),
+        snapshot([0, "zz" * 64, None, None, None]),
+        snapshot([0, None, 7, None, None]),
+        snapshot([0, None, None, "7", None]),
+        snapshot([0, None, None, None, [1]]),
+        snapshot([0, None, None, None, [1, 2]]),
+    ],
+)
+def test_process_that_says_nonsense_is_ended(tmp_path: Path, answer: Answer) -> None:
+    assert lose(tmp_path, answer) == NO_ENGINE
+
+
+def test_process_that_ends_is_noticed(tmp_path: Path) -> None:
+    assert lose(tmp_path, lambda _: os._exit(0)) == "it has ended"
+
+
+def test_process_that_does_not_answer_is_ended(tmp_path: Path) -> None:
+    assert lose(tmp_path, lambda _: b"") == "it does not respond"
+
+
+def test_process_that_answers_as_it_should_is_kept(tmp_path: Path) -> None:
+    request = bytes(range(64))
+    answer = snapshot([1, request.hex(), "no", 7, [3, "microphone"]])
+    with closing(Zygote(tmp_path / "lock", says(answer))) as zygote:
+        connection = Connection(zygote)
+        seen = connection.call(replies.snapshot, "snapshot")
+        assert seen.streams["1"] == replies.StreamSeen(
+            Violation.RING_INDEX, request, "no", 7, (3, "microphone")
+        )
+        assert not connection.is_lost
+        connection.close()
+
+
+def test_what_it_says_of_an_error_is_cut_and_escaped(tmp_path: Path) -> None:
+    def answer(number: int) -> bytes:
+        failed = {"n": number, "failed": "failed", "text": "\x1b[2J" * 1000, "errno": "x"}
+        return json.dumps(failed).encode()
+
+    with closing(Zygote(tmp_path / "lock", says(answer))) as zygote:
+        connection = Connection(zygote)
+        with pytest.raises(OSError, match=r"\\x1b\[2J") as raised:
+            connection.call(replies.nothing, "start")
+        assert len(str(raised.value)) < 1000
+        assert not connection.is_lost
+        connection.close()
+
+
+def test_process_that_answers_what_was_not_asked_is_ended(tmp_path: Path) -> None:
+    def work(control: socket.socket) -> None:
+        socket.send_fds(control, [b"{}"], [os.eventfd(0)])
+        control.send(b'{"n": 1, "is": null}')
+        control.recv(1)
+
+    with closing(Zygote(tmp_path / "lock", work)) as zygote:
+        connection = Connection(zygote)
+        assert select.select([connection], [], [], ENDS_SECONDS)[0]
+        connection.follow()
+        assert connection.why == NO_ENGINE
+        connection.close()
+
+
+def test_probe_that_is_not_answered_in_time_ends_the_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(Zygote(tmp_path / "lock", says(lambda _: b""))) as zygote:
+        connection = Connection(zygote)
+        connection.probe()
+        connection.probe()
+        assert not connection.is_lost
+        monkeypatch.setattr("agent_dom0.engines.connection.PROBED_SECONDS_MAX", 0.0)
+        connection.probe()
+        assert connection.why == "it does not respond"
+        connection.close()
+
+
+def test_answer_to_a_probe_may_come_before_that_to_a_call(tmp_path: Path) -> None:
+    with closing(Zygote(tmp_path / "lock", says(snapshot()))) as zygote:
+        connection = Connection(zygote)
+        for _ in range(3):
+            connection.probe()
+            assert connection.call(replies.snapshot, "snapshot").pauses == 0
+            connection.follow()  # as one does who was told that something has come
+        assert not connection.is_lost
+        connection.close()
+
+
+def engines(tmp_path: Path) -> Zygote:
+    receiver = open_receiver(f"local:{tmp_path}")
+    return Zygote(tmp_path / "lock", lambda control: EngineProcess(control, receiver).run())
+
+
+def test_engines_end_with_what_started_them(tmp_path: Path) -> None:
+    zygote = engines(tmp_path)
+    connection = Connection(zygote)
+    zygote.close()
+    assert connection.has_ended(ENDS_SECONDS)
+    connection.close()
+
+
+def test_engines_of_the_next_agent_start_when_the_last_ones_have_ended(tmp_path: Path) -> None:
+    first = engines(tmp_path)
+    connection = Connection(first)
+    second, started = engines(tmp_path), threading.Event()
+
+    def start() -> None:
+        Connection(second).close()
+        started.set()
+
+    waiting = threading.Thread(target=start)
+    waiting.start()
+    assert not started.wait(0.2)
+    first.close()
+    assert started.wait(ENDS_SECONDS)
+    waiting.join()
+    connection.close()
+    second.close()

@@ -1,0 +1,335 @@
+"""When a guest's two vchans are connected, ended, and connected again: with a XenStore in memory,
+and without pages."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+from collections.abc import Iterator, Mapping, Sequence
+from typing import cast
+
+from agent_dom0.events import EventKind, Priority
+from agent_dom0.guest import RunningGuest
+from agent_dom0.streams.guest_device import GuestDevice
+from agent_dom0.streams.throttle import (
+    CONNECTIONS_A_SECOND,
+    CONNECTIONS_AT_ONCE,
+    STORE_EVENTS_A_SECOND,
+    Throttle,
+)
+from agent_dom0.vchan.device import RETRY_FIRST_SECONDS, VchanDevice
+from agent_dom0.vchan.link import VchanLink
+from agent_dom0.vchan.saved_link import Offers, SavedLink
+from agent_dom0.vchan.vchan_stream import VchanStream
+from policy.model import Direction
+from tests.unit.fake_clock import later, run
+from tests.unit.test_dom0_device import MemoryStore
+from xensnd.core import Violation
+from xensnd.errors import RemoteProtocolError
+from xensnd.transport.interface import Store
+from xensnd.vchan.control import CONNECTED, ControlWord, GuestSound
+from xensnd.vchan.nodes import VchanNodes, VchanOffer
+
+DOMID = 7
+
+
+class NoCore:
+    violation = Violation.NONE
+
+    def __init__(self) -> None:
+        self.words: list[int] = []
+
+    def next_word(self) -> int | None:
+        return self.words[0] if self.words else None
+
+    def drop_word(self) -> None:
+        self.words.pop(0)
+
+
+class NoSaved:
+    sound: GuestSound = CONNECTED
+
+    def __init__(self, offers: Offers | None = None) -> None:
+        self.offers = offers
+
+    def save(self, offers: Offers) -> None:
+        self.offers = offers
+
+    def load(self) -> Offers | None:
+        return self.offers
+
+    def answer(self, _direction: Direction) -> None:
+        return None
+
+    def close(self) -> None:
+        pass
+
+    def remove(self) -> None:
+        self.offers = None
+
+
+class NoLink:
+    is_open = True
+    succeeds: bool | None = None
+
+    def __init__(self, offers: Offers, saved: NoSaved) -> None:
+        self.offers, self.saved = offers, saved
+        self.playback, self.capture = NoCore(), NoCore()
+        self.is_closed = False
+
+    def begin(self, *, succeeds: bool) -> None:
+        self.succeeds = succeeds
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+class NoVchanStream:
+    def __init__(self) -> None:
+        self.runs: bool | None = None
+        self.limits: list[str] = []
+
+    def follow(self, *, runs: bool) -> None:
+        self.runs = runs
+
+    def adopt(self, _answer: object, *, runs: bool) -> None:
+        self.runs = runs
+
+    def tell_limit(self, text: str) -> None:
+        self.limits.append(text)
+
+    def close(self) -> None:
+        self.runs = None
+
+
+class Scene:
+    """A guest, its device, and what was made for it."""
+
+    is_quarantined = False
+
+    def __init__(self, saved: NoSaved | None = None) -> None:
+        self.guest = RunningGuest(DOMID, "work", "uuid-7")
+        self.devices: dict[str, GuestDevice] = {}
+        self.throttle = Throttle()
+        self.store_throttle = Throttle(STORE_EVENTS_A_SECOND)
+        self.connection_throttle = Throttle(CONNECTIONS_A_SECOND, CONNECTIONS_AT_ONCE)
+        self.events: list[tuple[EventKind, str]] = []
+        self.links: list[NoLink] = []
+        self.made: dict[Direction, NoVchanStream] = {}
+        self.fails: Exception | None = None
+        self.saved = saved
+        self.store = MemoryStore()
+        self.device = VchanDevice(cast(Store, self.store), 0, self, self, lambda work: work())
+
+    # As the guest
+
+    @contextlib.contextmanager
+    def serving(self) -> Iterator[None]:
+        yield
+
+    def was_paused(self) -> bool:
+        return False
+
+    def require_room(self, added: Sequence[Direction]) -> None:
+        assert list(added) == [Direction.PLAYBACK, Direction.CAPTURE]
+
+    def audit(self, kind: EventKind, text: str, _priority: Priority = Priority.INFO) -> None:
+        self.events.append((kind, text))
+
+    # As what makes a connection
+
+    def open_saved(self) -> SavedLink:
+        return cast(SavedLink, NoSaved())
+
+    def find_saved(self) -> SavedLink | None:
+        return cast(SavedLink | None, self.saved)
+
+    def connect(self, offers: Offers, saved: SavedLink) -> VchanLink:
+        if self.fails is not None:
+            raise self.fails
+        self.links.append(NoLink(offers, cast(NoSaved, saved)))
+        return cast(VchanLink, self.links[-1])
+
+    def streams(self, _link: VchanLink) -> Mapping[Direction, VchanStream]:
+        self.made = {direction: NoVchanStream() for direction in Direction}
+        return cast(Mapping[Direction, VchanStream], self.made)
+
+    # What the guest does
+
+    def offer(self, number: int, ports: Sequence[int] = (4713, 4714)) -> None:
+        for port in ports:
+            nodes = VchanNodes(DOMID, 0, port)
+            self.store.nodes[nodes.ring_ref] = str(number)
+            self.store.nodes[nodes.event_channel] = str(number + 1)
+        self.device.follow(1)
+
+    def withdraw(self) -> None:
+        self.store.nodes.clear()
+        self.device.follow(1)
+
+    def texts(self, kind: EventKind) -> list[str]:
+        return [text for each, text in self.events if each is kind]
+
+
+def test_both_are_connected_once_both_are_offered_and_not_again_by_their_withdrawal() -> None:
+    async def test() -> None:
+        scene = Scene()
+        scene.device.step()
+        scene.offer(8, [4713])
+        assert scene.links == []
+        scene.offer(8)
+        scene.device.step()  # the guest has not removed them yet
+        scene.withdraw()
+        (link,) = scene.links
+        assert link.succeeds is False
+        assert scene.devices == {"vchan": scene.device}
+        assert scene.made[Direction.PLAYBACK].runs is True
+        assert scene.made[Direction.CAPTURE].runs is False
+        assert scene.texts(EventKind.DEVICE_CONNECTED) == ["device vchan connected"]
+
+    run(test())
+
+
+def test_same_numbers_are_a_new_offer_when_the_server_has_gone() -> None:
+    async def test() -> None:
+        scene = Scene()
+        scene.offer(8)
+        scene.links[0].is_open = False
+        scene.offer(8)
+        assert [link.is_closed for link in scene.links] == [True, False]
+
+    run(test())
+
+
+def test_server_that_goes_ends_both_and_takes_the_device_away() -> None:
+    async def test() -> None:
+        scene = Scene()
+        scene.offer(8)
+        scene.withdraw()
+        scene.links[0].is_open = False
+        scene.device.poll()
+        assert scene.links[0].is_closed
+        assert scene.devices == {}
+        assert scene.texts(EventKind.DEVICE_DISCONNECTED) == ["device vchan disconnected"]
+
+    run(test())
+
+
+def test_control_words_are_followed_in_their_order() -> None:
+    async def test() -> None:
+        scene = Scene()
+        scene.offer(8)
+        link = scene.links[0]
+        link.capture.words = [0x00010004, ControlWord.SOURCE_START, ControlWord.SINK_CORK]
+        scene.device.poll()
+        assert link.capture.words == []
+        assert link.saved.sound == GuestSound(plays=False, records=True)
+        assert scene.made[Direction.PLAYBACK].runs is False
+        assert scene.made[Direction.CAPTURE].runs is True
+
+    run(test())
+
+
+def test_guest_that_starts_its_source_endlessly_waits() -> None:
+    async def test() -> None:
+        scene = Scene()
+        scene.offer(8)
+        words = scene.links[0].capture.words
+        words += [ControlWord.SOURCE_START, ControlWord.SOURCE_STOP] * 1000
+        scene.device.poll()
+        left = len(words)
+        assert 1900 < left < 2000
+        assert scene.made[Direction.CAPTURE].limits == ["500 control words within a second"]
+        await later(1.1)
+        assert 1800 < len(words) < left
+
+    run(test(), stands_still=True)
+
+
+def test_lack_of_descriptors_is_audited_once_and_tried_again() -> None:
+    async def test() -> None:
+        scene = Scene()
+        scene.fails = OSError(errno.EMFILE, "Too many open files")
+        scene.offer(8)
+        for _ in range(3):
+            await later(10 * RETRY_FIRST_SECONDS)
+        (text,) = scene.texts(EventKind.DEVICE_FAILED)
+        assert text == "device vchan: [Errno 24] Too many open files; it is tried again"
+        scene.fails = None
+        await later(100 * RETRY_FIRST_SECONDS)
+        assert len(scene.links) == 1
+
+    run(test())
+
+
+def test_offer_that_is_refused_is_tried_again_only_when_it_was_written_anew() -> None:
+    async def test() -> None:
+        scene = Scene()
+        scene.fails = RemoteProtocolError("no such page")
+        scene.offer(8)
+        scene.device.step()
+        text = "device vchan: no such page; it is closed"
+        assert scene.texts(EventKind.PROTOCOL_VIOLATION) == [text]
+        scene.fails = None
+        scene.device.step()
+        assert scene.links == []
+        scene.offer(8)
+        assert len(scene.links) == 1
+
+    run(test())
+
+
+def test_next_agent_goes_on_where_the_last_one_was() -> None:
+    async def test() -> None:
+        saved = NoSaved({4713: VchanOffer(8, 9), 4714: VchanOffer(8, 9)})
+        saved.sound = GuestSound(plays=False, records=True)
+        scene = Scene(saved)
+        scene.device.step()
+        assert scene.links[0].succeeds is True
+        assert scene.made[Direction.PLAYBACK].runs is False
+        assert scene.made[Direction.CAPTURE].runs is True
+        assert scene.texts(EventKind.DEVICE_CONNECTED) == ["device vchan taken over"]
+
+    run(test())
+
+
+def test_next_agent_waits_for_an_offer_if_the_guest_has_given_up() -> None:
+    async def test() -> None:
+        saved = NoSaved({4713: VchanOffer(8, 9), 4714: VchanOffer(8, 9)})
+        scene = Scene(saved)
+        scene.fails = RemoteProtocolError("no such page")
+        scene.device.step()
+        assert saved.offers is None
+        assert scene.events == []
+        scene.fails = None
+        scene.offer(8)
+        assert scene.links[0].succeeds is False
+
+    run(test())
+
+
+def test_nothing_of_a_guest_in_quarantine_is_touched() -> None:
+    async def test() -> None:
+        scene = Scene()
+        scene.is_quarantined = True
+        scene.offer(8)
+        assert scene.links == []
+        scene.is_quarantined = False
+        scene.device.step()
+        assert len(scene.links) == 1
+
+    run(test())
+
+
+def test_violation_closes_both() -> None:
+    async def test() -> None:
+        scene = Scene()
+        scene.offer(8)
+        scene.links[0].capture.violation = Violation.STORM
+        scene.device.poll()
+        assert scene.links[0].is_closed
+        assert scene.texts(EventKind.PROTOCOL_VIOLATION) == [
+            "device vchan: 4714: too many notifications for too long; it is closed"
+        ]
+
+    run(test())

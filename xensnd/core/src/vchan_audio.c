@@ -1,0 +1,200 @@
+#include "vchan_parts.h"
+
+/* If the audio server stalls for so long, the stream runs on the clock. */
+#define STALL_USEC 200000
+#define TICK_USEC 20000
+
+static uint32_t smaller(uint32_t a, uint32_t b) { return a < b ? a : b; }
+static uint32_t whole_frames(uint32_t octets) { return octets - octets % XN_VCHAN_FRAME_OCTETS; }
+
+static uint64_t octets_in(int64_t usec) {
+    if (usec <= 0) return 0;
+    return (uint64_t)usec * XN_VCHAN_RATE_HZ / 1000000u * XN_VCHAN_FRAME_OCTETS;
+}
+
+static void note_progress(struct xn_vchan_stream *stream, int64_t now_usec) {
+    stream->progress_usec = now_usec;
+    stream->stalled = false;
+}
+
+/* ---- playback ------------------------------------------------------------------------------- */
+
+/* Returns what the guest has written, in whole frames. */
+static uint32_t written(struct xn_vchan_stream *stream) {
+    uint32_t octets;
+    if (stream->violation) return 0;
+    if (!xn_vchan_readable(&stream->vchan, &octets)) {
+        xn_vchan_violate(stream, XN_VIOLATION_RING_INDEX);
+        return 0;
+    }
+    return whole_frames(octets);
+}
+
+static void consume(struct xn_vchan_stream *stream, uint32_t octets) {
+    xn_vchan_consume(&stream->vchan, octets);
+    stream->stats.position_octets += octets;
+    if (xn_vchan_owes(&stream->vchan, XN_VCHAN_READ)) xn_channel_notify(&stream->channel);
+}
+
+static uint8_t *given_at(struct xn_vchan_given *given, uint64_t count) {
+    return &given->last[count % XN_VCHAN_GIVEN_OCTETS];
+}
+
+/* Copies what is due next: first what has to be given again. Returns the octets. */
+static uint32_t copy_next(struct xn_vchan_stream *stream, uint8_t *to, uint32_t octets) {
+    struct xn_vchan_given *given = stream->given;
+    uint64_t from = stream->again < given->octets ? stream->again : given->octets;
+    /* One part at a time: up to the end of the memory of what was given. */
+    octets = smaller(octets, XN_VCHAN_GIVEN_OCTETS - (uint32_t)(from % XN_VCHAN_GIVEN_OCTETS));
+    if (from < given->octets) {
+        octets = smaller(octets, (uint32_t)(given->octets - from));
+        __builtin_memcpy(to, given_at(given, from), octets);
+    } else {
+        xn_vchan_peek(&stream->vchan, given_at(given, from), octets);
+        __builtin_memcpy(to, given_at(given, from), octets);
+        given->octets += octets;
+        consume(stream, octets);
+    }
+    stream->again = from + octets;
+    return octets;
+}
+
+/* Returns true if the server got all that it wanted. */
+static bool give(struct xn_vchan_stream *stream, uint32_t wanted) {
+    while (wanted > 0) {
+        uint64_t again = stream->given->octets - stream->again;
+        uint32_t available = again ? (uint32_t)again : written(stream);
+        uint32_t octets = smaller(wanted, available);
+        uint8_t *to = octets ? xn_audio_begin_write(stream->audio, &octets) : NULL;
+        if (!to) return false;
+        octets = whole_frames(octets);
+        if (octets) octets = copy_next(stream, to, octets);
+        stream->stats.octets += octets;
+        if (!xn_audio_commit(stream->audio, to, octets) || octets == 0) return false;
+        wanted -= octets;
+    }
+    return true;
+}
+
+static void note_heard(struct xn_vchan_stream *stream) {
+    int64_t latency_usec;
+    if (!xn_audio_latency_usec(stream->audio, &latency_usec)) return;
+    uint64_t queued = octets_in(latency_usec), heard = stream->again;
+    heard = queued < heard ? heard - queued : 0;
+    if (heard > stream->given->heard) stream->given->heard = heard;
+}
+
+void xn_vchan_fill_server(struct xn_vchan_stream *stream, int64_t now_usec) {
+    (void)now_usec;
+    if (!stream->audio || !stream->running || !xn_audio_is_ready(stream->audio)) return;
+    stream->underfed = !give(stream, xn_audio_writable(stream->audio));
+    note_heard(stream);
+}
+
+/* ---- capture -------------------------------------------------------------------------------- */
+
+/* Returns how much the guest may be given now. */
+static uint32_t room(struct xn_vchan_stream *stream) {
+    uint32_t unread, size = stream->vchan.to_guest.size;
+    uint32_t most = smaller(size, XN_VCHAN_FRAGMENT_OCTETS);
+    if (stream->violation) return 0;
+    if (!xn_vchan_unread(&stream->vchan, &unread)) {
+        xn_vchan_violate(stream, XN_VIOLATION_RING_INDEX);
+        return 0;
+    }
+    return unread < most ? whole_frames(most - unread) : 0;
+}
+
+/* Puts one part, or silence instead if the gate is closed or `from` is NULL. */
+static void put_part(struct xn_vchan_stream *stream, const uint8_t *from, uint32_t octets) {
+    bool crosses = from && xn_gate_enter(&stream->gate, xn_now_usec());
+    xn_vchan_put(&stream->vchan, crosses ? from : NULL, octets);
+    if (crosses) xn_gate_leave(&stream->gate);
+    *(crosses ? &stream->stats.octets : &stream->stats.discarded_octets) += octets;
+    stream->stats.position_octets += octets;
+}
+
+/* Returns how much of it the guest had room for. The rest is lost, as in hardware. */
+static uint32_t put(struct xn_vchan_stream *stream, const uint8_t *from, uint32_t octets) {
+    uint32_t done = 0, fits = smaller(whole_frames(octets), room(stream));
+    while (done < fits) {
+        uint32_t part = smaller(fits - done, XN_GATE_OCTETS);
+        put_part(stream, from ? from + done : NULL, part);
+        done += part;
+    }
+    if (fits < octets && !stream->overrun) stream->stats.gaps++;
+    stream->overrun = fits < octets;
+    if (fits && xn_vchan_owes(&stream->vchan, XN_VCHAN_WRITTEN))
+        xn_channel_notify(&stream->channel);
+    return fits;
+}
+
+void xn_vchan_take_recorded(struct xn_vchan_stream *stream, int64_t now_usec) {
+    const void *from;
+    uint32_t octets;
+    while (stream->audio && xn_audio_peek(stream->audio, &from, &octets)) {
+        if (stream->running) {
+            note_progress(stream, now_usec);
+            put(stream, from, octets);
+        }
+        xn_audio_drop(stream->audio);
+    }
+}
+
+/* ---- the clock ------------------------------------------------------------------------------ */
+
+static bool is_on_clock(const struct xn_vchan_stream *stream) {
+    return !stream->audio || stream->stalled;
+}
+
+void xn_vchan_begin_clock(struct xn_vchan_stream *stream, int64_t now_usec) {
+    stream->clock_usec = now_usec;
+    stream->clock_octets = 0;
+}
+
+static void watch_for_stall(struct xn_vchan_stream *stream, int64_t now_usec) {
+    if (is_on_clock(stream)) return;
+    /* A server that plays and asks for nothing while there is nothing to play has not stalled. */
+    if (stream->playback && written(stream) == 0 && !xn_audio_has_failed(stream->audio))
+        stream->progress_usec = now_usec;
+    if (now_usec - stream->progress_usec <= STALL_USEC) return;
+    stream->stalled = true;
+    stream->stats.stalled++;
+}
+
+static void discard(struct xn_vchan_stream *stream, uint64_t due, int64_t now_usec) {
+    uint32_t there = written(stream);
+    uint32_t octets = due < there ? (uint32_t)due : there;
+    if (octets) consume(stream, octets);
+    if (octets) stream->again = stream->given->octets; /* what came before it is late */
+    stream->clock_octets += octets;
+    stream->stats.discarded_octets += octets;
+    /* What the guest writes later is not late: its time begins then. */
+    if (octets < due) xn_vchan_begin_clock(stream, now_usec);
+}
+
+void xn_vchan_follow_clock(struct xn_vchan_stream *stream, int64_t now_usec) {
+    if (stream->running) watch_for_stall(stream, now_usec);
+    if (!stream->running || !is_on_clock(stream)) {
+        xn_vchan_begin_clock(stream, now_usec);
+        return;
+    }
+    uint64_t due = octets_in(now_usec - stream->clock_usec) - stream->clock_octets;
+    if (stream->playback) {
+        discard(stream, due, now_usec);
+    } else {
+        put(stream, NULL, (uint32_t)(due < UINT32_MAX ? due : UINT32_MAX));
+        stream->clock_octets += due; /* what the guest had no room for is lost */
+    }
+}
+
+int64_t xn_vchan_due_usec(const struct xn_vchan_stream *stream, int64_t now_usec) {
+    uint32_t octets;
+    if (!stream->running || stream->violation) return XN_NEVER;
+    if (!is_on_clock(stream))
+        return stream->playback && stream->underfed ? XN_NEVER
+                                                    : stream->progress_usec + STALL_USEC + 1;
+    if (stream->playback && (!xn_vchan_readable(&stream->vchan, &octets) || !whole_frames(octets)))
+        return XN_NEVER; /* until the guest writes */
+    return (now_usec / TICK_USEC + 1) * TICK_USEC; /* streams share these wakeups */
+}
