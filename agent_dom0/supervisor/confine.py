@@ -31,7 +31,7 @@ _CHANGE = _READ | _WRITE_FILE | _REMOVE_DIR | _REMOVE_FILE | _MAKE_DIR | _MAKE_R
 
 _PR_SET_NO_NEW_PRIVS = 38
 _DEVICES = [Path("/dev", name) for name in ("null", "zero", "random", "urandom")]
-# What libpulse reads to connect, besides a cookie.
+# What libpulse and libpipewire read to connect, besides a cookie.
 LIBPULSE_READS = [
     *(Path("/", name) for name in ("usr", "lib", "lib64")),
     *(
