@@ -15,7 +15,7 @@ import pytest
 
 from tests.support.agents import PATIENT, Dom0, Guest
 from tests.support.local_machine import LocalMachine
-from tests.support.pipewire_server import PipeWireServer, Protocol
+from tests.support.pipewire_server import PipeWireServer, ServerProtocol
 from tests.support.pulse_server import SINK, PulseServer, feed, noise
 from tests.support.raw_frontend import eventually
 
@@ -342,7 +342,7 @@ def unplug(pipewire: PipeWireServer) -> None:
                 mixer.module_unload(module.index)
 
 
-@pytest.fixture(params=Protocol, ids=lambda protocol: protocol.value)
+@pytest.fixture(params=ServerProtocol, ids=lambda protocol: protocol.value)
 def dom0_of_pipewire(
     request: pytest.FixtureRequest, tmp_path: Path, machine: LocalMachine, pipewire: PipeWireServer
 ) -> Iterator[Dom0]:

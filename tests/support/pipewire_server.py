@@ -17,7 +17,7 @@ from tests.support.daemon import Daemon, Startable
 from tests.support.urgency import Urgency, urgent
 
 
-class Protocol(Enum):
+class ServerProtocol(Enum):
     """By which an agent plays and records; its mixer always uses PulseAudio's."""
 
     PULSEAUDIO = "PulseAudio's protocol"
@@ -33,9 +33,9 @@ class PipeWireServer(Startable):
         self.agent_prefix = ["env", f"PULSE_SERVER={self.address}"]
         self._stack = ExitStack()
 
-    def address_for(self, protocol: Protocol) -> str:
+    def address_for(self, protocol: ServerProtocol) -> str:
         """As in --server of an agent that is run with `agent_prefix`."""
-        if protocol is Protocol.PULSEAUDIO:
+        if protocol is ServerProtocol.PULSEAUDIO:
             return self.address
         return f"pipewire:{self.directory}/pipewire-0"
 

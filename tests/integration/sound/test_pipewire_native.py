@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.agents import PATIENT, Dom0, Ended, Guest, play_and_record
 from tests.support.local_machine import LocalMachine
-from tests.support.pipewire_server import PipeWireServer, Protocol
+from tests.support.pipewire_server import PipeWireServer, ServerProtocol
 from tests.support.pulse_server import (
     SINK,
     Listener,
@@ -48,7 +48,7 @@ def dom0(tmp_path: Path, machine: LocalMachine, pipewire: PipeWireServer) -> Ite
     with Dom0(
         tmp_path / "dom0",
         machine.url,
-        pipewire.address_for(Protocol.PIPEWIRE),
+        pipewire.address_for(ServerProtocol.PIPEWIRE),
         policy=POLICY,
         options=[PATIENT],
         prefix=pipewire.agent_prefix,
@@ -74,17 +74,14 @@ def listening(pipewire: PipeWireServer, device: str = f"{SINK}.monitor") -> Iter
 
 
 @contextmanager
-def microphone(pipewire: PipeWireServer, octets: bytes) -> Iterator[None]:
-    """The default source gives these octets."""
+def voice(pipewire: PipeWireServer, octets: bytes) -> Iterator[str]:
+    """A source that gives these octets, without a converter between: a monitor."""
     load_sinks(pipewire, "voice")
-    with pipewire.mixer() as mixer:
-        mixer.module_load("module-remap-source", "source_name=microphone master=voice.monitor")
-        mixer.source_default_set("microphone")
     command = ["pacat", *FORM, "--device=voice", "--latency-msec=200"]
     with subprocess.Popen(command, env=pipewire.environment, stdin=subprocess.PIPE) as speaking:
         feeder = feed(speaking, [octets])
         try:
-            yield
+            yield "voice.monitor"
         finally:
             speaking.kill()
             feeder.join()
@@ -120,14 +117,18 @@ def test_guest_with_another_format_and_rate_is_heard_for_as_long_as_it_plays(
     assert b"\0" * 4 not in middle
 
 
-@pytest.mark.usefixtures("dom0")
 def test_guest_records_octet_for_octet_while_it_plays(
-    pipewire: PipeWireServer, machine: LocalMachine, work: Guest
+    dom0: Dom0, pipewire: PipeWireServer, machine: LocalMachine, work: Guest
 ) -> None:
-    spoken, played = noise(6, seed=1), noise(1, seed=2)
-    with microphone(pipewire, spoken), listening(pipewire) as ears:
+    spoken, played = noise(8, seed=1), noise(1, seed=2)
+    with voice(pipewire, spoken) as source, listening(pipewire) as ears:
+        dom0.use(
+            'version: 1\nrules:\n  - {guest: "*", playback: allow}\n'
+            f'  - {{guest: "*", capture: allow, device: {source}, monitor: allow}}\n'
+        )
         recorded = play_and_record(machine.transport(work.name), played, 96000)
         assert ears.hears(played), difference(played, ears.heard)
+        assert dom0.events("source_admitted", source=source)
     assert len(recorded) == 96000 * 4
     sound = recorded.lstrip(b"\0")
     assert len(sound) > SECOND
@@ -180,7 +181,7 @@ def test_sound_comes_back_by_itself_when_pipewire_was_restarted(
         pipewire.stop()
         lost = dom0.await_event("server_lost", guest="work")
         assert lost["MESSAGE"].startswith(
-            f"work: audio server {pipewire.address_for(Protocol.PIPEWIRE)}: "
+            f"work: audio server {pipewire.address_for(ServerProtocol.PIPEWIRE)}: "
         )
         pipewire.start()
         load_sinks(pipewire, SINK)
@@ -221,7 +222,7 @@ def test_agent_names_the_library_that_is_missing(
     with Dom0(
         tmp_path / "other",
         machine.url,
-        pipewire.address_for(Protocol.PIPEWIRE),
+        pipewire.address_for(ServerProtocol.PIPEWIRE),
         options=[PATIENT],
         prefix=[*pipewire.agent_prefix, hidden],
     ) as dom0:
