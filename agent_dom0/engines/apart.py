@@ -9,7 +9,7 @@ from dataclasses import astuple
 from typing import NamedTuple, TypeVar
 
 from agent_dom0.engines import replies
-from agent_dom0.engines.connection import Connection
+from agent_dom0.engines.calls import EngineCalls
 from agent_dom0.engines.gates import Gates
 from agent_dom0.engines.handles import ChannelApart, ClientApart, PagesApart, StreamApart
 from agent_dom0.engines.interface import EngineLost, GuestEngine, SavedPositions
@@ -35,7 +35,7 @@ class EngineApart(GuestEngine):
         self,
         transport: Transport,
         zygote: Zygote,
-        started: Callable[[Connection], None],
+        started: Callable[[EngineCalls], None],
     ) -> None:
         self.transport = transport
         self._zygote = zygote
@@ -170,7 +170,7 @@ class EngineApart(GuestEngine):
     def _run(self) -> _Running:
         """Return the process, which is started if there is none."""
         if self._running is None:
-            connection = Connection(self._zygote)
+            connection = EngineCalls(self._zygote)
             try:
                 self._running = _Running(connection, Gates(connection))
             except OSError:
@@ -182,5 +182,5 @@ class EngineApart(GuestEngine):
 
 
 class _Running(NamedTuple):
-    connection: Connection
+    connection: EngineCalls
     gates: Gates

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 
 from agent_dom0.engines.apart import EngineApart
-from agent_dom0.engines.connection import Connection
+from agent_dom0.engines.calls import EngineCalls
 from agent_dom0.engines.interface import Engines, GuestEngine
 from agent_dom0.engines.zygote import Zygote
 from xensnd.transport.interface import Transport
@@ -68,7 +68,7 @@ class _Followed(EngineApart):
         super().__init__(transport, zygote, self._begin)
         self._changed = changed
         self._lost = lost
-        self._connection: Connection | None = None
+        self._connection: EngineCalls | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     def close(self) -> None:
@@ -82,7 +82,7 @@ class _Followed(EngineApart):
             loop.remove_reader(connection.fileno())
         super().close()
 
-    def _begin(self, connection: Connection) -> None:
+    def _begin(self, connection: EngineCalls) -> None:
         loop = asyncio.get_running_loop()
         self._connection = connection
         loop.add_reader(connection.wake_fd, self._on_wake)
@@ -93,13 +93,13 @@ class _Followed(EngineApart):
         self.clear()
         self._changed()
 
-    def _on_message(self, connection: Connection) -> None:
+    def _on_message(self, connection: EngineCalls) -> None:
         connection.follow()
         if connection.is_lost:
             asyncio.get_running_loop().remove_reader(connection.fileno())
             self._follow_end(connection)
 
-    def _on_time(self, connection: Connection) -> None:
+    def _on_time(self, connection: EngineCalls) -> None:
         connection.probe()
         self._timer = asyncio.get_running_loop().call_later(
             PROBE_SECONDS, self._on_time, connection
@@ -107,7 +107,7 @@ class _Followed(EngineApart):
         if connection.is_lost:
             self._follow_end(connection)
 
-    def _follow_end(self, connection: Connection) -> None:
+    def _follow_end(self, connection: EngineCalls) -> None:
         """Report the loss, but not before the process has ended: another one must not serve the
         same rings beside it. _on_time() comes again."""
         if connection.why is not None and connection.has_ended(END_SECONDS):

@@ -7,7 +7,7 @@ import mmap
 import os
 
 from agent_dom0.engines import replies
-from agent_dom0.engines.connection import Connection
+from agent_dom0.engines.calls import EngineCalls
 from xensnd.core import GATE_OCTETS, Gate
 from xensnd.sndif.layout import PAGE_OCTETS
 
@@ -26,7 +26,7 @@ class SharedGate(Gate):
 
 
 class Gates:
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: EngineCalls) -> None:
         fd = os.memfd_create("xensnd-gates", os.MFD_CLOEXEC)
         try:
             os.ftruncate(fd, PAGE_OCTETS)

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from agent_dom0.engines import replies
-from agent_dom0.engines.connection import Connection
+from agent_dom0.engines.calls import EngineCalls
 from agent_dom0.engines.interface import EngineLost
 from agent_dom0.engines.process import EngineProcess
 from agent_dom0.engines.zygote import Zygote
@@ -52,7 +52,7 @@ def snapshot(stream: object = STREAM, **others: object) -> Answer:
 def lose(tmp_path: Path, answer: Answer) -> str | None:
     """Why it was lost, at its first call."""
     with closing(Zygote(tmp_path / "lock", says(answer))) as zygote:
-        connection = Connection(zygote)
+        connection = EngineCalls(zygote)
         with pytest.raises(EngineLost):
             connection.call(replies.snapshot, "snapshot")
         assert connection.has_ended(ENDS_SECONDS)
@@ -105,7 +105,7 @@ def test_process_that_answers_as_it_should_is_kept(tmp_path: Path) -> None:
     request = bytes(range(64))
     answer = snapshot([1, request.hex(), "no", 7, [3, "microphone"]])
     with closing(Zygote(tmp_path / "lock", says(answer))) as zygote:
-        connection = Connection(zygote)
+        connection = EngineCalls(zygote)
         seen = connection.call(replies.snapshot, "snapshot")
         assert seen.streams["1"] == replies.StreamSeen(
             Violation.RING_INDEX, request, "no", 7, (3, "microphone")
@@ -120,7 +120,7 @@ def test_what_it_says_of_an_error_is_cut_and_escaped(tmp_path: Path) -> None:
         return json.dumps(failed).encode()
 
     with closing(Zygote(tmp_path / "lock", says(answer))) as zygote:
-        connection = Connection(zygote)
+        connection = EngineCalls(zygote)
         with pytest.raises(OSError, match=r"\\x1b\[2J") as raised:
             connection.call(replies.nothing, "start")
         assert len(str(raised.value)) < 1000
@@ -135,7 +135,7 @@ def test_process_that_answers_what_was_not_asked_is_ended(tmp_path: Path) -> Non
         control.recv(1)
 
     with closing(Zygote(tmp_path / "lock", work)) as zygote:
-        connection = Connection(zygote)
+        connection = EngineCalls(zygote)
         assert select.select([connection], [], [], ENDS_SECONDS)[0]
         connection.follow()
         assert connection.why == NO_ENGINE
@@ -146,11 +146,11 @@ def test_probe_that_is_not_answered_in_time_ends_the_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with closing(Zygote(tmp_path / "lock", says(lambda _: b""))) as zygote:
-        connection = Connection(zygote)
+        connection = EngineCalls(zygote)
         connection.probe()
         connection.probe()
         assert not connection.is_lost
-        monkeypatch.setattr("agent_dom0.engines.connection.PROBED_SECONDS_MAX", 0.0)
+        monkeypatch.setattr("agent_dom0.engines.calls.PROBED_SECONDS_MAX", 0.0)
         connection.probe()
         assert connection.why == "it does not respond"
         connection.close()
@@ -158,7 +158,7 @@ def test_probe_that_is_not_answered_in_time_ends_the_process(
 
 def test_answer_to_a_probe_may_come_before_that_to_a_call(tmp_path: Path) -> None:
     with closing(Zygote(tmp_path / "lock", says(snapshot()))) as zygote:
-        connection = Connection(zygote)
+        connection = EngineCalls(zygote)
         for _ in range(3):
             connection.probe()
             assert connection.call(replies.snapshot, "snapshot").pauses == 0
@@ -174,7 +174,7 @@ def engines(tmp_path: Path) -> Zygote:
 
 def test_engines_end_with_what_started_them(tmp_path: Path) -> None:
     zygote = engines(tmp_path)
-    connection = Connection(zygote)
+    connection = EngineCalls(zygote)
     zygote.close()
     assert connection.has_ended(ENDS_SECONDS)
     connection.close()
@@ -182,11 +182,11 @@ def test_engines_end_with_what_started_them(tmp_path: Path) -> None:
 
 def test_engines_of_the_next_agent_start_when_the_last_ones_have_ended(tmp_path: Path) -> None:
     first = engines(tmp_path)
-    connection = Connection(first)
+    connection = EngineCalls(first)
     second, started = engines(tmp_path), threading.Event()
 
     def start() -> None:
-        Connection(second).close()
+        EngineCalls(second).close()
         started.set()
 
     waiting = threading.Thread(target=start)

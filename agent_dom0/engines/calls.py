@@ -35,7 +35,7 @@ _NONSENSE = (ValueError, KeyError, TypeError, RecursionError)
 T = TypeVar("T")
 
 
-class Connection:
+class EngineCalls:
     """Raises EngineLost once the process has ended, has not answered in time, or has said what it
     cannot say. `why` says which."""
 
