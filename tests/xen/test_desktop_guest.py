@@ -23,6 +23,8 @@ from tests.xen.peer import Peer
 from tests.xen.remote import Machine, Process
 from tests.xen.test_takeover import kill_worker
 
+pytestmark = pytest.mark.quiet
+
 POLICY = ALLOW_BOTH  # PipeWire looks at the microphone, too
 SERVERS: dict[str, Callable[[XenGuest], AbstractContextManager[CardServer]]] = {
     "pulseaudio": partial(pulseaudio_on_card, timer=False),

@@ -37,7 +37,7 @@ rules:
 # Less than the guest's shortest buffer, of which it must be less than half.
 SHORT_MSEC = 90
 
-pytestmark = pytest.mark.timeout(max(600, 2 * SECONDS))
+pytestmark = [pytest.mark.quiet, pytest.mark.timeout(max(600, 2 * SECONDS))]
 
 
 @contextmanager

@@ -13,6 +13,8 @@ from tests.xen.lab import XenGuest
 from tests.xen.remote import Machine
 from tests.xen.traces import gives_all_back
 
+pytestmark = pytest.mark.quiet
+
 SECONDS = 2
 TOLERANCE_SECONDS = 0.1
 
