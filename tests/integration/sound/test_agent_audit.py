@@ -25,7 +25,9 @@ from xensnd.sndif.packets import Close, Status, encode_request
 
 POLICY = 'version: 1\nrules:\n  - guest: "*"\n    playback: allow\n    capture: allow\n'
 SECOND = 48000 * 4
-FLOOD_PAIRS, PAIRS_AT_ONCE = 1000, 10
+# What the weight of an OPEN lets a guest have in ten seconds. One record each is more than the disk
+# has room for.
+FLOOD_PAIRS, PAIRS_AT_ONCE = 250, 10
 LOST = "capture is denied until it can be written again"
 
 

@@ -448,32 +448,19 @@ def test_states_that_make_no_sense_close_the_device(dom0: Dom0, evil: EvilGuest)
     assert len(dom0.log.splitlines()) - before < 10
 
 
-@pytest.fixture(scope="module", autouse=True)
-def flapping(
-    machine: LocalMachine, dom0: Dom0, neighbour: Neighbour
-) -> Iterator[tuple[Guest, float]]:
-    """A guest that came and went too fast, before all other tests; and when it began."""
-    guest = Guest(machine, "flapping")
-    with EvilGuest(machine, dom0, guest) as evil:
-        evil.offer_rings()
-        began = time.monotonic()
-        while time.monotonic() < began + 10:
-            evil.enter(XenbusState.INITIALISED)
-            assert eventually(lambda: evil.backend_state() is not XenbusState.INIT_WAIT)
-            evil.enter(XenbusState.CLOSED)
-            if not eventually(lambda: evil.backend_state() is XenbusState.INIT_WAIT, 0.5):
-                break
-        said = "device 0: 32 connections within 10 s; the device is closed"
-        assert evil.violation() == f"flapping: {said}"
-        evil.await_backend(XenbusState.CLOSED)
-        neighbour.assert_undisturbed()
-    yield guest, began
-    guest.destroy()
-
-
-def test_guest_that_came_and_went_too_fast_may_come_again_after_a_while(
-    dom0: Dom0, neighbour: Neighbour, flapping: tuple[Guest, float]
+def test_guest_that_comes_and_goes_too_fast_waits_and_is_served_again(
+    dom0: Dom0, guest: Guest, evil: EvilGuest
 ) -> None:
-    guest, began = flapping
-    time.sleep(max(0, began + 11 - time.monotonic()))
-    assert_well(dom0, neighbour, guest)
+    def comes() -> bool:
+        evil.enter(XenbusState.INITIALISED)
+        return eventually(lambda: evil.backend_state() is not XenbusState.INIT_WAIT, 0.5)
+
+    evil.offer_rings()
+    while comes():
+        evil.enter(XenbusState.CLOSED)
+        evil.await_backend(XenbusState.INIT_WAIT)
+    held = dom0.await_event("limit_hit", guest="evil", domid=guest.domid)
+    assert held["MESSAGE"] == (
+        "evil: more than 8 connections of its cards, and than 1 a second; the next ones wait"
+    )
+    evil.await_backend(XenbusState.CONNECTED)
