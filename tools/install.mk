@@ -24,9 +24,10 @@ sysusersdir = $(prefix)/lib/sysusers.d
 tmpfilesdir = $(prefix)/lib/tmpfiles.d
 udevrulesdir = $(prefix)/lib/udev/rules.d
 
-COMMANDS = xensnd-dom0 xensnd-guest xensnd-policy xensnd-session
+COMMANDS = xensnd-dom0 xensnd-guest xensnd-pacat xensnd-policy xensnd-session
 MODULE_xensnd-dom0 = agent_dom0.cli
 MODULE_xensnd-guest = agent_guest.cli
+MODULE_xensnd-pacat = agent_session.pacat
 MODULE_xensnd-policy = policy.cli.main
 MODULE_xensnd-session = agent_session.cli
 
