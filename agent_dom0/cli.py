@@ -14,6 +14,7 @@ from pathlib import Path
 
 from agent_dom0.access.prompts import ANSWER_SECONDS
 from agent_dom0.agent import Agent, Settings, Vchans
+from agent_dom0.audio.address import uses_network
 from agent_dom0.control.operations import About
 from agent_dom0.engines.process import EngineProcess
 from agent_dom0.engines.zygote import Zygote
@@ -61,7 +62,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--server",
         metavar="ADDRESS",
-        help="the audio server, as in PULSE_SERVER (default: that of this session)",
+        help="the audio server, as in PULSE_SERVER, or pipewire:[SOCKET] for PipeWire's own "
+        "protocol (default: that of this session)",
     )
     parser.add_argument(
         "--audit",
@@ -167,7 +169,7 @@ def _serve_engine(options: argparse.Namespace, end: socket.socket, receiver: Rec
     cookies = [home / ".config/pulse", home / ".pulse-cookie"]
     cookies += [Path(os.environ["PULSE_COOKIE"])] if "PULSE_COOKIE" in os.environ else []
     read = [*LIBPULSE_READS, *cookies]
-    confine([], receiver.ioctls, network="tcp" in _server(options), read=read)
+    confine([], receiver.ioctls, network=uses_network(options.server), read=read)
     EngineProcess(end, receiver).run()
 
 
@@ -191,14 +193,10 @@ async def _run(
             vchans=Vchans(options.vchan) if options.vchan else None,
             qubesdb=_qubesdb(options),
         )
-        _confine(settings, transport.ioctls, network="tcp" in _server(options))
+        _confine(settings, transport.ioctls, network=uses_network(options.server))
         await Agent(settings).run(heartbeat)
     finally:
         transport.close()
-
-
-def _server(options: argparse.Namespace) -> str:
-    return str(options.server or os.environ.get("PULSE_SERVER", ""))
 
 
 def _confine(settings: Settings, ioctls: Sequence[int], *, network: bool) -> None:

@@ -21,6 +21,7 @@ from functools import partial
 from typing import Any
 
 from agent_dom0 import descriptors
+from agent_dom0.audio.address import mixer_address
 from agent_dom0.audio.load_pulsectl import pulsectl
 from xensnd.backoff import BackOff
 from xensnd.errors import LimitReached
@@ -253,7 +254,7 @@ class Mixer:
     def _serve(self) -> None:
         """Connect, and follow the streams until there has been none for LINGER_SECONDS."""
         descriptors.require_free(_DESCRIPTORS)
-        pulse = pulsectl.Pulse("xensnd", server=self.server, connect=False)
+        pulse = pulsectl.Pulse("xensnd", server=mixer_address(self.server), connect=False)
         try:
             pulse.set_poll_func(lambda fds, seconds: self._poll(pulse, fds, seconds), _log_error)
             pulse.event_callback_set(self._on_event)

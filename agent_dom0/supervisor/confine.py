@@ -31,10 +31,13 @@ _CHANGE = _READ | _WRITE_FILE | _REMOVE_DIR | _REMOVE_FILE | _MAKE_DIR | _MAKE_R
 
 _PR_SET_NO_NEW_PRIVS = 38
 _DEVICES = [Path("/dev", name) for name in ("null", "zero", "random", "urandom")]
-# What libpulse reads to connect, besides a cookie.
+# What libpulse and libpipewire read to connect, besides a cookie.
 LIBPULSE_READS = [
     *(Path("/", name) for name in ("usr", "lib", "lib64")),
-    *(Path("/etc", name) for name in ("pulse", "machine-id", "passwd", "nsswitch.conf")),
+    *(
+        Path("/etc", name)
+        for name in ("pulse", "pipewire", "machine-id", "passwd", "nsswitch.conf")
+    ),
 ]
 
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  (libpulse's, if it has no memfd)

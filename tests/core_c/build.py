@@ -18,7 +18,9 @@ STRICT = [
     "-Wpedantic",
     "-Wshadow",
     "-Wconversion",
+    "-Wno-gnu-statement-expression",  # libpipewire's macros
     "-Werror",
+    *(f"-isystem/usr/include/{name}" for name in ("pipewire-0.3", "spa-0.2")),
     f"-I{CORE}",
     f"-I{HERE}",
 ]
@@ -59,6 +61,8 @@ SOURCES: dict[str, Sequence[str]] = {
     "test_page_directory": ["page_directory.c"],
     **{f"test_pcm_{idea}": ["pcm.c"] for idea in _PCM_TESTS},
     "test_rate_loop": ["rate_loop.c"],
+    "test_recorded_source": ["recorded_source.c"],
+    "test_sample_queue": ["sample_queue.c"],
     "test_schedule": ["schedule.c"],
     **{f"test_backend_{idea}": _BACKEND for idea in _BACKEND_TESTS},
     "test_vchan_ring": ["vchan_ring.c"],

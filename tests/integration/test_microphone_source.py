@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import pytest
 
 from tests.support.agents import PATIENT, Dom0, Guest
 from tests.support.local_machine import LocalMachine
-from tests.support.pipewire_server import PipeWireServer
+from tests.support.pipewire_server import PipeWireServer, ServerProtocol
 from tests.support.pulse_server import SINK, PulseServer, feed, noise
 from tests.support.raw_frontend import eventually
 
@@ -43,16 +43,18 @@ def pulse(tmp_path: Path) -> Iterator[PulseServer]:
 
 @pytest.fixture
 def dom0(tmp_path: Path, machine: LocalMachine, pulse: PulseServer) -> Iterator[Dom0]:
-    with agent(tmp_path, machine, pulse) as dom0:
+    with agent(tmp_path, machine, pulse.address) as dom0:
         yield dom0
 
 
 @contextmanager
 def agent(
-    tmp_path: Path, machine: LocalMachine, server: PulseServer | PipeWireServer
+    tmp_path: Path, machine: LocalMachine, address: str, prefix: Sequence[str] = ()
 ) -> Iterator[Dom0]:
-    directory, address = tmp_path / "dom0", server.address
-    with Dom0(directory, machine.url, address, policy=allow(), options=[PATIENT]) as dom0:
+    directory, options = tmp_path / "dom0", [PATIENT]
+    with Dom0(
+        directory, machine.url, address, policy=allow(), options=options, prefix=prefix
+    ) as dom0:
         yield dom0
     assert "Traceback" not in dom0.log
 
@@ -240,7 +242,7 @@ def test_stream_that_a_person_moves_from_a_monitor_to_a_microphone_besides_the_d
     """Of a server that remembers nothing."""
     with (
         PulseServer(tmp_path / "forgetful", has_source=False) as pulse,
-        agent(tmp_path, machine, pulse) as dom0,
+        agent(tmp_path, machine, pulse.address) as dom0,
         pulse.microphone(SPOKEN),
         pulse.source("headset", master="voice.monitor"),
         work.start("record", "-", "--seconds=20") as recording,
@@ -340,14 +342,21 @@ def unplug(pipewire: PipeWireServer) -> None:
                 mixer.module_unload(module.index)
 
 
+@pytest.fixture(params=ServerProtocol, ids=lambda protocol: protocol.value)
+def dom0_of_pipewire(
+    request: pytest.FixtureRequest, tmp_path: Path, machine: LocalMachine, pipewire: PipeWireServer
+) -> Iterator[Dom0]:
+    address = pipewire.address_for(request.param)
+    with agent(tmp_path, machine, address, pipewire.agent_prefix) as dom0:
+        yield dom0
+
+
 @pytest.mark.alone  # or PipeWire's session manager is late
 def test_nothing_of_a_monitor_is_recorded_from_pipewire_while_it_moves_the_stream(
-    tmp_path: Path, machine: LocalMachine, pipewire: PipeWireServer, work: Guest
+    dom0_of_pipewire: Dom0, pipewire: PipeWireServer, work: Guest
 ) -> None:
-    with (
-        agent(tmp_path, machine, pipewire) as dom0,
-        work.start("record", "-", "--seconds=40") as recording,
-    ):
+    dom0 = dom0_of_pipewire
+    with work.start("record", "-", "--seconds=40") as recording:
         for count in range(1, 8):
             dom0.await_event("source_admitted", guest="work", source="microphone", count=count)
             assert is_live(recording.listen_until(is_live))
@@ -369,12 +378,10 @@ def test_nothing_of_a_monitor_is_recorded_from_pipewire_while_it_moves_the_strea
 
 
 def test_microphone_that_is_unplugged_from_pipewire(
-    tmp_path: Path, machine: LocalMachine, pipewire: PipeWireServer, work: Guest
+    dom0_of_pipewire: Dom0, pipewire: PipeWireServer, work: Guest
 ) -> None:
-    with (
-        agent(tmp_path, machine, pipewire) as dom0,
-        work.start("record", "-", "--seconds=40") as recording,
-    ):
+    dom0 = dom0_of_pipewire
+    with work.start("record", "-", "--seconds=40") as recording:
         dom0.await_event("source_admitted", guest="work", source="microphone")
         assert is_live(recording.listen_until(is_live))
         unplug(pipewire)

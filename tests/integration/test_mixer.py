@@ -15,7 +15,7 @@ from agent_guest.pcm import Pcm
 from tests.support.agents import PATIENT, Dom0, Ended, Guest
 from tests.support.guest_pcm import with_open_pcm
 from tests.support.local_machine import LocalMachine
-from tests.support.pipewire_server import PipeWireServer
+from tests.support.pipewire_server import PipeWireServer, ServerProtocol
 from tests.support.pulse_server import PulseServer, noise, sink_input
 from tests.support.raw_frontend import eventually
 
@@ -141,13 +141,20 @@ def test_guest_that_turns_its_volume_without_end_waits_for_no_server_and_leaves_
     assert dom0.events("server_lost") == []
 
 
+@pytest.mark.parametrize("protocol", ServerProtocol, ids=lambda protocol: protocol.value)
 def test_volume_mute_and_cap_hold_with_pipewire(
-    tmp_path: Path, machine: LocalMachine, work: Guest
+    tmp_path: Path, machine: LocalMachine, work: Guest, protocol: ServerProtocol
 ) -> None:
     with (
         PipeWireServer(tmp_path / "pipewire") as pipewire,
         pipewire.mixer() as mixer,
-        Dom0(tmp_path / "dom0", machine.url, pipewire.address, policy=CAP) as dom0,
+        Dom0(
+            tmp_path / "dom0",
+            machine.url,
+            pipewire.address_for(protocol),
+            policy=CAP,
+            prefix=pipewire.agent_prefix,
+        ) as dom0,
     ):
         mixer.module_load("module-null-sink", "sink_name=speakers rate=48000 channels=2")
         with (

@@ -1,4 +1,5 @@
-"""A private PipeWire with its session manager and its PulseAudio interface."""
+"""A private PipeWire with its session manager and its PulseAudio interface, and how an agent is
+told to use either of its protocols."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ import os
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +17,27 @@ from tests.support.daemon import Daemon, Startable
 from tests.support.urgency import Urgency, urgent
 
 
+class ServerProtocol(Enum):
+    """By which an agent plays and records; its mixer always uses PulseAudio's."""
+
+    PULSEAUDIO = "PulseAudio's protocol"
+    PIPEWIRE = "PipeWire's protocol"
+
+
 class PipeWireServer(Startable):
     """`with PipeWireServer(directory) as pipewire:`; `address` is as in PULSE_SERVER."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.address = f"unix:{directory}/pulse/native"
+        self.agent_prefix = ["env", f"PULSE_SERVER={self.address}"]
         self._stack = ExitStack()
+
+    def address_for(self, protocol: ServerProtocol) -> str:
+        """As in --server of an agent that is run with `agent_prefix`."""
+        if protocol is ServerProtocol.PULSEAUDIO:
+            return self.address
+        return f"pipewire:{self.directory}/pipewire-0"
 
     @property
     def environment(self) -> dict[str, str]:

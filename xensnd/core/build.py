@@ -26,15 +26,26 @@ SOURCES = [
     "gate.c",
     "page_directory.c",
     "pcm.c",
+    "pipewire_client.c",
+    "pipewire_cycle.c",
+    "pipewire_format.c",
+    "pipewire_hub.c",
+    "pipewire_library.c",
+    "pipewire_stream.c",
     "pulse_context.c",
     "pulse_stream.c",
     "rate_loop.c",
+    "recorded_source.c",
     "ring.c",
+    "sample_queue.c",
     "schedule.c",
     "vchan_audio.c",
     "vchan_ring.c",
     "vchan_stream.c",
 ]
+
+# Where both distributions have them. The library is loaded when it is needed.
+PIPEWIRE_HEADERS = ["-isystem/usr/include/pipewire-0.3", "-isystem/usr/include/spa-0.2"]
 
 DECLARATIONS = """
 struct xn_engine; struct xn_client; struct xn_backend; struct xn_frontend;
@@ -211,5 +222,5 @@ ffi.set_source(
     include_dirs=["xensnd/core/src"],
     define_macros=[("_GNU_SOURCE", None)],
     libraries=["pulse", "m"],
-    extra_compile_args=["-std=c11", "-Wall"],
+    extra_compile_args=["-std=c11", "-Wall", *PIPEWIRE_HEADERS],
 )

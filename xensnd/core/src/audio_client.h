@@ -10,9 +10,10 @@ struct xn_client;
 
 enum xn_client_state { XN_CLIENT_CONNECTING, XN_CLIENT_READY, XN_CLIENT_FAILED };
 
-/* Starts connecting; Python is woken when the state changes. `server`: as in PULSE_SERVER; NULL:
- * the default. `properties`: key, value, key, value, ..., NULL. Returns NULL if there is no
- * memory. */
+/* Starts connecting; Python is woken when the state changes. `server`: as in PULSE_SERVER; or
+ * "pipewire:" for PipeWire's own protocol, with the name or the path of its socket behind it or
+ * not; NULL: PulseAudio's default. `properties`: key, value, key, value, ..., NULL. Returns NULL if
+ * there is no memory. */
 struct xn_client *xn_client_new(struct xn_engine *engine, const char *server,
                                 const char *const *properties);
 

@@ -1,9 +1,20 @@
 #include "audio_server.h"
 
+#include <string.h>
+
+#define PIPEWIRE "pipewire:"
+
+static struct xn_client *new_client(struct xn_engine *engine, const char *server,
+                                    const char *const *properties) {
+    if (server && strncmp(server, PIPEWIRE, strlen(PIPEWIRE)) == 0)
+        return xn_pipewire_server.client_new(engine, server + strlen(PIPEWIRE), properties);
+    return xn_pulse_server.client_new(engine, server, properties);
+}
+
 struct xn_client *xn_client_new(struct xn_engine *engine, const char *server,
                                 const char *const *properties) {
     xn_engine_lock(engine);
-    struct xn_client *client = xn_pulse_server.client_new(engine, server, properties);
+    struct xn_client *client = new_client(engine, server, properties);
     xn_engine_unlock(engine);
     return client;
 }

@@ -1,5 +1,5 @@
-/* What there must be for each kind of audio server: one function for each verb of audio_client.h and
- * audio_stream.h, with the same meaning. All of them are called under the engine's lock.
+/* What there must be for each kind of audio server: one function for each verb of audio_client.h
+ * and audio_stream.h, with the same meaning. All of them are called under the engine's lock.
  */
 #ifndef XENSND_AUDIO_SERVER_H
 #define XENSND_AUDIO_SERVER_H
@@ -46,6 +46,6 @@ struct xn_audio {
     const struct xn_audio_server *server;
 };
 
-extern const struct xn_audio_server xn_pulse_server;
+extern const struct xn_audio_server xn_pulse_server, xn_pipewire_server;
 
 #endif

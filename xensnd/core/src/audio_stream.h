@@ -27,7 +27,7 @@ struct xn_audio_config {
      * remembers it. */
     const uint32_t *volume;
     enum xn_mute mute; /* the initial state */
-    uint32_t guest; /* the guest's number; see pulse_client_is_behind() */
+    uint32_t guest; /* the guest's number; see pulse_client_is_behind(), and PipeWire's */
     const char *const *properties; /* key, value, ..., NULL */
 };
 
@@ -91,8 +91,8 @@ bool xn_audio_latency_usec(const struct xn_audio *audio, int64_t *latency_usec);
 uint32_t xn_audio_gaps(const struct xn_audio *audio);
 
 /* Capture: returns the name of the source that the stream is connected to, or NULL if it is not
- * known yet. The stream owns the name, which is valid until the mainloop runs again. Python is woken
- * when the server has moved the stream. */
+ * known yet. The stream owns the name, which is valid until the mainloop runs again. Python is
+ * woken when the server has moved the stream. */
 const char *xn_audio_source(const struct xn_audio *audio, uint32_t *index);
 
 /* Capture: admits the source that the stream is connected to. Until then the stream gives silence,

@@ -18,6 +18,7 @@ struct xn_engine {
     int64_t polls_until_usec;
     int wake_fd;
     uint64_t wakeups;
+    void *shared;
 };
 
 int64_t xn_now_usec(void) {
@@ -112,6 +113,7 @@ void xn_engine_free(struct xn_engine *engine) {
 
 int xn_engine_wake_fd(const struct xn_engine *engine) { return engine->wake_fd; }
 uint64_t xn_engine_wakeups(const struct xn_engine *engine) { return engine->wakeups; }
+void **xn_engine_shared(struct xn_engine *engine) { return &engine->shared; }
 void xn_engine_lock(struct xn_engine *engine) { pthread_mutex_lock(&engine->mutex); }
 void xn_engine_unlock(struct xn_engine *engine) { pthread_mutex_unlock(&engine->mutex); }
 void xn_engine_wake_python(struct xn_engine *engine) { (void)eventfd_write(engine->wake_fd, 1); }

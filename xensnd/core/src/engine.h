@@ -34,6 +34,9 @@ void xn_engine_unlock(struct xn_engine *engine);
 pa_mainloop_api *xn_engine_api(struct xn_engine *engine);
 void xn_engine_wake_python(struct xn_engine *engine);
 
+/* Returns a place for what the clients of one kind of audio server share. */
+void **xn_engine_shared(struct xn_engine *engine);
+
 int64_t xn_now_usec(void);
 
 void xn_engine_add_task(struct xn_engine *engine, struct xn_task *task);
