@@ -80,7 +80,7 @@ install:
 	install -D -m 644 -t $(DESTDIR)$(userunitdir)/xensnd-guest.service.d qubes/30_qubes.conf
 	install -D -m 755 -t $(DESTDIR)$(sysconfdir)/qubes/post-install.d qubes/10-xensnd.sh
 	install -D -m 644 -t $(DESTDIR)$(sharedir) qubes/80-qubes.yaml
-	install -D -m 755 -t $(DESTDIR)$(sharedir) qubes/qubes-tags
+	install -D -m 755 -t $(DESTDIR)$(sharedir) qubes/qubes-tags qubes/qubes-pacat
 	# A link, which goes with the package: a configuration file would stay when that is removed.
 	install -D -m 644 -t $(DESTDIR)$(sharedir) packaging/systemd/audio/xensnd.pa
 	install -d $(DESTDIR)$(pulsedir)
