@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import select
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,8 +23,15 @@ class Peer:
     `module` is what runs there: this one, or another that ends in serve().
     """
 
-    def __init__(self, machine: Machine, module: str = "tests.xen.peer", *arguments: str) -> None:
+    def __init__(
+        self,
+        machine: Machine,
+        module: str = "tests.xen.peer",
+        *arguments: str,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
         self._machine = machine
+        self._env = {"PYTHONPATH": "/opt/xensnd", **(env or {})}
         self._command = ("python3", "-m", module, *arguments)
         self._answered = 0
 
@@ -31,7 +39,7 @@ class Peer:
         self._process = self._machine.start(
             *self._command,
             stdin=None,
-            env={"PYTHONPATH": "/opt/xensnd"},
+            env=self._env,
         )
         return self
 

@@ -29,8 +29,10 @@ REQUEST_MASK_OFFSET = FIRST_INTERVAL_OFFSET + 21 * INTERVAL_OCTETS
 ALL = 0xFFFF_FFFF
 
 
-def hw_params(period_frames: int, buffer_frames: int) -> bytearray:
-    """struct snd_pcm_hw_params, of stereo S16 at 48 kHz."""
+def hw_params(
+    period_frames: int, buffer_frames: int, *, rate_hz: int = 48000, channels: int = 2
+) -> bytearray:
+    """struct snd_pcm_hw_params, of S16."""
     params = bytearray(HW_PARAMS_OCTETS)
 
     def put(offset: int, value: int) -> None:
@@ -38,7 +40,12 @@ def hw_params(period_frames: int, buffer_frames: int) -> bytearray:
 
     for mask, bit in ((ACCESS, RW_INTERLEAVED), (FORMAT, S16_LE), (SUBFORMAT, STANDARD)):
         put(4 + mask * MASK_OCTETS, 1 << bit)
-    wanted = {CHANNELS: 2, RATE: 48000, PERIOD_SIZE: period_frames, BUFFER_SIZE: buffer_frames}
+    wanted = {
+        CHANNELS: channels,
+        RATE: rate_hz,
+        PERIOD_SIZE: period_frames,
+        BUFFER_SIZE: buffer_frames,
+    }
     for interval in range(INTERVALS):
         offset = FIRST_INTERVAL_OFFSET + interval * INTERVAL_OCTETS
         put(offset, wanted.get(interval, 0))

@@ -62,6 +62,10 @@ GUEST_PACKAGES = (
     "python3-systemd",
     "pulseaudio",
     "pulseaudio-utils",
+    "pipewire",
+    "pipewire-pulse",
+    "wireplumber",
+    "dbus-daemon",
     "libxengnttab1",
     "libxenevtchn1",
 )

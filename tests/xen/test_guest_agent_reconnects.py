@@ -14,6 +14,7 @@ from tests.support.heard import (
     missing_msec,
     seconds_heard,
     stretches,
+    tone_lasts,
     tone_seconds,
 )
 from tests.support.pulse_server import noise
@@ -78,10 +79,10 @@ def test_killed_agent_leaves_a_guest_its_sink(
         pulse.listening() as ears,
         playing_tone(desk),
     ):
-        assert tone_seconds(ears.listen_until(lambda heard: tone_seconds(heard) > 1, 30)) > 1
+        assert tone_seconds(ears.listen_until(tone_lasts(1), 30)) > 1
         kill_worker(dom0, agent)
         before = len(ears.heard)
-        heard = ears.listen_until(lambda heard: tone_seconds(heard[before:]) > 2, 30)[before:]
+        heard = ears.listen_until(tone_lasts(2, after=before), 30)[before:]
         assert tone_seconds(heard) > 2, serve.errors
 
 

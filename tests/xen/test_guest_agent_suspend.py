@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.support.heard import gaps, missing_msec, seconds_heard, tone_seconds
+from tests.support.heard import gaps, missing_msec, seconds_heard, tone_lasts, tone_seconds
 from tests.support.pulse_server import noise
 from tests.xen.desktop import desktop, playing_tone, serving
 from tests.xen.detached import Detached
@@ -78,10 +78,10 @@ def test_served_applications_play_on(
     pulse: Pulse, desk: XenGuest, interrupt: Callable[[], None]
 ) -> None:
     with serving(desk) as agent, pulse.listening() as ears, playing_tone(desk):
-        assert tone_seconds(ears.listen_until(lambda heard: tone_seconds(heard) > 1, 30)) > 1
+        assert tone_seconds(ears.listen_until(tone_lasts(1), 30)) > 1
         interrupt()
         before = len(ears.heard)
-        heard = ears.listen_until(lambda heard: tone_seconds(heard[before:]) > 2, 30)[before:]
+        heard = ears.listen_until(tone_lasts(2, after=before), 30)[before:]
         assert tone_seconds(heard) > 2, agent.errors
 
 
@@ -91,5 +91,5 @@ def test_served_guest_that_was_idle_is_heard_after_it(
     with serving(desk) as agent, pulse.listening() as ears:
         interrupt()
         with playing_tone(desk):
-            heard = ears.listen_until(lambda heard: tone_seconds(heard) > 2, 30)
+            heard = ears.listen_until(tone_lasts(2), 30)
         assert tone_seconds(heard) > 2, agent.errors
