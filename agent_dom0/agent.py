@@ -11,6 +11,7 @@ import os
 import signal
 from collections.abc import Callable, Set
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import partial
 from pathlib import Path
 
@@ -42,6 +43,7 @@ from agent_dom0.supervisor.heartbeat import Heartbeat
 from agent_dom0.trail_numbers import open_numbers
 from agent_dom0.vchan.factory import VchanFactory
 from agent_dom0.vchan.front import VchanFront
+from agent_dom0.vchan.registrations import Registrations
 from policy.language.files import require_trusted_directory
 from policy.paths import PolicyPaths
 from xensnd.backoff import BackOff
@@ -63,6 +65,13 @@ POLICY_SETTLE_SECONDS = 0.005
 CLOCK_SECONDS = 60.0
 
 
+class Vchans(StrEnum):
+    """Whose sound over vchan is served."""
+
+    ALL = "all"  # that of all guests that can be found, and of those that are registered
+    REGISTERED = "registered"
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     transport: Transport
@@ -74,7 +83,7 @@ class Settings:
     control_group: str | None
     ask_seconds: float  # how long a question waits for an answer
     zygote: Zygote | None = None  # of engines for each guest; None: one engine for all, here
-    serves_vchan: bool = False  # the sound of Qubes' guests over vchan, besides sndif's cards
+    vchans: Vchans | None = None  # whose sound over vchan is served, besides sndif's cards
     qubesdb: Path | None = None  # the socket of QubesDB; None: this is not Qubes
 
 
@@ -113,8 +122,17 @@ class Agent:
         fronts: list[Callable[[Guests], Front]] = [
             partial(CardFront, policy=self._policy, factory=CardFactory(factory))
         ]
-        if settings.serves_vchan:
-            fronts.append(partial(VchanFront, factory=VchanFactory(factory)))
+        self._registrations: Registrations | None = None
+        if settings.vchans is not None:
+            kept = settings.transport.runtime_directory / "registered.json"
+            self._registrations = Registrations(kept, self._on_store)
+            vchan_front = partial(
+                VchanFront,
+                factory=VchanFactory(factory),
+                registrations=self._registrations,
+                serves_all=settings.vchans is Vchans.ALL,
+            )
+            fronts.append(vchan_front)
         self._registry = Registry(
             settings.transport.domid, factory, fronts, self._policy, self._queue
         )
@@ -133,10 +151,16 @@ class Agent:
             self._prompts,
             self._trail,
             subscribers,
+            self._registrations,
+            self._on_store,
             self._load_policy,
         )
         self._control = ControlServer(
-            settings.control, self._operations.commands, subscribers.remove, settings.control_group
+            settings.control,
+            self._operations.commands,
+            self._operations.leave,
+            settings.control_group,
+            stays=self._operations.has_registered,
         )
         self._store: Store | None = None
         self._store_timer: asyncio.TimerHandle | None = None  # set while the store is lost
@@ -166,6 +190,8 @@ class Agent:
         self._trail.number_by(open_numbers(numbers, self._trail.where))
         self._trail.append(Event(EventKind.AGENT_STARTED, "the agent has started"))
         self._load_policy()
+        if self._registrations is not None:
+            self._registrations.begin()
         self._open_store()
         self._schedule_next_change()
         self._control.start()
@@ -196,8 +222,8 @@ class Agent:
         loop.remove_reader(self._watch.fileno())
         if self._store is not None:
             loop.remove_reader(self._store.fileno())
-        self._control.close()
         self._operations.close()
+        self._control.close()
         self._prompts.close()
         self._registry.close()
         self._mixer.close()

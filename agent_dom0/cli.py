@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from agent_dom0.access.prompts import ANSWER_SECONDS
-from agent_dom0.agent import Agent, Settings
+from agent_dom0.agent import Agent, Settings, Vchans
 from agent_dom0.audio.address import uses_network
 from agent_dom0.control.operations import About
 from agent_dom0.engines.process import EngineProcess
@@ -107,8 +107,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--vchan",
-        action="store_true",
-        help="also serve guests whose sound comes over vchan, as that of Qubes' templates does",
+        nargs="?",
+        choices=[each.value for each in Vchans],
+        const=Vchans.ALL.value,
+        help="also serve guests whose sound comes over vchan, as that of Qubes' templates does: "
+        "all that run (without a value), or only those that xensnd-pacat registers",
     )
     parser.add_argument(
         "--qubesdb",
@@ -187,7 +190,7 @@ async def _run(
             control_group=options.control_group,
             ask_seconds=options.ask_seconds,
             zygote=zygote,
-            serves_vchan=options.vchan,
+            vchans=Vchans(options.vchan) if options.vchan else None,
             qubesdb=_qubesdb(options),
         )
         _confine(settings, transport.ioctls, network=uses_network(options.server))

@@ -42,17 +42,26 @@ def read_guest(store: Store, domid: int) -> RunningGuest | None:
     return RunningGuest(domid=domid, name=name, uuid=uuid, label=_label(store, vm_path))
 
 
+def read_name(store: Store, domid: int) -> str | None:
+    """Return the name that the toolstack has given the guest; None: none that we may read."""
+    return _read_name(store, f"/local/domain/{domid}/name")
+
+
 def read_guest_of_backend(store: Store, directory: str, domid: int) -> RunningGuest | None:
     """Return what an audio domain can read about a guest: the name that the toolstack may have
-    written into the backend's directory (`domain`), or else a name made of its number."""
-    name = f"dom{domid}"
+    written into the backend's directory (`domain`). None: it has not."""
+    name = None
     for devid in sorted(children(store, directory)):
-        try:
-            given = store.read(f"{directory}/{devid}/domain")
-        except (KeyError, PermissionError):
-            continue
-        name = given if given and given.isprintable() else name
-    return RunningGuest(domid=domid, name=name)
+        name = _read_name(store, f"{directory}/{devid}/domain") or name
+    return None if name is None else RunningGuest(domid=domid, name=name)
+
+
+def _read_name(store: Store, path: str) -> str | None:
+    try:
+        name = store.read(path)
+    except (KeyError, PermissionError):
+        return None
+    return name if name and name.isprintable() else None
 
 
 def _label(store: Store, vm_path: str) -> str:

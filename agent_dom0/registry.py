@@ -319,7 +319,8 @@ class Registry(Guests):
         if self.sees_all:
             return read_guest(store, domid)
         found = (front.identify(domid) for front in self._fronts if domid in front.known_guests())
-        return next((guest for guest in found if guest is not None), None)
+        unnamed = RunningGuest(domid, f"dom{domid}")
+        return next((guest for guest in found if guest is not None), unnamed)
 
     def _running(self, store: Store) -> set[int]:
         everybody = self._if_allowed(lambda: children(store, "/local/domain"))
@@ -365,7 +366,8 @@ class Registry(Guests):
         except PermissionError:
             self.sees_all = False
             log.info(
-                "domain %d is an audio domain: it serves the cards that the toolstack makes for it",
+                "domain %d is an audio domain: it serves the cards that the toolstack makes for it "
+                "and the vchans that are registered",
                 self.domid,
             )
             return None

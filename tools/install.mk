@@ -24,9 +24,10 @@ sysusersdir = $(prefix)/lib/sysusers.d
 tmpfilesdir = $(prefix)/lib/tmpfiles.d
 udevrulesdir = $(prefix)/lib/udev/rules.d
 
-COMMANDS = xensnd-dom0 xensnd-guest xensnd-policy xensnd-session
+COMMANDS = xensnd-dom0 xensnd-guest xensnd-pacat xensnd-policy xensnd-session
 MODULE_xensnd-dom0 = agent_dom0.cli
 MODULE_xensnd-guest = agent_guest.cli
+MODULE_xensnd-pacat = agent_session.pacat
 MODULE_xensnd-policy = policy.cli.main
 MODULE_xensnd-session = agent_session.cli
 
@@ -79,7 +80,7 @@ install:
 	install -D -m 644 -t $(DESTDIR)$(userunitdir)/xensnd-guest.service.d qubes/30_qubes.conf
 	install -D -m 755 -t $(DESTDIR)$(sysconfdir)/qubes/post-install.d qubes/10-xensnd.sh
 	install -D -m 644 -t $(DESTDIR)$(sharedir) qubes/80-qubes.yaml
-	install -D -m 755 -t $(DESTDIR)$(sharedir) qubes/qubes-tags
+	install -D -m 755 -t $(DESTDIR)$(sharedir) qubes/qubes-tags qubes/qubes-pacat
 	# A link, which goes with the package: a configuration file would stay when that is removed.
 	install -D -m 644 -t $(DESTDIR)$(sharedir) packaging/systemd/audio/xensnd.pa
 	install -d $(DESTDIR)$(pulsedir)

@@ -17,7 +17,9 @@ from agent_dom0.control.server import Command, Peer, number_argument, text_argum
 from agent_dom0.control.subscribers import Subscribers
 from agent_dom0.events import EventKind, Priority, guest_event
 from agent_dom0.registry import Registry
+from agent_dom0.vchan.registrations import Registrations
 from xensnd.control.answers import GIVEN, Answer
+from xensnd.control.messages import DOMID_MAX
 from xensnd.errors import UsageError
 from xensnd.sndif.store_fields import Direction
 from xensnd.text import quoted
@@ -41,7 +43,8 @@ class About:
 
 
 class Operations:
-    """`reload` reads the policy files again."""
+    """`registrations`: None if no vchans are served. `follow_registrations` serves whom they name
+    now. `reload` reads the policy files again."""
 
     def __init__(
         self,
@@ -52,6 +55,8 @@ class Operations:
         prompts: Prompts,
         trail: AuditTrail,
         subscribers: Subscribers,
+        registrations: Registrations | None,
+        follow_registrations: Callable[[], None],
         reload: Callable[[], None],
     ) -> None:
         self._about = about
@@ -61,6 +66,9 @@ class Operations:
         self._prompts = prompts
         self._trail = trail
         self._subscribers = subscribers
+        self._registrations = registrations
+        self._follow_registrations = follow_registrations
+        self._is_closed = False
         self._reload = reload
         self._since = datetime.now(UTC).isoformat(timespec="seconds")
         self._timer: asyncio.TimerHandle | None = None
@@ -78,6 +86,7 @@ class Operations:
             "answer": self._answer,
             "release": self._release,
             "reload": lambda _peer, _arguments: self._load(),
+            "register": self._register,
         }
 
     def tell_changes_soon(self) -> None:
@@ -87,8 +96,23 @@ class Operations:
             self._timer = loop.call_later(SETTLE_SECONDS, self._tell_changes)
 
     def close(self) -> None:
+        """From here on, a client that leaves has not given up its guest: the agent ends."""
+        self._is_closed = True
         if self._timer is not None:
             self._timer.cancel()
+        if self._registrations is not None:
+            self._registrations.close()
+
+    def leave(self, peer: Peer) -> None:
+        """A client has disconnected: it gets no more events, and its guest is no longer served."""
+        self._subscribers.remove(peer)
+        if self._registrations is None or self._is_closed:
+            return
+        if self._registrations.remove(peer):
+            self._follow_registrations()
+
+    def has_registered(self, peer: Peer) -> bool:
+        return self._registrations is not None and self._registrations.is_held_by(peer)
 
     def _tell_changes(self) -> None:
         self._timer = None
@@ -206,6 +230,31 @@ class Operations:
         if released == 0:
             raise UsageError(f"{quoted(guest)} is not in quarantine; it is served")
         return {"released": released}
+
+    def _register(self, peer: Peer, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Serve a guest's vchans until the client disconnects."""
+        domid = round(number_argument(arguments, "domid", 1, DOMID_MAX))
+        name = text_argument(arguments, "name")
+        registrations = self._registrations
+        if registrations is None:
+            raise UsageError("this agent serves no vchans; start xensnd-dom0 with --vchan")
+        registrations.add(domid, name, peer)
+        self._follow_registrations()
+        served = self._registry.find(domid)
+        if served is not None and registrations.includes(served.guest):
+            return {"name": served.guest.name}
+        registrations.remove(peer)
+        self._follow_registrations()
+        if served is None:
+            raise UsageError(f"domain {domid}: no such guest runs; running guests: {self._running}")
+        raise UsageError(
+            f"domain {domid} is {quoted(served.guest.name)}, not {quoted(name)}; give that name"
+        )
+
+    @property
+    def _running(self) -> str:
+        running = sorted(self._registry.guests(), key=lambda guest: guest.domid)
+        return ", ".join(f"{guest.domid} {guest.name}" for guest in running) or "none"
 
     def _load(self) -> Mapping[str, Any]:
         self._reload()

@@ -28,7 +28,7 @@ from xensnd.text import quoted
 log = logging.getLogger("xensnd-dom0")
 
 REQUEST_OCTETS_MAX = 16 * 1024
-CLIENTS_MAX = 32  # of one user, so that no user can keep another out
+CLIENTS_MAX = 32  # of one user, so that no user can keep another out; see also `stays`
 STRANGER_SECONDS = 1.0
 RETRY_FIRST_SECONDS = 0.1
 RETRY_LAST_SECONDS = 1.0
@@ -54,7 +54,8 @@ Command = Callable[[Peer, Mapping[str, Any]], Mapping[str, Any]]
 
 
 class ControlServer:
-    """`on_leave` is called for each client that has disconnected."""
+    """`on_leave` is called for each client that has disconnected. A client that `stays` for a guest
+    does not count among those that its user may have."""
 
     def __init__(
         self,
@@ -62,10 +63,12 @@ class ControlServer:
         commands: Mapping[str, Command],
         on_leave: Callable[[Peer], None],
         group: str | None = None,
+        stays: Callable[[Peer], bool] = lambda _peer: False,
     ) -> None:
         self._path = path
         self._commands = commands
         self._on_leave = on_leave
+        self._stays = stays
         self._group = _group(group) if group else None
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._retry: asyncio.TimerHandle | None = None
@@ -134,7 +137,8 @@ class ControlServer:
             sock=connection, limit=REQUEST_OCTETS_MAX
         )
         peer = self._peer(writer)
-        if sum(other.uid == peer.uid for other in self._writers.values()) >= CLIENTS_MAX:
+        others = [each for each in self._writers.values() if each.uid == peer.uid]
+        if sum(not self._stays(each) for each in others) >= CLIENTS_MAX:
             writer.transport.abort()
             return
         self._writers[writer] = peer

@@ -37,7 +37,7 @@ class Front(Protocol):
         """Return the domids of the guests that it finds by itself, for an audio domain."""
 
     def identify(self, domid: int) -> RunningGuest | None:
-        """Return what an audio domain can know of a guest; None: nothing here."""
+        """Return what an audio domain can know of a guest; None: not even its name."""
 
     def note(self, event: WatchEvent) -> None:
         """Note an event of XenStore. follow() is called after the last one."""

@@ -1,7 +1,13 @@
 """Follows in XenStore which guests offer sound over vchan.
 
 A guest offers its vchans to the domain in which the agent runs, and nothing of ours is written for
-it. In an audio domain, which may not see all guests, they cannot be found in this way.
+it. An audio domain may not see which guests run, so there only those are served that were
+registered.
+
+The toolstack's name is a guest's identity wherever it can be read: policy is written for that name,
+and the program that registers a guest only repeats what it was told. A registration under another
+name counts for nothing. Where the toolstack's name cannot be read, as in an audio domain, the name
+that was registered is all that is known, and whoever may register may also answer for the guest.
 """
 
 from __future__ import annotations
@@ -9,22 +15,30 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection
 
-from agent_dom0.guest import RunningGuest
+from agent_dom0.guest import RunningGuest, read_name
 from agent_dom0.streams.front import Front, Guests
 from agent_dom0.streams.served_guest import ServedGuest
 from agent_dom0.vchan.device import NAME, VchanDevice
 from agent_dom0.vchan.factory import VchanFactory
+from agent_dom0.vchan.registrations import Registrations
 from xensnd.transport.interface import Store, WatchEvent
 
 
 class VchanFront(Front):
-    """The vchans of all guests."""
+    """The vchans of all guests that are found, or only of those that were registered."""
 
-    is_behind = False  # each guest that runs has a device
-
-    def __init__(self, guests: Guests, factory: VchanFactory) -> None:
+    def __init__(
+        self,
+        guests: Guests,
+        factory: VchanFactory,
+        registrations: Registrations,
+        *,
+        serves_all: bool,
+    ) -> None:
         self._guests = guests
         self._factory = factory
+        self._registrations = registrations
+        self._serves_all = serves_all
         self._devices: dict[int, VchanDevice] = {}  # by the guest's domid
         self._changed: Counter[str] = Counter()  # how often each guest's nodes were, by the token
 
@@ -34,10 +48,15 @@ class VchanFront(Front):
             device.use_store(store)
 
     def known_guests(self) -> set[int]:
-        return set()
+        return self._registrations.domids()
 
-    def identify(self, domid: int) -> RunningGuest | None:  # noqa: ARG002
-        return None
+    def identify(self, domid: int) -> RunningGuest | None:
+        name = read_name(self._store, domid) or self._registrations.name(domid)
+        return None if name is None else RunningGuest(domid, name)
+
+    @property
+    def is_behind(self) -> bool:
+        return self._registrations.has_changed
 
     def note(self, event: WatchEvent) -> None:
         if event.token.startswith(f"{NAME}:"):
@@ -50,9 +69,12 @@ class VchanFront(Front):
                 device.follow(changed[device.token])
 
     def read(self) -> None:
+        self._registrations.has_changed = False
         for guest in self._guests.served():
             domid = guest.guest.domid
-            if domid not in self._devices:
+            if not self._serves_all and not self._registrations.includes(guest.guest):
+                self.forget(guest)
+            elif domid not in self._devices:
                 self._devices[domid] = self._factory.device(self._store, guest)
         for device in list(self._devices.values()):
             device.step()

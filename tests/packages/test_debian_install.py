@@ -21,7 +21,7 @@ PACKAGING = Path(__file__).parents[2] / "docs/packaging.md"
 
 
 def test_commands_work_once_they_are_installed(installed: Root) -> None:
-    for command in ("dom0", "guest", "policy", "session"):
+    for command in ("dom0", "guest", "pacat", "policy", "session"):
         name = f"xensnd-{command}"
         assert installed.run(name, "--version") == f"{name} {VERSION}\n"
     said = installed.run("xensnd-policy", "check")
@@ -71,10 +71,8 @@ def test_service_is_enabled_and_what_it_needs_is_there(installed: Root) -> None:
 
 def test_manual_pages_are_found_and_flawless(installed: Root) -> None:
     """By name, as dpkg lists them: the roots hold no man."""
-    for package, pages in {
-        "xensnd-dom0": ["xensnd-dom0.8", "xensnd-policy.1", "xensnd-policy.yaml.5"],
-        "xensnd-guest": ["xensnd-guest.1"],
-    }.items():
+    of_dom0 = ["xensnd-dom0.8", "xensnd-pacat.8", "xensnd-policy.1", "xensnd-policy.yaml.5"]
+    for package, pages in {"xensnd-dom0": of_dom0, "xensnd-guest": ["xensnd-guest.1"]}.items():
         listed = installed.run("dpkg", "-L", package)
         for page in pages:
             assert f"/usr/share/man/man{page[-1]}/{page}.gz\n" in listed
@@ -115,6 +113,16 @@ def test_removing_leaves_configuration_alone_and_reinstalling_finds_it(installed
 def test_removing_the_shared_package_takes_the_others_with_it(installed: Root) -> None:
     installed.run("apt-get", "-qy", "remove", "xensnd-common")
     assert installed.run("sh", "-c", "ls /usr/bin/xensnd*", status=2)
+
+
+def test_program_of_qubes_comes_back_when_the_package_goes(installed: Root) -> None:
+    place = "/usr/bin/pacat-simple-vchan"
+    installed.shell(f"echo Qubes >{place}; /usr/share/xensnd/qubes-pacat on")
+    assert installed.run(place, "--version") == f"xensnd-pacat {VERSION}\n"
+    assert "by xensnd-dom0" in installed.run("dpkg-divert", "--list", place)
+    installed.run("apt-get", "-qy", "remove", "xensnd-dom0")
+    assert installed.run("cat", place) == "Qubes\n"
+    assert installed.run("dpkg-divert", "--list", place) == ""
 
 
 def test_guest_package_does_without_dom0s(system: Root) -> None:

@@ -23,7 +23,11 @@ PLACES = {
     "/usr/share/zsh/vendor-completions/": "/usr/share/zsh/site-functions/",
     "/lib/systemd/system/": "/usr/lib/systemd/system/",
 }
-FOR_QUBES = ("/etc/qubes/post-install.d/10-xensnd.sh", "/usr/share/xensnd/qubes-tags")
+FOR_QUBES = (
+    "/etc/qubes/post-install.d/10-xensnd.sh",
+    "/usr/share/xensnd/qubes-tags",
+    "/usr/share/xensnd/qubes-pacat",
+)
 DEBIANS_OWN = re.compile(r"/usr/share/(doc|lintian|python3)/.*")
 RPMS_OWN = re.compile(r"/usr/share/(doc|licenses)/.*|.*/__pycache__/.*|/usr/lib/\.build-id/.*")
 

@@ -11,6 +11,7 @@ import pytest
 import agent_dom0.cli
 import agent_guest.cli
 import agent_session.cli
+import agent_session.pacat
 import policy.cli.main
 from xensnd.version import VERSION
 
@@ -18,6 +19,7 @@ ROOT = Path(__file__).parents[2]
 MAINS: dict[str, Callable[[Sequence[str]], int]] = {
     "xensnd-dom0": agent_dom0.cli.main,
     "xensnd-guest": agent_guest.cli.main,
+    "xensnd-pacat": agent_session.pacat.main,
     "xensnd-policy": policy.cli.main.main,
     "xensnd-session": agent_session.cli.main,
 }

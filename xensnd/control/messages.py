@@ -10,9 +10,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["LINE_OCTETS_MAX", "VERSION", "decode", "encode", "encode_request"]
+__all__ = ["DOMID_MAX", "LINE_OCTETS_MAX", "VERSION", "decode", "encode", "encode_request"]
 
 VERSION = 1
+DOMID_MAX = 0x7FEF  # of a guest that is registered; Xen reserves the numbers above
 LINE_OCTETS_MAX = 1 << 20  # of an answer; requests are far shorter
 
 
