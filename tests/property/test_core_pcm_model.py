@@ -228,8 +228,9 @@ class LinuxFrontend(Playing):
 
     @rule(rewound=frames, rewritten=frames)
     def rewind_and_write_on(self, rewound: int, rewritten: int) -> None:
-        """As PulseAudio does, which looks for the position first."""
-        self.appl = max(self.appl - rewound * self.frame, min(self.appl, self.pcm.position))
+        """As PulseAudio does, which looks for the position first: the one that ALSA was told, if
+        that was told early."""
+        self.appl = max(self.appl - rewound * self.frame, min(self.appl, self.known))
         self._write_up_to(max(self.appl + rewritten * self.frame, self.pcm.taken))
 
     def _write_up_to(self, end: int) -> None:
