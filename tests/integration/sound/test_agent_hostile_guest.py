@@ -453,7 +453,7 @@ def test_guest_that_comes_and_goes_too_fast_waits_and_is_served_again(
 ) -> None:
     def comes() -> bool:
         evil.enter(XenbusState.INITIALISED)
-        return eventually(lambda: evil.backend_state() is not XenbusState.INIT_WAIT, 0.5)
+        return bool(eventually(lambda: evil.backend_state() is not XenbusState.INIT_WAIT, 0.5))
 
     evil.offer_rings()
     while comes():
