@@ -9,6 +9,14 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).parents[2] / "qubes" / "qubes-pacat"
+INSTALLED = """Package: base-files
+Status: install ok installed
+Maintainer: Nobody <nobody@example.org>
+Architecture: all
+Version: 1
+Description: files
+
+"""
 DEBIAN = pytest.param(
     "debian", marks=pytest.mark.skipif(not shutil.which("dpkg-divert"), reason="needs dpkg-divert")
 )
@@ -20,7 +28,7 @@ def root(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     (tmp_path / "usr/bin").mkdir(parents=True)
     (tmp_path / "var/lib/dpkg").mkdir(parents=True)
     # dpkg may be on Fedora too: without packages.
-    status = "Package: base-files\n" if request.param == "debian" else ""
+    status = INSTALLED if request.param == "debian" else ""
     (tmp_path / "var/lib/dpkg/status").write_text(status)
     program(tmp_path).write_text("Qubes'\n")
     return tmp_path
