@@ -208,6 +208,7 @@ def test_guests_leave_streams_to_the_person_and_to_each_other(
     with new_dom0(tmp_path, machine, pulse.address, MANY_STREAMS) as dom0, ExitStack() as stack:
         drivers = [stack.enter_context(driver_of(machine, dom0, guest)) for guest in greedy]
         for driver in drivers:
+            stack.callback(driver.forget_streams)
             offer_large_card(driver, 64)
             driver.await_backend(XenbusState.CONNECTED)
             driver.enter(XenbusState.CONNECTED)

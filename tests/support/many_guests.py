@@ -80,7 +80,9 @@ def _frontend(machine: LocalMachine, guest: Guest, stack: ExitStack) -> RawFront
     store = transport.open_store()
     stack.callback(transport.close)
     stack.callback(store.close)
-    return RawFrontend(transport, store, f"/local/domain/0/backend/vsnd/{guest.domid}/0")
+    frontend = RawFrontend(transport, store, f"/local/domain/0/backend/vsnd/{guest.domid}/0")
+    stack.callback(frontend.forget_streams)
+    return frontend
 
 
 def heard(samples: bytes) -> int:
