@@ -99,7 +99,8 @@ def _octets(text: str) -> int:
 
 
 def _domid(text: str) -> int:
-    if not (text.isascii() and text.isdigit()) or not 0 < int(text[:9]) <= DOMID_MAX:
+    is_number = text.isascii() and text.isdigit() and len(text) < 10
+    if not is_number or not 0 < int(text) <= DOMID_MAX:
         raise argparse.ArgumentTypeError(
             f"{text!r} is no guest's number; give 1 to {DOMID_MAX}, as xl list shows it"
         )

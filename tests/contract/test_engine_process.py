@@ -83,6 +83,7 @@ def lose(tmp_path: Path, answer: Answer) -> str | None:
         snapshot([99, None, None, None, None]),
         snapshot([0, "00" * 63, None, None, None]),
         snapshot([0, "zz" * 64, None, None, None]),
+        snapshot([0, "00" * 63 + "  ", None, None, None]),
         snapshot([0, None, 7, None, None]),
         snapshot([0, None, None, "7", None]),
         snapshot([0, None, None, None, [1]]),

@@ -25,7 +25,8 @@ def refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "xid", ["0", "-1", "x", "7x", "", "32752", "99999999999999999999", "\u0667"]
+    "xid",
+    ["0", "-1", "x", "7x", "", "32752", "99999999999999999999", "00000000199999999", "\u0667"],
 )
 def test_number_that_is_no_guests_is_refused(capsys: pytest.CaptureFixture[str], xid: str) -> None:
     said = refusal(capsys, "-l", "--", xid, "work")

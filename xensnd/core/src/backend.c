@@ -5,20 +5,12 @@
 #include <string.h>
 
 #include "backend_parts.h"
+#include "served.h"
 
 /* ---- the pass: see backend_parts.h ---------------------------------------------------------- */
 
-/* The word is in memory that outlives this process. If the process ends during a pass, the word
- * shows whose pass that was. The fences keep the compiler from moving the pass out of the two
- * stores. */
-static void set_served(struct xn_backend *backend, uint32_t served) {
-    __atomic_signal_fence(__ATOMIC_SEQ_CST);
-    __atomic_store_n(backend->served, served, __ATOMIC_RELAXED);
-    __atomic_signal_fence(__ATOMIC_SEQ_CST);
-}
-
 static void run_pass(struct xn_backend *backend, int64_t now_usec, bool notified) {
-    set_served(backend, 1);
+    xn_mark_served(backend->served, 1);
     xn_backend_drain_requests(backend, now_usec, notified);
     if (backend->playback)
         xn_backend_fill_server(backend, now_usec);
@@ -28,7 +20,7 @@ static void run_pass(struct xn_backend *backend, int64_t now_usec, bool notified
     xn_backend_report(backend);
     xn_backend_await_requests(backend, now_usec);
     xn_backend_schedule(backend, now_usec);
-    set_served(backend, 0);
+    xn_mark_served(backend->served, 0);
 }
 
 static void on_request(pa_mainloop_api *api, pa_io_event *event, int fd, pa_io_event_flags_t flags,

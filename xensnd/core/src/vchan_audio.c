@@ -84,8 +84,7 @@ static void note_heard(struct xn_vchan_stream *stream) {
     if (heard > stream->given->heard) stream->given->heard = heard;
 }
 
-void xn_vchan_fill_server(struct xn_vchan_stream *stream, int64_t now_usec) {
-    (void)now_usec;
+void xn_vchan_fill_server(struct xn_vchan_stream *stream) {
     if (!stream->audio || !stream->running || !xn_audio_is_ready(stream->audio)) return;
     stream->underfed = !give(stream, xn_audio_writable(stream->audio));
     note_heard(stream);

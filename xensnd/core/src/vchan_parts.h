@@ -42,7 +42,7 @@ struct xn_vchan_stream {
 void xn_vchan_violate(struct xn_vchan_stream *stream, enum xn_violation violation);
 
 /* Playback: gives the server as much of what it wants as the guest has written. */
-void xn_vchan_fill_server(struct xn_vchan_stream *stream, int64_t now_usec);
+void xn_vchan_fill_server(struct xn_vchan_stream *stream);
 
 /* Capture: takes all that the server has recorded, and copies it to the guest, or silence if the
  * gate is closed. */

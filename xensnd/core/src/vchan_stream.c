@@ -4,19 +4,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "served.h"
 #include "vchan_parts.h"
 
 /* What the guest did without a notification is looked at after so long. */
 #define TICK_MIN_USEC 1000
 
 /* ---- the pass: see vchan_parts.h ------------------------------------------------------------ */
-
-/* See set_served() in backend.c. */
-static void set_served(struct xn_vchan_stream *stream, uint32_t served) {
-    __atomic_signal_fence(__ATOMIC_SEQ_CST);
-    __atomic_store_n(stream->served, served, __ATOMIC_RELAXED);
-    __atomic_signal_fence(__ATOMIC_SEQ_CST);
-}
 
 void xn_vchan_violate(struct xn_vchan_stream *stream, enum xn_violation violation) {
     if (stream->violation) return;
@@ -90,11 +84,11 @@ static void schedule(struct xn_vchan_stream *stream, int64_t now_usec) {
 }
 
 static void run_pass(struct xn_vchan_stream *stream, int64_t now_usec, bool notified) {
-    set_served(stream, 1);
+    xn_mark_served(stream->served, 1);
     if (notified) charge(stream, now_usec);
     if (stream->has_begun) look_for_end(stream);
     if (stream->playback) {
-        xn_vchan_fill_server(stream, now_usec);
+        xn_vchan_fill_server(stream);
     } else {
         if (stream->has_begun) look_for_word(stream);
         xn_vchan_take_recorded(stream, now_usec);
@@ -102,7 +96,7 @@ static void run_pass(struct xn_vchan_stream *stream, int64_t now_usec, bool noti
     xn_vchan_follow_clock(stream, now_usec);
     poll_channel(stream, now_usec);
     schedule(stream, now_usec);
-    set_served(stream, 0);
+    xn_mark_served(stream->served, 0);
 }
 
 static void on_event(pa_mainloop_api *api, pa_io_event *event, int fd, pa_io_event_flags_t flags,
