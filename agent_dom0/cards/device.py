@@ -17,7 +17,7 @@ from agent_dom0.cards.card_stream import CardStream
 from agent_dom0.engines.interface import EngineLost
 from agent_dom0.events import EventKind, Priority
 from agent_dom0.guest import RunningGuest
-from agent_dom0.streams.failures import FAILURES, kind_of
+from agent_dom0.streams.failures import FAILURES, Recovery
 from agent_dom0.streams.guest_device import GuestDevice
 from agent_dom0.streams.throttle import (
     CONNECTIONS_A_SECOND,
@@ -27,7 +27,6 @@ from agent_dom0.streams.throttle import (
     Throttle,
     cost_of,
 )
-from xensnd.backoff import BackOff
 from xensnd.errors import RemoteProtocolError, TransportLost
 from xensnd.sndif.states import (
     BACKEND_TABLE,
@@ -56,9 +55,6 @@ ODD_STATES_MAX = 64
 
 # How long players may take to close a device that is taken away. The toolstack waits 10 s at most.
 WITHDRAW_SECONDS = 3.0
-
-RETRY_FIRST_SECONDS = 0.5
-RETRY_LAST_SECONDS = 30.0
 
 # A frontend may be about to publish other rings (sndif/states.py, RECHECK). So invalid ones are
 # read once more after this time.
@@ -142,9 +138,7 @@ class Device(GuestDevice):
         self._odd_states = 0
         self._retries_connect = False  # once, because the published rings were invalid
         self._withdrawn_at: float | None = None
-        self._failure: object = None  # the kind of the last failure, until the device works again
-        self._retry: asyncio.TimerHandle | None = None
-        self._back_off = BackOff(RETRY_FIRST_SECONDS, RETRY_LAST_SECONDS)
+        self._recovery = Recovery(self._tell_failure, self._step_again)
         self._may_revive = True  # no driver was connected before
         self.use_store(store)
 
@@ -315,13 +309,12 @@ class Device(GuestDevice):
 
     def close(self, *, forget: bool) -> None:
         """Stop serving. `forget`: its nodes are gone. Otherwise the next agent takes it over."""
-        if self._retry is not None:
-            self._retry.cancel()
+        self._recovery.close()
         self._retries_connect, self._withdrawn_at = False, None  # so _step_later() does nothing
         if forget:
             self._end_streams()
             self._owner.store_throttle.forget(self._follow_again)
-            self._owner.connection_throttle.forget(self._connect_again)
+            self._owner.connection_throttle.forget(self._step_again)
             self._unwatch()
             return
         self._hand_over_streams()
@@ -337,15 +330,11 @@ class Device(GuestDevice):
                 self._fail(error)
             else:
                 if self._streams:
-                    self._failure = None
-                    self._back_off.reset()
+                    self._recovery.note_success()
 
     def _fail(self, failure: BaseException) -> None:
         """End the streams, and try again after a growing delay."""
-        if kind_of(failure) != self._failure:
-            self._failure = kind_of(failure)
-            text = f"device {self.path.devid}: {failure}; it is tried again"
-            self._owner.audit(EventKind.DEVICE_FAILED, text, Priority.WARNING)
+        self._recovery.note_failure(failure)
         if self._phase is None:
             self._hand_over_streams()  # the next attempt takes them over
         self._end_streams()
@@ -353,13 +342,10 @@ class Device(GuestDevice):
             self._phase = BackendPhase.CLOSED  # its frontend has to connect again
             with contextlib.suppress(*FAILURES):
                 self._enter(BackendPhase.CLOSED)
-        if self._retry is None:
-            loop = asyncio.get_running_loop()
-            self._retry = loop.call_later(self._back_off.next_seconds(), self._try_again)
 
-    def _try_again(self) -> None:
-        self._retry = None
-        self._run(self.step)
+    def _tell_failure(self, failure: BaseException) -> None:
+        text = f"device {self.path.devid}: {failure}; it is tried again"
+        self._owner.audit(EventKind.DEVICE_FAILED, text, Priority.WARNING)
 
     # The handshake
 
@@ -473,9 +459,9 @@ class Device(GuestDevice):
                 f"and than {CONNECTIONS_A_SECOND} a second; the next ones wait"
             )
             self._owner.audit(EventKind.LIMIT_HIT, text, Priority.NOTICE)
-        throttle.poll_later(self._connect_again)
+        throttle.poll_later(self._step_again)
 
-    def _connect_again(self) -> None:
+    def _step_again(self) -> None:
         self._run(self.step)
 
     def _recheck(self, phase: BackendPhase) -> BackendPhase:

@@ -7,7 +7,6 @@ an offer that is there is a new one, except just after connecting.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -15,7 +14,7 @@ from typing import Any, Protocol
 
 from agent_dom0.events import EventKind, Priority
 from agent_dom0.guest import RunningGuest
-from agent_dom0.streams.failures import FAILURES, kind_of
+from agent_dom0.streams.failures import FAILURES, Recovery
 from agent_dom0.streams.guest_device import GuestDevice
 from agent_dom0.streams.throttle import (
     CONNECTIONS_A_SECOND,
@@ -28,7 +27,6 @@ from agent_dom0.streams.throttle import (
 from agent_dom0.vchan.link import VchanLink
 from agent_dom0.vchan.saved_link import Offers, SavedLink
 from agent_dom0.vchan.vchan_stream import VchanStream
-from xensnd.backoff import BackOff
 from xensnd.core import Violation
 from xensnd.errors import RemoteProtocolError
 from xensnd.sndif.store_fields import Direction
@@ -37,9 +35,6 @@ from xensnd.vchan.control import CONNECTED, ControlWord, GuestSound
 from xensnd.vchan.nodes import PORTS, VchanNodes, VchanOffer, parse_offer
 
 NAME = "vchan"
-
-RETRY_FIRST_SECONDS = 0.5
-RETRY_LAST_SECONDS = 30.0
 
 _VIOLATIONS = {
     Violation.RING_INDEX: "a ring's index is out of range",
@@ -110,9 +105,7 @@ class VchanDevice(GuestDevice):
         self._may_adopt = True  # what an earlier agent has left
         self._refused: object = None  # the values of the nodes that are the guest's fault
         self._is_throttled = False  # and its nodes not watched
-        self._failure: object = None  # the kind of the last one, until it works again
-        self._retry: asyncio.TimerHandle | None = None
-        self._back_off = BackOff(RETRY_FIRST_SECONDS, RETRY_LAST_SECONDS)
+        self._recovery = Recovery(self._tell_failure, self._step_later)
         self.use_store(store)
 
     @property
@@ -170,8 +163,7 @@ class VchanDevice(GuestDevice):
 
     def close(self, *, forget: bool) -> None:
         """Stop serving. The guest offers its vchans anew, to whatever agent comes next."""
-        if self._retry is not None:
-            self._retry.cancel()
+        self._recovery.close()
         self._end()
         if forget:
             self._owner.store_throttle.forget(self._follow_again)
@@ -348,23 +340,16 @@ class VchanDevice(GuestDevice):
                 self._fail(error)
             else:
                 if self.is_in_use:
-                    self._failure = None
-                    self._back_off.reset()
+                    self._recovery.note_success()
 
     def _fail(self, failure: BaseException) -> None:
         """End the streams, and try again after a growing delay."""
-        if kind_of(failure) != self._failure:
-            self._failure = kind_of(failure)
-            text = f"device {NAME}: {failure}; it is tried again"
-            self._owner.audit(EventKind.DEVICE_FAILED, text, Priority.WARNING)
+        self._recovery.note_failure(failure)
         self._end()
-        if self._retry is None:
-            loop = asyncio.get_running_loop()
-            self._retry = loop.call_later(self._back_off.next_seconds(), self._try_again)
 
-    def _try_again(self) -> None:
-        self._retry = None
-        self._run(self.step)
+    def _tell_failure(self, failure: BaseException) -> None:
+        text = f"device {NAME}: {failure}; it is tried again"
+        self._owner.audit(EventKind.DEVICE_FAILED, text, Priority.WARNING)
 
     def _violated(self, text: str) -> None:
         what = f"device {NAME}: {text}; it is closed"

@@ -10,6 +10,7 @@ from typing import cast
 
 from agent_dom0.events import EventKind, Priority
 from agent_dom0.guest import RunningGuest
+from agent_dom0.streams.failures import RETRY_FIRST_SECONDS
 from agent_dom0.streams.guest_device import GuestDevice
 from agent_dom0.streams.throttle import (
     CONNECTIONS_A_SECOND,
@@ -17,7 +18,7 @@ from agent_dom0.streams.throttle import (
     STORE_EVENTS_A_SECOND,
     Throttle,
 )
-from agent_dom0.vchan.device import RETRY_FIRST_SECONDS, VchanDevice
+from agent_dom0.vchan.device import VchanDevice
 from agent_dom0.vchan.link import VchanLink
 from agent_dom0.vchan.saved_link import Offers, SavedLink
 from agent_dom0.vchan.vchan_stream import VchanStream
