@@ -29,8 +29,10 @@ from policy.model import Verb
 from policy.paths import PolicyPaths
 from tests.support.local_machine import LocalMachine
 from tests.unit.fake_clock import later, run
-from tests.unit.test_dom0_device import PATH, House, MemoryStore, Scene, house
+from tests.unit.memory_store import MemoryStore
+from tests.unit.test_dom0_device import PATH, Scene
 from tests.unit.test_dom0_policy_state import ASK, Place, place
+from tests.unit.test_dom0_registry import House, house
 from xensnd.core import AudioClient, Engine
 from xensnd.errors import LimitReached, TransportLost
 from xensnd.sndif.layout import PAGE_OCTETS

@@ -18,8 +18,9 @@ from agent_dom0.streams.quarantine import (
     Quarantine,
 )
 from tests.unit.fake_clock import later, run
-from tests.unit.test_dom0_device import PATH, House
+from tests.unit.test_dom0_device import PATH
 from tests.unit.test_dom0_policy_state import Place, place
+from tests.unit.test_dom0_registry import House
 from xensnd.errors import TransportLost, UsageError
 from xensnd.sndif.states import XenbusState
 from xensnd.transport.interface import Store

@@ -10,8 +10,9 @@ from agent_dom0.cards.device import DevicePath
 from agent_dom0.events import EventKind
 from agent_dom0.streams.throttle import QUIET_SECONDS, STORE_EVENTS_A_SECOND, WAIT_SECONDS
 from tests.unit.fake_clock import later, run
-from tests.unit.test_dom0_device import PATH, House, Scene, house
+from tests.unit.test_dom0_device import PATH, Scene
 from tests.unit.test_dom0_policy_state import place
+from tests.unit.test_dom0_registry import House, house
 from xensnd.sndif.states import XenbusState
 from xensnd.transport.interface import Store
 

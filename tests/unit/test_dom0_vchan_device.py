@@ -24,7 +24,7 @@ from agent_dom0.vchan.saved_link import Offers, SavedLink
 from agent_dom0.vchan.vchan_stream import VchanStream
 from policy.model import Direction
 from tests.unit.fake_clock import later, run
-from tests.unit.test_dom0_device import MemoryStore
+from tests.unit.memory_store import MemoryStore
 from xensnd.core import Violation
 from xensnd.errors import RemoteProtocolError
 from xensnd.transport.interface import Store
