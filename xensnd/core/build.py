@@ -31,6 +31,7 @@ SOURCES = [
     "pipewire_format.c",
     "pipewire_hub.c",
     "pipewire_library.c",
+    "pipewire_properties.c",
     "pipewire_stream.c",
     "pulse_context.c",
     "pulse_stream.c",
