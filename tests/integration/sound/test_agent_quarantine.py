@@ -38,6 +38,8 @@ from xensnd.sndif.packets import (
 from xensnd.sndif.params import HwParams, Interval
 from xensnd.sndif.states import XenbusState
 
+pytestmark = pytest.mark.alone
+
 ALL = Interval(1, 2**32 - 1)
 QUERY = HwParamQuery(HwParams(2**62 - 1, ALL, ALL, ALL, ALL))
 FOUND_SECONDS = 30.0
