@@ -18,15 +18,16 @@ lint: env
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 
-# What compares each octet heard runs two cases at once, and what measures time, or floods an agent
-# with requests, one case after another when that is over. All others run beside and give way: first
-# those that wait, and what only computes fills the rest. Why a case was run once more is shown.
+# What compares each octet heard runs two cases at once, if it may have real-time priority. What
+# measures time, or floods an agent with requests, runs one case after another when that is over. All
+# others run beside and give way: first those that wait, and what only computes fills the rest. Why a
+# case was run once more is shown.
 TEST = $(PYTHON) -m pytest --rerun-show-tracebacks
 test: env
 	@$(MAKE) --no-print-directory --output-sync --jobs=2 test-alone test-others
 
 test-sound:
-	$(TEST) -m sound -n 2 --dist loadfile tests/integration
+	$(TEST) -m sound -n auto --dist loadfile tests/integration
 
 test-alone: test-sound
 	$(TEST) -m alone tests/integration tests/hostile

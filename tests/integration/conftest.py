@@ -12,6 +12,7 @@ from tests.support.local_machine import LocalMachine
 from tests.support.pulse_server import PulseServer
 from tests.support.raw_frontend import RawStream
 from tests.support.servers import agent_options, dom0, machine, new_guest, pulse
+from tests.support.urgency import may_be_urgent
 
 __all__ = ["agent_options", "dom0", "machine", "new_guest", "pulse"]
 
@@ -41,6 +42,12 @@ def own_dom0(tmp_path: Path, machine: LocalMachine, pulse: PulseServer) -> Itera
         assert dom0.stop() == 0
     assert "Traceback" not in dom0.log
     assert "the agent died" not in dom0.log
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """`-n auto`, for cases that sound: without real-time priority, each would hear the other."""
+    return 2 if may_be_urgent() else 1
 
 
 @pytest.hookimpl(tryfirst=True)  # before those are left out that were not asked for with -m
