@@ -37,7 +37,14 @@ from tests.support.pulse_server import (
     write_wav,
 )
 from tests.support.raw_frontend import RawFrontend, eventually
-from tests.support.urgency import Urgency, children, may_be_urgent, urgent, urgent_family
+from tests.support.urgency import (
+    Urgency,
+    children,
+    may_be_urgent,
+    urgent,
+    urgent_family,
+    urgent_here,
+)
 from xensnd.control.client import AgentClient
 from xensnd.core import Engine
 from xensnd.localxen import toolstack
@@ -389,7 +396,7 @@ def play_and_record(transport: Transport, played: bytes, frames: int = 0) -> byt
                 sink = SampleWriter(recorded.extend, lambda: None)
                 tasks.create_task(Recorder(sink, sound, frames).run(card))
 
-    with closing(Engine()) as engine:
+    with urgent_here(Urgency.GUEST), closing(Engine()) as engine:
         asyncio.run(both(engine))
     return bytes(recorded)
 
