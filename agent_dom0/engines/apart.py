@@ -9,10 +9,10 @@ from dataclasses import astuple
 from typing import NamedTuple, TypeVar
 
 from agent_dom0.engines import replies
-from agent_dom0.engines.calls import EngineCalls
+from agent_dom0.engines.calls import REPLY_SECONDS_MAX, EngineCalls
 from agent_dom0.engines.gates import Gates
 from agent_dom0.engines.handles import ChannelApart, ClientApart, PagesApart, StreamApart
-from agent_dom0.engines.interface import EngineLost, GuestEngine, SavedPositions
+from agent_dom0.engines.interface import EngineLate, EngineLost, GuestEngine, SavedPositions
 from agent_dom0.engines.replies import Snapshot
 from agent_dom0.engines.zygote import Zygote
 from xensnd.core import AudioClient, BackendStream
@@ -29,19 +29,23 @@ T = TypeVar("T")
 
 class EngineApart(GuestEngine):
     """The first use starts the process, and `started` is called with the connection to it. When it
-    is lost and has ended, close() must be called; the next use starts another one."""
+    is lost and has ended, close() must be called; the next use starts another one.
+    `patience_seconds`: how long a caller may wait for it."""
 
     def __init__(
         self,
         transport: Transport,
         zygote: Zygote,
         started: Callable[[EngineCalls], None],
+        patience_seconds: float = REPLY_SECONDS_MAX,
     ) -> None:
         self.transport = transport
         self._zygote = zygote
         self._started = started
+        self._patience_seconds = patience_seconds
         self._running: _Running | None = None
         self._seen: Snapshot | None = None  # while it is valid
+        self._last_seen = Snapshot()
 
     # What the handles below use
 
@@ -63,10 +67,28 @@ class EngineApart(GuestEngine):
                 return self._running.connection.call(check, do, (), **arguments)
         return None
 
+    def look(self, check: Callable[[object], T], do: str, /, **arguments: object) -> T | None:
+        """Ask what changes nothing. Returns None if the process has ended, or is late."""
+        with suppress(EngineLost):
+            if self._running is not None:
+                return self._running.connection.look(check, do, **arguments)
+        return None
+
     def snapshot(self) -> Snapshot:
         if self._seen is None:
-            self._seen = self.call_to_end(replies.snapshot, "snapshot") or Snapshot()
+            self._seen = self._new_snapshot()
         return self._seen
+
+    def _new_snapshot(self) -> Snapshot:
+        if self._running is None:
+            return Snapshot()
+        try:
+            self._last_seen = self._running.connection.look(replies.snapshot, "snapshot")
+        except EngineLate:
+            return self._last_seen.kept()
+        except EngineLost:
+            return Snapshot()
+        return self._last_seen
 
     def fail(self, why: str) -> None:
         """End the process: it does what it cannot do, or hangs."""
@@ -163,14 +185,14 @@ class EngineApart(GuestEngine):
     def close(self) -> None:
         """End the process."""
         running, self._running = self._running, None
-        self._seen = None
+        self._seen, self._last_seen = None, Snapshot()
         if running is not None:
             running.connection.close()
 
     def _run(self) -> _Running:
         """Return the process, which is started if there is none."""
         if self._running is None:
-            connection = EngineCalls(self._zygote)
+            connection = EngineCalls(self._zygote, self._patience_seconds)
             try:
                 self._running = _Running(connection, Gates(connection))
             except OSError:

@@ -48,6 +48,9 @@ class Caller(Protocol):
     ) -> T | None:
         """Call what ends something, which has ended if the process has. Returns None then."""
 
+    def look(self, check: Callable[[object], T], do: str, /, **arguments: object) -> T | None:
+        """Ask what changes nothing. Returns None if the process has ended, or is late."""
+
     def snapshot(self) -> Snapshot: ...
 
     def fail(self, why: str) -> None:
@@ -129,8 +132,10 @@ class ClientApart(AudioClient):
             self.handle = None
 
     def _seen(self) -> tuple[ClientState, str]:
+        seen = self._engine.snapshot()
         lost = ClientState.FAILED, "its engine has ended"
-        return self._engine.snapshot().clients.get(str(self.handle), lost)
+        unknown = (ClientState.CONNECTING, "") if seen.is_late else lost
+        return seen.clients.get(str(self.handle), unknown)
 
 
 class StreamApart(BackendStream):
@@ -194,7 +199,7 @@ class StreamApart(BackendStream):
         return self._call(replies.octets(octets, octets), "peek", offset, octets)
 
     def recent(self, octets: int) -> bytes:
-        return self._call_to_end(replies.octets(0, octets), "recent", octets) or b""
+        return self._look(replies.octets(0, octets), "recent", octets) or b""
 
     def poke(self, offset: int, data: bytes) -> None:
         self._call(nothing, "poke", offset, data.hex())
@@ -219,7 +224,7 @@ class StreamApart(BackendStream):
 
     def stats(self) -> BackendStats:
         lost = BackendStats(*(0 for _ in BackendStats.__slots__))
-        return self._call_to_end(replies.stats, "stats") or lost
+        return self._look(replies.stats, "stats") or lost
 
     def close(self) -> None:
         if self.handle is not None:
@@ -234,6 +239,11 @@ class StreamApart(BackendStream):
 
     def _call(self, check: Callable[[object], T], verb: str, *arguments: object) -> T:
         return self._engine.call(
+            check, "of_stream", stream=self._number, verb=verb, arguments=list(arguments)
+        )
+
+    def _look(self, check: Callable[[object], T], verb: str, *arguments: object) -> T | None:
+        return self._engine.look(
             check, "of_stream", stream=self._number, verb=verb, arguments=list(arguments)
         )
 

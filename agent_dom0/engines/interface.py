@@ -68,3 +68,8 @@ class SavedPositions(Protocol):
 
 class EngineLost(OSError):
     """The process of a guest's engine has ended, or does not respond."""
+
+
+class EngineLate(EngineLost):
+    """The process has not answered yet. If it does, another one takes over what it serves, since
+    what was asked may be done or not."""

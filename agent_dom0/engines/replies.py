@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from xensnd.core import Admission, BackendStats, ClientState, Violation
 from xensnd.text import escaped
@@ -78,11 +78,18 @@ class StreamSeen:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What the core says of itself; nothing, if it is lost."""
+    """What the core says of itself; nothing, if it is lost. If it is late, it is what it said
+    last, without requests, which may have been answered since then."""
 
     pauses: int = 0
     clients: Mapping[str, tuple[ClientState, str]] = field(default_factory=dict)  # by number
     streams: Mapping[str, StreamSeen] = field(default_factory=dict)
+    is_late: bool = False
+
+    def kept(self) -> Snapshot:
+        """Return what of it counts while the core is late."""
+        streams = {number: replace(each, request=None) for number, each in self.streams.items()}
+        return replace(self, streams=streams, is_late=True)
 
 
 def snapshot(untrusted: object) -> Snapshot:

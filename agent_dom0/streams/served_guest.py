@@ -144,13 +144,15 @@ class ServedGuest:
     def is_quarantined(self) -> bool:
         return self.quarantine.is_on
 
-    def lose_engine(self, why: str) -> None:
+    def lose_engine(self, why: str, *, is_fault: bool) -> None:
         """Its engine, a process of its own, has ended. What was open is taken over by another."""
-        self.quarantine.count_death()
+        if is_fault:
+            self.quarantine.count_death()
         for device in self.devices.values():
             device.lose_engine()
         self.audio.drop()
-        self.audit(EventKind.DIED_SERVING, f"its engine: {why}", Priority.WARNING)
+        kind = EventKind.DIED_SERVING if is_fault else EventKind.ENGINE_REPLACED
+        self.audit(kind, f"its engine: {why}", Priority.WARNING if is_fault else Priority.NOTICE)
 
     def tell_quarantine(self) -> None:
         """What came of the last agent's death, or its engine's."""

@@ -8,15 +8,16 @@ import os
 import select
 import socket
 import threading
-from collections.abc import Callable
-from contextlib import closing
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 
 from agent_dom0.engines import replies
 from agent_dom0.engines.calls import EngineCalls
-from agent_dom0.engines.interface import EngineLost
+from agent_dom0.engines.interface import EngineLate, EngineLost
 from agent_dom0.engines.process import EngineProcess
 from agent_dom0.engines.zygote import Zygote
 from xensnd.core import Violation
@@ -49,13 +50,17 @@ def snapshot(stream: object = STREAM, **others: object) -> Answer:
     return result({"pauses": 0, "clients": {}, "streams": {"1": stream}} | others)
 
 
+def has_ended(connection: EngineCalls) -> bool:
+    return bool(select.select([connection.end_fd], [], [], ENDS_SECONDS)[0])
+
+
 def lose(tmp_path: Path, answer: Answer) -> str | None:
     """Why it was lost, at its first call."""
     with closing(Zygote(tmp_path / "lock", says(answer))) as zygote:
         connection = EngineCalls(zygote)
         with pytest.raises(EngineLost):
             connection.call(replies.snapshot, "snapshot")
-        assert connection.has_ended(ENDS_SECONDS)
+        assert has_ended(connection)
         with pytest.raises(EngineLost):
             connection.call(replies.snapshot, "snapshot")
         why = connection.why
@@ -98,8 +103,85 @@ def test_process_that_ends_is_noticed(tmp_path: Path) -> None:
     assert lose(tmp_path, lambda _: os._exit(0)) == "it has ended"
 
 
-def test_process_that_does_not_answer_is_ended(tmp_path: Path) -> None:
-    assert lose(tmp_path, lambda _: b"") == "it does not respond"
+def test_process_that_does_not_answer_is_waited_for_once_and_ended_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    with closing(Zygote(tmp_path / "lock", says(lambda _: b""))) as zygote:
+        connection = EngineCalls(zygote, patience_seconds=0.001)
+        connection.on_late = lambda: asked.append("late")
+        for _ in range(3):
+            with pytest.raises(EngineLate):
+                connection.call(replies.nothing, "start")
+        assert asked == ["late"]
+        connection.end_late()
+        assert not connection.is_lost
+        monkeypatch.setattr("agent_dom0.engines.calls.REPLY_SECONDS_MAX", 0.0)
+        connection.end_late()
+        assert (connection.why, connection.is_at_fault) == ("it does not respond", True)
+        assert has_ended(connection)
+        connection.close()
+
+
+@contextmanager
+def late(tmp_path: Path) -> Iterator[tuple[EngineCalls, Callable[[], None]]]:
+    """A connection to a process that answers its first call once the function is called."""
+    go_on = tmp_path / "go on"
+
+    def answer(number: int) -> bytes:
+        while not go_on.exists():
+            time.sleep(0.001)
+        return snapshot()(number)
+
+    def answered() -> None:
+        go_on.touch()
+        assert select.select([connection], [], [], ENDS_SECONDS)[0]
+        connection.follow()
+
+    with closing(Zygote(tmp_path / "lock", says(answer))) as zygote:
+        connection = EngineCalls(zygote, patience_seconds=0.001)
+        yield connection, answered
+        connection.close()
+
+
+def test_process_that_is_late_with_what_it_says_of_itself_goes_on(tmp_path: Path) -> None:
+    with late(tmp_path) as (connection, answered):
+        with pytest.raises(EngineLate):
+            connection.look(replies.snapshot, "snapshot")
+        assert connection.is_late
+        answered()
+        assert not connection.is_late
+        assert not connection.is_lost
+
+
+def test_process_that_is_late_with_what_it_was_to_do_is_replaced(tmp_path: Path) -> None:
+    with late(tmp_path) as (connection, answered):
+        with pytest.raises(EngineLate):
+            connection.call(replies.nothing, "start")
+        answered()
+        assert (connection.why, connection.is_at_fault) == ("it was late", False)
+
+
+def test_call_that_a_late_process_did_not_get_makes_it_replaced(tmp_path: Path) -> None:
+    with late(tmp_path) as (connection, answered):
+        with pytest.raises(EngineLate):
+            connection.look(replies.snapshot, "snapshot")
+        with pytest.raises(EngineLate):
+            connection.call(replies.nothing, "detach_audio")
+        answered()
+        assert connection.why == "it was late"
+
+
+def test_late_process_may_answer_a_probe_first(tmp_path: Path) -> None:
+    with late(tmp_path) as (connection, answered):
+        connection.probe()
+        with pytest.raises(EngineLate):
+            connection.look(replies.snapshot, "snapshot")
+        answered()
+        assert select.select([connection], [], [], ENDS_SECONDS)[0]
+        connection.follow()
+        assert not connection.is_late
+        assert not connection.is_lost
 
 
 def test_process_that_answers_as_it_should_is_kept(tmp_path: Path) -> None:
@@ -177,7 +259,7 @@ def test_engines_end_with_what_started_them(tmp_path: Path) -> None:
     zygote = engines(tmp_path)
     connection = EngineCalls(zygote)
     zygote.close()
-    assert connection.has_ended(ENDS_SECONDS)
+    assert has_ended(connection)
     connection.close()
 
 
