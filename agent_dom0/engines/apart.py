@@ -14,7 +14,7 @@ from agent_dom0.engines.gates import Gates
 from agent_dom0.engines.handles import ChannelApart, ClientApart, PagesApart, StreamApart
 from agent_dom0.engines.interface import EngineLate, EngineLost, GuestEngine, SavedPositions
 from agent_dom0.engines.replies import Snapshot
-from agent_dom0.engines.zygote import Zygote
+from agent_dom0.engines.zygote import Child, Zygote
 from xensnd.core import AudioClient, BackendStream
 from xensnd.transport.interface import (
     HANDED_PAGES_MAX,
@@ -43,6 +43,7 @@ class EngineApart(GuestEngine):
         self._zygote = zygote
         self._started = started
         self._patience_seconds = patience_seconds
+        self._starting: Child | None = None  # the process, before the first use
         self._running: _Running | None = None
         self._seen: Snapshot | None = None  # while it is valid
         self._last_seen = Snapshot()
@@ -96,6 +97,10 @@ class EngineApart(GuestEngine):
             self._running.connection.lose(why)
 
     # As GuestEngine has it
+
+    def prepare(self) -> None:
+        if self._running is None and self._starting is None:
+            self._starting = self._zygote.start()
 
     def map_pages(self, domid: int, refs: Sequence[int], *, writable: bool) -> Pages:
         handed: list[Handed] = []
@@ -188,11 +193,17 @@ class EngineApart(GuestEngine):
         self._seen, self._last_seen = None, Snapshot()
         if running is not None:
             running.connection.close()
+        starting, self._starting = self._starting, None
+        if starting is not None:
+            self._zygote.kill(starting)
+            starting.close()
 
     def _run(self) -> _Running:
         """Return the process, which is started if there is none."""
         if self._running is None:
-            connection = EngineCalls(self._zygote, self._patience_seconds)
+            self.prepare()
+            child, self._starting = self._starting, None
+            connection = EngineCalls(self._zygote, child, self._patience_seconds)
             try:
                 self._running = _Running(connection, Gates(connection))
             except OSError:

@@ -20,7 +20,7 @@ from typing import Any, TypeVar, cast
 from agent_dom0.engines.interface import EngineLate, EngineLost
 from agent_dom0.engines.protocol import FAILURES, FDS_MAX, MESSAGE_OCTETS_MAX
 from agent_dom0.engines.replies import Nonsense
-from agent_dom0.engines.zygote import Zygote
+from agent_dom0.engines.zygote import Child, Zygote
 from xensnd.text import escaped
 
 START_SECONDS_MAX = 1.0
@@ -39,7 +39,7 @@ T = TypeVar("T")
 
 class EngineCalls:
     """Raises EngineLost once the process has ended, has not answered in time, or has said what it
-    cannot say. `why` says which.
+    cannot say. `why` says which. `child` is the process; None: it is started here.
 
     The caller waits for `patience_seconds` at most. EngineLate: the reply has not come by then, and
     until it comes, no other call is made. What was asked may be done or not, so when the reply
@@ -47,10 +47,15 @@ class EngineCalls:
     than REPLY_SECONDS_MAX, end_late() is to be called: `on_late` is told.
     """
 
-    def __init__(self, zygote: Zygote, patience_seconds: float = REPLY_SECONDS_MAX) -> None:
+    def __init__(
+        self,
+        zygote: Zygote,
+        child: Child | None = None,
+        patience_seconds: float = REPLY_SECONDS_MAX,
+    ) -> None:
         self._zygote = zygote
         self._patience_seconds = patience_seconds
-        self._child = zygote.start()
+        self._child = child or zygote.start()
         self._control = self._child.control
         self._control.settimeout(START_SECONDS_MAX)
         self._calls = 0
@@ -67,8 +72,7 @@ class EngineCalls:
             (self.wake_fd,) = fds
         except (OSError, ValueError) as error:
             self.lose(str(error))
-            self._control.close()
-            os.close(self._child.pidfd)
+            self._child.close()
             raise OSError(errno.EIO, "its engine does not start") from error
 
     def fileno(self) -> int:
@@ -166,9 +170,8 @@ class EngineCalls:
     def close(self) -> None:
         """End the process."""
         self.lose("it was ended")
-        self._control.close()
+        self._child.close()
         os.close(self.wake_fd)
-        os.close(self._child.pidfd)
 
     def _send(self, do: str, fds: Sequence[int], arguments: dict[str, object]) -> int:
         self._calls += 1

@@ -18,6 +18,9 @@ class GuestEngine(Protocol):
     ends something.
     """
 
+    def prepare(self) -> None:
+        """Begin to start what is not running yet."""
+
     def map_pages(self, domid: int, refs: Sequence[int], *, writable: bool) -> Pages: ...
     def bind_channel(self, domid: int, port: int) -> EventChannel: ...
     def new_client(self, server: str | None, properties: Mapping[str, str]) -> AudioClient: ...

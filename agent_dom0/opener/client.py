@@ -6,13 +6,14 @@ import errno
 import json
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from agent_dom0.opener.protocol import (
     BIND,
     BIND_LASTING,
+    CARD,
     END,
     END_LASTING,
     FDS_IN_A_REPLY_MAX,
@@ -73,6 +74,10 @@ class OpenerTransport(Transport):
 
     def open_store(self, *, timeout: float = STORE_SECONDS_MAX) -> XenStore:
         return XenStore.over_descriptor(self.connect_store(), "the opener", timeout=timeout)
+
+    def recent_card_nodes(self, peer_domid: int, devid: int) -> Mapping[str, str] | None:
+        found = self._call(CARD, domid=peer_domid, devid=devid).layout["nodes"]
+        return None if found is None else dict(found)
 
     def map_pages(self, peer_domid: int, refs: Sequence[int], *, writable: bool) -> Pages:
         return map_handed(self, self._receiver, peer_domid, refs, writable=writable)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 
 from agent_dom0 import descriptors
 from agent_dom0.audio.guest_client import GuestClient
-from agent_dom0.engines.interface import GuestEngine
+from agent_dom0.engines.interface import EngineLost, GuestEngine
 from agent_dom0.events import EventKind, Priority, guest_event
 from agent_dom0.guest import RunningGuest
 from agent_dom0.guest_trail import GuestTrail
@@ -143,6 +143,15 @@ class ServedGuest:
     @property
     def is_quarantined(self) -> bool:
         return self.quarantine.is_on
+
+    def start_engine(self) -> None:
+        """Let its engine start, and do not wait for it."""
+        self.engine.prepare()
+
+    def expect_sound(self) -> None:
+        """Connect to the audio server, for streams that are about to be taken over."""
+        with self.serving(), suppress(EngineLost):
+            self.audio.expect()
 
     def lose_engine(self, why: str, *, is_fault: bool) -> None:
         """Its engine, a process of its own, has ended. What was open is taken over by another."""

@@ -12,16 +12,19 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from agent_dom0.engines import replies
+from agent_dom0.engines.apart import EngineApart
 from agent_dom0.engines.calls import EngineCalls
 from agent_dom0.engines.interface import EngineLate, EngineLost
 from agent_dom0.engines.process import EngineProcess
 from agent_dom0.engines.zygote import Zygote
 from xensnd.core import Violation
 from xensnd.transport.factory import open_receiver
+from xensnd.transport.interface import Transport
 
 NO_ENGINE = "it says what an engine does not say"
 STREAM = [0, None, None, None, None]
@@ -248,6 +251,18 @@ def test_answer_to_a_probe_may_come_before_that_to_a_call(tmp_path: Path) -> Non
             connection.follow()  # as one does who was told that something has come
         assert not connection.is_lost
         connection.close()
+
+
+def test_engine_that_was_prepared_and_never_used_is_ended(tmp_path: Path) -> None:
+    with closing(engines(tmp_path)) as zygote:
+        engine = EngineApart(cast(Transport, None), zygote, lambda _: None)
+        engine.prepare()
+        engine.prepare()
+        assert engine._starting is not None
+        end = os.dup(engine._starting.pidfd)
+        engine.close()
+        assert select.select([end], [], [], ENDS_SECONDS)[0]
+        os.close(end)
 
 
 def engines(tmp_path: Path) -> Zygote:

@@ -8,7 +8,7 @@ without Xen. Code that uses this interface does not know which one it has.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -178,6 +178,11 @@ class Transport(Protocol):
     def connect_store(self) -> StoreDescriptor:
         """Open a connection for another process. The caller closes it. TransportLost: there is no
         XenStore."""
+
+    def recent_card_nodes(self, peer_domid: int, devid: int) -> Mapping[str, str] | None:  # noqa: ARG002
+        """Return what XenStore held of a guest's card within the last second, as
+        read_card_nodes() does; None: it was not read."""
+        return None
 
     def hand_pages(self, peer_domid: int, refs: Sequence[int]) -> Handed:
         """Return what another process needs to map the pages, with a Receiver. The caller closes
