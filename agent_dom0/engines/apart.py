@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import astuple
+from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from agent_dom0.engines import replies
 from agent_dom0.engines.calls import REPLY_SECONDS_MAX, EngineCalls
-from agent_dom0.engines.gates import Gates
-from agent_dom0.engines.handles import ChannelApart, ClientApart, PagesApart, StreamApart
-from agent_dom0.engines.interface import EngineLate, EngineLost, GuestEngine, SavedPositions
+from agent_dom0.engines.gates import Gates, SharedGate
+from agent_dom0.engines.handles import (
+    ChannelApart,
+    ClientApart,
+    PagesApart,
+    StreamApart,
+    VchanApart,
+)
+from agent_dom0.engines.interface import (
+    EngineLate,
+    EngineLost,
+    GuestEngine,
+    SavedPlace,
+    SavedPositions,
+)
 from agent_dom0.engines.replies import Snapshot
 from agent_dom0.engines.zygote import Child, Zygote
-from xensnd.core import AudioClient, BackendStream
+from xensnd.core import AudioClient, BackendStream, RingMemory, VchanCore
 from xensnd.transport.interface import (
     HANDED_PAGES_MAX,
     EventChannel,
@@ -126,13 +139,20 @@ class EngineApart(GuestEngine):
         handed = self.transport.hand_channel(domid, port)
         own_port = int(handed.layout["port"])
         try:
-            number, fds = self.call(replies.channel, "bind", handed.fds, layout=handed.layout)
+            return self._receive(handed, lambda: self.transport.end_channel(own_port))
         except BaseException:
             self.transport.end_channel(own_port)
             raise
+
+    def bind_lasting_channel(self, domid: int, port: int) -> EventChannel:
+        return self._receive(self.transport.hand_lasting_channel(domid, port), lambda: None)
+
+    def _receive(self, handed: Handed, end: Callable[[], None]) -> ChannelApart:
+        try:
+            number, fds = self.call(replies.channel, "bind", handed.fds, layout=handed.layout)
         finally:
             handed.close()
-        return ChannelApart(self, own_port, number, fds)
+        return ChannelApart(self, int(handed.layout["port"]), number, fds, end)
 
     def new_client(self, server: str | None, properties: Mapping[str, str]) -> AudioClient:
         return ClientApart(self, server, properties)
@@ -148,13 +168,8 @@ class EngineApart(GuestEngine):
         saved: SavedPositions,
         served_address: int,  # noqa: ARG002 - it is known whom this process serves
     ) -> BackendStream:
-        fd = os.open(saved.path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-        try:
-            shared = self.call(replies.integer, "share", [fd])
-        finally:
-            os.close(fd)
-        gate = self._run().gates.take()
-        try:
+        shared = self._share(saved.path)
+        with self._gate(shared) as gate:
             number = self.call(
                 replies.integer,
                 "stream",
@@ -166,11 +181,57 @@ class EngineApart(GuestEngine):
                 pcm=shared + saved.pcm_offset,
                 gate=gate.remote_address,
             )
-        except BaseException:
-            self.call_to_end(replies.nothing, "unmap", address=shared)
-            gate.free()
-            raise
         return StreamApart(self, number, shared, gate)
+
+    def new_vchan(
+        self,
+        *,
+        playback: bool,
+        page: Pages,
+        left: RingMemory,
+        right: RingMemory,
+        channel: EventChannel,
+        given: SavedPlace | None,
+        served_address: int,  # noqa: ARG002 - it is known whom this process serves
+    ) -> VchanCore:
+        shared = None if given is None else self._share(given.path)
+        with self._gate(shared) as gate:
+            number = self.call(
+                replies.integer,
+                "vchan",
+                playback=playback,
+                page=page.address,
+                left=left,
+                right=right,
+                channel=astuple(channel.fds),
+                given=0 if shared is None or given is None else shared + given.offset,
+                gate=gate.remote_address,
+            )
+        return VchanApart(self, number, shared, gate)
+
+    def _share(self, path: Path) -> int:
+        """Return where the process has mapped this file."""
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            return self.call(replies.integer, "share", [fd])
+        finally:
+            os.close(fd)
+
+    @contextmanager
+    def _gate(self, shared: int | None) -> Iterator[SharedGate]:
+        """A gate for a stream that is made in the block. If that fails, what is `shared` is
+        unmapped too."""
+        try:
+            gate = self._run().gates.take()
+            try:
+                yield gate
+            except BaseException:
+                gate.free()
+                raise
+        except BaseException:
+            if shared is not None:
+                self.call_to_end(replies.nothing, "unmap", address=shared)
+            raise
 
     @property
     def pauses(self) -> int:

@@ -22,11 +22,13 @@ from xensnd.core import (
     BackendStream,
     ClientState,
     PcmParameters,
+    SoundCore,
+    VchanCore,
     Violation,
 )
 from xensnd.errors import AudioUnavailable
 from xensnd.sndif.layout import PAGE_OCTETS
-from xensnd.transport.interface import EventChannel, EventFds, Pages, Transport
+from xensnd.transport.interface import EventChannel, EventFds, Pages
 
 GATE_USEC = 20_000  # a part is copied in some microseconds, if its process runs
 T = TypeVar("T")
@@ -34,8 +36,6 @@ T = TypeVar("T")
 
 class Caller(Protocol):
     """The engine that the handles are of."""
-
-    transport: Transport
 
     def call(
         self, check: Callable[[object], T], do: str, fds: Sequence[int] = (), /, **arguments: object
@@ -83,8 +83,13 @@ class PagesApart(Pages):
 
 
 class ChannelApart(EventChannel):
-    def __init__(self, engine: Caller, port: int, number: int, fds: EventFds) -> None:
+    """`end` ends the channel itself, after the process has given up its descriptors."""
+
+    def __init__(
+        self, engine: Caller, port: int, number: int, fds: EventFds, end: Callable[[], None]
+    ) -> None:
         self._engine = engine
+        self._end = end
         self._port = port
         self._number = number
         self._fds = fds
@@ -108,7 +113,7 @@ class ChannelApart(EventChannel):
         if self._is_open:
             self._is_open = False
             self._engine.call_to_end(nothing, "end", channel=self._number)
-            self._engine.transport.end_channel(self._port)
+            self._end()
 
 
 class ClientApart(AudioClient):
@@ -138,8 +143,11 @@ class ClientApart(AudioClient):
         return seen.clients.get(str(self.handle), unknown)
 
 
-class StreamApart(BackendStream):
-    def __init__(self, engine: Caller, number: int, shared: int, gate: SharedGate) -> None:
+class SoundApart(SoundCore):
+    """What all streams have. `shared` is the address of the file that the core keeps its part in;
+    None: there is none."""
+
+    def __init__(self, engine: Caller, number: int, shared: int | None, gate: SharedGate) -> None:
         self._engine = engine
         self._number = number
         self._shared = shared
@@ -152,25 +160,6 @@ class StreamApart(BackendStream):
     @property
     def violation(self) -> Violation:
         return self._seen.violation
-
-    def next_request(self) -> bytes | None:
-        return self._seen.request
-
-    def answer(self, response: bytes) -> None:
-        self._call(nothing, "answer", response.hex())
-
-    def open_pcm(self, config: PcmParameters, buffer_address: int) -> None:
-        self.close_gate()
-        arguments = {"config": astuple(config), "address": buffer_address}
-        self._engine.call(nothing, "open_pcm", stream=self._number, **arguments)
-
-    def adopt_pcm(self, config: PcmParameters, buffer_address: int) -> bool:
-        self.close_gate()
-        arguments = {"config": astuple(config), "address": buffer_address}
-        return self._engine.call(flag, "adopt_pcm", stream=self._number, **arguments)
-
-    def close_pcm(self) -> None:
-        self._call_to_end(nothing, "close_pcm")
 
     def start(self) -> None:
         self._call(nothing, "start")
@@ -195,14 +184,8 @@ class StreamApart(BackendStream):
         if not self._gate.close(within_usec=GATE_USEC):
             self._engine.fail("it does not leave the gate of a recording")
 
-    def peek(self, offset: int, octets: int) -> bytes:
-        return self._call(replies.octets(octets, octets), "peek", offset, octets)
-
     def recent(self, octets: int) -> bytes:
         return self._look(replies.octets(0, octets), "recent", octets) or b""
-
-    def poke(self, offset: int, data: bytes) -> None:
-        self._call(nothing, "poke", offset, data.hex())
 
     @property
     def source(self) -> tuple[int, str] | None:
@@ -230,7 +213,8 @@ class StreamApart(BackendStream):
         if self.handle is not None:
             self.handle = None
             self._engine.call_to_end(nothing, "free", stream=self._number)
-            self._engine.call_to_end(nothing, "unmap", address=self._shared)
+            if self._shared is not None:
+                self._engine.call_to_end(nothing, "unmap", address=self._shared)
             self._gate.free()
 
     @property
@@ -253,4 +237,47 @@ class StreamApart(BackendStream):
         )
 
 
-_NOTHING = StreamSeen(Violation.NONE, None, None, None, None)
+class StreamApart(SoundApart, BackendStream):
+    def next_request(self) -> bytes | None:
+        return self._seen.request
+
+    def answer(self, response: bytes) -> None:
+        self._call(nothing, "answer", response.hex())
+
+    def open_pcm(self, config: PcmParameters, buffer_address: int) -> None:
+        self.close_gate()
+        arguments = {"config": astuple(config), "address": buffer_address}
+        self._engine.call(nothing, "open_pcm", stream=self._number, **arguments)
+
+    def adopt_pcm(self, config: PcmParameters, buffer_address: int) -> bool:
+        self.close_gate()
+        arguments = {"config": astuple(config), "address": buffer_address}
+        return self._engine.call(flag, "adopt_pcm", stream=self._number, **arguments)
+
+    def close_pcm(self) -> None:
+        self._call_to_end(nothing, "close_pcm")
+
+    def peek(self, offset: int, octets: int) -> bytes:
+        return self._call(replies.octets(octets, octets), "peek", offset, octets)
+
+    def poke(self, offset: int, data: bytes) -> None:
+        self._call(nothing, "poke", offset, data.hex())
+
+
+class VchanApart(SoundApart, VchanCore):
+    @property
+    def is_open(self) -> bool:
+        return self._seen.is_open
+
+    def next_word(self) -> int | None:
+        return self._seen.word
+
+    def drop_word(self) -> None:
+        self._call(nothing, "drop_word")
+
+    def reset(self) -> None:
+        self.close_gate()
+        self._call_to_end(nothing, "reset")
+
+
+_NOTHING = StreamSeen(Violation.NONE)

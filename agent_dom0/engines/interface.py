@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from xensnd.core import AudioClient, BackendStream
+from xensnd.core import AudioClient, BackendStream, RingMemory, VchanCore
 from xensnd.transport.interface import EventChannel, Pages
 
 
@@ -35,6 +35,22 @@ class GuestEngine(Protocol):
         saved: SavedPositions,
         served_address: int,
     ) -> BackendStream: ...
+    def bind_lasting_channel(self, domid: int, port: int) -> EventChannel:
+        """As Transport has it: it stays bound when it is closed, and when the engine ends."""
+
+    def new_vchan(
+        self,
+        *,
+        playback: bool,
+        page: Pages,
+        left: RingMemory,
+        right: RingMemory,
+        channel: EventChannel,
+        given: SavedPlace | None,
+        served_address: int,
+    ) -> VchanCore:
+        """`given`: where the core keeps what it gave to the audio server last."""
+
     @property
     def pauses(self) -> int:
         """How often the core has paused the guest, which was over its budget."""
@@ -67,6 +83,14 @@ class SavedPositions(Protocol):
     @property
     def pcm_offset(self) -> int:
         """Where they are in the file."""
+
+
+class SavedPlace(NamedTuple):
+    """A part of a file that outlives the process."""
+
+    path: Path
+    offset: int
+    address: int  # where it is mapped here
 
 
 class EngineLost(OSError):

@@ -92,8 +92,7 @@ class OpenerTransport(Transport):
             raise
 
     def bind_lasting_channel(self, peer_domid: int, peer_port: int) -> EventChannel:
-        require_u32(peer_domid, "event channel", peer_port)
-        handed = self._call(BIND_LASTING, domid=peer_domid, port=peer_port)
+        handed = self.hand_lasting_channel(peer_domid, peer_port)
         return self._receiver.receive_channel(handed, lambda: None)
 
     def end_lasting_channel(self, peer_domid: int, peer_port: int) -> None:
@@ -108,6 +107,10 @@ class OpenerTransport(Transport):
     def hand_channel(self, peer_domid: int, peer_port: int) -> Handed:
         require_u32(peer_domid, "event channel", peer_port)
         return self._call(BIND, domid=peer_domid, port=peer_port)
+
+    def hand_lasting_channel(self, peer_domid: int, peer_port: int) -> Handed:
+        require_u32(peer_domid, "event channel", peer_port)
+        return self._call(BIND_LASTING, domid=peer_domid, port=peer_port)
 
     def end_channel(self, port: int) -> None:
         with suppress(TransportLost, OSError):  # it ends with the opener

@@ -157,7 +157,7 @@ class ServedGuest:
         """Its engine, a process of its own, has ended. What was open is taken over by another."""
         if is_fault:
             self.quarantine.count_death()
-        for device in self.devices.values():
+        for device in list(self.devices.values()):
             device.lose_engine()
         self.audio.drop()
         kind = EventKind.DIED_SERVING if is_fault else EventKind.ENGINE_REPLACED

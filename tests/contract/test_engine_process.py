@@ -27,7 +27,8 @@ from xensnd.transport.factory import open_receiver
 from xensnd.transport.interface import Transport
 
 NO_ENGINE = "it says what an engine does not say"
-STREAM = [0, None, None, None, None]
+# violation, error, index, source, request, word, is_open
+STREAM = [0, None, None, None, None, None, True]
 ENDS_SECONDS = 5.0
 
 Answer = Callable[[int], bytes]
@@ -88,14 +89,16 @@ def lose(tmp_path: Path, answer: Answer) -> str | None:
         snapshot(clients=[1]),
         snapshot(clients={"1": [99, ""]}),
         snapshot([]),
-        snapshot([99, None, None, None, None]),
-        snapshot([0, "00" * 63, None, None, None]),
-        snapshot([0, "zz" * 64, None, None, None]),
-        snapshot([0, "00" * 63 + "  ", None, None, None]),
-        snapshot([0, None, 7, None, None]),
-        snapshot([0, None, None, "7", None]),
-        snapshot([0, None, None, None, [1]]),
-        snapshot([0, None, None, None, [1, 2]]),
+        snapshot([99, *STREAM[1:]]),
+        snapshot([*STREAM[:4], "00" * 63, *STREAM[5:]]),
+        snapshot([*STREAM[:4], "zz" * 64, *STREAM[5:]]),
+        snapshot([*STREAM[:4], "00" * 63 + "  ", *STREAM[5:]]),
+        snapshot([0, 7, *STREAM[2:]]),
+        snapshot([0, None, "7", *STREAM[3:]]),
+        snapshot([*STREAM[:3], [1], *STREAM[4:]]),
+        snapshot([*STREAM[:3], [1, 2], *STREAM[4:]]),
+        snapshot([*STREAM[:5], "word", True]),
+        snapshot([*STREAM[:6], None]),
     ],
 )
 def test_process_that_says_nonsense_is_ended(tmp_path: Path, answer: Answer) -> None:
@@ -189,12 +192,12 @@ def test_late_process_may_answer_a_probe_first(tmp_path: Path) -> None:
 
 def test_process_that_answers_as_it_should_is_kept(tmp_path: Path) -> None:
     request = bytes(range(64))
-    answer = snapshot([1, request.hex(), "no", 7, [3, "microphone"]])
+    answer = snapshot([1, "no", 7, [3, "microphone"], request.hex(), 5, False])
     with closing(Zygote(tmp_path / "lock", says(answer))) as zygote:
         connection = EngineCalls(zygote)
         seen = connection.call(replies.snapshot, "snapshot")
         assert seen.streams["1"] == replies.StreamSeen(
-            Violation.RING_INDEX, request, "no", 7, (3, "microphone")
+            Violation.RING_INDEX, "no", 7, (3, "microphone"), request, 5, is_open=False
         )
         assert not connection.is_lost
         connection.close()

@@ -191,6 +191,10 @@ class Transport(Protocol):
     def hand_channel(self, peer_domid: int, peer_port: int) -> Handed:
         """Bind a channel for another process. It ends with end_channel() or with the transport."""
 
+    def hand_lasting_channel(self, peer_domid: int, peer_port: int) -> Handed:
+        """Bind a lasting channel for another process: see bind_lasting_channel()."""
+        return self.hand_channel(peer_domid, peer_port)
+
     def end_channel(self, port: int) -> None:
         """End a channel that was handed over. Its receiver closes its own descriptors then."""
 
