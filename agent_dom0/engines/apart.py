@@ -15,7 +15,6 @@ from agent_dom0.engines.gates import Gates, SharedGate
 from agent_dom0.engines.handles import (
     ChannelApart,
     ClientApart,
-    PagesApart,
     StreamApart,
     VchanApart,
 )
@@ -36,6 +35,7 @@ from xensnd.transport.interface import (
     Pages,
     Transport,
 )
+from xensnd.transport.pages import MappedPages
 
 T = TypeVar("T")
 
@@ -133,7 +133,9 @@ class EngineApart(GuestEngine):
         finally:
             for each in handed:
                 each.close()
-        return PagesApart(self, address, refs)
+        return MappedPages(
+            address, refs, lambda: self.call_to_end(replies.nothing, "unmap", address=address)
+        )
 
     def bind_channel(self, domid: int, port: int) -> EventChannel:
         handed = self.transport.hand_channel(domid, port)
