@@ -54,7 +54,7 @@ class EngineCalls:
         patience_seconds: float = REPLY_SECONDS_MAX,
     ) -> None:
         self._zygote = zygote
-        self._patience_seconds = patience_seconds
+        self.patience_seconds = patience_seconds
         self._child = child or zygote.start()
         self._control = self._child.control
         self._control.settimeout(START_SECONDS_MAX)
@@ -118,7 +118,7 @@ class EngineCalls:
         number = self._send(do, fds, arguments)
         began = time.monotonic()
         try:
-            reply = self._await(number, began + self._patience_seconds)
+            reply = self._await(number, began + self.patience_seconds)
             failure = _failure(reply) if "failed" in reply else None
             result = check(reply["is"]) if failure is None else None
         except TimeoutError:

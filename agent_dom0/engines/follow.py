@@ -21,10 +21,11 @@ log = logging.getLogger("xensnd-dom0")
 PROBE_SECONDS = 1.0
 # How long the event loop waits for one reply. An engine answers in less than a millisecond, unless
 # it does not run.
-PATIENCE_SECONDS = 0.01
-# An engine that is late is replaced, which does not count as a death, unless the next one is late
-# within this time.
+PATIENCE_SECONDS = 0.015
+# An engine that is late is replaced, which does not count as a death: perhaps it had no processor.
+# So the next one is waited for longer, during so many seconds. If that is late too, it is a death.
 LATE_AGAIN_SECONDS = 10.0
+LATE_AGAIN_PATIENCE_SECONDS = 0.1
 
 
 class EnginesApart(Engines):
@@ -90,8 +91,15 @@ class _Followed(EngineApart):
             loop.remove_reader(connection.end_fd)
         super().close()
 
+    @property
+    def _was_late(self) -> bool:
+        return asyncio.get_running_loop().time() < self._was_late_at + LATE_AGAIN_SECONDS
+
     def _begin(self, connection: EngineCalls) -> None:
         loop = asyncio.get_running_loop()
+        if self._was_late:
+            connection.patience_seconds = LATE_AGAIN_PATIENCE_SECONDS
+            loop.call_later(LATE_AGAIN_SECONDS, self._be_impatient, connection)
         self._connection = connection
         connection.on_late = partial(loop.call_later, REPLY_SECONDS_MAX, connection.end_late)
         loop.add_reader(connection.wake_fd, self._on_wake)
@@ -117,10 +125,12 @@ class _Followed(EngineApart):
         why, is_fault = connection.why or "", connection.is_at_fault
         self.close()
         if not is_fault:
-            now = asyncio.get_running_loop().time()
-            is_fault = now < self._was_late_at + LATE_AGAIN_SECONDS
-            self._was_late_at = now
+            is_fault = self._was_late
+            self._was_late_at = asyncio.get_running_loop().time()
         self._lost(why, is_fault)
+
+    def _be_impatient(self, connection: EngineCalls) -> None:
+        connection.patience_seconds = PATIENCE_SECONDS
 
     def _on_time(self, connection: EngineCalls) -> None:
         connection.probe()
