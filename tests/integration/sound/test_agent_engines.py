@@ -144,6 +144,7 @@ def test_engine_that_was_late_is_replaced_and_not_blamed(
         os.kill(engine, signal.SIGSTOP)
         with dom0.one_more("decision", domid=work.domid, decision="deny"):
             dom0.write_policy(POLICY.replace("playback: allow", "playback: deny"))
+        assert dom0.shown("work")  # by now, the order was given
         os.kill(engine, signal.SIGCONT)
         dom0.await_event("engine_replaced", domid=work.domid)
         dom0.await_event("stream_taken_over", domid=work.domid)
