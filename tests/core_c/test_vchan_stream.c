@@ -17,7 +17,7 @@ static void attend(bool playback) {
     engine = fake_engine_new();
     memset(&channel, 0, sizeof channel);
     struct xn_channel end = fake_channel_end(&channel);
-    stream = xn_vchan_stream_new(engine, playback, &vchan, &end, given, NULL, &served);
+    stream = xn_vchan_stream_new(engine, playback, &vchan, &end, given, NULL, &served, NULL);
 }
 
 static void connect(bool playback) {

@@ -106,9 +106,9 @@ static uint32_t room(struct xn_vchan_stream *stream) {
 
 /* Puts one part, or silence instead if the gate is closed or `from` is NULL. */
 static void put_part(struct xn_vchan_stream *stream, const uint8_t *from, uint32_t octets) {
-    bool crosses = from && xn_gate_enter(&stream->gate, xn_now_usec());
+    bool crosses = from && xn_gate_enter(stream->gate, xn_now_usec());
     xn_vchan_put(&stream->vchan, crosses ? from : NULL, octets);
-    if (crosses) xn_gate_leave(&stream->gate);
+    if (crosses) xn_gate_leave(stream->gate);
     *(crosses ? &stream->stats.octets : &stream->stats.discarded_octets) += octets;
     stream->stats.position_octets += octets;
 }

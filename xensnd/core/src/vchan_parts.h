@@ -25,7 +25,7 @@ struct xn_vchan_stream {
     struct xn_budget own_budget, *budget; /* its guest's */
     uint32_t own_served, *served;         /* its guest's, too */
 
-    struct xn_gate gate; /* capture */
+    struct xn_gate own_gate, *gate; /* capture */
     struct xn_audio *audio;
     bool stalled;
     bool underfed; /* playback: the server wants more than the guest has written */
