@@ -193,7 +193,7 @@ def bench_deaths(stage: Stage, count: int) -> None:
         guests[1].start("play", "-", stdin=[on_right(sounds[1])]) as right,
     ):
         for each in (left, right):
-            urgent(each.process, Urgency.SOUNDING)
+            urgent(each.process, Urgency.GUEST)
         for guest in guests:
             dom0.await_event("stream_started", domid=guest.domid)
         for _ in range(count):
