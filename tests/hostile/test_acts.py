@@ -48,14 +48,19 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalMachine]:
 
 
 @pytest.fixture(scope="module")
+def isolation(request: pytest.FixtureRequest) -> str:
+    return str(request.config.getoption("--isolation"))
+
+
+@pytest.fixture(scope="module")
 def dom0(
-    request: pytest.FixtureRequest,
+    isolation: str,
     tmp_path_factory: pytest.TempPathFactory,
     machine: LocalMachine,
     pulse: PulseServer,
 ) -> Iterator[Dom0]:
     directory = tmp_path_factory.mktemp("dom0")
-    options = [PATIENT, f"--isolation={request.config.getoption('--isolation')}"]
+    options = [PATIENT, f"--isolation={isolation}"]
     with Dom0(directory, machine.url, pulse.address, policy=MAY_RECORD, options=options) as dom0:
         yield dom0
         assert "the agent died" not in dom0.log
@@ -93,6 +98,7 @@ def is_audited(dom0: Dom0, guest: Guest, said: Said) -> bool:
 def test_nobody_else_notices(
     act: Act,
     act_seconds: float,
+    isolation: str,
     machine: LocalMachine,
     dom0: Dom0,
     neighbour: Neighbour,
@@ -103,7 +109,7 @@ def test_nobody_else_notices(
     until = time.monotonic() + act_seconds
     looks = 0
     with performing(machine, evil, act.name, library) as adversary:
-        for said in act.audited:
+        for said in act.told(isolation):
             assert eventually(partial(is_audited, dom0, evil, said), AUDITED_SECONDS), (
                 f"no {said} at the end of:\n{dom0.end_of_log}"
             )
