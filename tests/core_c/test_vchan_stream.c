@@ -179,6 +179,21 @@ TEST(frozen_server_is_replaced_by_the_clock_until_it_asks_again) {
     xn_vchan_stream_free(stream);
 }
 
+TEST(server_that_was_given_nothing_for_a_while_has_not_stalled_when_the_guest_plays_again) {
+    play();
+    server_writes(TEN_MSEC);
+    CHECK_EQUAL(fake_server_asks(2 * TEN_MSEC), TEN_MSEC);
+    fake_pass_usec(1000 * MSEC);
+    server_writes(4 * TEN_MSEC); /* more than the server wants */
+    fake_arrive();
+    fake_pass_usec(100 * MSEC);
+    CHECK_EQUAL(stats().stalled, 0);
+    CHECK_EQUAL(page->right.cons, 2 * TEN_MSEC);
+    fake_server_asks(3 * TEN_MSEC);
+    check_heard(0, 5 * TEN_MSEC);
+    xn_vchan_stream_free(stream);
+}
+
 TEST(another_process_gives_again_what_was_not_heard) {
     play();
     server_writes(PLAY);

@@ -29,6 +29,7 @@ from tests.support.agents import (
 from tests.support.heard import RATE_HZ, find_gaps, seconds_heard
 from tests.support.pulse_server import PulseServer, difference, left_of, noise, on_left
 from tests.support.raw_frontend import eventually
+from tests.support.urgency import children
 
 __all__ = [
     "POLICY",
@@ -44,12 +45,7 @@ ANSWER_MSEC = 20  # of the control socket, whatever a guest does
 
 
 def descendants(pid: int) -> list[int]:
-    children = [
-        int(child)
-        for task in Path(f"/proc/{pid}/task").iterdir()
-        for child in (task / "children").read_text().split()
-    ]
-    return [each for child in children for each in (child, *descendants(child))]
+    return [each for child in children(pid) for each in (child, *descendants(child))]
 
 
 def engines(dom0: Dom0) -> set[int]:

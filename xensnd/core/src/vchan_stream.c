@@ -88,6 +88,7 @@ static void run_pass(struct xn_vchan_stream *stream, int64_t now_usec, bool noti
     if (notified) charge(stream, now_usec);
     if (stream->has_begun) look_for_end(stream);
     if (stream->playback) {
+        xn_vchan_note_idle(stream, now_usec); /* before it is given what the guest has written */
         xn_vchan_fill_server(stream);
     } else {
         if (stream->has_begun) look_for_word(stream);
