@@ -42,6 +42,7 @@ from tests.support.pulse_server import (
     on_left,
     on_right,
     right_of,
+    write_wav,
 )
 from tests.support.raw_frontend import RawStream, eventually
 from tests.support.shared_pages import RSP_PROD_OFFSET
@@ -180,17 +181,20 @@ def is_listening(dom0: Dom0) -> bool:
     return False
 
 
-def bench_deaths(stage: Stage, count: int) -> None:
-    """Two guests play, each on its side, and the agent is killed again and again."""
+def bench_deaths(stage: Stage, directory: Path, count: int) -> None:
+    """Two guests play, each on its side, and the agent is killed again and again. They play files,
+    so that nothing waits for this process."""
     dom0, machine = stage.dom0, stage.machine
     seconds = count * max(LIFE_SECONDS) + 10
     sounds = [noise(seconds, frame_octets=2, seed=seed) for seed in (1, 2)]
+    left_file = write_wav(directory / "left.wav", on_left(sounds[0]))
+    right_file = write_wav(directory / "right.wav", on_right(sounds[1]))
     guests = [Guest(machine, name) for name in ("left", "right")]
     quarantined = len(dom0.events("guest_quarantined"))
     with (
         stage.pulse.listening() as ears,
-        guests[0].start("play", "-", stdin=[on_left(sounds[0])]) as left,
-        guests[1].start("play", "-", stdin=[on_right(sounds[1])]) as right,
+        guests[0].start("play", str(left_file)) as left,
+        guests[1].start("play", str(right_file)) as right,
     ):
         for each in (left, right):
             urgent(each.process, Urgency.GUEST)
@@ -255,7 +259,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 with pulse.microphone(noise(600)):
                     bench_acts(stage, directory, options)
             if options.deaths:
-                bench_deaths(stage, options.deaths)
+                bench_deaths(stage, directory, options.deaths)
 
 
 if __name__ == "__main__":

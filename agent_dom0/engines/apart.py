@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import astuple
@@ -38,13 +39,17 @@ from xensnd.transport.interface import (
 )
 from xensnd.transport.pages import MappedPages
 
+# A caller waits so many times longer than for the first answer, which the process gives before it
+# meets its guest: a machine that is slow, or busy, needs more patience.
+FIRST_ANSWERS = 50
+
 T = TypeVar("T")
 
 
 class EngineApart(GuestEngine):
     """The first use starts the process, and `started` is called with the connection to it. When it
     is lost and has ended, close() must be called; the next use starts another one.
-    `patience_seconds`: how long a caller may wait for it."""
+    `patience_seconds`: how long a caller may wait for it at least, even if it starts quickly."""
 
     def __init__(
         self,
@@ -267,14 +272,18 @@ class EngineApart(GuestEngine):
         if self._running is None:
             self.prepare()
             child, self._starting = self._starting, None
-            connection = EngineCalls(self._zygote, child)  # patiently: it has met no guest yet
+            connection = EngineCalls(self._zygote, child)
+            began = time.monotonic()
             try:
                 self._running = _Running(connection, Gates(connection))
             except OSError as error:
                 connection.lose("it does not start")
                 connection.close()
                 raise OSError(errno.EIO, "its engine does not start") from error
-            connection.patience_seconds = self._patience_seconds
+            patience_seconds = FIRST_ANSWERS * (time.monotonic() - began)
+            connection.patience_seconds = min(
+                max(patience_seconds, self._patience_seconds), REPLY_SECONDS_MAX
+            )
             self._started(connection)
         return self._running
 

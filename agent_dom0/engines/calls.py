@@ -100,6 +100,10 @@ class EngineCalls:
             self._is_out_of_step = True
             raise
 
+    def wait_for_at_most(self, seconds: float) -> None:
+        """From now on, callers wait so long for a reply."""
+        self.patience_seconds = seconds
+
     def look(self, check: Callable[[object], T], do: str, /, **arguments: object) -> T:
         """The same for what changes nothing in the process: it goes on after it was late."""
         return self._call(check, do, (), arguments)

@@ -19,13 +19,13 @@ from xensnd.transport.interface import Transport
 log = logging.getLogger("xensnd-dom0")
 
 PROBE_SECONDS = 1.0
-# How long the event loop waits for one reply. An engine answers in less than a millisecond, unless
-# it does not run.
+# How long the event loop waits for one reply, unless the machine is slow. An engine answers in less
+# than a millisecond, if it runs.
 PATIENCE_SECONDS = 0.015
 # An engine that is late is replaced, which does not count as a death: perhaps it had no processor.
 # So the next one is waited for longer, during so many seconds. If that is late too, it is a death.
 LATE_AGAIN_SECONDS = 10.0
-LATE_AGAIN_PATIENCE_SECONDS = 0.1
+LATE_AGAIN_PATIENCE = 8  # times as long
 
 
 class EnginesApart(Engines):
@@ -98,8 +98,10 @@ class _Followed(EngineApart):
     def _begin(self, connection: EngineCalls) -> None:
         loop = asyncio.get_running_loop()
         if self._was_late:
-            connection.patience_seconds = LATE_AGAIN_PATIENCE_SECONDS
-            loop.call_later(LATE_AGAIN_SECONDS, self._be_impatient, connection)
+            usual_seconds = connection.patience_seconds
+            longer_seconds = min(LATE_AGAIN_PATIENCE * usual_seconds, REPLY_SECONDS_MAX)
+            connection.patience_seconds = longer_seconds
+            loop.call_later(LATE_AGAIN_SECONDS, connection.wait_for_at_most, usual_seconds)
         self._connection = connection
         connection.on_late = partial(loop.call_later, REPLY_SECONDS_MAX, connection.end_late)
         loop.add_reader(connection.wake_fd, self._on_wake)
@@ -128,9 +130,6 @@ class _Followed(EngineApart):
             is_fault = self._was_late
             self._was_late_at = asyncio.get_running_loop().time()
         self._lost(why, is_fault)
-
-    def _be_impatient(self, connection: EngineCalls) -> None:
-        connection.patience_seconds = PATIENCE_SECONDS
 
     def _on_time(self, connection: EngineCalls) -> None:
         connection.probe()

@@ -68,7 +68,8 @@ class Scene:
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of tests that give way to all others: an engine that is not told to be late is not."""
     monkeypatch.setattr("agent_dom0.engines.follow.PATIENCE_SECONDS", 0.25)
-    monkeypatch.setattr("agent_dom0.engines.follow.LATE_AGAIN_PATIENCE_SECONDS", 0.3)
+    monkeypatch.setattr("agent_dom0.engines.follow.LATE_AGAIN_PATIENCE", 1.2)
+    monkeypatch.setattr("agent_dom0.engines.apart.FIRST_ANSWERS", 0)
 
 
 def in_scene(directory: Path, test: Callable[[Scene], Awaitable[None]]) -> None:
@@ -94,7 +95,7 @@ def test_engine_that_is_late_once_is_not_blamed_and_the_next_one_is(tmp_path: Pa
 def test_engine_that_takes_over_from_a_late_one_is_waited_for_longer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("agent_dom0.engines.follow.LATE_AGAIN_PATIENCE_SECONDS", 5.0)
+    monkeypatch.setattr("agent_dom0.engines.follow.LATE_AGAIN_PATIENCE", 4)
 
     async def test(scene: Scene) -> None:
         await scene.be_late()
@@ -110,6 +111,21 @@ def test_engine_that_takes_over_from_a_late_one_is_waited_for_longer(
 def slow_down(file: Path) -> None:
     time.sleep(0.5)
     file.unlink()
+
+
+def test_engine_of_a_slow_machine_is_waited_for_longer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent_dom0.engines.follow.PATIENCE_SECONDS", 0.001)
+    monkeypatch.setattr("agent_dom0.engines.apart.FIRST_ANSWERS", 10**6)
+
+    async def test(scene: Scene) -> None:
+        scene.engine.call(replies.integer, "start")
+        scene.slow.touch()
+        asyncio.get_running_loop().run_in_executor(None, slow_down, scene.slow)
+        assert scene.engine.call(replies.integer, "start") > 0
+
+    in_scene(tmp_path, test)
 
 
 def test_engine_that_does_not_answer_at_all_is_ended_and_blamed(

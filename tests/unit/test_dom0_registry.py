@@ -13,18 +13,23 @@ import pytest
 from agent_dom0.access.prompts import Prompts
 from agent_dom0.audio.connections import Connections
 from agent_dom0.audio.mixer import Mixer
+from agent_dom0.cards.device import Device
 from agent_dom0.cards.factory import CardFactory
 from agent_dom0.cards.front import CardFront
+from agent_dom0.cards.saved_state import SavedState
 from agent_dom0.engines.here import EngineHere
 from agent_dom0.events import EventKind
 from agent_dom0.guest import RunningGuest
 from agent_dom0.parameters import Limits
 from agent_dom0.registry import Registry
 from agent_dom0.streams.factory import Factory
+from agent_dom0.streams.served_guest import ServedGuest
 from tests.unit.fake_clock import later, run
 from tests.unit.memory_store import MemoryStore
 from tests.unit.test_dom0_policy_state import ASK, Place, place
 from xensnd.core import AudioClient, Engine
+from xensnd.sndif.formats import SampleFormat
+from xensnd.sndif.packets import Open
 from xensnd.sndif.store_fields import Direction
 from xensnd.transport.interface import Store, Transport, WatchEvent
 
@@ -151,6 +156,39 @@ def test_other_guest_of_the_same_number_is_another_one(house: House) -> None:
         assert len(house.texts(EventKind.DEVICE_MADE)) == 2
 
     run(test())
+
+
+def test_guests_that_were_left_with_open_streams_are_connected_before_the_first_is_served(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not those that had none open."""
+    notes: list[str] = []
+    for begin in (ServedGuest.start_engine, ServedGuest.expect_sound):
+        monkeypatch.setattr(
+            ServedGuest,
+            begin.__name__,
+            lambda guest, name=begin.__name__: notes.append(f"{name} of {guest.guest.name}"),
+        )
+    monkeypatch.setattr(Device, "step", lambda _: notes.append("step"))
+    directory = house.place.directory.parent / "streams"
+    for domid, name in ((7, "work"), (8, "idle"), (9, "mail")):
+        house.store.add_guest(domid, name)
+        saved = SavedState(directory / f"{domid}-0-0-0", "", lambda: "")
+        saved.save(Open(48000, SampleFormat.S16_LE, 2, 4096, 0, 1), running=True)
+        if name == "idle":
+            saved.clear()
+        saved.close()
+
+    async def test() -> None:
+        house.registry.use_store(cast(Store, house.store))
+
+    run(test())
+    assert notes[: notes.index("step")] == [
+        "start_engine of work",
+        "start_engine of mail",
+        "expect_sound of work",
+        "expect_sound of mail",
+    ]
 
 
 class NotedDevice:
