@@ -156,6 +156,44 @@ TEST(sound_written_over_a_sound_waits_for_nothing) {
     xn_backend_free(backend);
 }
 
+TEST(sound_behind_another_that_is_not_heard_yet_goes_to_its_place) {
+    play_silence();
+    write_sound(35); /* and 25 ms are heard */
+    fake_pass_usec(5 * MSEC);
+    memset(buffer + 50 * OCTETS_A_MSEC, 0x33, 10 * OCTETS_A_MSEC);
+    fake_server_plays = 42 * OCTETS_A_MSEC;
+    uint64_t before = stats().position_octets;
+    uint32_t first = 0;
+    while (fake_server_has[first] != 0x22) first++;
+    write_all(50 * OCTETS_A_MSEC, 10 * OCTETS_A_MSEC);
+    CHECK(stats().position_octets >= before);
+    CHECK_EQUAL(fake_server_has[first + 15 * OCTETS_A_MSEC - 1], 0);
+    CHECK_EQUAL(fake_server_has[first + 15 * OCTETS_A_MSEC], 0x33);
+    xn_backend_free(backend);
+}
+
+TEST(sound_that_begins_soon_after_another_is_whole_too) {
+    play_silence();
+    write_sound(35);
+    fake_latency_usec = 25 * MSEC; /* all of it is heard */
+    CHECK_EQUAL(fake_server_asks(0), 0);
+    fake_pass_usec(5 * MSEC);
+    uint64_t position = stats().position_octets;
+    CHECK(position >= 50 * OCTETS_A_MSEC && position < 60 * OCTETS_A_MSEC);
+    hear();
+    uint64_t told = backend->pcm->reported;
+    CHECK(told >= 45 * OCTETS_A_MSEC && told <= 58 * OCTETS_A_MSEC);
+    uint32_t at = (uint32_t)(told / FRAME * FRAME) + FRAME;
+    memset(buffer + at, 0x33, 10 * OCTETS_A_MSEC);
+    fake_server_plays = 65 * OCTETS_A_MSEC;
+    write_all(at, 10 * OCTETS_A_MSEC);
+    CHECK_EQUAL(stats().late_octets, 0);
+    unsigned whole = 0;
+    for (uint32_t i = 0; i < FAKE_SERVER_HAS; i++) whole += fake_server_has[i] == 0x33;
+    CHECK_EQUAL(whole, 10 * OCTETS_A_MSEC);
+    xn_backend_free(backend);
+}
+
 TEST(silence_written_over_silence_waits_for_nothing) {
     play_silence();
     write_all(21 * OCTETS_A_MSEC, 10 * OCTETS_A_MSEC);

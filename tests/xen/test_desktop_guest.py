@@ -10,6 +10,7 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from functools import partial
+from itertools import pairwise
 
 import pytest
 
@@ -31,9 +32,10 @@ SERVERS: dict[str, Callable[[XenGuest], AbstractContextManager[CardServer]]] = {
     "pulseaudio-tsched": partial(pulseaudio_on_card, timer=True),
     "pipewire": pipewire_on_card,
 }
-# A rewind takes an emulated guest some time, on a busy machine a lot of it. What was heard in the
-# meantime is lost of the sound that is written there, and what dom0's sink renders at once: 50 ms.
-# If rewinds were not honoured, all that dom0 has queued would be lost: twice as much as this.
+# A sound that begins in silence is whole. One that is written over another sound begins as soon as
+# it can, and does not interrupt that one. A rewind takes an emulated guest some time, on a busy
+# machine a lot of it. What was heard in the meantime is lost, and what dom0's sink renders at once,
+# 50 ms. If rewinds were not honoured, all that dom0 has queued would be lost: twice as much.
 LATE_FRAMES = QUEUED_MSEC // 2 * RATE_HZ // 1000
 CARD_BUFFER_FRAMES = 32768
 
@@ -86,12 +88,15 @@ def test_sounds_one_after_another_are_whole(desk: CardServer, ears: Process, pla
         player.do("play", file(desk, sound))
         player.do("drain", number)
     heard = heard_until(ears, sounds[-1][-64:])
-    found = stretches(heard, b"".join(sounds))
     frames = len(sounds[0]) // FRAME_OCTETS
-    late = [each.start % frames for each in found]
-    print(f"frames late: {late}")
-    assert [each.end for each in found] == [frames * (1 + n) for n in range(len(sounds))]
-    assert max(late) <= LATE_FRAMES
+    found = stretches(heard, b"".join(sounds))
+    first_frames = [frames * n for n in range(len(sounds))]
+    assert [each.start for each in found if each.start % frames == 0] == first_frames
+    assert found[-1].end == frames * len(sounds)
+    # Emulated, the guest may wait between two WRITEs of a sound for longer than the first lasts.
+    lost = [after.start - before.end for before, after in pairwise(found)]
+    print(f"frames lost within a sound: {sum(lost)}")
+    assert all(0 <= each <= LATE_FRAMES for each in lost)
 
 
 def test_sounds_that_overlap_are_whole(desk: CardServer, ears: Process, player: Peer) -> None:

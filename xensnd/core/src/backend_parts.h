@@ -79,9 +79,9 @@ void xn_backend_note_given(struct xn_backend *backend, const void *octets, uint3
 /* Playback: notes that what was given from `taken` on is replaced. */
 void xn_backend_note_taken_back(struct xn_backend *backend);
 
-/* Playback: if the frontend has written a sound over silence that was taken already, makes the
- * stream continue with the sound. It may come late, but none of it is lost; the silence before it
- * becomes longer. Returns whether there is such a sound. */
+/* Playback: if the frontend has written a sound over silence that was taken already, and no other
+ * sound is still to be heard, makes the stream continue with it. It may come late, but none of it
+ * is lost; the silence before it becomes longer. Returns whether there is such a sound. */
 bool xn_backend_wait_for_sound(struct xn_backend *backend, int64_t now_usec);
 
 /* Playback: starts to measure silence, from the position on. */
@@ -93,6 +93,9 @@ void xn_backend_begin_sound(struct xn_backend *backend);
 bool xn_backend_cork_silence(struct xn_backend *backend, int64_t now_usec);
 
 /* backend_clock.c */
+
+/* Notes that the server has nothing to play: that it then asks for nothing is no stall. */
+void xn_backend_note_idle(struct xn_backend *backend, int64_t now_usec);
 
 /* Advances the position to the present. */
 void xn_backend_advance(struct xn_backend *backend, int64_t now_usec);
