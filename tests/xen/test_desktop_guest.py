@@ -16,7 +16,12 @@ import pytest
 
 from tests.support.heard import FRAME_OCTETS, RATE_HZ, Stretch, gaps, seconds_heard, stretches
 from tests.support.pulse_server import left_of, noise, on_left, on_right, right_of
-from tests.xen.card_servers import CardServer, pipewire_on_card, pulseaudio_on_card
+from tests.xen.card_servers import (
+    QUANTUM_FRAMES_MAX,
+    CardServer,
+    pipewire_on_card,
+    pulseaudio_on_card,
+)
 from tests.xen.dom0 import ALLOW_BOTH, QUEUED_MSEC, Agent, Pulse
 from tests.xen.guest import SECOND
 from tests.xen.lab import XenGuest
@@ -189,8 +194,6 @@ def test_killed_agent_loses_no_frame(
 def test_sound_goes_on_when_dom0s_audio_server_is_back(
     pulse: Pulse, desk: CardServer, player: Peer
 ) -> None:
-    if desk.ahead_frames:
-        pytest.skip("from PipeWire other octets are heard then; it is not known why")
     sound = noise(10, seed=61)
     player.do("play", file(desk, sound))
     with pulse.listening() as ears:
@@ -202,4 +205,7 @@ def test_sound_goes_on_when_dom0s_audio_server_is_back(
         player.do("drain", 0)
         heard = heard_until(ears, sound[-64:])
     assert stretches(heard, sound)[-1].end == len(sound) // FRAME_OCTETS
-    assert all(each.missing == 0 for each in gaps(heard, sound))
+    lost = {each.missing for each in gaps(heard, sound)}
+    # Emulated, PipeWire's streams miss cycles while it makes up for the outage: a cycle is lost, or
+    # silence comes instead. Other frames are not.
+    assert lost <= ({0, QUANTUM_FRAMES_MAX} if desk.ahead_frames else {0})
