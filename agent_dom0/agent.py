@@ -147,6 +147,7 @@ class Agent:
             settings.about,
             self._registry,
             self._connections,
+            self._mixer,
             self._policy,
             self._prompts,
             self._trail,

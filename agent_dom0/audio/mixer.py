@@ -1,4 +1,5 @@
-"""dom0's mixer: the volume and mute of each guest's stream at the audio server, and its source.
+"""dom0's mixer: the volume and mute of each guest's stream at the audio server, its source, and the
+sinks that have too many streams.
 
 pulsectl's calls wait for the server, so one thread owns the connection and makes them. The event
 loop of the agent queues orders and gets the server's state in callbacks. It never waits. Of several
@@ -22,6 +23,7 @@ from typing import Any
 
 from agent_dom0 import descriptors
 from agent_dom0.audio.address import mixer_address
+from agent_dom0.audio.crowded_sinks import CrowdedSink, find_crowded_sinks
 from agent_dom0.audio.load_pulsectl import pulsectl
 from xensnd.backoff import BackOff
 from xensnd.errors import LimitReached
@@ -34,6 +36,8 @@ RETRY_LAST_SECONDS = 5.0
 # The connection is kept for this long after the last stream. Then it is closed, because an audio
 # server without clients may exit.
 LINGER_SECONDS = 2.0
+# Streams are counted when any of the server's has changed, and not more often than this.
+COUNT_SECONDS = 1.0
 # How long close() waits for the thread; a server that hangs may block it.
 JOIN_SECONDS = 0.5
 
@@ -147,6 +151,10 @@ class Mixer:
         self._to_refresh: dict[_Key, None] = {}
         self._to_report: dict[MixerStream, tuple[MixerState, int]] = {}
         self._asks_default: list[Callable[[str | None], None]] = []
+        # Of the thread: whether a stream has come, gone or changed, and when they may be counted.
+        self._must_count = False
+        self._counts_at = 0.0
+        self.crowded_sinks: tuple[CrowdedSink, ...] = ()
 
     # In the agent's loop
 
@@ -262,11 +270,13 @@ class Mixer:
             pulse.event_mask_set("sink_input", "source_output")
             with self.lock:
                 self._to_refresh = dict.fromkeys(self._streams)
+            self._must_count = True
             while not self._is_closing:
                 self._refresh_all(pulse)
+                self._count_streams(pulse)
                 lingers = not self._streams
                 self._is_listening = True
-                pulse.event_listen(LINGER_SECONDS if lingers else None)
+                pulse.event_listen(LINGER_SECONDS if lingers else self._until_count())
                 self._is_listening = False
                 if lingers and not self._streams:
                     return
@@ -275,6 +285,7 @@ class Mixer:
                 raise
         finally:
             self._is_listening = False
+            self._note_crowded(())
             pulse.close()
 
     def _poll(self, pulse: Any, fds: list[Any], seconds: float) -> int:
@@ -295,13 +306,33 @@ class Mixer:
 
     def _on_event(self, event: Any) -> None:
         direction = _DIRECTIONS.get(event.facility)
-        if direction is None or event.t == "remove":
+        if direction is None:
             return
+        must_count = direction is Direction.PLAYBACK and not self._must_count
+        self._must_count |= must_count
         with self.lock:
-            if (direction, event.index) not in self._streams:
-                return
-            self._to_refresh[direction, event.index] = None
-        raise pulsectl.PulseLoopStop
+            is_ours = event.t != "remove" and (direction, event.index) in self._streams
+            if is_ours:
+                self._to_refresh[direction, event.index] = None
+        if is_ours or must_count:
+            raise pulsectl.PulseLoopStop
+
+    def _until_count(self) -> float | None:
+        """Return the seconds until streams are counted, as pulsectl takes them: not 0. None: none
+        has changed."""
+        return max(self._counts_at - time.monotonic(), 0.001) if self._must_count else None
+
+    def _count_streams(self, pulse: Any) -> None:
+        if not self._must_count or time.monotonic() < self._counts_at:
+            return
+        self._must_count = False
+        self._counts_at = time.monotonic() + COUNT_SECONDS
+        self._note_crowded(find_crowded_sinks(pulse))
+
+    def _note_crowded(self, sinks: tuple[CrowdedSink, ...]) -> None:
+        if sinks != self.crowded_sinks:
+            self.crowded_sinks = sinks
+            self._call(self._changed)
 
     def _refresh_all(self, pulse: Any) -> None:
         """Carry out all orders, and report the states after that."""

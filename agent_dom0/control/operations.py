@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from agent_dom0.access.policy_state import PolicyState
 from agent_dom0.access.prompts import Prompts
 from agent_dom0.audio.connections import Connections
+from agent_dom0.audio.mixer import Mixer
 from agent_dom0.audit import AuditTrail
 from agent_dom0.control.server import Command, Peer, number_argument, text_argument
 from agent_dom0.control.subscribers import Subscribers
@@ -51,6 +52,7 @@ class Operations:
         about: About,
         registry: Registry,
         connections: Connections,
+        mixer: Mixer,
         policy: PolicyState,
         prompts: Prompts,
         trail: AuditTrail,
@@ -62,6 +64,7 @@ class Operations:
         self._about = about
         self._registry = registry
         self._connections = connections
+        self._mixer = mixer
         self._policy = policy
         self._prompts = prompts
         self._trail = trail
@@ -160,7 +163,11 @@ class Operations:
                 "problem": self._policy.problem,
             },
             "audit": {"where": self._trail.where, "missing": self._trail.missing},
-            "server": {"address": self._about.server, **self._connections.status()},
+            "server": {
+                "address": self._about.server,
+                **self._connections.status(),
+                "crowded_sinks": [asdict(each) for each in self._mixer.crowded_sinks],
+            },
             "prompts": [prompt.described() for prompt in self._prompts.open],
             "guests": self._registry.status(),
         }

@@ -98,6 +98,7 @@ def plain(status: Status) -> Iterator[str]:
             f"{_word(server, 'capture_streams')} capture streams of "
             f"{_word(server, 'streams_max')} each"
         )
+    yield from _crowded_sinks(status)
     for prompt in status.get("prompts", []):
         yield question(prompt)
     for guest in status.get("guests", []):
@@ -112,6 +113,16 @@ def plain(status: Status) -> Iterator[str]:
             yield f"{name}: device {_word(device, 'devid')} {_word(device, 'state')}"
             for stream in device.get("streams", []):
                 yield f"{name}: {_plain_stream(stream)}"
+
+
+def _crowded_sinks(status: Status) -> Iterator[str]:
+    """Return a line for each sink that more streams play into than are mixed, or nearly so many."""
+    for sink in status.get("server", {}).get("crowded_sinks", []):
+        yield (
+            f"sink {escaped(sink.get('name'))}: {_word(sink, 'streams')} streams play at once, "
+            f"of which {_word(sink, 'mixed_max')} are heard at most: name another sink (device:) "
+            "in the rules of some guests"
+        )
 
 
 def question(prompt: Mapping[str, Any]) -> str:
@@ -205,6 +216,10 @@ def table(status: Status, display: Display) -> list[str]:
     for problem, names in _problems(status).items():
         said = f"NOT CONNECTED: {problem}: {', '.join(names)}"
         lines.append(display.paint(_cut(said, display), YELLOW))
+    lines += [
+        display.paint(_cut(said[0].upper() + said[1:], display), YELLOW)
+        for said in _crowded_sinks(status)
+    ]
     lines += [
         display.paint(_cut(question(prompt), display), YELLOW)
         for prompt in status.get("prompts", [])

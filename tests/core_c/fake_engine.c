@@ -129,6 +129,7 @@ struct xn_channel fake_channel_end(struct fake_channel *channel) {
 
 int64_t fake_latency_usec;
 bool fake_server_failed;
+uint32_t fake_server_plays;
 uint32_t fake_server_wants_again;
 uint8_t fake_server_has[FAKE_SERVER_HAS];
 
@@ -206,6 +207,11 @@ bool xn_audio_commit(struct xn_audio *written, const void *from, uint32_t octets
     return true;
 }
 
+uint32_t xn_audio_replace_queued(struct xn_audio *replaced) {
+    replaced->sought_back = replaced->given - fake_server_plays;
+    return replaced->sought_back;
+}
+
 void xn_audio_seek_back(struct xn_audio *sought, uint32_t octets) {
     CHECK(octets > 0 && sought->sought_back + octets <= sought->given);
     sought->sought_back += octets;
@@ -273,7 +279,7 @@ struct xn_engine *fake_engine_new(void) {
     fake_jitter_usec = 0;
     fake_latency_usec = -1;
     fake_server_failed = false;
-    fake_server_wants_again = 0;
+    fake_server_plays = fake_server_wants_again = 0;
     first_stack = 0;
     late = false;
     schedule.tasks = NULL;

@@ -51,6 +51,9 @@ bool fake_is_running(void); /* uncorked */
 uint32_t fake_server_asks(uint32_t octets);
 void fake_server_records(const void *from, uint32_t octets);
 
+/* So much of what it was given the server plays already. */
+extern uint32_t fake_server_plays;
+
 /* After it was given all that it wanted, the server wants so much more at once: it never has
  * enough. */
 extern uint32_t fake_server_wants_again;

@@ -13,8 +13,12 @@ static struct xn_pcm pcm;
 static bool is_nonsense;
 static int64_t now_usec;
 
-/* The end of a period may be reported by a quarter of it, and by 1.25 ms, early. */
+/* The end of a period may be reported by a quarter of it, and by 1.25 ms, early; and the position
+ * may return by 50 ms. */
+static bool has_returned;
+
 static uint64_t early_octets(void) {
+    if (has_returned) return (uint64_t)pcm.config.rate_hz / 20 * pcm.config.frame_octets;
     uint64_t quarter = pcm.config.period_octets / 4, most = pcm.config.rate_hz / 800u;
     most *= pcm.config.frame_octets;
     return quarter < most ? quarter : most;
@@ -85,9 +89,17 @@ static void take_back(void) {
     REQUIRE(xn_pcm_rewritten(&pcm) == 0);
 }
 
-static void playback_step(struct fuzz_input *input, uint32_t step) {
+static void return_to_rewritten(struct xn_pcm *before) {
+    if (pcm.rewritten == XN_NOT_REWRITTEN) return;
+    xn_pcm_return_to_rewritten(&pcm, now_usec);
+    has_returned = true;
+    REQUIRE(pcm.position <= before->position && xn_pcm_rewritten(&pcm) == 0);
+    before->position = pcm.position;
+}
+
+static void playback_step(struct fuzz_input *input, uint32_t step, struct xn_pcm *before) {
     uint64_t heard = pcm.taken;
-    switch (step % 8) {
+    switch (step % 9) {
     case 0:
     case 1:
         write_somewhere(input);
@@ -109,6 +121,9 @@ static void playback_step(struct fuzz_input *input, uint32_t step) {
         break;
     case 6:
         take_back();
+        break;
+    case 7:
+        return_to_rewritten(before);
         break;
     default:
         xn_pcm_rewind_to_position(&pcm);
@@ -159,7 +174,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *octets, size_t octet_count) {
     uint8_t *buffer = calloc(frames, frame);
     REQUIRE(buffer);
     now_usec = 1000;
-    is_nonsense = false;
+    is_nonsense = has_returned = false;
     xn_pcm_open(&pcm, &config, buffer);
     if (adopts) adopt_nonsense(&input, buffer);
     while (input.left) {
@@ -186,7 +201,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *octets, size_t octet_count) {
             break;
         default:
             if (playback)
-                playback_step(&input, step / 8);
+                playback_step(&input, step / 8, &before);
             else
                 capture_step(&input, step / 8);
         }

@@ -43,7 +43,7 @@ TEST(positions_that_cannot_be_are_not_adopted) {
     for (unsigned i = 0; i < 5; i++) {
         begin();
         pcm.position = pcm.reported = pcm.taken = pcm.written = 10 * BUFFER;
-        if (i == 1) pcm.reported += PERIOD / 2;
+        if (i == 1) pcm.reported += 50 * OCTETS_A_MSEC + FRAME;
         if (i == 2) pcm.taken += FRAME;
         if (i == 3) pcm.written += BUFFER + FRAME;
         if (i == 4) pcm.reported = 7 * BUFFER;

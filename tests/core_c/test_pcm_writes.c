@@ -76,6 +76,63 @@ TEST(rewind_is_taken_back_from_where_it_begins_and_not_before_the_position) {
     CHECK_EQUAL(xn_pcm_rewritten(&pcm), 0);
 }
 
+TEST(rewind_that_ends_before_the_position_is_none_into_the_next_lap) {
+    begin();
+    xn_pcm_wrote(&pcm, 0, 2000);
+    xn_pcm_start(&pcm, 0);
+    xn_pcm_take(&pcm, sink, 1000);
+    pcm.reported = 400;
+    pcm.position = 800;
+    xn_pcm_wrote(&pcm, 480, 120);
+    CHECK_EQUAL(pcm.written, 1000);
+    xn_pcm_wrote(&pcm, 600, 900);
+    CHECK_EQUAL(pcm.written, 1500);
+    CHECK_EQUAL(xn_pcm_take_back(&pcm), 320);
+}
+
+TEST(stream_returns_to_what_was_overwritten_however_far_it_was) {
+    begin();
+    xn_pcm_wrote(&pcm, 0, 2000);
+    xn_pcm_start(&pcm, 0);
+    xn_pcm_take(&pcm, sink, 1000);
+    pcm.reported = 400;
+    pcm.position = 800;
+    xn_pcm_wrote(&pcm, 480, 1520);
+    xn_pcm_return_to_rewritten(&pcm, 0);
+    CHECK_EQUAL(pcm.position, 480);
+    CHECK_EQUAL(xn_pcm_available(&pcm), 1520);
+}
+
+TEST(position_that_has_returned_is_told_again_only_when_it_is_further_than_it_was) {
+    begin();
+    xn_pcm_wrote(&pcm, 0, BUFFER);
+    xn_pcm_start(&pcm, 0);
+    xn_pcm_take(&pcm, sink, BUFFER);
+    pcm.reported = 2420;
+    pcm.position = 2480;
+    xn_pcm_wrote(&pcm, 2320, 680); /* by a position that it had read before */
+    xn_pcm_return_to_rewritten(&pcm, 0);
+    CHECK_EQUAL(pcm.position, 2320);
+    CHECK_EQUAL(tell(), 0);
+    pcm.taken = pcm.written;
+    play_until(MSEC, 2420);
+    CHECK_EQUAL(tell(), 0);
+    play_until(10 * MSEC, 2804);
+    CHECK_EQUAL(tell(), 2804);
+}
+
+TEST(position_returns_by_fifty_milliseconds_at_most) {
+    begin();
+    xn_pcm_wrote(&pcm, 0, BUFFER);
+    xn_pcm_start(&pcm, 0);
+    xn_pcm_take(&pcm, sink, BUFFER);
+    pcm.reported = pcm.position = 2400;
+    xn_pcm_wrote(&pcm, 300, 2700);
+    xn_pcm_return_to_rewritten(&pcm, 0);
+    CHECK_EQUAL(pcm.position, 400);
+    CHECK_EQUAL(xn_pcm_available(&pcm), 2600);
+}
+
 TEST(write_repeated_after_stop_counts_from_the_new_lap) {
     begin();
     discard_up_to(1000);

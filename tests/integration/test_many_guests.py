@@ -14,6 +14,7 @@ import pulsectl
 import pytest
 
 from agent_dom0.audio.connections import OWN_MAX, SHARED_MAX
+from agent_dom0.audio.crowded_sinks import MIXED_MAX, NEARLY
 from agent_dom0.audio.places import NEARLY_ALL, NO_PLACE, PLACES
 from tests.support.agents import ALLOW_PLAYBACK, Dom0, Guest, driver_of
 from tests.support.applications import playing
@@ -21,7 +22,7 @@ from tests.support.large_card import MANY_STREAMS, offer_large_card
 from tests.support.local_machine import LocalMachine
 from tests.support.many_guests import RATE_HZ, SteadyGuest, heard, many_guests, play_all
 from tests.support.pipewire_server import PipeWireServer
-from tests.support.pulse_server import PulseServer, noise, sink_input
+from tests.support.pulse_server import SINK, PulseServer, noise, sink_input
 from tests.support.raw_frontend import RawFrontend, eventually
 from xensnd.sndif.packets import Status
 from xensnd.sndif.states import XenbusState
@@ -148,6 +149,27 @@ def test_more_guests_than_connections_play_with_pipewire(
                 lambda: abs(inputs(pipewire)[guests[-1].name].volume.value_flat - 0.3) < 0.01
             )
             assert dom0.events("server_lost") == []
+        assert "Traceback" not in dom0.log
+
+
+def test_status_tells_of_a_sink_with_more_streams_than_the_server_mixes(
+    tmp_path: Path, machine: LocalMachine, pulse: PulseServer
+) -> None:
+    with new_dom0(tmp_path, machine, pulse.address, ALLOW_PLAYBACK) as dom0:
+
+        def told(streams: int) -> bool:
+            crowded = [{"name": SINK, "streams": streams, "mixed_max": MIXED_MAX}]
+            return bool(dom0.ask("status")["server"]["crowded_sinks"] == crowded)
+
+        with many_guests(machine, dom0, MIXED_MAX) as guests:
+            play_all(guests)
+            assert eventually(lambda: told(MIXED_MAX))
+            with playing(pulse, noise(5), f"--device={SINK}"):
+                assert eventually(lambda: told(MIXED_MAX + 1))
+            assert eventually(lambda: told(MIXED_MAX))
+            for guest in guests[NEARLY - 1 :]:
+                guest.close()
+            assert eventually(lambda: dom0.ask("status")["server"]["crowded_sinks"] == [])
         assert "Traceback" not in dom0.log
 
 

@@ -73,6 +73,7 @@ def status(*guests: Message, prompts: tuple[Message, ...] = (), **fields: object
             "playback_streams": 1,
             "capture_streams": 2,
             "streams_max": 224,
+            "crowded_sinks": [],
         },
         "prompts": list(prompts),
         "guests": list(guests),

@@ -102,6 +102,17 @@ def test_stream_that_is_not_connected_says_why() -> None:
     )
 
 
+def test_sink_with_more_streams_than_are_mixed_is_told_with_what_to_do() -> None:
+    crowded = status()
+    crowded["server"]["crowded_sinks"] = [{"name": "speakers", "streams": 33, "mixed_max": 32}]
+    said = (
+        "ink speakers: 33 streams play at once, of which 32 are heard at most: name another sink "
+        "(device:) in the rules of some guests"
+    )
+    assert f"s{said}" in list(plain(crowded))
+    assert f"S{said}" in shown(130, crowded)
+
+
 def test_table_at_130_columns() -> None:
     assert shown(130) == WIDE.splitlines()
 

@@ -10,12 +10,18 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from functools import partial
+from itertools import pairwise
 
 import pytest
 
 from tests.support.heard import FRAME_OCTETS, RATE_HZ, Stretch, gaps, seconds_heard, stretches
 from tests.support.pulse_server import left_of, noise, on_left, on_right, right_of
-from tests.xen.card_servers import CardServer, pipewire_on_card, pulseaudio_on_card
+from tests.xen.card_servers import (
+    QUANTUM_FRAMES_MAX,
+    CardServer,
+    pipewire_on_card,
+    pulseaudio_on_card,
+)
 from tests.xen.dom0 import ALLOW_BOTH, QUEUED_MSEC, Agent, Pulse
 from tests.xen.guest import SECOND
 from tests.xen.lab import XenGuest
@@ -31,9 +37,10 @@ SERVERS: dict[str, Callable[[XenGuest], AbstractContextManager[CardServer]]] = {
     "pulseaudio-tsched": partial(pulseaudio_on_card, timer=True),
     "pipewire": pipewire_on_card,
 }
-# A rewind takes an emulated guest some time, on a busy machine a lot of it. What was heard in the
-# meantime is lost of the sound that is written there, and what dom0's sink renders at once: 50 ms.
-# If rewinds were not honoured, all that dom0 has queued would be lost: twice as much as this.
+# A sound that begins in silence is whole. One that is written over another sound begins as soon as
+# it can, and does not interrupt that one. A rewind takes an emulated guest some time, on a busy
+# machine a lot of it. What was heard in the meantime is lost, and what dom0's sink renders at once,
+# 50 ms. If rewinds were not honoured, all that dom0 has queued would be lost: twice as much.
 LATE_FRAMES = QUEUED_MSEC // 2 * RATE_HZ // 1000
 CARD_BUFFER_FRAMES = 32768
 
@@ -86,12 +93,15 @@ def test_sounds_one_after_another_are_whole(desk: CardServer, ears: Process, pla
         player.do("play", file(desk, sound))
         player.do("drain", number)
     heard = heard_until(ears, sounds[-1][-64:])
-    found = stretches(heard, b"".join(sounds))
     frames = len(sounds[0]) // FRAME_OCTETS
-    late = [each.start % frames for each in found]
-    print(f"frames late: {late}")
-    assert [each.end for each in found] == [frames * (1 + n) for n in range(len(sounds))]
-    assert max(late) <= LATE_FRAMES
+    found = stretches(heard, b"".join(sounds))
+    first_frames = [frames * n for n in range(len(sounds))]
+    assert [each.start for each in found if each.start % frames == 0] == first_frames
+    assert found[-1].end == frames * len(sounds)
+    # Emulated, the guest may wait between two WRITEs of a sound for longer than the first lasts.
+    lost = [after.start - before.end for before, after in pairwise(found)]
+    print(f"frames lost within a sound: {sum(lost)}")
+    assert all(0 <= each <= LATE_FRAMES for each in lost)
 
 
 def test_sounds_that_overlap_are_whole(desk: CardServer, ears: Process, player: Peer) -> None:
@@ -184,8 +194,6 @@ def test_killed_agent_loses_no_frame(
 def test_sound_goes_on_when_dom0s_audio_server_is_back(
     pulse: Pulse, desk: CardServer, player: Peer
 ) -> None:
-    if desk.ahead_frames:
-        pytest.skip("from PipeWire other octets are heard then; it is not known why")
     sound = noise(10, seed=61)
     player.do("play", file(desk, sound))
     with pulse.listening() as ears:
@@ -197,4 +205,7 @@ def test_sound_goes_on_when_dom0s_audio_server_is_back(
         player.do("drain", 0)
         heard = heard_until(ears, sound[-64:])
     assert stretches(heard, sound)[-1].end == len(sound) // FRAME_OCTETS
-    assert all(each.missing == 0 for each in gaps(heard, sound))
+    lost = {each.missing for each in gaps(heard, sound)}
+    # Emulated, PipeWire's streams miss cycles while it makes up for the outage: a cycle is lost, or
+    # silence comes instead. Other frames are not.
+    assert lost <= ({0, QUANTUM_FRAMES_MAX} if desk.ahead_frames else {0})

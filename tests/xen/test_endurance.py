@@ -1,7 +1,8 @@
 """Frames that are their own numbers, for long: none is lost, repeated or out of order, and none is
 too many, so that the guest's position never drifts from what is heard.
 
-`XENSND_ENDURANCE=600` makes it the ten minutes, and the agent's deaths twenty (`make endurance`).
+`XENSND_ENDURANCE=600` makes it the ten minutes, and the agent's deaths twenty (`make endurance`);
+`XENSND_DEATHS` is another number of deaths.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from tests.xen.lab import XenGuest
 from tests.xen.remote import Machine, Process
 
 SECONDS = int(os.environ.get("XENSND_ENDURANCE", "20"))
-DEATHS = 20 if SECONDS >= 600 else 2
+DEATHS = int(os.environ.get("XENSND_DEATHS", "20" if SECONDS >= 600 else "2"))
 DEATH_SECONDS = 4  # from one to the next: until the next agent stands by, emulated
 HERE = {"PYTHONPATH": "/opt/xensnd"}
 COUNTED = ("python3", "-m", "tests.xen.counted")

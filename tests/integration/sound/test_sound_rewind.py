@@ -7,6 +7,7 @@ from __future__ import annotations
 from tests.support.agents import Dom0
 from tests.support.pulse_server import PulseServer, difference, noise
 from tests.support.raw_frontend import BUFFER_OCTETS, RawStream, eventually, words
+from tests.support.rewinding_frontend import RewindingFrontend
 from xensnd.sndif.packets import Status, Trigger, TriggerRequest, Write
 
 # So much of the guest's 341 ms is at the server at once.
@@ -46,3 +47,23 @@ def test_sound_written_over_what_was_heard_is_counted(stream: RawStream, dom0: D
     assert dom0.stream("work")["late_octets"] == 0
     write(stream, 0, noise(BUFFER_OCTETS / 192000, seed=2))
     assert eventually(lambda: dom0.stream("work")["late_octets"] >= 100 * OCTETS_A_MSEC)
+
+
+def test_sounds_that_begin_in_silence_are_heard_from_their_first_frame(
+    pulse: PulseServer, stream: RawStream, dom0: Dom0
+) -> None:
+    """However late each is: the position that its guest was told is older than what was heard, and
+    the server's sink has rendered more. The last one comes when the server was corked."""
+    sounds = [noise(0.1, seed=seed) for seed in range(1, 6)]
+    with pulse.listening() as ears:
+        frontend = RewindingFrontend(stream)
+        frontend.play_on(300 * OCTETS_A_MSEC)
+        for sound in sounds[:-1]:
+            frontend.begin(sound)
+            frontend.play_on(600 * OCTETS_A_MSEC)
+        frontend.play_on(2500 * OCTETS_A_MSEC)
+        frontend.begin(sounds[-1])
+        frontend.play_on(400 * OCTETS_A_MSEC)
+        for sound in sounds:
+            assert ears.hears(sound), difference(sound, ears.heard)
+    assert dom0.stream("work")["late_octets"] == 0

@@ -67,6 +67,10 @@ void xn_audio_seek_back(struct xn_audio *audio, uint32_t octets) {
     audio->server->seek_back(audio, octets);
 }
 
+uint32_t xn_audio_replace_queued(struct xn_audio *audio) {
+    return audio->server->replace_queued(audio);
+}
+
 bool xn_audio_peek(struct xn_audio *audio, const void **from, uint32_t *octets) {
     return audio->server->peek(audio, from, octets);
 }

@@ -24,6 +24,7 @@ struct xn_audio_server {
     void *(*begin_write)(struct xn_audio *, uint32_t *octets);
     bool (*commit)(struct xn_audio *, const void *from, uint32_t octets);
     void (*seek_back)(struct xn_audio *, uint32_t octets);
+    uint32_t (*replace_queued)(struct xn_audio *);
     bool (*peek)(struct xn_audio *, const void **from, uint32_t *octets);
     void (*drop)(struct xn_audio *);
     void (*start)(struct xn_audio *);

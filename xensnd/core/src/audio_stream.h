@@ -72,6 +72,10 @@ bool xn_audio_commit(struct xn_audio *audio, const void *from, uint32_t octets);
  * not played those. */
 void xn_audio_seek_back(struct xn_audio *audio, uint32_t octets);
 
+/* Playback: the octets that are committed next are what the server plays next, in place of all that
+ * it has and does not play yet. None of them is late. Returns about how much is replaced. */
+uint32_t xn_audio_replace_queued(struct xn_audio *audio);
+
 /* Capture: gets the next octets that the server has recorded; *from NULL: a hole. Returns false if
  * there are none. Call xn_audio_drop() after they were used. */
 bool xn_audio_peek(struct xn_audio *audio, const void **from, uint32_t *octets);

@@ -27,12 +27,17 @@ static bool give(struct xn_backend *backend, uint32_t wanted) {
 }
 
 /* After a rewind, takes back what the frontend has overwritten, so that it is given to the server
- * again, in its place. Returns the number of octets. */
+ * again, in its place: or, if a sound begins there, as soon as the server can play it. Returns the
+ * number of octets. */
 static uint32_t take_back(struct xn_backend *backend, int64_t now_usec) {
-    uint32_t octets = xn_pcm_rewritten(backend->pcm);
+    struct xn_pcm *pcm = backend->pcm;
+    uint32_t octets = xn_pcm_rewritten(pcm);
     if (octets == 0 || now_usec < backend->rewrite_usec) return 0;
     backend->rewrite_usec = now_usec + REWRITE_USEC;
-    backend->stats.late_octets += xn_pcm_take_back(backend->pcm);
+    if (xn_backend_wait_for_sound(backend, now_usec))
+        return xn_audio_replace_queued(backend->audio);
+    backend->stats.late_octets += xn_pcm_take_back(pcm);
+    xn_backend_note_taken_back(backend);
     xn_audio_seek_back(backend->audio, octets);
     return octets;
 }

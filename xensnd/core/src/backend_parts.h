@@ -76,6 +76,14 @@ void xn_backend_release_audio(struct xn_backend *backend, bool drain);
 /* Playback: notes whether what was given to the server is silence. */
 void xn_backend_note_given(struct xn_backend *backend, const void *octets, uint32_t count);
 
+/* Playback: notes that what was given from `taken` on is replaced. */
+void xn_backend_note_taken_back(struct xn_backend *backend);
+
+/* Playback: if the frontend has written a sound over silence that was taken already, and no other
+ * sound is still to be heard, makes the stream continue with it. It may come late, but none of it
+ * is lost; the silence before it becomes longer. Returns whether there is such a sound. */
+bool xn_backend_wait_for_sound(struct xn_backend *backend, int64_t now_usec);
+
 /* Playback: starts to measure silence, from the position on. */
 void xn_backend_begin_sound(struct xn_backend *backend);
 

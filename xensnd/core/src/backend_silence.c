@@ -11,8 +11,24 @@ static bool sounds_ahead(const struct xn_pcm *pcm) {
 
 void xn_backend_note_given(struct xn_backend *backend, const void *octets, uint32_t count) {
     const struct xn_pcm_config *config = &backend->pcm->config;
-    if (!xn_is_silence(octets, count, config->silence_octet))
-        backend->sound_end = backend->pcm->taken;
+    const uint8_t *given = octets;
+    uint32_t silent = 0;
+    if (xn_is_silence(octets, count, config->silence_octet)) return;
+    while (given[count - silent - 1] == config->silence_octet) silent++;
+    backend->sound_end = backend->pcm->taken - silent / config->frame_octets * config->frame_octets;
+}
+
+void xn_backend_note_taken_back(struct xn_backend *backend) {
+    if (backend->sound_end > backend->pcm->taken) backend->sound_end = backend->pcm->taken;
+}
+
+bool xn_backend_wait_for_sound(struct xn_backend *backend, int64_t now_usec) {
+    struct xn_pcm *pcm = backend->pcm;
+    if (pcm->rewritten >= pcm->taken) return false;
+    if (pcm->rewritten < backend->sound_end || pcm->position < backend->sound_end) return false;
+    if (xn_pcm_is_silent(pcm, pcm->rewritten, (uint32_t)(pcm->taken - pcm->rewritten))) return false;
+    xn_pcm_return_to_rewritten(pcm, now_usec);
+    return true;
 }
 
 void xn_backend_begin_sound(struct xn_backend *backend) {
@@ -35,6 +51,7 @@ static void uncork(struct xn_backend *backend, int64_t now_usec) {
 bool xn_backend_cork_silence(struct xn_backend *backend, int64_t now_usec) {
     struct xn_pcm *pcm = backend->pcm;
     if (backend->is_corked) {
+        (void)xn_backend_wait_for_sound(backend, now_usec);
         xn_pcm_advance_playback(pcm, now_usec, NULL, true);
         if (sounds_ahead(pcm)) uncork(backend, now_usec);
     } else if (pcm->position >= backend->sound_end + xn_pcm_usec_to_octets(pcm, CORK_AFTER_USEC) &&

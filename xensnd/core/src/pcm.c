@@ -6,6 +6,8 @@
  * several streams, and for what the audio server asks. Of short periods it is a quarter at most. */
 #define EARLY_USEC 1250
 #define LATE_USEC 1750
+/* When the frontend rewinds, the position that it has read may be so old. */
+#define STALE_USEC 50000
 /* Positions between the ends of periods are not reported more often than this. */
 #define BETWEEN_USEC 8000
 
@@ -40,9 +42,14 @@ static uint32_t early_octets(const struct xn_pcm *pcm) {
     return (uint32_t)smaller(octets_in(pcm, EARLY_USEC), quarter * pcm->config.frame_octets);
 }
 
-/* Returns how far the stream is for the frontend, if that has read its events. */
+/* Returns how far the stream is, for us or for the frontend. */
 static uint64_t known_position(const struct xn_pcm *pcm) {
     return larger(pcm->position, pcm->reported);
+}
+
+/* Returns how far the stream is for a frontend that has just read its events. */
+static uint64_t told_position(const struct xn_pcm *pcm) {
+    return pcm->config.period_octets ? pcm->reported : pcm->position;
 }
 
 static bool same_config(const struct xn_pcm_config *a, const struct xn_pcm_config *b) {
@@ -55,7 +62,7 @@ bool xn_pcm_adopt(struct xn_pcm *pcm, const struct xn_pcm_config *config, void *
                   int64_t now_usec) {
     uint64_t size = config->buffer_octets;
     if (!same_config(&pcm->config, config)) return false;
-    if (pcm->reported > pcm->position + early_octets(pcm)) return false;
+    if (pcm->reported > pcm->position + octets_in(pcm, STALE_USEC)) return false;
     if (pcm->position > pcm->reported + 2 * size) return false;
     if (pcm->taken > pcm->written || pcm->written > known_position(pcm) + size) return false;
     pcm->buffer = buffer;
@@ -134,11 +141,12 @@ void xn_pcm_wrote(struct xn_pcm *pcm, uint32_t offset, uint32_t octets) {
     bool continues = pcm->written % size == offset && end <= known + size;
     if (!continues) {
         /* The frontend has rewound, or repeats a write that an underrun interrupted. It writes at
-         * most one lap ahead of the position, so there is only one lap that it can mean. What the
-         * sink already has is given to it again: xn_pcm_rewritten(). */
-        uint32_t into_lap = (uint32_t)(known % size);
+         * most one lap ahead of the position that it was told, so there is only one lap that it can
+         * mean. What the sink already has is given to it again: xn_pcm_rewritten(). */
+        uint64_t told = pcm->report_now ? known : told_position(pcm);
+        uint32_t into_lap = (uint32_t)(told % size);
         uint32_t ahead = (uint32_t)((offset + (uint64_t)octets + size - into_lap) % size);
-        end = known + (ahead || !octets ? ahead : size);
+        end = told + (ahead || !octets ? ahead : size);
         uint64_t start = end > octets ? end - octets : 0;
         if (octets && start < pcm->taken) pcm->rewritten = smaller(pcm->rewritten, start);
         end = larger(end, pcm->taken);
@@ -166,6 +174,18 @@ uint32_t xn_pcm_take_back(struct xn_pcm *pcm) {
     pcm->taken -= xn_pcm_rewritten(pcm);
     pcm->rewritten = XN_NOT_REWRITTEN;
     return from < late_end ? (uint32_t)(late_end - from) : 0;
+}
+
+void xn_pcm_return_to_rewritten(struct xn_pcm *pcm, int64_t now_usec) {
+    uint64_t told = told_position(pcm), stale = octets_in(pcm, STALE_USEC);
+    uint64_t from = larger(pcm->rewritten, told > stale ? told - stale : 0);
+    from = smaller(from, pcm->position);
+    pcm->position = from;
+    pcm->taken = smaller(pcm->taken, from);
+    pcm->heard = 0; /* the sink has to tell it anew */
+    pcm->rewritten = XN_NOT_REWRITTEN;
+    drop_overwritten(pcm);
+    set_clock(pcm, pcm->position, now_usec);
 }
 
 static uint64_t clock_position(const struct xn_pcm *pcm, int64_t now_usec) {

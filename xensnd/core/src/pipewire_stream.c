@@ -344,6 +344,13 @@ static void audio_seek_back(struct xn_audio *base, uint32_t octets) {
     audio->late_octets += octets - xn_queue_take_back(&audio->cycle.queue, octets, cycle);
 }
 
+static uint32_t audio_replace_queued(struct xn_audio *base) {
+    struct pipewire_audio *audio = (struct pipewire_audio *)base;
+    uint32_t cycle = pipewire_cycle_octets(&audio->cycle);
+    audio->late_octets = 0;
+    return xn_queue_take_back(&audio->cycle.queue, UINT32_MAX, cycle);
+}
+
 static bool audio_peek(struct xn_audio *base, const void **from, uint32_t *octets) {
     struct pipewire_audio *audio = (struct pipewire_audio *)base;
     if (audio->playback || !audio->ready) return false;
@@ -447,6 +454,7 @@ const struct xn_audio_server xn_pipewire_server = {
     .begin_write = audio_begin_write,
     .commit = audio_commit,
     .seek_back = audio_seek_back,
+    .replace_queued = audio_replace_queued,
     .peek = audio_peek,
     .drop = audio_drop,
     .start = audio_start,

@@ -21,7 +21,8 @@ struct pulse_audio {
     uint32_t admitted; /* the source's index; PA_INVALID_INDEX: none */
     bool mixed; /* the server may have octets of a source that was not admitted */
     pa_cvolume volume; /* channels 0: as the server remembers it */
-    int64_t seek_octets; /* where the next write goes, relative to the end of the last */
+    pa_seek_mode_t seek_mode; /* where the next write goes: relative to the end of the last, */
+    int64_t seek_octets;      /* or to what the server reads next */
     char *name, *device;
     pa_proplist *properties;
     pa_sample_spec spec;
@@ -87,16 +88,20 @@ static void *audio_begin_write(struct xn_audio *base, uint32_t *octets) {
     return to;
 }
 
+static void seek_to_end(struct pulse_audio *audio) {
+    audio->seek_mode = PA_SEEK_RELATIVE;
+    audio->seek_octets = 0;
+}
+
 static bool audio_commit(struct xn_audio *base, const void *from, uint32_t octets) {
     struct pulse_audio *audio = (struct pulse_audio *)base;
     if (octets == 0) {
         pa_stream_cancel_write(audio->stream);
         return true;
     }
-    int64_t seek = audio->seek_octets;
-    if (pa_stream_write(audio->stream, from, octets, NULL, seek, PA_SEEK_RELATIVE) < 0)
+    if (pa_stream_write(audio->stream, from, octets, NULL, audio->seek_octets, audio->seek_mode) < 0)
         return false;
-    audio->seek_octets = 0;
+    seek_to_end(audio);
     audio->gaps += audio->dry;
     audio->dry = false;
     return true;
@@ -111,7 +116,17 @@ static bool may_be_read(const struct pulse_audio *audio) {
 
 static void audio_seek_back(struct xn_audio *base, uint32_t octets) {
     struct pulse_audio *audio = (struct pulse_audio *)base;
-    audio->seek_octets -= octets;
+    if (audio->seek_mode == PA_SEEK_RELATIVE) audio->seek_octets -= octets;
+}
+
+/* Only the server knows where that is. Until it has told, the latency is not known. */
+static uint32_t audio_replace_queued(struct xn_audio *base) {
+    struct pulse_audio *audio = (struct pulse_audio *)base;
+    const pa_buffer_attr *attributes = pa_stream_get_buffer_attr(audio->stream);
+    uint32_t most = attributes ? attributes->tlength : 0, wanted = audio_writable(base);
+    audio->seek_mode = PA_SEEK_RELATIVE_ON_READ;
+    audio->seek_octets = 0;
+    return most > wanted ? most - wanted : 0;
 }
 
 static bool audio_peek(struct xn_audio *base, const void **from, uint32_t *octets) {
@@ -335,7 +350,7 @@ static void audio_start(struct xn_audio *base) {
 static void audio_stop(struct xn_audio *base, bool drain) {
     struct pulse_audio *audio = (struct pulse_audio *)base;
     audio->running = audio->dry = false;
-    audio->seek_octets = 0;
+    seek_to_end(audio);
     if (!is_ready(audio)) return;
     if (drain && audio->playback) {
         if (!audio->drain) audio->drain = pa_stream_drain(audio->stream, on_drained, audio);
@@ -410,6 +425,7 @@ const struct xn_audio_server xn_pulse_server = {
     .begin_write = audio_begin_write,
     .commit = audio_commit,
     .seek_back = audio_seek_back,
+    .replace_queued = audio_replace_queued,
     .peek = audio_peek,
     .drop = audio_drop,
     .start = audio_start,
