@@ -127,10 +127,10 @@ TEST(what_another_call_has_freed_is_not_called) {
 
 static void on_time(pa_mainloop_api *a, pa_time_event *event, const struct timeval *time,
                     void *data) {
-    (void)time;
+    (void)event, (void)time;
     CHECK(a == api);
     runs++;
-    if (data) api->time_free(event);
+    if (data) api->time_free(*(pa_time_event **)data);
 }
 
 TEST(time_is_waited_for_and_reported_once) {
@@ -164,11 +164,23 @@ TEST(time_that_was_put_off_or_ended_is_not_reported) {
 TEST(times_may_free_themselves) {
     begin();
     struct timeval now = in_usec(0);
-    api->time_new(api, &now, on_time, &runs);
-    api->time_new(api, &now, on_time, &runs);
+    pa_time_event *first, *second;
+    first = api->time_new(api, &now, on_time, &first);
+    second = api->time_new(api, &now, on_time, &second);
     xn_loop_turn(&loop);
     CHECK_EQUAL(runs, 2);
     CHECK(!loop.schedule.tasks);
+    end();
+}
+
+TEST(time_that_another_one_has_freed_is_not_reported) {
+    begin();
+    struct timeval now = in_usec(0);
+    pa_time_event *first, *second; /* whichever is called first frees the other one */
+    first = api->time_new(api, &now, on_time, &second);
+    second = api->time_new(api, &now, on_time, &first);
+    xn_loop_turn(&loop);
+    CHECK_EQUAL(runs, 1);
     end();
 }
 
