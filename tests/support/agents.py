@@ -37,7 +37,7 @@ from tests.support.pulse_server import (
     write_wav,
 )
 from tests.support.raw_frontend import RawFrontend, eventually
-from tests.support.urgency import Urgency, may_be_urgent, urgent
+from tests.support.urgency import Urgency, children, may_be_urgent, urgent, urgent_family
 from xensnd.control.client import AgentClient
 from xensnd.core import Engine
 from xensnd.localxen import toolstack
@@ -75,7 +75,7 @@ class Dom0(Daemon):
         prefix: Sequence[str] = (),  # a command that runs what follows it, such as nsenter
         command: Sequence[str] = (str(BIN / "xensnd-dom0"),),
     ) -> None:
-        super().__init__("xensnd-dom0", directory / "dom0.log", Urgency.SOUNDING)
+        super().__init__("xensnd-dom0", directory / "dom0.log")
         directory.mkdir(parents=True, exist_ok=True)
         self.policy_directory = directory / "policy.d"
         self.policy_directory.mkdir(mode=0o755, exist_ok=True)
@@ -96,6 +96,8 @@ class Dom0(Daemon):
 
     def start(self) -> None:
         self.launch_until_line([*self._command, *self.options], b"xensnd-dom0: ready")
+        # Not before: what loads an interpreter keeps a processor from others that sound.
+        urgent_family(self.pid, Urgency.SOUNDING)  # and so will be what it starts
 
     @property
     def agent_pid(self) -> int:
@@ -115,10 +117,7 @@ class Dom0(Daemon):
 
     @property
     def _child_pids(self) -> list[int]:
-        return [
-            int(pid)
-            for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
-        ]
+        return children(self.pid)
 
     def kill(self) -> None:
         """The supervisor, which takes its agent along: until that too has ended."""
