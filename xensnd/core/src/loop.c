@@ -1,5 +1,6 @@
 #include "loop.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <time.h>
@@ -281,6 +282,7 @@ static int wait_unlocked(struct xn_loop *loop) {
     pthread_mutex_unlock(loop->lock);
     int count = epoll_pwait2(loop->epoll_fd, loop->ready, XN_LOOP_READY_MAX,
                              until_usec == XN_NEVER ? NULL : &timeout, NULL);
+    if (count < 0 && errno != EINTR) abort(); /* or it would never wait again */
     pthread_mutex_lock(loop->lock);
     loop->waits = false;
     return count;
