@@ -1,7 +1,7 @@
 # Each target does all of its own set-up.
 PYTHON = .venv/bin/python
 
-.PHONY: env demo check lint test test-sound test-alone test-others hostile check-fresh check-xen check-xen-quiet endurance check-packages bench dist deb rpm clean
+.PHONY: env demo check lint test test-sound test-others hostile check-fresh check-xen check-xen-quiet endurance check-packages bench dist deb rpm clean
 
 env:
 	@tools/setup-env
@@ -24,13 +24,11 @@ lint: env
 # case was run once more is shown.
 TEST = $(PYTHON) -m pytest --rerun-show-tracebacks
 test: env
-	@$(MAKE) --no-print-directory --output-sync --jobs=2 test-alone test-others
+	@$(MAKE) --no-print-directory --output-sync --jobs=2 test-sound test-others
 
 test-sound:
-	$(TEST) -m sound -n auto --dist loadfile tests/integration
-
-test-alone: test-sound
-	$(TEST) -m alone tests/integration tests/hostile
+	$(TEST) -m sound -n auto --dist loadfile tests/integration; heard=$$?; \
+		$(TEST) -m alone tests/integration tests/hostile && exit $$heard
 
 test-others:
 	chrt --idle 0 $(TEST) -m "not sound and not alone" -n 3 --dist loadfile \

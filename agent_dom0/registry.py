@@ -147,6 +147,13 @@ class Registry(Guests):
     def find(self, domid: int) -> ServedGuest | None:
         return self._guests.get(domid)
 
+    def prepare(self, guests: Collection[ServedGuest]) -> None:
+        for begin in (ServedGuest.start_engine, ServedGuest.expect_sound):
+            for guest in guests:
+                if not guest.is_quarantined:
+                    with self.contained(guest.guest.domid, "its engine"):
+                        begin(guest)
+
     # Called for people's tools
 
     def status(self) -> list[dict[str, Any]]:

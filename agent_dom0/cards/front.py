@@ -7,7 +7,7 @@ that the toolstack has put into its own backend directory, and makes none.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from contextlib import suppress
 
 from agent_dom0.access.policy_state import PolicyState
@@ -94,19 +94,11 @@ class CardFront(Front):
         for guest in self._guests.served():
             with self._guests.contained(guest.guest.domid, "its devices"):
                 is_new = self._read_devices_of(guest)
-                if is_new and not guest.is_quarantined and self._factory.has_left_open(guest):
+                if is_new and self._factory.has_left_open(guest):
                     left.append(guest)
-        self._prepare(left)
+        self._guests.prepare(left)
         for card in list(self._cards.values()):
             card.step()
-
-    def _prepare(self, guests: Iterable[ServedGuest]) -> None:
-        """Begin what takes time, for guests that an earlier agent has left: all their engines
-        start, and connect to the audio server, while one after the other is taken over."""
-        for begin in (ServedGuest.start_engine, ServedGuest.expect_sound):
-            for guest in guests:
-                with self._guests.contained(guest.guest.domid, "its engine"):
-                    begin(guest)
 
     def _read_devices_of(self, guest: ServedGuest) -> bool:
         """Return whether there are new ones."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -266,13 +267,14 @@ class EngineApart(GuestEngine):
         if self._running is None:
             self.prepare()
             child, self._starting = self._starting, None
-            connection = EngineCalls(self._zygote, child, self._patience_seconds)
+            connection = EngineCalls(self._zygote, child)  # patiently: it has met no guest yet
             try:
                 self._running = _Running(connection, Gates(connection))
-            except OSError:
+            except OSError as error:
                 connection.lose("it does not start")
                 connection.close()
-                raise
+                raise OSError(errno.EIO, "its engine does not start") from error
+            connection.patience_seconds = self._patience_seconds
             self._started(connection)
         return self._running
 

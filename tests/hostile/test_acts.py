@@ -37,8 +37,13 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def agent_options(request: pytest.FixtureRequest) -> list[str]:
-    return [f"--isolation={request.config.getoption('--isolation')}"]
+def isolation(request: pytest.FixtureRequest) -> str:
+    return str(request.config.getoption("--isolation"))
+
+
+@pytest.fixture(scope="module")
+def agent_options(isolation: str) -> list[str]:
+    return [f"--isolation={isolation}"]
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +76,7 @@ def is_audited(dom0: Dom0, guest: Guest, said: Said) -> bool:
 def test_nobody_else_notices(
     act: Act,
     act_seconds: float,
+    isolation: str,
     machine: LocalMachine,
     dom0: Dom0,
     neighbour: Neighbour,
@@ -81,7 +87,7 @@ def test_nobody_else_notices(
     until = time.monotonic() + act_seconds
     looks = 0
     with performing(machine, evil, act.name, library) as adversary:
-        for said in act.audited:
+        for said in act.told(isolation):
             assert eventually(partial(is_audited, dom0, evil, said), AUDITED_SECONDS), (
                 f"no {said} at the end of:\n{dom0.end_of_log}"
             )

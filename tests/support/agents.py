@@ -24,6 +24,7 @@ from agent_guest.play_record import Player, Recorder
 from agent_guest.soundfile_io import SampleReader, SampleWriter
 from tests.support.audit_table import assert_documented
 from tests.support.daemon import READY_SECONDS, Daemon
+from tests.support.heard import find_gaps
 from tests.support.local_machine import LocalMachine
 from tests.support.pulse_server import (
     Ears,
@@ -37,7 +38,14 @@ from tests.support.pulse_server import (
     write_wav,
 )
 from tests.support.raw_frontend import RawFrontend, eventually
-from tests.support.urgency import Urgency, children, may_be_urgent, urgent, urgent_family
+from tests.support.urgency import (
+    Urgency,
+    children,
+    may_be_urgent,
+    urgent,
+    urgent_family,
+    urgent_here,
+)
 from xensnd.control.client import AgentClient
 from xensnd.core import Engine
 from xensnd.localxen import toolstack
@@ -335,7 +343,9 @@ class Neighbour:
         start = self._known_octets or heard.index(_long_noise()[:64])
         self._known_octets = len(heard) - 64  # so that one disturbance is found once
         heard = heard[start:]
-        assert heard in _long_noise(), difference(heard, _long_noise())
+        assert heard in _long_noise(), "; ".join(
+            map(str, find_gaps(heard, _long_noise(), frame_octets=2))
+        )
         assert self.playing.is_running
 
 
@@ -389,7 +399,7 @@ def play_and_record(transport: Transport, played: bytes, frames: int = 0) -> byt
                 sink = SampleWriter(recorded.extend, lambda: None)
                 tasks.create_task(Recorder(sink, sound, frames).run(card))
 
-    with closing(Engine()) as engine:
+    with urgent_here(Urgency.GUEST), closing(Engine()) as engine:
         asyncio.run(both(engine))
     return bytes(recorded)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import subprocess
-import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from enum import IntEnum
 from pathlib import Path
 from shutil import which
@@ -66,10 +66,20 @@ def _urgent(pid: int, urgency: Urgency) -> None:
         _schedule(_threads(pid), urgency)
 
 
-def urgent_thread(urgency: Urgency) -> None:
-    """The same for the thread that calls this."""
-    if not give_way():
-        _schedule([threading.get_native_id()], urgency)
+@contextmanager
+def urgent_here(urgency: Urgency) -> Iterator[None]:
+    """The same for this process until the block ends. A guest that is a thread of it waits for the
+    interpreter, and so for whichever thread has that."""
+    if give_way():
+        yield
+        return
+    _schedule(_threads(os.getpid()), urgency)
+    try:
+        yield
+    finally:
+        for thread in _threads(os.getpid()):
+            with suppress(ProcessLookupError):  # it has ended
+                os.sched_setscheduler(thread, os.SCHED_OTHER, os.sched_param(0))
 
 
 def _schedule(threads: list[int], priority: int) -> bool:
