@@ -61,6 +61,7 @@ SOURCES: dict[str, Sequence[str]] = {
     "test_page_directory": ["page_directory.c"],
     **{f"test_pcm_{idea}": ["pcm.c"] for idea in _PCM_TESTS},
     "test_rate_loop": ["rate_loop.c"],
+    "test_loop": ["loop.c", "schedule.c"],
     "test_recorded_source": ["recorded_source.c"],
     "test_sample_queue": ["sample_queue.c"],
     "test_schedule": ["schedule.c"],

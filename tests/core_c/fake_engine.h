@@ -1,4 +1,4 @@
-/* The engine, libpulse's mainloop and an audio server for tests of the backend: one thread, a clock
+/* The engine, its loop and an audio server for tests of the backend: one thread, a clock
  * that a test advances, and a server that asks for data when a test wants it.
  */
 #ifndef FAKE_ENGINE_H

@@ -221,6 +221,51 @@ TEST(sound_written_over_silence_that_corked_the_server_is_whole) {
     xn_backend_free(backend);
 }
 
+/* Writes so much silence behind the last, and returns whether the backend wants to be notified. */
+static bool wants_notice_of(uint32_t octets) {
+    struct xn_packet packet;
+    struct xn_transfer transfer = {1, XN_OP_WRITE, (uint32_t)(written % BUFFER), octets};
+    xn_wire_transfer_request(&packet, transfer);
+    int must_notify = xn_frontend_ring_request(&frontend, &packet);
+    CHECK(must_notify >= 0);
+    written += octets;
+    return must_notify;
+}
+
+/* Returns when everything that was written is answered. */
+static void await_answers(void) {
+    for (int msec = 0; frontend.rsp_cons != frontend.req_prod; msec++) {
+        CHECK(msec < 25);
+        fake_pass_usec(MSEC);
+        hear();
+        while (answer() != NO_ANSWER) {}
+    }
+}
+
+TEST(guest_that_writes_far_ahead_in_silence_need_not_notify) {
+    start();
+    wants_notice_of(PERIOD);
+    wants_notice_of(PERIOD); /* it does not wait for answers */
+    fake_arrive();
+    await_answers();
+    play(0, 3000 * MSEC);
+    CHECK(!fake_is_running());
+    fake_pass_usec(10 * MSEC);
+    CHECK(!wants_notice_of(PERIOD / 4));
+    await_answers(); /* all the same */
+    fake_pass_usec(40 * MSEC);
+    CHECK(wants_notice_of(PERIOD / 4));
+    xn_backend_free(backend);
+}
+
+TEST(guest_that_waits_for_answers_in_silence_gets_them_at_once) {
+    start();
+    play(0, 3000 * MSEC);
+    fake_pass_usec(10 * MSEC);
+    CHECK(wants_notice_of(PERIOD / 4));
+    xn_backend_free(backend);
+}
+
 TEST(recording_is_never_corked) {
     connect(false), open(), attach();
     xn_backend_start(backend);

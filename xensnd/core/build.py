@@ -24,6 +24,7 @@ SOURCES = [
     "event_page.c",
     "frontend.c",
     "gate.c",
+    "loop.c",
     "page_directory.c",
     "pcm.c",
     "pipewire_client.c",

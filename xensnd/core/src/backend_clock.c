@@ -10,6 +10,9 @@
 #define TICK_MIN_USEC 1000
 /* A full event page, and a stream without an audio server, are checked this often. */
 #define TICK_MAX_USEC 20000
+/* On the clock, a guest that has written so much has the next pass long before its end, and long
+ * before sound after silence has to be found: see backend_silence.c. */
+#define FAR_AHEAD_USEC 50000
 
 void xn_backend_report(struct xn_backend *backend) {
     bool reported = false;
@@ -84,9 +87,11 @@ void xn_backend_advance(struct xn_backend *backend, int64_t now_usec) {
         advance_capture(backend, now_usec);
 }
 
-bool xn_backend_is_fed(const struct xn_backend *backend) {
-    return backend->playback && backend->pcm->running && !is_on_clock(backend) &&
-           !backend->underfed;
+bool xn_backend_passes_suffice(const struct xn_backend *backend) {
+    const struct xn_pcm *pcm = backend->pcm;
+    if (!backend->playback || !pcm->running) return false;
+    if (!is_on_clock(backend)) return !backend->underfed;
+    return xn_pcm_available(pcm) >= xn_pcm_usec_to_octets(pcm, FAR_AHEAD_USEC);
 }
 
 static int64_t later(int64_t a, int64_t b) { return a > b ? a : b; }

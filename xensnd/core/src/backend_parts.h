@@ -103,8 +103,9 @@ void xn_backend_advance(struct xn_backend *backend, int64_t now_usec);
 /* Reports the position to the frontend if it is due. */
 void xn_backend_report(struct xn_backend *backend);
 
-/* Returns whether the audio server's requests drive this playback. */
-bool xn_backend_is_fed(const struct xn_backend *backend);
+/* Playback: returns whether passes come often enough to find what the guest writes next in time: the
+ * audio server asks for more, or the clock has far to go. */
+bool xn_backend_passes_suffice(const struct xn_backend *backend);
 
 void xn_backend_schedule(struct xn_backend *backend, int64_t now_usec);
 

@@ -46,9 +46,9 @@ static bool serve(struct xn_backend *backend, const struct xn_packet *request) {
 }
 
 /* A frontend that waits for each answer needs it at once. Requests of one that does not are served
- * when the audio server next wants data, which saves a wakeup for each. */
+ * in the next pass, which saves a wakeup for each. */
 static bool wants_notice(const struct xn_backend *backend) {
-    return !(backend->ring.pipelined && xn_backend_is_fed(backend));
+    return !(backend->ring.pipelined && xn_backend_passes_suffice(backend));
 }
 
 static bool may_serve(const struct xn_backend *backend) {

@@ -1,6 +1,5 @@
 #include "engine.h"
 
-#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -8,14 +7,13 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "loop.h"
+
 struct xn_engine {
     pthread_t thread;
-    pthread_mutex_t mutex; /* held by the thread, except while it polls */
+    pthread_mutex_t mutex; /* held by the thread, except while it waits */
     bool ends;
-    pa_mainloop *mainloop;
-    struct xn_schedule schedule;
-    bool polls;
-    int64_t polls_until_usec;
+    struct xn_loop loop;
     int wake_fd;
     uint64_t wakeups;
     void *shared;
@@ -29,33 +27,14 @@ int64_t xn_now_usec(void) {
 
 /* ---- the thread ----------------------------------------------------------------------------- */
 
-static int64_t earlier(int64_t a, int64_t b) { return a < b ? a : b; }
-
-/* Polls until the schedule needs a turn, which libpulse knows nothing of: its own time events have
- * only milliseconds, and each change of one wakes the mainloop. */
-static int poll_unlocked(struct pollfd *fds, unsigned long count, int timeout_msec, void *data) {
-    struct xn_engine *engine = data;
-    int64_t now_usec = xn_now_usec();
-    int64_t until_usec = xn_schedule_latest_usec(&engine->schedule);
-    if (timeout_msec >= 0) until_usec = earlier(until_usec, now_usec + 1000 * (int64_t)timeout_msec);
-    int64_t left_usec = until_usec > now_usec ? until_usec - now_usec : 0;
-    struct timespec timeout = {left_usec / 1000000, left_usec % 1000000 * 1000};
-    engine->polls_until_usec = until_usec;
-    engine->polls = true;
-    pthread_mutex_unlock(&engine->mutex);
-    int result = ppoll(fds, count, until_usec == XN_NEVER ? NULL : &timeout, NULL);
-    pthread_mutex_lock(&engine->mutex);
-    engine->polls = false;
-    engine->wakeups++;
-    return result;
-}
-
 static void *run(void *data) {
     struct xn_engine *engine = data;
     pthread_setname_np(pthread_self(), "xensnd-core");
     pthread_mutex_lock(&engine->mutex);
-    while (!engine->ends && pa_mainloop_iterate(engine->mainloop, 1, NULL) >= 0)
-        xn_schedule_run(&engine->schedule, xn_now_usec());
+    while (!engine->ends) {
+        xn_loop_turn(&engine->loop);
+        engine->wakeups++;
+    }
     pthread_mutex_unlock(&engine->mutex);
     return NULL;
 }
@@ -84,14 +63,11 @@ struct xn_engine *xn_engine_new(void) {
     struct xn_engine *engine = calloc(1, sizeof *engine);
     if (!engine) return NULL;
     engine->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    engine->mainloop = pa_mainloop_new();
     bool has_mutex = init_mutex(&engine->mutex);
-    if (engine->wake_fd >= 0 && engine->mainloop && has_mutex) {
-        pa_mainloop_set_poll_func(engine->mainloop, poll_unlocked, engine);
-        if (start_thread(engine)) return engine;
-    }
+    bool has_loop = xn_loop_init(&engine->loop, &engine->mutex);
+    if (engine->wake_fd >= 0 && has_mutex && has_loop && start_thread(engine)) return engine;
+    xn_loop_free(&engine->loop);
     if (has_mutex) pthread_mutex_destroy(&engine->mutex);
-    if (engine->mainloop) pa_mainloop_free(engine->mainloop);
     if (engine->wake_fd >= 0) close(engine->wake_fd);
     free(engine);
     return NULL;
@@ -100,11 +76,11 @@ struct xn_engine *xn_engine_new(void) {
 void xn_engine_free(struct xn_engine *engine) {
     xn_engine_lock(engine);
     engine->ends = true;
-    pa_mainloop_wakeup(engine->mainloop);
+    xn_loop_wake_by(&engine->loop, 0);
     xn_engine_unlock(engine);
     pthread_join(engine->thread, NULL);
+    xn_loop_free(&engine->loop);
     pthread_mutex_destroy(&engine->mutex);
-    pa_mainloop_free(engine->mainloop);
     close(engine->wake_fd);
     free(engine);
 }
@@ -118,21 +94,17 @@ void xn_engine_lock(struct xn_engine *engine) { pthread_mutex_lock(&engine->mute
 void xn_engine_unlock(struct xn_engine *engine) { pthread_mutex_unlock(&engine->mutex); }
 void xn_engine_wake_python(struct xn_engine *engine) { (void)eventfd_write(engine->wake_fd, 1); }
 
-pa_mainloop_api *xn_engine_api(struct xn_engine *engine) {
-    return pa_mainloop_get_api(engine->mainloop);
-}
+pa_mainloop_api *xn_engine_api(struct xn_engine *engine) { return &engine->loop.api; }
 
 void xn_engine_add_task(struct xn_engine *engine, struct xn_task *task) {
-    xn_schedule_add(&engine->schedule, task);
+    xn_schedule_add(&engine->loop.schedule, task);
 }
 
 void xn_engine_remove_task(struct xn_engine *engine, struct xn_task *task) {
-    xn_schedule_remove(&engine->schedule, task);
+    xn_schedule_remove(&engine->loop.schedule, task);
 }
 
 void xn_engine_schedule(struct xn_engine *engine, struct xn_task *task, struct xn_window window) {
     xn_schedule_set(task, window);
-    if (!engine->polls || window.until_usec >= engine->polls_until_usec) return;
-    engine->polls_until_usec = window.until_usec;
-    pa_mainloop_wakeup(engine->mainloop);
+    xn_loop_wake_by(&engine->loop, window.until_usec);
 }

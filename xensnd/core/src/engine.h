@@ -1,6 +1,6 @@
-/* The audio thread: libpulse's mainloop, which also polls the event channels and runs the streams'
- * clocks. Except for pure computation, the code in this folder runs in that thread, or in
- * another thread that holds its lock.
+/* The audio thread: one loop, in which libpulse works, and which also waits for the event channels
+ * and runs the streams' clocks. Except for pure computation, the code in this folder runs in that
+ * thread, or in another thread that holds its lock.
  *
  * If something needs a decision by Python, the engine writes to one eventfd. Python then checks
  * each stream.
