@@ -54,9 +54,11 @@ def nothing_is_left(dom0: Machine) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def agent(request: pytest.FixtureRequest, dom0: Machine, pulse: Pulse) -> Iterator[Agent]:
-    """With the policy that the module names as POLICY, or: all may play, nobody may record."""
+    """With the policy that the module names as POLICY, or: all may play, nobody may record; and
+    with its OPTIONS."""
     policy = getattr(request.module, "POLICY", ALLOW_PLAYBACK)
-    with Agent(dom0, pulse, PATIENT, policy=policy) as agent, gives_all_back(agent):
+    options = getattr(request.module, "OPTIONS", ())
+    with Agent(dom0, pulse, PATIENT, *options, policy=policy) as agent, gives_all_back(agent):
         request.config.stash[_agent] = agent
         yield agent
         assert "Traceback" not in agent.log
