@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import time
-from collections.abc import Callable, Set
+from collections.abc import Callable, Mapping, Set
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -28,6 +28,8 @@ from xensnd.vchan.page import parse_page
 
 # How long what was read counts.
 _READ_SECONDS = 1.0
+# The nodes of a larger card are not kept.
+_CARD_OCTETS_MAX = 1 << 14
 
 T = TypeVar("T")
 
@@ -38,6 +40,7 @@ class _Published:
 
     has_rings: bool
     ports: frozenset[int]
+    cards: Mapping[int, Mapping[str, str]]  # what is read of a card, by its devid
     read_at: float
 
 
@@ -89,6 +92,13 @@ class Reach:
                 return self._vchan_refs(domid, offer)
         return None
 
+    def recent_card(self, domid: int, devid: int) -> Mapping[str, str] | None:
+        """Return the nodes of a card, if they were read recently."""
+        found = self._published.get(domid)
+        if found is None or time.monotonic() > found.read_at + _READ_SECONDS:
+            return None
+        return found.cards.get(devid)
+
     def close(self) -> None:
         if self._store is not None:
             with suppress(OSError):
@@ -125,18 +135,23 @@ class Reach:
 
     def _read_published(self, domid: int) -> _Published:
         """Raises TransportLost."""
-        nodes: list[tuple[str, str]] = []
+        cards: dict[int, dict[str, str]] = {}
         try:
             for devid in self._ask(lambda store: children(store, f"{self._backend}/{domid}")):
                 frontend = DevicePath(self._transport.domid, domid, devid).frontend
                 with suppress(RemoteProtocolError):
-                    nodes += self._ask(partial(read_card_nodes, frontend=frontend)).items()
+                    cards[devid] = self._ask(partial(read_card_nodes, frontend=frontend))
         except OSError:  # they may not be read
-            nodes = []
-        found = [(path.rpartition("/")[2], value) for path, value in nodes]
+            cards = {}
+        found = [
+            (path.rpartition("/")[2], value)
+            for nodes in cards.values()
+            for path, value in nodes.items()
+        ]
         published = _Published(
             any(name == RING_REF for name, _ in found),
             frozenset(_numbers(found, {EVENT_CHANNEL, EVT_EVENT_CHANNEL})),
+            {devid: nodes for devid, nodes in cards.items() if _octets(nodes) <= _CARD_OCTETS_MAX},
             time.monotonic(),
         )
         self._published[domid] = published
@@ -171,6 +186,10 @@ def _value(store: Store, path: str) -> str | None:
         return store.read(path)
     except (KeyError, PermissionError):
         return None
+
+
+def _octets(nodes: Mapping[str, str]) -> int:
+    return sum(len(path) + len(value) for path, value in nodes.items())
 
 
 def _numbers(nodes: list[tuple[str, str]], names: set[str]) -> list[int]:
