@@ -200,8 +200,8 @@ def test_guest_plays_on_where_it_was_interrupted_and_after_the_agent_was_renewed
         assert without_silence(heard) == played
         assert len(gaps(heard, played)) >= 2
 
-        dom0.do("kill", f"-{RENEW.name}", agent.supervisor)
-        sound.await_connected(2)
+        with agent.one_more("agent_started"):
+            dom0.do("kill", f"-{RENEW.name}", agent.supervisor)
         sound.play(later)
         assert ears.hears(later), difference(later, ears.heard)
 

@@ -55,12 +55,14 @@ def qube(
     habits = request.param
     assert isinstance(habits, Habits)
     with VchanGuest(machine, "work", habits) as qube:
-        with Pacat(tmp_path, dom0.control, qube.domid, qube.name) as pacat:
-            assert pacat.pidfile.read_text() == f"{pacat.pid}\n"
-            assert eventually(lambda: qube.is_connected), dom0.end_of_log
-            yield qube
-        assert not pacat.pidfile.exists()
-        machine.destroy("work")
+        try:
+            with Pacat(tmp_path, dom0.control, qube.domid, qube.name) as pacat:
+                assert int(pacat.pidfile.read_text()) == pacat.pid
+                assert eventually(lambda: qube.is_connected), dom0.end_of_log
+                yield qube
+            assert not pacat.pidfile.exists()
+        finally:
+            machine.destroy("work")
 
 
 def sine(seconds: float) -> bytes:
