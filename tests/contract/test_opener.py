@@ -150,7 +150,6 @@ class VchanServer:
                     opener.transport.map_pages(self.domid, each.refs, writable=True)
 
 
-
 def test_agent_gets_at_once_what_the_opener_has_read_of_cards_meanwhile(
     machine: LocalMachine,
 ) -> None:
