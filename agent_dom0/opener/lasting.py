@@ -1,14 +1,16 @@
-"""Event channels that outlive the agent for which they were bound.
+"""Event channels of vchans, that outlive the agent for which they were bound.
 
 A guest whose vchan's channel is no longer bound takes its vchan for closed. So an agent that takes
-over gets the same channel again.
+over gets the same channel again. It may map the same pages again, too; by then the guest offers
+them no more.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Set
+from dataclasses import dataclass
 
 from xensnd.errors import TransportLost
 from xensnd.transport.interface import Handed, Transport
@@ -17,26 +19,36 @@ from xensnd.transport.interface import Handed, Transport
 OF_A_GUEST_MAX = 4
 
 
+@dataclass(frozen=True, slots=True)
+class _Lasting:
+    handed: Handed
+    refs: Set[int]  # the pages of its vchan
+
+
 class LastingChannels:
     """`open_transport` opens the transport on which they are bound, at the first of them."""
 
     def __init__(self, open_transport: Callable[[], Transport]) -> None:
         self._open_transport = open_transport
         self._transport: Transport | None = None
-        self._channels: dict[tuple[int, int], Handed] = {}  # by domid and the guest's port
+        self._channels: dict[tuple[int, int], _Lasting] = {}  # by domid and the guest's port
 
     def has(self, domid: int, port: int) -> bool:
         return (domid, port) in self._channels
 
-    def has_guest(self, domid: int) -> bool:
-        return any(domid == each for each, _ in self._channels)
+    def has_pages(self, domid: int, refs: Set[int]) -> bool:
+        """Return whether one of the guest's vchans has all of these pages."""
+        return any(
+            refs <= lasting.refs for (each, _), lasting in self._channels.items() if each == domid
+        )
+
+    def bind(self, domid: int, port: int, refs: Set[int]) -> None:
+        """Bind the channel of a vchan with these pages."""
+        self._channels[domid, port] = _Lasting(self._bind(domid, port), refs)
 
     def hand(self, domid: int, port: int) -> Handed:
-        """Return copies of the channel's descriptors, which the caller closes. Binds the channel if
-        there is none."""
-        channel = self._channels.get((domid, port))
-        if channel is None:
-            channel = self._bind(domid, port)
+        """Return copies of the descriptors of a channel that is bound. The caller closes them."""
+        channel = self._channels[domid, port].handed
         fds: list[int] = []
         try:
             for fd in channel.fds:
@@ -49,8 +61,8 @@ class LastingChannels:
     def end(self, domid: int, port: int) -> None:
         channel = self._channels.pop((domid, port), None)
         if channel is not None and self._transport is not None:
-            self._transport.end_channel(int(channel.layout["port"]))
-            channel.close()
+            self._transport.end_channel(int(channel.handed.layout["port"]))
+            channel.handed.close()
 
     def close(self) -> None:
         for domid, port in list(self._channels):
@@ -66,9 +78,7 @@ class LastingChannels:
         if self._transport is None:
             self._transport = self._open_transport()
         try:
-            channel = self._transport.hand_channel(domid, port)
+            return self._transport.hand_channel(domid, port)
         except TransportLost:
             self.close()  # the hypervisor has gone, and they with it
             raise
-        self._channels[domid, port] = channel
-        return channel

@@ -9,7 +9,7 @@ import json
 import select
 import socket
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any
 
 from pyxs._internal import Op
@@ -144,13 +144,25 @@ class Opener:
         if not isinstance(refs, list) or not 0 < len(refs) <= HANDED_PAGES_MAX:
             raise ValueError("references")
         domid, refs = _number(untrusted["domid"]), [_number(ref) for ref in refs]
-        if not (self._lasting.has_guest(domid) or self._reach.has_rings(domid)):
-            raise RemoteProtocolError(f"dom{domid} has no card that it uses")
+        if not self._may_map(domid, set(refs)):
+            raise RemoteProtocolError(
+                f"dom{domid} has no card that it uses, and no vchan of sound with these pages"
+            )
         return self._transport.hand_pages(domid, refs)
+
+    def _may_map(self, domid: int, refs: Set[int]) -> bool:
+        """The pages of a card are not known: they stand in the guest's memory. Those of a vchan
+        are."""
+        return (
+            self._lasting.has_pages(domid, refs)
+            or self._reach.has_rings(domid)
+            or self._reach.offers_pages(domid, refs)
+        )
 
     def _hand_channel(self, untrusted: Any) -> Handed:
         domid, port = _number(untrusted["domid"]), _number(untrusted["port"])
-        self._require_offered(domid, port)
+        if not self._reach.offers_port(domid, port):
+            raise RemoteProtocolError(f"dom{domid} publishes no event channel {port}")
         return self._transport.hand_channel(domid, port)
 
     def _end_channel(self, untrusted: Any) -> Handed:
@@ -160,16 +172,15 @@ class Opener:
     def _hand_lasting_channel(self, untrusted: Any) -> Handed:
         domid, port = _number(untrusted["domid"]), _number(untrusted["port"])
         if not self._lasting.has(domid, port):
-            self._require_offered(domid, port)
+            refs = self._reach.vchan_refs(domid, port)
+            if refs is None:
+                raise RemoteProtocolError(f"dom{domid} offers no vchan of sound on {port}")
+            self._lasting.bind(domid, port, refs)
         return self._lasting.hand(domid, port)
 
     def _end_lasting_channel(self, untrusted: Any) -> Handed:
         self._lasting.end(_number(untrusted["domid"]), _number(untrusted["port"]))
         return Handed([], {})
-
-    def _require_offered(self, domid: int, port: int) -> None:
-        if not self._reach.offers_port(domid, port):
-            raise RemoteProtocolError(f"dom{domid} publishes no event channel {port}")
 
     def _open_store(self, _untrusted: Any) -> Handed:
         if len(set(self._proxies.values())) >= CONNECTIONS_MAX:

@@ -1,13 +1,16 @@
-"""Which guests an agent may reach: those that run, or whose frontend has published its rings.
+"""What of guests an agent may reach: guests that run, pages of those whose frontend has published
+its rings, and the pages of the vchans of sound that they offer.
 
-The numbers that a frontend publishes are compared, and nothing else of a guest is looked at.
+The numbers that a frontend publishes are compared, and those in the page of a vchan. Nothing else
+of a guest is looked at.
 """
 
 from __future__ import annotations
 
+import ctypes
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Set
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
@@ -15,11 +18,13 @@ from typing import TypeVar
 from agent_dom0.cards.device import DevicePath
 from agent_dom0.guest import children
 from xensnd.errors import RemoteProtocolError, TransportLost
+from xensnd.sndif.layout import PAGE_OCTETS
 from xensnd.sndif.store_fields import EVENT_CHANNEL, EVT_EVENT_CHANNEL, RING_REF
 from xensnd.sndif.untrusted import decimal
 from xensnd.transport.card_nodes import read_card_nodes
 from xensnd.transport.interface import Store, Transport
 from xensnd.vchan.nodes import PORTS, VchanNodes, VchanOffer, parse_offer
+from xensnd.vchan.page import parse_page
 
 # How long what was read counts.
 _READ_SECONDS = 1.0
@@ -65,16 +70,27 @@ class Reach:
         return domid in self._known or not self._may_ask
 
     def has_rings(self, domid: int) -> bool:
-        """Return whether the guest has a card, and its frontend has published a ring; or whether
-        it offers a vchan."""
-        if self._recent(domid).has_rings or self._read_published(domid).has_rings:
-            return True
-        return bool(self._read_vchans(domid))
+        """Return whether the guest has a card, and its frontend has published a ring."""
+        return self._recent(domid).has_rings or self._read_published(domid).has_rings
 
     def offers_port(self, domid: int, port: int) -> bool:
-        if port in self._recent(domid).ports or port in self._read_published(domid).ports:
+        """Return whether a frontend of the guest has published this event channel."""
+        return port in self._recent(domid).ports or port in self._read_published(domid).ports
+
+    def offers_pages(self, domid: int, refs: Set[int]) -> bool:
+        """Return whether the guest offers a vchan that has all of these pages."""
+        offers = self._read_vchans(domid)
+        if refs <= {offer.ring_ref for offer in offers}:
             return True
-        return port in [offer.event_channel for offer in self._read_vchans(domid)]
+        return any(refs <= self._vchan_refs(domid, offer) for offer in offers)
+
+    def vchan_refs(self, domid: int, port: int) -> Set[int] | None:
+        """Return the pages of the vchan that the guest offers with this event channel; None: there
+        is none."""
+        for offer in self._read_vchans(domid):
+            if offer.event_channel == port:
+                return self._vchan_refs(domid, offer)
+        return None
 
     def recent_card(self, domid: int, devid: int) -> Mapping[str, str] | None:
         """Return the nodes of a card, if they were read recently."""
@@ -153,6 +169,16 @@ class Reach:
             with suppress(RemoteProtocolError):
                 offers.append(parse_offer(*values))
         return [offer for offer in offers if offer is not None]
+
+    def _vchan_refs(self, domid: int, offer: VchanOffer) -> Set[int]:
+        """Return the shared page, and those of the rings that it states."""
+        rings: tuple[int, ...] = ()
+        with suppress(RemoteProtocolError, OSError):
+            pages = self._transport.map_pages(domid, [offer.ring_ref], writable=False)
+            with closing(pages):
+                page = parse_page(ctypes.string_at(pages.address, PAGE_OCTETS))
+            rings = page.left.refs + page.right.refs
+        return {offer.ring_ref, *rings}
 
 
 def _value(store: Store, path: str) -> str | None:

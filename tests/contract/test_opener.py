@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import json
 import os
@@ -22,9 +23,10 @@ from agent_dom0.opener.process import CONNECTIONS_MAX, Opener
 from tests.support.local_machine import LocalMachine
 from tests.support.opener import Anything, RunningOpener
 from tests.support.raw_frontend import eventually
+from tests.support.vchan_page import ring_pages, vchan_page
 from xensnd.errors import RemoteProtocolError, TransportLost
 from xensnd.transport.card_nodes import read_card_nodes
-from xensnd.transport.interface import EventChannel, Store
+from xensnd.transport.interface import EventChannel, Pages, Store
 from xensnd.transport.local import LocalTransport
 from xensnd.transport.store_proxy import TRANSACTIONS_MAX
 
@@ -119,16 +121,33 @@ class VchanServer:
         self.domid = machine.create(name)
         self.transport = machine.transport(name)
         self.store = machine.open_store(name)
-        self.refs = self.transport.share_pages(0, 3).refs
+        self.page = self.transport.share_pages(0, 1)
+        self.ring = self.transport.share_pages(0, ring_pages(13))
+        self.hidden = self.transport.share_pages(0, 1)
+        self.state(11, 13)
+
+    def state(self, left_order: int, right_order: int) -> None:
+        """Write into the page which rings it has."""
+        page = vchan_page(left_order, right_order, self.ring.refs)
+        ctypes.memmove(self.page.address, page, len(page))
 
     def offer(self, port: int) -> EventChannel:
         channel = self.transport.allocate_channel(0)
-        self.store.write(f"data/vchan/0/{port}/ring-ref", str(self.refs[0]))
+        self.store.write(f"data/vchan/0/{port}/ring-ref", str(self.page.refs[0]))
         self.store.write(f"data/vchan/0/{port}/event-channel", str(channel.port))
         return channel
 
     def withdraw(self) -> None:
         self.store.remove("data/vchan/0")
+
+    def may_map_alone(self, opener: RunningOpener, *allowed: Pages) -> None:
+        """Of all that the guest shares, the opener maps these pages and no others."""
+        for each in (self.page, self.ring, self.hidden):
+            if each in allowed:
+                opener.transport.map_pages(self.domid, each.refs, writable=True).close()
+            else:
+                with pytest.raises(RemoteProtocolError, match="no vchan of sound with these pages"):
+                    opener.transport.map_pages(self.domid, each.refs, writable=True)
 
 
 def test_agent_gets_at_once_what_the_opener_has_read_of_cards_meanwhile(
@@ -159,19 +178,34 @@ def test_nodes_of_a_large_card_are_not_kept(machine: LocalMachine) -> None:
         assert transport.recent_card_nodes(domid, 0) is None
 
 
-def test_guest_is_reached_when_it_offers_a_vchan_of_sound(
+def test_vchan_of_sound_that_a_guest_offers_is_reached_and_nothing_else_of_it(
     machine: LocalMachine, opener: RunningOpener
 ) -> None:
     guest = VchanServer(machine, "vchan")
-    guest.offer(4715)
-    with pytest.raises(RemoteProtocolError, match="has no card that it uses"):
-        opener.transport.map_pages(guest.domid, guest.refs, writable=True)
+    other_port = guest.offer(4715).port
+    guest.may_map_alone(opener)
+    with pytest.raises(RemoteProtocolError, match="offers no vchan of sound"):
+        opener.transport.bind_lasting_channel(guest.domid, other_port)
     port = guest.offer(4713).port
-    opener.transport.map_pages(guest.domid, guest.refs, writable=True).close()
+    guest.may_map_alone(opener, guest.page, guest.ring)
+    both = [*guest.ring.refs, *guest.hidden.refs]
+    with pytest.raises(RemoteProtocolError, match="no vchan of sound with these pages"):
+        opener.transport.map_pages(guest.domid, both, writable=True)
     opener.transport.bind_lasting_channel(guest.domid, port).close()
 
 
-def test_lasting_channel_is_that_of_the_next_agent_too(machine: LocalMachine) -> None:
+def test_page_that_no_client_could_use_states_no_others(
+    machine: LocalMachine, opener: RunningOpener
+) -> None:
+    guest = VchanServer(machine, "odd")
+    guest.offer(4713)
+    guest.state(11, 9)
+    guest.may_map_alone(opener, guest.page)
+
+
+def test_lasting_channel_is_that_of_the_next_agent_too_and_so_are_its_pages(
+    machine: LocalMachine,
+) -> None:
     guest = VchanServer(machine, "lasting")
     lasting = LastingChannels(lambda: LocalTransport(machine.directory))
     server = guest.offer(4713)
@@ -179,14 +213,15 @@ def test_lasting_channel_is_that_of_the_next_agent_too(machine: LocalMachine) ->
         opener.transport.bind_lasting_channel(guest.domid, server.port).close()
     guest.withdraw()  # as a server does when its client has come
     with RunningOpener(machine, lasting=lasting) as opener:
-        opener.transport.map_pages(guest.domid, guest.refs, writable=True).close()
+        guest.may_map_alone(opener, guest.page, guest.ring)
         channel = opener.transport.bind_lasting_channel(guest.domid, server.port)
         server.clear()
         channel.notify()
         assert select.select([server.fds.wait_fd], [], [], 5)[0]
         channel.close()
         opener.transport.end_lasting_channel(guest.domid, server.port)
-        with pytest.raises(RemoteProtocolError, match="publishes no event channel"):
+        guest.may_map_alone(opener)
+        with pytest.raises(RemoteProtocolError, match="offers no vchan of sound"):
             opener.transport.bind_lasting_channel(guest.domid, server.port)
     lasting.close()
 

@@ -128,6 +128,7 @@ struct xn_channel fake_channel_end(struct fake_channel *channel) {
 /* ---- the audio server ----------------------------------------------------------------------- */
 
 int64_t fake_latency_usec;
+uint32_t fake_asked_latency_usec;
 bool fake_server_failed;
 uint32_t fake_server_plays;
 uint32_t fake_server_wants_again;
@@ -156,7 +157,8 @@ uintptr_t fake_deepest_stack(void) { return first_stack - deepest_stack; }
 
 struct xn_audio *xn_audio_new(struct xn_client *client, const struct xn_audio_config *config,
                               const struct xn_audio_owner *owner, const char **error) {
-    (void)client, (void)config, (void)error;
+    (void)client, (void)error;
+    fake_asked_latency_usec = config->latency_usec;
     audio = (struct xn_audio){.owner = *owner, .exists = true, .wanted = fake_server_wants_again};
     return &audio;
 }

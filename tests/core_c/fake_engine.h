@@ -41,8 +41,10 @@ struct xn_channel fake_channel_end(struct fake_channel *channel);
 bool fake_arrive(void);
 bool fake_is_polled(void);
 
-/* The audio server: its latency (-1: it is not known), and whether it has failed. */
+/* The audio server: its latency (-1: it is not known), that which the stream made last was to have,
+ * and whether it has failed. */
 extern int64_t fake_latency_usec;
+extern uint32_t fake_asked_latency_usec;
 extern bool fake_server_failed;
 bool fake_is_attached(void);
 bool fake_is_running(void); /* uncorked */

@@ -30,11 +30,13 @@ static void connect(bool playback) {
     xn_vchan_stream_begin(stream, false);
 }
 
-static void attach(void) {
-    const struct xn_audio_config config = {0};
+static void attach_with(uint32_t latency_usec) {
+    const struct xn_audio_config config = {.latency_usec = latency_usec};
     const char *error;
     CHECK(xn_vchan_stream_attach_audio(stream, NULL, &config, &error));
 }
+
+static void attach(void) { attach_with(0); }
 
 static void play(void) {
     connect(true);
@@ -278,6 +280,17 @@ TEST(guest_that_does_not_read_has_one_fragment_at_most) {
     page->left.cons += TEN_MSEC;
     speak(4 * TEN_MSEC);
     CHECK_EQUAL(server_can_read(), XN_VCHAN_FRAGMENT_OCTETS);
+    xn_vchan_stream_free(stream);
+}
+
+TEST(server_records_in_parts_that_fit_whatever_latency_is_asked_for) {
+    connect(false);
+    attach_with(20 * MSEC);
+    CHECK_EQUAL(fake_asked_latency_usec, 20 * MSEC);
+    attach_with(400 * MSEC);
+    CHECK(fake_asked_latency_usec > 40 * MSEC);
+    CHECK((uint64_t)fake_asked_latency_usec * OCTETS_A_SECOND / 1000000 <=
+          XN_VCHAN_FRAGMENT_OCTETS); /* it comes in halves */
     xn_vchan_stream_free(stream);
 }
 

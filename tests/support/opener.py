@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from typing import Self
 
 from agent_dom0.opener.client import OpenerTransport
@@ -68,6 +68,9 @@ class AllGuests(Reach):
 
     def offers_port(self, _domid: int, _port: int) -> bool:
         return True
+
+    def vchan_refs(self, _domid: int, _port: int) -> Set[int]:
+        return set()
 
 
 class MachineBehindOpener(LocalMachine):

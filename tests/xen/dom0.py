@@ -16,6 +16,7 @@ from tests.xen.remote import Machine, Process
 ALLOW_PLAYBACK = 'version: 1\nrules:\n  - guest: "*"\n    playback: allow\n    capture: deny\n'
 ALLOW_BOTH = ALLOW_PLAYBACK.replace("deny", "allow")
 COMMAND = "agent_dom0[.]cli"  # as it stands in its processes' command lines, and in no search's
+MICROPHONE = "microphone"  # the source of microphone()
 READY_SECONDS = 30
 EVENT_SECONDS = 30
 
@@ -108,15 +109,16 @@ class Pulse(Startable):
             self._set_default(SINK, SOURCE)
 
     @contextmanager
-    def microphone(self, octets: bytes) -> Iterator[None]:
+    def microphone(self, octets: bytes, *, rate_hz: int = 48000) -> Iterator[None]:
         """The default source gives these octets, from a moment on. Then silence."""
         file = f"{self._directory}/spoken"  # or a long sound would have to be sent as it is spoken
         self._dom0.write_file(file, octets)
         command = ["pacat", f"--server={self.address}", "--raw", "--device=voice"]
-        command += ["--format=s16le", "--rate=48000", "--channels=2", "--latency-msec=500", file]
+        command += ["--format=s16le", f"--rate={rate_hz}", "--channels=2", "--latency-msec=500"]
+        command.append(file)
         with (
-            self.sink("voice") as monitor,
-            self.source("microphone", monitor) as source,
+            self.sink("voice", rate_hz=rate_hz) as monitor,
+            self.source(MICROPHONE, monitor) as source,
             self.prefers(SINK, source),
             self.listening(source) as ears,
             self._dom0.start(*command),
@@ -221,6 +223,11 @@ class Agent:
     def _named(self, pattern: str) -> list[str]:
         names = f"grep -lsE '^{pattern}$' /proc/[0-9]*/comm"
         return [path.split("/")[2] for path in self._dom0.run("sh", "-c", names).output.split()]
+
+    @property
+    def supervisor(self) -> str:
+        """The process that systemd would have started."""
+        return str(self._pids[0])
 
     def in_proc(self, command: str, name: str) -> str:
         """What a command says of this in /proc for its processes."""

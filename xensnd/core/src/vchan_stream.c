@@ -264,14 +264,24 @@ void xn_vchan_stream_stop(struct xn_vchan_stream *stream) {
     xn_engine_unlock(stream->engine);
 }
 
+/* What the server records comes in parts of half its latency. With this, two of them fit into what
+ * is queued for the guest at most. */
+static uint32_t capture_latency_usec(uint32_t latency_usec) {
+    const uint32_t most = XN_VCHAN_FRAGMENT_OCTETS / XN_VCHAN_FRAME_OCTETS * 1000000ull /
+                          XN_VCHAN_RATE_HZ;
+    return latency_usec < most ? latency_usec : most;
+}
+
 bool xn_vchan_stream_attach_audio(struct xn_vchan_stream *stream, struct xn_client *client,
                                   const struct xn_audio_config *config, const char **error) {
     const struct xn_audio_owner owner = {.on_event = on_audio_event, .owner = stream};
+    struct xn_audio_config own = *config;
+    if (!stream->playback) own.latency_usec = capture_latency_usec(config->latency_usec);
     xn_vchan_stream_detach_audio(stream);
     xn_engine_lock(stream->engine);
     stream->stalled = false;
     stream->progress_usec = xn_now_usec();
-    stream->audio = xn_audio_new(client, config, &owner, error);
+    stream->audio = xn_audio_new(client, &own, &owner, error);
     if (stream->audio && stream->running) xn_audio_start(stream->audio);
     run_pass(stream, xn_now_usec(), false);
     xn_engine_unlock(stream->engine);

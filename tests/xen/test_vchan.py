@@ -1,0 +1,276 @@
+"""A Qubes guest's own sound over vchan: its end is Xen's libxenvchan, with the habits of Qubes'
+modules for PulseAudio and PipeWire."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent_dom0.supervisor.supervise import RENEW
+from tests.support.heard import Gap, gaps, stretches, without_silence
+from tests.support.pulse_server import difference, left_of, noise, on_left, on_right, right_of
+from tests.support.vchan_server import RIGHT_PROD
+from tests.xen.dom0 import (
+    ALLOW_BOTH,
+    ALLOW_PLAYBACK,
+    MICROPHONE,
+    QUEUED_MSEC,
+    Agent,
+    Pulse,
+)
+from tests.xen.images import SOURCE
+from tests.xen.interruptions import pause, save_and_go_on, save_and_restore
+from tests.xen.lab import Lab, XenGuest
+from tests.xen.peer import Peer
+from tests.xen.qubes_sound import (
+    HABITS,
+    PIPEWIRE,
+    PULSEAUDIO,
+    SECOND_OCTETS,
+    QubesSound,
+    build_program,
+    install_program,
+)
+from tests.xen.remote import Machine, Process
+
+RATE_HZ = 44100
+POLICY = ALLOW_BOTH
+OPTIONS = ("--vchan",)
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_program(tmp_path_factory.mktemp("program"))
+
+
+@pytest.fixture(scope="module")
+def guest(lab: Lab, agent: Agent, program: Path) -> Iterator[XenGuest]:  # noqa: ARG001
+    with lab.guest("work") as guest:
+        install_program(guest, program)
+        yield guest
+
+
+@pytest.fixture(scope="module")
+def other(lab: Lab, agent: Agent, program: Path) -> Iterator[XenGuest]:  # noqa: ARG001
+    with lab.guest("personal") as guest:
+        install_program(guest, program)
+        yield guest
+
+
+@contextmanager
+def sound_of(guest: XenGuest, habits: str) -> Iterator[QubesSound]:
+    with QubesSound(guest, habits) as sound:
+        sound.await_connected()
+        yield sound
+
+
+@contextmanager
+def heard_as_played(pulse: Pulse, source: str = SOURCE) -> Iterator[Process]:
+    """Of a sink that changes nothing of what a Qubes guest plays. It records from `source`."""
+    with (
+        pulse.sink("same", rate_hz=RATE_HZ) as monitor,
+        pulse.prefers("same", source),
+        pulse.listening(monitor) as ears,
+    ):
+        yield ears
+
+
+def heard_seconds(seconds: float) -> Callable[[bytes], bool]:
+    return lambda heard: len(without_silence(heard)) > seconds * SECOND_OCTETS
+
+
+def latest(heard: bytes) -> bytes:
+    """What was heard in the last two seconds, in whole frames."""
+    return heard[max(0, len(heard) - 2 * SECOND_OCTETS) // 4 * 4 :]
+
+
+def both_sound(heard: bytes) -> bool:
+    """Whether there is half a second of sound on each side."""
+    sides = (left_of(heard), right_of(heard))
+    return all(len(without_silence(side)) > SECOND_OCTETS // 4 for side in sides)
+
+
+def lost_of_recording(recorded: bytes, spoken: bytes) -> list[Gap]:
+    """What was recorded is in its order, nothing of it twice, for two seconds at least. Silence
+    stands for what was lost, never more."""
+    frames = sum(each.end - each.start for each in stretches(recorded, spoken))
+    assert frames >= 2 * RATE_HZ
+    lost = gaps(recorded, spoken)
+    assert all(0 <= each.silent <= each.missing for each in lost)
+    return lost
+
+
+def assert_whole(heard: bytes, played: bytes) -> list[Gap]:
+    """One channel of it: from its first sample to its last, in order, each at least once. What was
+    queued at the audio server when something died may be heard again."""
+    parts = stretches(heard, played, 2)
+    assert (parts[0].start, parts[-1].end) == (0, len(played) // 2), parts
+    found = gaps(heard, played, 2)
+    assert all(-QUEUED_MSEC * RATE_HZ // 1000 <= each.missing <= 0 for each in found)
+    return found
+
+
+@pytest.mark.parametrize("habits", HABITS)
+def test_guest_plays_and_records_once_it_may_and_its_sound_server_may_start_anew(
+    pulse: Pulse, agent: Agent, guest: XenGuest, habits: str
+) -> None:
+    played, spoken = noise(2, seed=1, rate_hz=RATE_HZ), noise(20, seed=2, rate_hz=RATE_HZ)
+    agent.use(ALLOW_PLAYBACK)
+    with (
+        sound_of(guest, habits) as sound,
+        pulse.microphone(spoken, rate_hz=RATE_HZ),
+        heard_as_played(pulse, MICROPHONE) as ears,
+    ):
+        with agent.one_more("decision", direction="capture", decision="deny"):
+            sound.do("start")
+        began = time.monotonic()
+        denied = sound.await_recorded(SECOND_OCTETS)
+        assert 0.5 < time.monotonic() - began < 3
+        assert not denied.strip(b"\0")
+
+        agent.use(POLICY)
+        sound.play(played)
+        assert ears.hears(played, 20), difference(played, ears.heard)
+        sound.do("stop")
+        lost = lost_of_recording(sound.recorded, spoken)
+        # What dom0's emulated audio server gives later than a guest's ring lasts, 46 ms, is lost.
+        assert sum(each.missing for each in lost) < RATE_HZ / 10
+
+        sound.do("restart")
+        sound.await_connected(2)
+        sound.play(spoken[: SECOND_OCTETS // 2])
+        assert ears.hears(spoken[: SECOND_OCTETS // 2]), difference(spoken, ears.heard)
+
+
+def test_killed_agent_loses_no_frame_that_guests_play_and_tells_its_gaps(
+    dom0: Machine, pulse: Pulse, agent: Agent, guest: XenGuest, other: XenGuest
+) -> None:
+    one, two = (noise(5, frame_octets=2, seed=seed, rate_hz=RATE_HZ) for seed in (3, 4))
+    spoken = noise(25, seed=5, rate_hz=RATE_HZ)
+    with (
+        sound_of(guest, PULSEAUDIO) as sound,
+        sound_of(other, PIPEWIRE) as other_sound,
+        pulse.microphone(spoken, rate_hz=RATE_HZ),
+        heard_as_played(pulse, MICROPHONE) as ears,
+    ):
+        both = (sound, other_sound)
+        for each in both:
+            each.do("start")
+        sound.play(on_left(one))
+        other_sound.play(on_right(two))
+        ears.listen_until(
+            lambda heard: (
+                min(map(len, map(without_silence, (left_of(heard), right_of(heard)))))
+                > SECOND_OCTETS // 2
+            )
+        )
+        inputs = pulse.pactl("list", "sink-inputs")
+        assert all(f'application.name = "{name}"' in inputs for name in ("work", "personal"))
+        with ExitStack() as taken_over:
+            for name in ("work", "personal"):
+                for direction in ("playback", "capture"):
+                    taken_over.enter_context(
+                        agent.one_more("stream_taken_over", guest=name, direction=direction)
+                    )
+            dom0.do("kill", "-KILL", agent.worker)
+        ears.listen_until(lambda heard: one[-64:] in left_of(latest(heard)), 20)
+        heard = ears.listen_until(lambda heard: two[-64:] in right_of(latest(heard)), 20)
+        for each in both:
+            each.do("stop")
+            assert lost_of_recording(each.recorded.strip(b"\0"), spoken)
+            assert each.times("closed 4713") == each.times("closed 4714") == 0
+    assert len(assert_whole(left_of(heard), one)) >= 1
+    assert len(assert_whole(right_of(heard), two)) >= 1
+
+
+def test_guest_plays_on_where_it_was_interrupted_and_after_the_agent_was_renewed(
+    dom0: Machine, pulse: Pulse, agent: Agent, guest: XenGuest
+) -> None:
+    played, later = noise(5, seed=7, rate_hz=RATE_HZ), noise(0.5, seed=8, rate_hz=RATE_HZ)
+    with sound_of(guest, PULSEAUDIO) as sound, heard_as_played(pulse) as ears:
+        sound.play(played)
+        for seconds, interrupt in ((1, pause), (2.5, save_and_go_on)):
+            ears.listen_until(heard_seconds(seconds))
+            interrupt(dom0, guest)
+        heard = ears.listen_until(lambda heard: played[-64:] in heard, 20)
+        assert sound.times("closed 4713") == 0
+        assert without_silence(heard) == played
+        assert len(gaps(heard, played)) >= 2
+
+        with agent.one_more("agent_started"):
+            dom0.do("kill", f"-{RENEW.name}", agent.supervisor)
+        sound.play(later)
+        assert ears.hears(later), difference(later, ears.heard)
+
+
+# Against the rules
+
+BEYOND_THE_RING = ("set_index", 4713, RIGHT_PROD, 1 << 30)
+
+
+def told_of(agent: Agent, evil: Peer, *acts: tuple[Any, ...]) -> str:
+    """What the trail says of an offer that was prepared so: one line. The next offer is taken."""
+    count = len(agent.events("protocol_violation", guest="personal"))
+    evil.do("prepare")
+    for act in acts:
+        evil.do(*act)
+    told = agent.await_event("protocol_violation", guest="personal", count=count + 1)["MESSAGE"]
+    evil.do("prepare")
+    evil.do("offer")
+    assert evil.do("has_client")
+    assert len(agent.events("protocol_violation", guest="personal")) == count + 1
+    assert told.startswith("personal: device vchan: ")
+    assert told.endswith("; it is closed")
+    return str(told).removeprefix("personal: device vchan: ").removesuffix("; it is closed")
+
+
+def test_guest_whose_vchans_break_the_rules_is_told_of_and_its_neighbour_plays_on(
+    pulse: Pulse, agent: Agent, guest: XenGuest, other: XenGuest
+) -> None:
+    worker, dom = agent.worker, f"dom{other.domid}"
+    played = noise(25, seed=9, rate_hz=RATE_HZ)
+    with (
+        Peer(other, "tests.xen.evil_vchan") as evil,
+        sound_of(guest, PULSEAUDIO) as sound,
+        heard_as_played(pulse) as ears,
+    ):
+        sound.play(played)
+        ears.listen_until(without_silence)
+        assert [
+            told_of(agent, evil, ("state_orders", 4713, 11, 9), ("offer",)),
+            told_of(agent, evil, ("state_orders", 4714, 65535, 11), ("offer",)),
+            told_of(agent, evil, ("state_orders", 4713, 11, 11), ("offer",)),
+            told_of(agent, evil, ("state_pages", 4713, 4711, 4712), ("offer",)),
+            told_of(agent, evil, ("offer", {"ring-ref": "4711"})),
+            told_of(agent, evil, ("offer", {"event-channel": "4000"})),
+            told_of(agent, evil, ("offer", {"ring-ref": "../../0"})),
+            told_of(agent, evil, ("offer",), ("has_client",), BEYOND_THE_RING),
+        ] == [
+            "vchan 4713: right ring of order 9, allowed 10 to 20",
+            "vchan 4714: left ring of order 65535, allowed 10 to 20",
+            "vchan 4713: both rings of order 11 in the page, allowed are 10 and 11",
+            f"{dom} does not grant all of 2 pages from 4711 on to dom0 (Invalid argument)",
+            f"{dom} does not grant page 4711 to dom0 (Invalid argument)",
+            f"{dom} offers no event channel 4000 to dom0 (Invalid argument)",
+            "ring-ref holds '../../0', allowed 1 to 4294967295",
+            "4713: a ring's index is out of range",
+        ]
+        heard = ears.listen_until(lambda heard: played[-64:] in heard, 30)
+    assert played in heard, difference(played, heard)
+    assert agent.worker == worker
+
+
+def test_guest_that_is_restored_offers_its_sound_anew_and_is_heard(
+    dom0: Machine, pulse: Pulse, other: XenGuest
+) -> None:
+    """Linux ends a process that closes a channel of before; so the sound server is a new one."""
+    played = noise(1, seed=10, rate_hz=RATE_HZ)
+    save_and_restore(dom0, other)
+    with sound_of(other, PIPEWIRE) as sound, heard_as_played(pulse) as ears:
+        sound.play(played)
+        assert ears.hears(played), difference(played, ears.heard)
