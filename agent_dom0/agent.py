@@ -94,7 +94,7 @@ class Agent:
         self._trail = open_trail(settings.audit, partial(self._queue.reconsider, Reason.AUDIT))
         qubes = QubesState(is_qubes=settings.qubesdb is not None)
         self._policy = PolicyState(settings.policy, self._trail, self._queue, qubes.why_not)
-        self._watch = DirectoryWatch(settings.policy.all_directories, settings.policy.tags_file)
+        self._watch = DirectoryWatch(settings.policy.watched_directories, settings.policy.tags_file)
         self._engines = self._new_engines(settings.zygote)
         self._connections = Connections(self._engines.new_client, settings.about.server)
         self._mixer = Mixer(settings.about.server, self._tell_others)

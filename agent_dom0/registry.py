@@ -22,7 +22,7 @@ from agent_dom0.streams.front import Front, Guests
 from agent_dom0.streams.guest_device import GuestDevice
 from agent_dom0.streams.served_guest import ServedGuest
 from agent_dom0.streams.stream import Stream
-from policy.model import Verb
+from policy.model import GuestIdentity, Verb
 from xensnd.backoff import BackOff
 from xensnd.errors import TransportLost, UsageError
 from xensnd.sndif.store_fields import Direction
@@ -153,7 +153,7 @@ class Registry(Guests):
                 "name": guest.guest.name,
                 "domid": domid,
                 "uuid": guest.guest.uuid,
-                "label": guest.guest.label,
+                **_shown(self._policy.known(guest.guest)),
                 "shares_name": guest.guest.shares_name,
                 "quarantine_seconds": (
                     round(guest.quarantine.seconds_left, 1) if guest.is_quarantined else None
@@ -371,3 +371,14 @@ class Registry(Guests):
                 self.domid,
             )
             return None
+
+
+def _shown(known: GuestIdentity) -> dict[str, Any]:
+    """What policy may know of a guest. None, or an empty list: not known, or it has none."""
+    return {
+        "label": known.label or "",
+        "tags": sorted(known.tags or ()),
+        "class": known.qube_class or None,
+        "template": known.template or None,
+        "dispvm_of": known.dispvm_of or None,
+    }

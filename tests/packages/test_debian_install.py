@@ -51,7 +51,8 @@ def test_agent_without_xen_says_so_in_one_line(installed: Root) -> None:
 
 
 def test_service_is_enabled_and_what_it_needs_is_there(installed: Root) -> None:
-    assert installed.run("systemctl", "is-enabled", "xensnd-dom0.service") == "enabled\n"
+    for unit in ("xensnd-dom0.service", "xensnd-qubes.service"):
+        assert installed.run("systemctl", "is-enabled", unit) == "enabled\n"
     for wanted in (
         "graphical-session.target.wants/xensnd-session.service",
         "pulseaudio.socket.wants/xensnd-pulseaudio.socket",
@@ -63,7 +64,7 @@ def test_service_is_enabled_and_what_it_needs_is_there(installed: Root) -> None:
         installed.run("stat", "-Lc", "%U %a", "/etc/pulse/default.pa.d/xensnd.pa") == "root 644\n"
     )
     verify = ("systemd-analyze", "verify", "--man=no")
-    assert installed.run(*verify, "xensnd-dom0.service") == ""
+    assert installed.run(*verify, "xensnd-dom0.service", "xensnd-qubes.service") == ""
     # Not the sockets: they are those of audio servers, of which there is none here.
     user_units = ("xensnd-guest.service", "xensnd-session.service")
     assert installed.run(*verify, "--user", *user_units, XDG_RUNTIME_DIR="/run") == ""

@@ -25,8 +25,8 @@ PLACES = {
 }
 FOR_QUBES = (
     "/etc/qubes/post-install.d/10-xensnd.sh",
-    "/usr/share/xensnd/qubes-tags",
     "/usr/share/xensnd/qubes-pacat",
+    "/usr/lib/xensnd/xensnd-qubes",
 )
 DEBIANS_OWN = re.compile(r"/usr/share/(doc|lintian|python3)/.*")
 RPMS_OWN = re.compile(r"/usr/share/(doc|licenses)/.*|.*/__pycache__/.*|/usr/lib/\.build-id/.*")
