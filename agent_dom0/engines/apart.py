@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeVar
 from agent_dom0.engines import replies
 from agent_dom0.engines.calls import EngineCalls
 from agent_dom0.engines.gates import Gates
-from agent_dom0.engines.handles import ChannelApart, ClientApart, PagesApart, StreamApart
+from agent_dom0.engines.handles import ChannelApart, ClientApart, StreamApart
 from agent_dom0.engines.interface import EngineLost, GuestEngine, SavedPositions
 from agent_dom0.engines.replies import Snapshot
 from agent_dom0.engines.zygote import Zygote
@@ -23,6 +23,7 @@ from xensnd.transport.interface import (
     Pages,
     Transport,
 )
+from xensnd.transport.pages import MappedPages
 
 T = TypeVar("T")
 
@@ -93,7 +94,9 @@ class EngineApart(GuestEngine):
         finally:
             for each in handed:
                 each.close()
-        return PagesApart(self, address, refs)
+        return MappedPages(
+            address, refs, lambda: self.call_to_end(replies.nothing, "unmap", address=address)
+        )
 
     def bind_channel(self, domid: int, port: int) -> EventChannel:
         handed = self.transport.hand_channel(domid, port)

@@ -25,8 +25,7 @@ from xensnd.core import (
     Violation,
 )
 from xensnd.errors import AudioUnavailable
-from xensnd.sndif.layout import PAGE_OCTETS
-from xensnd.transport.interface import EventChannel, EventFds, Pages, Transport
+from xensnd.transport.interface import EventChannel, EventFds, Transport
 
 GATE_USEC = 20_000  # a part is copied in some microseconds, if its process runs
 T = TypeVar("T")
@@ -52,31 +51,6 @@ class Caller(Protocol):
 
     def fail(self, why: str) -> None:
         """End the process: it does what it cannot do, or hangs."""
-
-
-class PagesApart(Pages):
-    def __init__(self, engine: Caller, address: int, refs: Sequence[int]) -> None:
-        self._engine = engine
-        self._address = address
-        self._refs = refs
-        self._octets = len(refs) * PAGE_OCTETS
-
-    @property
-    def address(self) -> int:
-        return self._address
-
-    @property
-    def octets(self) -> int:
-        return self._octets
-
-    @property
-    def refs(self) -> Sequence[int]:
-        return self._refs
-
-    def close(self) -> None:
-        if self._octets:
-            self._octets = 0
-            self._engine.call_to_end(nothing, "unmap", address=self._address)
 
 
 class ChannelApart(EventChannel):

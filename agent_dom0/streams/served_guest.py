@@ -12,15 +12,10 @@ from agent_dom0.engines.interface import GuestEngine
 from agent_dom0.events import EventKind, Priority, guest_event
 from agent_dom0.guest import RunningGuest
 from agent_dom0.guest_trail import GuestTrail
+from agent_dom0.streams.budget import GuestBudget
 from agent_dom0.streams.guest_device import GuestDevice
 from agent_dom0.streams.quarantine import Quarantine
 from agent_dom0.streams.stream import Stream
-from agent_dom0.streams.throttle import (
-    CONNECTIONS_A_SECOND,
-    CONNECTIONS_AT_ONCE,
-    STORE_EVENTS_A_SECOND,
-    Throttle,
-)
 from xensnd.errors import LimitReached
 from xensnd.sndif.store_fields import Direction
 
@@ -47,9 +42,7 @@ class ServedGuest:
         self.engine = engine
         self.audio = audio
         self.quarantine = quarantine
-        self.throttle = Throttle()
-        self.store_throttle = Throttle(STORE_EVENTS_A_SECOND)
-        self.connection_throttle = Throttle(CONNECTIONS_A_SECOND, CONNECTIONS_AT_ONCE)
+        self.budget = GuestBudget(self.audit)
         self._pauses = 0  # of the engine, as of the last call of was_paused()
         self.devices: dict[str, GuestDevice] = {}
         self.trail = trail
@@ -188,9 +181,7 @@ class ServedGuest:
 
     def close(self, *, forget: bool = False) -> None:
         """Its devices were closed before. `forget`: it is gone."""
-        self.throttle.close()
-        self.store_throttle.close()
-        self.connection_throttle.close()
+        self.budget.close()
         self.audio.close(forget=forget)
         self.engine.close()
         self.quarantine.close(forget=forget)

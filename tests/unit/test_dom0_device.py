@@ -13,14 +13,13 @@ from agent_dom0.cards.device import WITHDRAW_SECONDS, Device, DevicePath
 from agent_dom0.cards.toolstack import make_device
 from agent_dom0.events import Event, EventKind, Priority
 from agent_dom0.guest import RunningGuest
+from agent_dom0.streams.budget import GuestBudget
+from agent_dom0.streams.guest_device import GuestDevice
 from agent_dom0.streams.throttle import (
-    CONNECTIONS_A_SECOND,
     CONNECTIONS_AT_ONCE,
     OPEN_COUNTS_AS,
     REQUESTS_A_SECOND,
-    STORE_EVENTS_A_SECOND,
     WAIT_SECONDS,
-    Throttle,
 )
 from tests.unit.fake_clock import later, run
 from tests.unit.memory_store import MemoryStore
@@ -76,9 +75,8 @@ class Scene:
     def __init__(self) -> None:
         self.store = MemoryStore()
         self.guest = WORK
-        self.throttle = Throttle()
-        self.store_throttle = Throttle(STORE_EVENTS_A_SECOND)
-        self.connection_throttle = Throttle(CONNECTIONS_A_SECOND, CONNECTIONS_AT_ONCE)
+        self.devices: dict[str, GuestDevice] = {}
+        self.budget = GuestBudget(self.audit)
         self.lack: Exception | None = None
         self.paused = False  # by the engine
         self.is_quarantined = False
