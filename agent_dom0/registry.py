@@ -10,12 +10,13 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any, TypeVar
 
 from agent_dom0.access.policy_state import PolicyState
 from agent_dom0.access.reconsider import DecisionQueue, Reason
 from agent_dom0.events import EventKind, Priority, guest_event
-from agent_dom0.guest import RunningGuest, children, read_guest
+from agent_dom0.guest import STUBDOMAIN, RunningGuest, children, read_guest
 from agent_dom0.streams.factory import Factory
 from agent_dom0.streams.failures import FAILURES, kind_of
 from agent_dom0.streams.front import Front, Guests
@@ -256,6 +257,8 @@ class Registry(Guests):
         self._watch_name(store, domid)
         if guest is None:
             return
+        if guest.name.endswith(STUBDOMAIN):  # the toolstack says later whose it is
+            self._if_allowed(lambda: store.watch(_target_path(domid), f"{_NAME}{domid}"))
         if known is None:
             self._guests[domid] = self._factory.guest(guest)
             self._begin_quarantine(self._guests[domid])
@@ -278,7 +281,8 @@ class Registry(Guests):
         self._factory.run(lambda: self._read_all(self._store))
 
     def _find_shared_names(self) -> None:
-        counts = Counter(guest.name for guest in self.guests())
+        # A stubdomain has the name of its target, and is no other guest.
+        counts = Counter(guest.name for guest in self.guests() if guest.target not in self._guests)
         for guest in self._guests.values():
             shares = counts[guest.guest.name] > 1
             if shares is not guest.guest.shares_name:
@@ -329,13 +333,12 @@ class Registry(Guests):
         return {domid for front in self._fronts for domid in front.known_guests()}
 
     def _watch_name(self, store: Store, domid: int) -> None:
-        self._if_allowed(lambda: store.watch(f"/local/domain/{domid}/name", f"{_NAME}{domid}"))
+        self._if_allowed(lambda: store.watch(_name_path(domid), f"{_NAME}{domid}"))
 
     def _forget_guest(self, store: Store, domid: int) -> None:
-        with suppress(KeyError):
-            self._if_allowed(
-                lambda: store.unwatch(f"/local/domain/{domid}/name", f"{_NAME}{domid}")
-            )
+        for path in (_name_path(domid), _target_path(domid)):
+            with suppress(KeyError):
+                self._if_allowed(partial(store.unwatch, path, f"{_NAME}{domid}"))
         guest = self._guests.pop(domid)
         for front in self._fronts:
             front.forget(guest)
@@ -371,6 +374,14 @@ class Registry(Guests):
                 self.domid,
             )
             return None
+
+
+def _name_path(domid: int) -> str:
+    return f"/local/domain/{domid}/name"
+
+
+def _target_path(domid: int) -> str:
+    return f"/local/domain/{domid}/target"
 
 
 def _shown(known: GuestIdentity) -> dict[str, Any]:
