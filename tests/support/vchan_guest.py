@@ -55,6 +55,7 @@ class VchanGuest:
         self.habits = habits
         self.transport = machine.transport(name)
         self.store = machine.open_store(name)
+        self.client = 0  # the domain to which it offers its vchans
         self.connections = 0  # how often a client has come
         self.recorded = bytearray()
         self.ages: list[float] = []  # of what it reads, by how much was queued, in seconds
@@ -102,6 +103,11 @@ class VchanGuest:
         """Its sound server is started anew: it closes both vchans, and offers them again."""
         self._restarts = True
 
+    def move_to(self, client: int) -> None:
+        """Its module is told of another audio domain: it offers both vchans to that."""
+        self.client = client
+        self._restarts = True
+
     @property
     def is_connected(self) -> bool:
         servers = self._servers
@@ -135,15 +141,17 @@ class VchanGuest:
 
     def _serve(self) -> None:
         """Offer both vchans, and serve them until one of them is closed."""
+        self._restarts = False
+        where = self.transport, self.store
         self._servers = servers = (
-            VchanServer(self.transport, self.store, PLAYBACK_PORT, *self.habits.playback),
-            VchanServer(self.transport, self.store, CAPTURE_PORT, *self.habits.capture),
+            VchanServer(*where, PLAYBACK_PORT, *self.habits.playback, client=self.client),
+            VchanServer(*where, CAPTURE_PORT, *self.habits.capture, client=self.client),
         )
         try:
             for server in servers:
                 server.offer()
             while not all(server.has_client for server in servers):
-                if self._ends.is_set():
+                if self._ends.is_set() or self._restarts:
                     return
                 self._await(servers)
             self.connections += 1
@@ -154,7 +162,6 @@ class VchanGuest:
                 servers[1].write(struct.pack("<3I", *state))
             while not self._ends.is_set() and all(server.is_open for server in servers):
                 if self._restarts:
-                    self._restarts = False
                     return
                 self._pump(*servers)
                 self._await(servers)
