@@ -87,6 +87,17 @@ def test_guest_that_is_not_registered_is_not_served(
     machine.destroy("other")
 
 
+def test_guest_that_never_offers_its_sound_is_waited_for_and_costs_others_nothing(
+    machine: LocalMachine, tmp_path: Path, dom0: Dom0, guest: VchanGuest, new_pacat: NewPacat
+) -> None:
+    silent = machine.create("silent")
+    with Pacat(tmp_path, dom0.control, silent, "silent") as waiting, new_pacat(guest):
+        assert eventually(lambda: is_served(dom0, guest)), dom0.end_of_log
+        assert "vchan" not in {each["devid"] for each in dom0.shown("silent")["devices"]}
+        assert waiting.log == ""
+    machine.destroy("silent")
+
+
 def test_pacat_ends_with_status_0_and_takes_its_pidfile_along(
     dom0: Dom0, guest: VchanGuest, new_pacat: NewPacat
 ) -> None:

@@ -83,6 +83,27 @@ def test_sound_moves_to_another_audio_domain_and_back(
         assert pacat.log == ""
 
 
+def test_two_guests_of_one_name_are_told_and_neither_records(
+    tmp_path: Path, machine: LocalMachine, audio: Dom0, guest: VchanGuest
+) -> None:
+    """The audio domain only knows what qvm-start-daemon says."""
+    (tmp_path / "other").mkdir()
+    guest.move_to(machine.transport("audio").domid)
+    with (
+        VchanGuest(machine, "other") as other,
+        Pacat(tmp_path, audio.control, guest.domid, "work"),
+        Pacat(tmp_path / "other", audio.control, other.domid, "work"),
+    ):
+        for each in (guest, other):
+            shared = audio.await_event("name_shared", domid=each.domid)
+            assert "shares its name with another running guest" in shared["MESSAGE"]
+        assert eventually(lambda: guest.is_connected), audio.end_of_log
+        guest.start_recording()
+        denied = audio.await_event("decision", direction="capture", domid=guest.domid)
+        assert denied["XENSND_DECISION"] == "deny"
+    machine.destroy("other")
+
+
 def test_microphone_moves_with_the_policy_of_the_domain_that_has_it(
     tmp_path: Path, machine: LocalMachine, dom0: Dom0, audio: Dom0, guest: VchanGuest
 ) -> None:
