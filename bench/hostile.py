@@ -28,7 +28,7 @@ from typing import Any
 from bench.measure import Lateness, lateness, percentile
 from bench.processes import build_probe, running
 from tests.hostile.acts import ACTS, QUIET, Act
-from tests.hostile.stage import MAY_RECORD, Memory, performing, revoke
+from tests.hostile.stage import MAY_RECORD, Memory, agent_options, performing, revoke
 from tests.hostile.vcpu import build_library
 from tests.support.agents import Dom0, Guest, driver_of
 from tests.support.heard import RATE_HZ, find_gaps
@@ -169,6 +169,8 @@ def bench_acts(stage: Stage, directory: Path, options: argparse.Namespace) -> No
     quiet: Result | None = None
     for name in dict.fromkeys((QUIET.name, *(options.acts or ACTS))):
         act = ACTS[name]
+        if act.over_vchan and "--vchan" not in stage.dom0.options:
+            continue
         result = perform(stage, act, directory / name.replace(" ", "-"), options)
         quiet = quiet or result
         print(row(act, result, quiet), flush=True)
@@ -237,7 +239,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="xensnd-bench-") as name:
         directory = Path(name)
-        agents = [f"--latency={options.latency}", f"--isolation={options.isolation}"]
+        agents = [f"--latency={options.latency}", *agent_options(options.isolation)]
         with (
             PulseServer(directory / "pulse") as pulse,
             LocalMachine(directory / "xen") as machine,

@@ -7,8 +7,7 @@ import select
 import struct
 
 from tests.support.vchan_page import ring_pages, vchan_page
-from xensnd.transport.interface import EventChannel, Pages, Store
-from xensnd.transport.local import LocalTransport
+from xensnd.transport.interface import EventChannel, Pages, Store, Transport
 from xensnd.vchan.nodes import VchanNodes
 
 LEFT_CONS, LEFT_PROD, RIGHT_CONS, RIGHT_PROD = 0, 4, 8, 12
@@ -22,7 +21,7 @@ class VchanServer:
 
     def __init__(
         self,
-        transport: LocalTransport,
+        transport: Transport,
         store: Store,
         port: int,
         left_order: int,
@@ -43,11 +42,11 @@ class VchanServer:
         kept = 24 + 4 * (len(left_refs) + len(right_refs))
         ctypes.memmove(self._page.address, octets, kept)
 
-    def _share(self, transport: LocalTransport, count: int) -> Pages:
+    def _share(self, transport: Transport, count: int) -> Pages:
         self._shared.append(transport.share_pages(self.nodes.client, count))
         return self._shared[-1]
 
-    def _ring(self, transport: LocalTransport, order: int) -> tuple[int, list[int]]:
+    def _ring(self, transport: Transport, order: int) -> tuple[int, list[int]]:
         if order in IN_PAGE:
             return self._page.address + IN_PAGE[order], []
         pages = self._share(transport, ring_pages(order))
@@ -79,6 +78,10 @@ class VchanServer:
     @property
     def page_address(self) -> int:
         return self._page.address
+
+    def write_page(self, at: int, octets: bytes) -> None:
+        """Write anything into it."""
+        ctypes.memmove(self._page.address + at, octets, len(octets))
 
     def index(self, at: int) -> int:
         return int(struct.unpack("<I", ctypes.string_at(self._page.address + at, 4))[0])
