@@ -147,7 +147,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         lambda heartbeat, control: _work(
             options, heartbeat, OpenerTransport(control, receiver), receiver
         ),
-        lambda control: run_opener(control, lambda: open_transport(options.transport)),
+        lambda hire, predecessor: run_opener(
+            hire, lambda: open_transport(options.transport), predecessor
+        ),
     )
 
 

@@ -127,14 +127,18 @@ class Registry(Guests):
             for guest in self.served():
                 front.provision(guest)
 
-    def close(self) -> None:
-        """Stop serving and leave the states as they are: the next agent takes the devices over."""
+    def close(self, *, is_renewed: bool) -> None:
+        """Stop serving and leave the states as they are: the next agent takes the devices over.
+        `is_renewed`: it comes at once."""
         if self._retry is not None:
             self._retry.cancel()
         for timer in self._quarantines.values():
             timer.cancel()
         for device in self._devices():
-            device.close(forget=False)
+            if is_renewed:
+                device.hand_over()
+            else:
+                device.close(forget=False)
         for guest in self._guests.values():
             guest.close()
 

@@ -130,6 +130,17 @@ class VchanDevice(GuestDevice):
     def lose_engine(self) -> None:
         """Do nothing: vchans are served by the agent's own engine, which ends with it."""
 
+    def hand_over(self) -> None:
+        """Stop serving. The guest does not notice: the next agent adopts what is connected."""
+        self._recovery.close()
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        for stream in connection.streams.values():
+            stream.hand_over()
+        connection.link.hand_over()
+        connection.link.saved.close()
+
     def close(self, *, forget: bool) -> None:
         """Stop serving. The guest offers its vchans anew, to whatever agent comes next."""
         self._recovery.close()

@@ -114,6 +114,12 @@ class VchanLink:
         self._opened.close()
         self.end_channels()
 
+    def hand_over(self) -> None:
+        """Let go of it. The channels stay bound, and the next agent connects to the same again."""
+        for core in (self.playback, self.capture):
+            core.hand_over()
+        self._opened.close()
+
     def end_channels(self) -> None:
         for offer in self.offers.values():
             self._transport.end_lasting_channel(self._domid, offer.event_channel)

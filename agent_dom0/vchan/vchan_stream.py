@@ -63,6 +63,10 @@ class VchanStream(Stream):
         """End it: the vchans are about to be closed."""
         self._end()
 
+    def hand_over(self) -> None:
+        """Stop serving it: the next agent goes on."""
+        self._hand_over(self._core.hand_over)
+
     def _open(self) -> None:
         if self.is_open:
             return
