@@ -28,7 +28,7 @@ from typing import Any
 from bench.measure import Lateness, lateness, percentile
 from bench.processes import build_probe, running
 from tests.hostile.acts import ACTS, QUIET, Act
-from tests.hostile.stage import MAY_RECORD, Memory, agent_options, performing, revoke
+from tests.hostile.stage import MAY_RECORD, Memory, performing, revoke
 from tests.hostile.vcpu import build_library
 from tests.support.agents import Dom0, Guest, driver_of
 from tests.support.heard import RATE_HZ, find_gaps
@@ -129,9 +129,9 @@ def look(
         memory.look()
         time.sleep(LOOK_SECONDS)
     throttled_ms = None
-    if act.audited:
-        dom0.await_event(act.audited[0].kind, domid=evil.domid)
-        first = dom0.events(act.audited[0].kind, domid=evil.domid)[0]
+    if told := act.told(options.isolation):
+        dom0.await_event(told[0].kind, domid=evil.domid)
+        first = dom0.events(told[0].kind, domid=evil.domid)[0]
         throttled_ms = (when(first) - began) * 1000
     revoked_ms = [revoke(dom0, adversary) for _ in range(options.rounds) if act.records]
     return memory.growth_kib, control_ms, open_ms, throttled_ms, revoked_ms
@@ -169,8 +169,6 @@ def bench_acts(stage: Stage, directory: Path, options: argparse.Namespace) -> No
     quiet: Result | None = None
     for name in dict.fromkeys((QUIET.name, *(options.acts or ACTS))):
         act = ACTS[name]
-        if act.over_vchan and "--vchan" not in stage.dom0.options:
-            continue
         result = perform(stage, act, directory / name.replace(" ", "-"), options)
         quiet = quiet or result
         print(row(act, result, quiet), flush=True)
@@ -195,7 +193,7 @@ def bench_deaths(stage: Stage, count: int) -> None:
         guests[1].start("play", "-", stdin=[on_right(sounds[1])]) as right,
     ):
         for each in (left, right):
-            urgent(each.process, Urgency.SOUNDING)
+            urgent(each.process, Urgency.GUEST)
         for guest in guests:
             dom0.await_event("stream_started", domid=guest.domid)
         for _ in range(count):
@@ -239,7 +237,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="xensnd-bench-") as name:
         directory = Path(name)
-        agents = [f"--latency={options.latency}", *agent_options(options.isolation)]
+        agents = [f"--latency={options.latency}", f"--isolation={options.isolation}", "--vchan"]
         with (
             PulseServer(directory / "pulse") as pulse,
             LocalMachine(directory / "xen") as machine,

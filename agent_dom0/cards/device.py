@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from agent_dom0.cards.card_stream import CardStream
 from agent_dom0.engines.interface import EngineLost
@@ -70,23 +70,31 @@ class DevicePath:
         return f"/local/domain/{self.guest_domid}/device/vsnd/{self.devid}"
 
 
-class Device(GuestDevice):
-    """Serves one device. `make_stream` gets a stream's name, its configuration and its rings.
+class CardMaker(Protocol):
+    """What a device needs for its streams: CardFactory, for one card."""
 
-    `run` calls the work of a timer, during which XenStore may be lost.
-    """
+    def stream(self, name: str, config: StreamConfig, rings: StreamRings) -> CardStream: ...
+    def recent_nodes(self) -> Mapping[str, str] | None:
+        """Return what XenStore held of the card a moment ago; None: it was not read."""
+
+    def is_left_open(self, stream: str) -> bool:
+        """Whether the agent before this one had the stream open."""
+
+
+class Device(GuestDevice):
+    """Serves one device. `run` calls the work of a timer, during which XenStore may be lost."""
 
     def __init__(
         self,
         store: Store,
         path: DevicePath,
         owner: DeviceOwner,
-        make_stream: Callable[[str, StreamConfig, StreamRings], CardStream],
+        maker: CardMaker,
         run: Callable[[Callable[[], None]], None],
     ) -> None:
         self.path = path
         self._owner = owner
-        self._make_stream = make_stream
+        self._maker = maker
         self._run = run
         state, token = f"{path.frontend}/state", path.backend
         self._watched = WatchedNodes(owner.budget, [state], token, self._step_again)
@@ -381,8 +389,7 @@ class Device(GuestDevice):
             return BackendPhase.OFFERED
         self._may_revive = False
         try:
-            self._make_streams()
-            for stream in self._streams:
+            for stream in self._make_streams(adopt=adopt):
                 stream.begin(adopt=adopt)
         except RemoteProtocolError as error:
             self._end_streams()
@@ -421,15 +428,24 @@ class Device(GuestDevice):
             with contextlib.suppress(TransportLost):  # the agent notices it too
                 self.step()
 
-    def _make_streams(self) -> None:
-        nodes = read_card_nodes(self._store, self.path.frontend, self._owner.most_streams)
-        pcms = parse_card(nodes).pcms
-        self._owner.require_room([config.direction for pcm in pcms for config in pcm.streams])
-        for pcm in pcms:
-            for config in pcm.streams:
-                name = f"{pcm.index}/{config.index}"
-                rings = parse_rings(_below(nodes, name))
-                self._streams.append(self._make_stream(name, config, rings))
+    def _make_streams(self, *, adopt: bool) -> Iterator[CardStream]:
+        """Make one stream after the other, and those first that were left open: they sound."""
+        nodes = self._maker.recent_nodes() if adopt else None
+        if nodes is None:
+            nodes = read_card_nodes(self._store, self.path.frontend, self._owner.most_streams)
+        configs = {
+            f"{pcm.index}/{config.index}": config
+            for pcm in parse_card(nodes).pcms
+            for config in pcm.streams
+        }
+        self._owner.require_room([config.direction for config in configs.values()])
+        rings = {name: parse_rings(_below(nodes, name)) for name in configs}
+        names = sorted(configs, key=lambda name: not self._maker.is_left_open(name))
+        for name in names if adopt else configs:
+            self._streams.append(self._maker.stream(name, configs[name], rings[name]))
+            yield self._streams[-1]
+        order = list(configs)
+        self._streams.sort(key=lambda stream: order.index(stream.name))
 
     def _end_streams(self) -> None:
         self._withdrawn_at = None
@@ -469,6 +485,6 @@ def _read_state(store: Store, directory: str) -> XenbusState:
         return XenbusState.UNKNOWN
 
 
-def _below(nodes: dict[str, str], directory: str) -> dict[str, str]:
+def _below(nodes: Mapping[str, str], directory: str) -> dict[str, str]:
     prefix = f"{directory}/"
     return {path[len(prefix) :]: value for path, value in nodes.items() if path.startswith(prefix)}

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from xensnd.errors import TransportLost
+from xensnd.errors import TransportLost, XensndError
 from xensnd.transport.interface import Handed, Transport
 
 # A guest has two, and as many again while it changes from old ones to new ones.
@@ -74,7 +74,7 @@ class LastingChannels:
     def inherit(self, of: socket.socket) -> None:
         """Take what an earlier opener hands over."""
         of.settimeout(HAND_OVER_SECONDS)
-        with suppress(OSError, TransportLost):  # what did not come is offered anew by its guest
+        with suppress(OSError, XensndError):  # what did not come is offered anew by its guest
             while True:
                 octets, fds, _, _ = socket.recv_fds(of, _MESSAGE_OCTETS_MAX, _FDS_MAX)
                 if not octets:

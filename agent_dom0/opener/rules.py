@@ -1,8 +1,8 @@
 """What an agent may ask of XenStore: a total table, and all else is refused.
 
 It may read which domains run, their names, whose stubdomains they are, everything below vsnd, and
-where a guest offers its two vchans of sound. It may write the nodes of vsnd devices alone, each with
-the values that an agent writes. Where a guest publishes its rings, it may not write.
+where a guest offers its two vchans of sound. It may write the nodes of vsnd devices alone, each
+with the values that an agent writes. Where a guest publishes its rings, it may not write.
 """
 
 from __future__ import annotations

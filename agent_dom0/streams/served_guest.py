@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 
 from agent_dom0 import descriptors
 from agent_dom0.audio.guest_client import GuestClient
-from agent_dom0.engines.interface import GuestEngine
+from agent_dom0.engines.interface import EngineLost, GuestEngine
 from agent_dom0.events import EventKind, Priority, guest_event
 from agent_dom0.guest import RunningGuest
 from agent_dom0.guest_trail import GuestTrail
@@ -144,13 +144,24 @@ class ServedGuest:
     def is_quarantined(self) -> bool:
         return self.quarantine.is_on
 
-    def lose_engine(self, why: str) -> None:
+    def start_engine(self) -> None:
+        """Let its engine start, and do not wait for it."""
+        self.engine.prepare()
+
+    def expect_sound(self) -> None:
+        """Connect to the audio server, for streams that are about to be taken over."""
+        with self.serving(), suppress(EngineLost):
+            self.audio.expect()
+
+    def lose_engine(self, why: str, *, is_fault: bool) -> None:
         """Its engine, a process of its own, has ended. What was open is taken over by another."""
-        self.quarantine.count_death()
-        for device in self.devices.values():
+        if is_fault:
+            self.quarantine.count_death()
+        for device in list(self.devices.values()):
             device.lose_engine()
         self.audio.drop()
-        self.audit(EventKind.DIED_SERVING, f"its engine: {why}", Priority.WARNING)
+        kind = EventKind.DIED_SERVING if is_fault else EventKind.ENGINE_REPLACED
+        self.audit(kind, f"its engine: {why}", Priority.WARNING if is_fault else Priority.NOTICE)
 
     def tell_quarantine(self) -> None:
         """What came of the last agent's death, or its engine's."""

@@ -7,10 +7,12 @@ an offer that is there is a new one, except just after connecting.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
+from agent_dom0.engines.interface import EngineLost
 from agent_dom0.events import EventKind, Priority
 from agent_dom0.streams.failures import FAILURES, Recovery
 from agent_dom0.streams.guest_device import DeviceOwner, GuestDevice
@@ -128,11 +130,16 @@ class VchanDevice(GuestDevice):
         self._contain(self._decide)
 
     def lose_engine(self) -> None:
-        """Do nothing: vchans are served by the agent's own engine, which ends with it."""
+        """Leave the vchans as they are. The next step takes them over with another engine."""
+        self._hand_over()
+        self._may_adopt = True
 
     def hand_over(self) -> None:
         """Stop serving. The guest does not notice: the next agent adopts what is connected."""
         self._recovery.close()
+        self._hand_over()
+
+    def _hand_over(self) -> None:
         connection, self._connection = self._connection, None
         if connection is None:
             return
@@ -140,6 +147,7 @@ class VchanDevice(GuestDevice):
             stream.hand_over()
         connection.link.hand_over()
         connection.link.saved.close()
+        self._owner.devices.pop(NAME, None)
 
     def close(self, *, forget: bool) -> None:
         """Stop serving. The guest offers its vchans anew, to whatever agent comes next."""
@@ -299,7 +307,8 @@ class VchanDevice(GuestDevice):
     def _contain(self, work: Callable[[], None]) -> None:
         with self._owner.serving():
             try:
-                work()
+                with contextlib.suppress(EngineLost):  # lose_engine() is called soon
+                    work()
             except FAILURES as error:
                 self._fail(error)
             else:

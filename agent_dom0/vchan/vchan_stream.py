@@ -64,7 +64,7 @@ class VchanStream(Stream):
         self._end()
 
     def hand_over(self) -> None:
-        """Stop serving it: the next agent goes on."""
+        """Stop serving it, and leave what is open as it is: the next engine or agent goes on."""
         self._hand_over(self._core.hand_over)
 
     def _open(self) -> None:

@@ -40,11 +40,6 @@ def revoke(dom0: Dom0, adversary: Peer) -> float:
     return float(adversary.do("last_live_ns") - since_ns) / 1e6
 
 
-def agent_options(isolation: str) -> list[str]:
-    """Of the agent that the acts are for. Vchans are served by the agent's own engine only."""
-    return [f"--isolation={isolation}", *(["--vchan"] if isolation == "all" else [])]
-
-
 class Memory:
     """What a process has of its own, in KiB, at each look."""
 

@@ -376,6 +376,7 @@ _OPERATIONS: dict[str, Callable[[Hypervisor, ClientSession, Domain, _Arguments],
     "map": Hypervisor.map,
     "allocate": Hypervisor.allocate,
     "bind": Hypervisor.bind,
+    "adopt": Hypervisor.adopt,
     "channel_status": Hypervisor.channel_status,
     "end_channel": Hypervisor.end_channel,
 }
