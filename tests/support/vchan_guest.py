@@ -65,6 +65,8 @@ class VchanGuest:
         self._lock = threading.Lock()
         self._ends = threading.Event()
         self._restarts = False
+        self._runs = threading.Event()
+        self._runs.set()
         self._servers: tuple[VchanServer, VchanServer] | None = None
         self._thread = threading.Thread(target=self._run)
         self._urgency = urgent_here(Urgency.GUEST)
@@ -76,6 +78,7 @@ class VchanGuest:
 
     def __exit__(self, *_: object) -> None:
         self._ends.set()
+        self._runs.set()
         self._thread.join()
         self._urgency.__exit__(None, None, None)
 
@@ -105,6 +108,13 @@ class VchanGuest:
     def restart(self) -> None:
         """Its sound server is started anew: it closes both vchans, and offers them again."""
         self._restarts = True
+
+    def pause(self) -> None:
+        """Its domain is paused, or suspended: nothing of it runs until resume()."""
+        self._runs.clear()
+
+    def resume(self) -> None:
+        self._runs.set()
 
     def move_to(self, client: int) -> None:
         """Its module is told of another audio domain: it offers both vchans to that."""
@@ -184,6 +194,7 @@ class VchanGuest:
             self.recorded += capture.read()
 
     def _await(self, servers: tuple[VchanServer, VchanServer]) -> None:
+        self._runs.wait()
         fds = [server.channel.fds.wait_fd for server in servers]
         select.select(fds, [], [], POLL_SECONDS)
         for server in servers:

@@ -28,6 +28,7 @@ POLICY = 'version: 1\nrules:\n  - guest: "*"\n    playback: allow\n    capture: 
 DENY = 'version: 1\nrules:\n  - guest: "*"\n    playback: deny\n    capture: deny\n'
 RATE_HZ = 44100
 FRAGMENT_OCTETS = 8192
+SUSPENDED_SECONDS = 1.0
 pytestmark = pytest.mark.usefixtures("dom0")
 
 
@@ -276,6 +277,32 @@ def test_one_vchan_that_is_closed_takes_the_other_with_it(
     playback.channel.notify()
     assert eventually(lambda: guest.connections == 2)
     dom0.await_event("device_disconnected", guest="work", domid=guest.domid)
+
+
+def test_guest_that_is_suspended_plays_and_records_on_when_it_is_back(
+    pulse: PulseServer, dom0: Dom0, new_vchan_guest: NewGuest, habits: Habits
+) -> None:
+    """For longer than the agent waits for an audio server that has stalled."""
+    guest = new_vchan_guest("work", habits)
+    with pulse.microphone(noise(20, rate_hz=RATE_HZ), rate_hz=RATE_HZ):
+        guest.start_recording()
+        assert eventually(lambda: without_silence(bytes(guest.recorded)))
+        guest.pause()
+        _, capture = guest.servers
+        assert eventually(lambda: capture.readable() == FRAGMENT_OCTETS)
+        time.sleep(SUSPENDED_SECONDS)
+        assert capture.readable() == FRAGMENT_OCTETS  # what it hears first is not older
+        before = len(guest.recorded)
+        guest.resume()
+        assert eventually(
+            lambda: without_silence(bytes(guest.recorded[before + FRAGMENT_OCTETS :]))
+        )
+        played = noise(1, rate_hz=RATE_HZ)
+        with heard_as_played(pulse) as ears:
+            guest.play(played)
+            assert ears.hears(played, 10), difference(played, ears.heard)
+    assert guest.connections == 1
+    assert not dom0.events("limit_hit", domid=guest.domid)
 
 
 def test_guest_that_is_destroyed_leaves_nothing(
