@@ -37,7 +37,7 @@ class AdminCallRefused(Exception):
 @dataclass(frozen=True, slots=True)
 class QubesEvent:
     name: str
-    subject: str  # a qube; "": the whole system
+    qube: str  # "": it is about the whole system
 
 
 class AdminTransport(Protocol):
@@ -173,10 +173,11 @@ async def _next_event(reader: StreamReader) -> QubesEvent:
         if kind != _EVENT:
             raise AdminApiLost(f"admin.Events: {kind[:60]!r} is no event; is it allowed?")
         subject, name = [await _read_text(reader) for _ in range(2)]
+        values: dict[str, str] = {}
         for _ in range(EVENT_VALUES_MAX):
-            if not await _read_text(reader):
-                return QubesEvent(name, subject)
-            await _read_text(reader)
+            if not (key := await _read_text(reader)):
+                return QubesEvent(name, subject or values.get("vm", ""))
+            values[key] = await _read_text(reader)
     except (asyncio.IncompleteReadError, asyncio.LimitOverrunError):
         raise AdminApiLost("admin.Events has ended, or is not allowed") from None
     raise AdminApiLost("admin.Events: an event with too many values")

@@ -32,8 +32,7 @@ CALLS_AT_ONCE = 4
 FILE_MODE = 0o644
 _REFUSED_MAX = 64  # that are said
 
-_OF_ALL = ("domain-add", "domain-delete")
-_OF_ONE = ("property-", "domain-tag-", "domain-pre-start")
+_CHANGES = ("domain-add", "domain-delete", "property-", "domain-tag-", "domain-pre-start")
 _WITHOUT_TEMPLATE = ("TemplateVM", "StandaloneVM", "RemoteVM")
 _HEAD = "# Written by xensnd-qubes, from what qubesd says.\nversion: 1\n"
 
@@ -116,13 +115,9 @@ class IdentityFollower:
             await back_off.wait()
 
     def _note(self, event: QubesEvent) -> None:
-        if not event.subject and event.name in _OF_ALL:
-            self._all_are_stale = True
-        elif event.subject and event.name.startswith(_OF_ONE):
-            self._stale.add(event.subject)
-        else:
-            return
-        self._has_changed.set()
+        if event.qube and event.name.startswith(_CHANGES):
+            self._stale.add(event.qube)
+            self._has_changed.set()
 
     async def _keep(self, back_off: BackOff) -> None:
         """Read again what has changed, and write it. AdminApiLost."""

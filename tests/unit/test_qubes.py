@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
-from agent_dom0.qubes.identities import Qube, text_of
+from agent_dom0.qubes.admin import AdminApi, QubesdSocket
+from agent_dom0.qubes.identities import IdentityFollower, Qube, text_of
 from policy.engine import decide
 from policy.language import identities, platform
 from policy.language.loader import parse
@@ -92,6 +94,20 @@ def test_mistake_in_the_file_is_reported(entry: str, message: str) -> None:
     with pytest.raises(PolicyError) as caught:
         platform.parse(f"{HEAD}- {entry}\n".encode(), FILE)
     assert str(caught.value) == f"guests.yaml:{message}"
+
+
+def test_what_was_known_is_forgotten_when_qubesd_stays_away(tmp_path: Path) -> None:
+    file = tmp_path / "guests.yaml"
+    file.write_text(text_of(SYSTEM))
+
+    async def follow() -> None:
+        api = AdminApi(QubesdSocket(tmp_path / "none.sock"))
+        task = asyncio.create_task(IdentityFollower(api, file, grace_seconds=0.05).run())
+        while file.exists():
+            await asyncio.sleep(0.01)
+        task.cancel()
+
+    asyncio.run(asyncio.wait_for(follow(), 10))
 
 
 @pytest.mark.parametrize(
