@@ -93,6 +93,7 @@ class _Supervisor:
             # No signal may come between the forks and the assignment of the children's ids.
             signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED)
             if self._is_stopping:
+                self._dismiss_opener()
                 return 0
             self._fork()
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED)
