@@ -40,6 +40,7 @@ from agent_dom0.streams.factory import Factory
 from agent_dom0.streams.failures import FAILURES
 from agent_dom0.streams.front import Front, Guests
 from agent_dom0.supervisor.heartbeat import Heartbeat
+from agent_dom0.supervisor.supervise import RENEW
 from agent_dom0.trail_numbers import open_numbers
 from agent_dom0.vchan.factory import VchanFactory
 from agent_dom0.vchan.front import VchanFront
@@ -94,7 +95,7 @@ class Agent:
         self._trail = open_trail(settings.audit, partial(self._queue.reconsider, Reason.AUDIT))
         qubes = QubesState(is_qubes=settings.qubesdb is not None)
         self._policy = PolicyState(settings.policy, self._trail, self._queue, qubes.why_not)
-        self._watch = DirectoryWatch(settings.policy.all_directories, settings.policy.tags_file)
+        self._watch = DirectoryWatch(settings.policy.watched_directories, settings.policy.tags_file)
         self._engines = self._new_engines(settings.zygote)
         self._connections = Connections(self._engines.new_client, settings.about.server)
         self._mixer = Mixer(settings.about.server, self._tell_others)
@@ -171,6 +172,7 @@ class Agent:
         self._clock_timer: asyncio.TimerHandle | None = None
         self._is_new = True  # has not read yet which streams are open
         self._stopped = asyncio.Event()
+        self._is_renewed = False
 
     async def run(self, heartbeat: Heartbeat) -> None:
         """Serve until SIGTERM or SIGINT. The agent is ready when it has seen all running guests."""
@@ -185,6 +187,7 @@ class Agent:
         for signum in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signum, self._stopped.set)
         loop.add_signal_handler(signal.SIGHUP, self._reload, heartbeat)
+        loop.add_signal_handler(RENEW, self._retire)
         self._engines.begin()
         loop.add_reader(self._watch.fileno(), self._on_policy_files)
         numbers = runtime_directory / f"trail-{domid}"
@@ -213,6 +216,11 @@ class Agent:
             self._close()
             os.close(lock)
 
+    def _retire(self) -> None:
+        """End, since the agent of a renewed supervisor takes over."""
+        self._is_renewed = True
+        self._stopped.set()
+
     def _close(self) -> None:
         """States stay as they are: an agent that starts again takes the devices over."""
         for timer in (self._store_timer, self._policy_timer, self._clock_timer):
@@ -226,7 +234,7 @@ class Agent:
         self._operations.close()
         self._control.close()
         self._prompts.close()
-        self._registry.close()
+        self._registry.close(is_renewed=self._is_renewed)
         self._mixer.close()
         self._engines.close()
         if self._store is not None:

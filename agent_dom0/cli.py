@@ -24,7 +24,7 @@ from agent_dom0.parameters import DEFAULT_LATENCY_USEC, Limits
 from agent_dom0.supervisor.confine import LIBPULSE_READS, confine
 from agent_dom0.supervisor.heartbeat import Heartbeat
 from agent_dom0.supervisor.supervise import supervise
-from policy.paths import DEFAULT_DIRECTORY, DEFAULT_RUNTIME, PolicyPaths
+from policy.paths import DEFAULT_DIRECTORY, DEFAULT_RUNTIME, QUBES_IDENTITIES, PolicyPaths
 from xensnd.control.client import DEFAULT_SOCKET
 from xensnd.errors import UsageError, XensndError
 from xensnd.transport.factory import add_transport_option, open_receiver, open_transport
@@ -114,6 +114,12 @@ def _parser() -> argparse.ArgumentParser:
         "all that run (without a value), or only those that xensnd-pacat registers",
     )
     parser.add_argument(
+        "--identities",
+        metavar="FILE|none",
+        help="on Qubes OS, the file in which xensnd-qubes writes what policy may know of qubes "
+        f"(default {QUBES_IDENTITIES} there; with --policy, none)",
+    )
+    parser.add_argument(
         "--qubesdb",
         metavar="PATH|none",
         help="on Qubes OS, the socket of QubesDB, through which dom0:mic and policy are kept equal "
@@ -139,7 +145,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         lambda heartbeat, control: _work(
             options, heartbeat, OpenerTransport(control, receiver), receiver
         ),
-        lambda control: run_opener(control, lambda: open_transport(options.transport)),
+        lambda hire, predecessor: run_opener(
+            hire, lambda: open_transport(options.transport), predecessor
+        ),
     )
 
 
@@ -209,13 +217,13 @@ def _confine(settings: Settings, ioctls: Sequence[int], *, network: bool) -> Non
 
 
 def _policy_paths(options: argparse.Namespace) -> PolicyPaths:
-    paths = PolicyPaths.of_options(options.policy, options.runtime)
-    is_local = options.transport.startswith("local:")
-    if is_local and options.runtime is None:
-        return replace(
-            paths, runtime=None
-        )  # the machine's grants are not for the guests of local:DIR
-    return paths
+    paths = PolicyPaths.of_options(options.policy, options.runtime, options.identities)
+    if not options.transport.startswith("local:"):
+        return paths
+    # The machine's grants, and what is known of its guests, are not for the guests of local:DIR.
+    if options.runtime is None:
+        paths = replace(paths, runtime=None)
+    return paths if options.identities is not None else replace(paths, platform=None)
 
 
 def _qubesdb(options: argparse.Namespace) -> Path | None:

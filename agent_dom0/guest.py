@@ -7,17 +7,23 @@ from dataclasses import dataclass, field
 
 from xensnd.transport.interface import Store
 
+STUBDOMAIN = "-dm"  # how the toolstack ends its name
 _LABEL = re.compile(r"[a-z][a-z0-9-]{0,31}")
 
 
 @dataclass(frozen=True, slots=True)
 class RunningGuest:
-    """A session of a guest is its domid and uuid; the name may change while it runs."""
+    """A session of a guest is its domid and uuid; the name may change while it runs.
+
+    A stubdomain runs the devices of another guest, its target, and has the name of that: what
+    sounds there is the target's sound.
+    """
 
     domid: int
     name: str
     uuid: str = ""
     label: str = ""  # a colour, where the platform gives its guests labels
+    target: int | None = None  # the guest whose stubdomain it is
     shares_name: bool = field(default=False, compare=False)  # with another guest that runs
 
 
@@ -39,7 +45,14 @@ def read_guest(store: Store, domid: int) -> RunningGuest | None:
     if not name or not name.isprintable():
         return None
     uuid = vm_path.rsplit("/", 1)[-1]
-    return RunningGuest(domid=domid, name=name, uuid=uuid, label=_label(store, vm_path))
+    target = _target(store, domid, name)
+    return RunningGuest(
+        domid=domid,
+        name=name if target is None else name.removesuffix(STUBDOMAIN),
+        uuid=uuid,
+        label=_label(store, vm_path),
+        target=target,
+    )
 
 
 def read_name(store: Store, domid: int) -> str | None:
@@ -62,6 +75,19 @@ def _read_name(store: Store, path: str) -> str | None:
     except (KeyError, PermissionError):
         return None
     return name if name and name.isprintable() else None
+
+
+def _target(store: Store, domid: int, name: str) -> int | None:
+    """Return whose stubdomain it is. Both the node and the name are the toolstack's, and it must
+    have said the same in both."""
+    try:
+        target = store.read(f"/local/domain/{domid}/target")
+    except (KeyError, PermissionError):
+        return None
+    if not target.isascii() or not target.isdigit():
+        return None
+    is_its = _read_name(store, f"/local/domain/{target}/name") == name.removesuffix(STUBDOMAIN)
+    return int(target) if is_its and name.endswith(STUBDOMAIN) else None
 
 
 def _label(store: Store, vm_path: str) -> str:

@@ -10,19 +10,20 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any, TypeVar
 
 from agent_dom0.access.policy_state import PolicyState
 from agent_dom0.access.reconsider import DecisionQueue, Reason
 from agent_dom0.events import EventKind, Priority, guest_event
-from agent_dom0.guest import RunningGuest, children, read_guest
+from agent_dom0.guest import STUBDOMAIN, RunningGuest, children, read_guest
 from agent_dom0.streams.factory import Factory
 from agent_dom0.streams.failures import FAILURES, kind_of
 from agent_dom0.streams.front import Front, Guests
 from agent_dom0.streams.guest_device import GuestDevice
 from agent_dom0.streams.served_guest import ServedGuest
 from agent_dom0.streams.stream import Stream
-from policy.model import Verb
+from policy.model import GuestIdentity, Verb
 from xensnd.backoff import BackOff
 from xensnd.errors import TransportLost, UsageError
 from xensnd.sndif.store_fields import Direction
@@ -128,14 +129,18 @@ class Registry(Guests):
             for guest in self.served():
                 front.provision(guest)
 
-    def close(self) -> None:
-        """Stop serving and leave the states as they are: the next agent takes the devices over."""
+    def close(self, *, is_renewed: bool) -> None:
+        """Stop serving and leave the states as they are: the next agent takes the devices over.
+        `is_renewed`: it comes at once."""
         if self._retry is not None:
             self._retry.cancel()
         for timer in self._quarantines.values():
             timer.cancel()
         for device in self._devices():
-            device.close(forget=False)
+            if is_renewed:
+                device.hand_over()
+            else:
+                device.close(forget=False)
         for guest in self._guests.values():
             guest.close()
 
@@ -162,7 +167,7 @@ class Registry(Guests):
                 "name": guest.guest.name,
                 "domid": domid,
                 "uuid": guest.guest.uuid,
-                "label": guest.guest.label,
+                **_shown(self._policy.known(guest.guest)),
                 "shares_name": guest.guest.shares_name,
                 "quarantine_seconds": (
                     round(guest.quarantine.seconds_left, 1) if guest.is_quarantined else None
@@ -265,6 +270,8 @@ class Registry(Guests):
         self._watch_name(store, domid)
         if guest is None:
             return
+        if guest.name.endswith(STUBDOMAIN):  # the toolstack says later whose it is
+            self._if_allowed(lambda: store.watch(_target_path(domid), f"{_NAME}{domid}"))
         if known is None:
             self._guests[domid] = self._factory.guest(guest)
             self._begin_quarantine(self._guests[domid])
@@ -287,7 +294,8 @@ class Registry(Guests):
         self._factory.run(lambda: self._read_all(self._store))
 
     def _find_shared_names(self) -> None:
-        counts = Counter(guest.name for guest in self.guests())
+        # A stubdomain has the name of its target, and is no other guest.
+        counts = Counter(guest.name for guest in self.guests() if guest.target not in self._guests)
         for guest in self._guests.values():
             shares = counts[guest.guest.name] > 1
             if shares is not guest.guest.shares_name:
@@ -338,13 +346,12 @@ class Registry(Guests):
         return {domid for front in self._fronts for domid in front.known_guests()}
 
     def _watch_name(self, store: Store, domid: int) -> None:
-        self._if_allowed(lambda: store.watch(f"/local/domain/{domid}/name", f"{_NAME}{domid}"))
+        self._if_allowed(lambda: store.watch(_name_path(domid), f"{_NAME}{domid}"))
 
     def _forget_guest(self, store: Store, domid: int) -> None:
-        with suppress(KeyError):
-            self._if_allowed(
-                lambda: store.unwatch(f"/local/domain/{domid}/name", f"{_NAME}{domid}")
-            )
+        for path in (_name_path(domid), _target_path(domid)):
+            with suppress(KeyError):
+                self._if_allowed(partial(store.unwatch, path, f"{_NAME}{domid}"))
         guest = self._guests.pop(domid)
         for front in self._fronts:
             front.forget(guest)
@@ -380,3 +387,22 @@ class Registry(Guests):
                 self.domid,
             )
             return None
+
+
+def _name_path(domid: int) -> str:
+    return f"/local/domain/{domid}/name"
+
+
+def _target_path(domid: int) -> str:
+    return f"/local/domain/{domid}/target"
+
+
+def _shown(known: GuestIdentity) -> dict[str, Any]:
+    """What policy may know of a guest. None, or an empty list: not known, or it has none."""
+    return {
+        "label": known.label or "",
+        "tags": sorted(known.tags or ()),
+        "class": known.qube_class or None,
+        "template": known.template or None,
+        "dispvm_of": known.dispvm_of or None,
+    }

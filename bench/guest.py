@@ -32,7 +32,7 @@ from xensnd.sndif.store_fields import Direction
 from xensnd.transport.factory import open_transport
 
 SPEC: Any = vars(guest_pcm).get("SampleSpec") or vars(guest_pcm)["Sound"]  # as it was called once
-SOUND = SPEC(SampleFormat.S16_LE, 48000, 2)
+SOUND = SPEC(SampleFormat.S16_LE, 48000, 2)  # or of another rate: --rate
 FRAME = SOUND.frame_octets
 NUMBERS = 65535
 BUFFER_MS, PERIOD_MS = 100, 10
@@ -157,11 +157,13 @@ def parse() -> argparse.Namespace:
     kind.add_argument("--full", action="store_true", help="keep the whole buffer full")
     kind.add_argument("--record", action="store_true")
     kind.add_argument("--idle", action="store_true", help="be connected, and open no stream")
+    parser.add_argument("--rate", type=int, default=48000, metavar="HZ")
     parser.add_argument("--silent", action="store_const", const="silent")
     return parser.parse_args()
 
 
 if __name__ == "__main__":
     given = parse()
+    SOUND = SPEC(SampleFormat.S16_LE, given.rate, 2)
     with Path("/dev/null" if given.log == "-" else given.log).open("wb", buffering=0) as file:
         asyncio.run(main(given, None if given.log == "-" else file))

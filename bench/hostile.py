@@ -241,7 +241,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="xensnd-bench-") as name:
         directory = Path(name)
-        agents = [f"--latency={options.latency}", f"--isolation={options.isolation}"]
+        agents = [f"--latency={options.latency}", f"--isolation={options.isolation}", "--vchan"]
         with (
             PulseServer(directory / "pulse") as pulse,
             LocalMachine(directory / "xen") as machine,

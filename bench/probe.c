@@ -1,11 +1,11 @@
 /* Bare clients of an audio server: what the agent is compared with, and what hears both.
  *
  *   probe play SERVER SINK LATENCY_MS left|right|silent LOG   writes when it is asked
- *   probe listen SERVER SOURCE LOG [FRAGMENT_MS]              records
+ *   probe listen SERVER SOURCE LOG [FRAGMENT_MS [RATE_HZ]]    records
  *   probe idle SERVER                                         is connected, and has no stream
  *   probe feed left|right|silent LOG                          writes to standard output
  *
- * 48 kHz stereo S16. Of the sound on the left, or on the right, each sample is the number of its
+ * 48 kHz, or that rate, stereo S16. Of the sound on the left, or on the right, each sample is the number of its
  * frame: 1 to 65535, and again from 1. 0 is silence. LOG is "-" if nothing is to be logged. `play`
  * and `feed` log records of two 64-bit words: CLOCK_MONOTONIC in ns, and the count of frames
  * written up to then. `listen` logs what came, each time: CLOCK_MONOTONIC in ns, the count of octets
@@ -21,7 +21,6 @@
 #include <unistd.h>
 
 #define NUMBERS 65535
-#define FRAMES_A_MS 48
 #define FRAME_OCTETS 4
 #define FEED_FRAMES 120
 
@@ -30,7 +29,7 @@ static FILE *log_file;
 static uint64_t written_frames;
 
 static const char *device, *side;
-static uint32_t latency_ms, fragment_ms = 2;
+static uint32_t latency_ms, fragment_ms = 2, rate_hz = 48000;
 
 static int64_t now_ns(void) {
     struct timespec now;
@@ -89,14 +88,14 @@ static void on_read(pa_stream *stream, size_t octets, void *data) {
 
 /* The attributes are those that xensnd/core/src/pulse_stream.c asks for. */
 static void make_stream(pa_context *context) {
-    const pa_sample_spec spec = {.format = PA_SAMPLE_S16LE, .rate = 48000, .channels = 2};
+    const pa_sample_spec spec = {.format = PA_SAMPLE_S16LE, .rate = rate_hz, .channels = 2};
     pa_stream *stream = pa_stream_new(context, "probe", &spec, NULL);
     pa_buffer_attr attributes = {
         .maxlength = (uint32_t)-1,
-        .tlength = latency_ms * FRAMES_A_MS * FRAME_OCTETS,
+        .tlength = latency_ms * rate_hz / 1000 * FRAME_OCTETS,
         .prebuf = FRAME_OCTETS,
         .minreq = (uint32_t)-1,
-        .fragsize = fragment_ms * FRAMES_A_MS * FRAME_OCTETS,
+        .fragsize = fragment_ms * rate_hz / 1000 * FRAME_OCTETS,
     };
     if (side) {
         pa_stream_set_write_callback(stream, on_write, NULL);
@@ -167,10 +166,11 @@ int main(int argc, char **argv) {
         side = argv[5];
         open_log(argv[6]);
         status = be_client(argv[2]);
-    } else if (!strcmp(what, "listen") && (argc == 5 || argc == 6)) {
+    } else if (!strcmp(what, "listen") && argc >= 5 && argc <= 7) {
         device = argv[3];
         open_log(argv[4]);
-        if (argc == 6) fragment_ms = (uint32_t)atoi(argv[5]);
+        if (argc >= 6) fragment_ms = (uint32_t)atoi(argv[5]);
+        if (argc == 7) rate_hz = (uint32_t)atoi(argv[6]);
         status = be_client(argv[2]);
     } else if (!strcmp(what, "idle") && argc == 3) {
         status = be_client(argv[2]);

@@ -26,7 +26,7 @@ _xensnd_dom0() {
         ;;
     --transport) words='xen: local:' ;;
     --isolation) words='guest all' ;;
-    --qubesdb)
+    --qubesdb | --identities)
         compopt -o filenames
         mapfile -t COMPREPLY < <(compgen -W none -f -- "$current")
         return
@@ -34,7 +34,7 @@ _xensnd_dom0() {
     --server | --latency | --ask-seconds) return ;;
     *)
         words='--transport --policy --runtime --server --audit --latency --control --control-group
-            --ask-seconds --isolation --qubesdb --vchan --version --help'
+            --ask-seconds --isolation --identities --qubesdb --vchan --version --help'
         ;;
     esac
     mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")

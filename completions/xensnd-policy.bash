@@ -9,7 +9,7 @@ _xensnd_policy() {
 
     for ((index = 1; index < COMP_CWORD; index++)); do
         case ${COMP_WORDS[index]} in
-        --control | --policy | --runtime | --tags)
+        --control | --policy | --runtime | --tags | --identities)
             [[ ${COMP_WORDS[index]} == --control ]] && is_control=1 || is_control=
             ((index++))
             [[ ${COMP_WORDS[index]} == = ]] && ((index++)) # --control=PATH is three words
@@ -29,20 +29,21 @@ _xensnd_policy() {
         mapfile -t COMPREPLY < <(compgen -d -- "$current")
         return
         ;;
-    --tags | --control | --file)
+    --tags | --identities | --control | --file)
         compopt -o filenames
         mapfile -t COMPREPLY < <(compgen -f -- "$current")
         return
         ;;
     --direction) words='capture playback' ;;
     --for) words='10m 30m 1h 2h 8h' ;;
-    --until | --since | --uuid | --label | --tag) return ;;
+    --class) words='AppVM DispVM RemoteVM StandaloneVM TemplateVM' ;;
+    --until | --since | --uuid | --label | --tag | --template | --dispvm-of) return ;;
     *)
         case $command:$current in
-        :-*) words='--policy --runtime --tags --control --version --help' ;;
+        :-*) words='--policy --runtime --tags --identities --control --version --help' ;;
         :*) words=$commands ;;
         allow-*:-* | deny-*:-* | ask-*:-*) words='--for --until --once --help' ;;
-        explain:-*) words='--direction --uuid --label --tag --help' ;;
+        explain:-*) words='--direction --uuid --label --tag --class --template --dispvm-of --help' ;;
         diff:-*) words='--guest --help' ;;
         mute:-* | unmute:-* | volume:-*) words='--direction --help' ;;
         release:-*) words='--help' ;;

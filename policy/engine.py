@@ -15,9 +15,11 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 
 from policy.matching import (
+    PREFIXES,
     GuestIdentity,
     Kind,
     applies_to,
+    is_glob,
     literal_end,
     literal_start,
     split_kind,
@@ -123,10 +125,11 @@ _Ends = tuple[str, str]  # how a name must start and end
 class _Index:
     """The active rules that name one direction, to be looked up instead of walked."""
 
-    exact: dict[tuple[Kind, str], _Numbered]  # the first rule of each name, uuid, tag and label
+    exact: dict[tuple[Kind, str], _Numbered]  # the first rule of each name, uuid, tag and so on
     not_allowing: dict[Kind, _Numbered]  # the first of each kind, for what is not known
-    globs: dict[_Ends, list[_Numbered]]
+    globs: dict[_Ends, list[_Numbered]]  # of names
     lengths: tuple[tuple[int, int], ...]  # of the ends of the globs
+    other_globs: dict[Kind, list[_Numbered]]  # such as of templates
 
 
 @lru_cache(maxsize=16)
@@ -135,6 +138,7 @@ def _index(policy: Policy, direction: Direction, interval: int, stream: str | No
     exact: dict[tuple[Kind, str], _Numbered] = {}
     not_allowing: dict[Kind, _Numbered] = {}
     globs: dict[_Ends, list[_Numbered]] = {}
+    other_globs: dict[Kind, list[_Numbered]] = {}
     for number, rule in enumerate(policy.rules):
         verb = rule.verb(direction)
         if verb is None or not rule.is_active_at(now) or rule.taken_by not in (None, stream):
@@ -144,11 +148,14 @@ def _index(policy: Policy, direction: Direction, interval: int, stream: str | No
             ends = literal_start(value), literal_end(value)
             globs.setdefault(ends, []).append((number, rule))
             continue
-        exact.setdefault((kind, value), (number, rule))
+        if kind is not Kind.NAME and is_glob(value):
+            other_globs.setdefault(kind, []).append((number, rule))
+        else:
+            exact.setdefault((kind, value), (number, rule))
         if verb is not Verb.ALLOW:
             not_allowing.setdefault(kind, (number, rule))
     lengths = {(len(start), len(end)) for start, end in globs}
-    return _Index(exact, not_allowing, globs, tuple(sorted(lengths)))
+    return _Index(exact, not_allowing, globs, tuple(sorted(lengths)), other_globs)
 
 
 @lru_cache(maxsize=4096)  # a few hundred guests, two directions, the last few policies
@@ -173,19 +180,15 @@ def _decision(
 def _candidates(index: _Index, guest: GuestIdentity) -> Iterator[_Numbered | None]:
     """For each kind of pattern, the first rule that could decide."""
     yield index.exact.get((Kind.NAME, guest.name))
-    if guest.uuid:
-        yield index.exact.get((Kind.UUID, guest.uuid.lower()))
-    else:
-        yield index.not_allowing.get(Kind.UUID)
-    if guest.label is not None:
-        yield index.exact.get((Kind.LABEL, guest.label))
-    else:
-        yield index.not_allowing.get(Kind.LABEL)
-    if guest.tags is not None:
-        for tag in guest.tags:
-            yield index.exact.get((Kind.TAG, tag))
-    else:
-        yield index.not_allowing.get(Kind.TAG)
+    for kind in PREFIXES:
+        values = guest.values(kind)
+        if values is None:
+            yield index.not_allowing.get(kind)
+            continue
+        for value in values:
+            yield index.exact.get((kind, value))
+        of_globs = index.other_globs.get(kind, ())
+        yield next((each for each in of_globs if applies_to(each[1].guest, guest)), None)
     name = guest.name
     for start, end in index.lengths:
         for number, rule in index.globs.get((name[:start], name[len(name) - end :]), ()):

@@ -1,4 +1,4 @@
-"""The pattern of a rule (a name, glob, uuid:, tag: or label:), and which guests it matches."""
+"""The pattern of a rule (a name, a glob, or a prefix such as tag:), and which guests it matches."""
 
 from __future__ import annotations
 
@@ -13,24 +13,33 @@ MAX_CHARACTERS = 63
 _GLOB_CHARACTER = re.compile(r"[*?[]")
 _GLOB_END = re.compile(r"[*?]|\]")
 _GLOB_PART = re.compile(r"\*+|\?|\[!?\]?[^]]*\]")
-_SAFE_UNQUOTED = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*|(?:uuid|tag|label):[A-Za-z0-9_.-]+")
+_SAFE_UNQUOTED = re.compile(
+    r"[A-Za-z_][A-Za-z0-9_.-]*|(?:uuid|tag|label|class|template|dispvm-of):[A-Za-z0-9_.-]+"
+)
 _YAML_WORDS = frozenset(("y", "n", "yes", "no", "on", "off", "true", "false", "null"))
-_PREFIXED = re.compile(r"([A-Za-z]+):(.*)", re.DOTALL)
+_PREFIXED = re.compile(r"([A-Za-z]+|dispvm[-_]of):(.*)", re.DOTALL)
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _WORD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+_WORD_WITH_GLOBS = re.compile(r"[]A-Za-z0-9_.*?[!-]+")
 
 
 class Kind(StrEnum):
-    """What a pattern compares. The last three are written as a prefix with a colon."""
+    """What a pattern compares. All but the first two are written as a prefix with a colon."""
 
     NAME = "name"
     GLOB = "glob"
     UUID = "uuid"
     TAG = "tag"
     LABEL = "label"
+    CLASS = "class"  # of a qube, as Qubes OS calls it
+    TEMPLATE = "template"  # from which its system comes
+    DISPVM_OF = "dispvm-of"  # of which qube it is a disposable
 
 
-_PREFIXES = (Kind.UUID, Kind.TAG, Kind.LABEL)
+PREFIXES = tuple(kind for kind in Kind if kind not in (Kind.NAME, Kind.GLOB))
+_PREFIXES_IN_WORDS = ", ".join(f"{kind}:" for kind in PREFIXES[:-1]) + f" or {PREFIXES[-1]}:"
+_WITH_GLOBS = (Kind.TEMPLATE, Kind.DISPVM_OF)
+CLASSES = ("AppVM", "DispVM", "RemoteVM", "StandaloneVM", "TemplateVM")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +50,37 @@ class GuestIdentity:
     uuid: str | None = None
     label: str | None = None  # a colour; "": the guest has none
     tags: frozenset[str] | None = None
+    qube_class: str | None = None  # these three on Qubes OS only; "": the guest has none
+    template: str | None = None
+    dispvm_of: str | None = None
+
+    @property
+    def text(self) -> str:
+        """What is known besides the name, as `class AppVM, label blue`."""
+        known = (
+            (kind, " ".join(sorted(self.values(kind) or ())))
+            for kind in (Kind.CLASS, Kind.DISPVM_OF, Kind.TEMPLATE, Kind.LABEL, Kind.TAG)
+        )
+        return ", ".join(f"{kind} {value}" for kind, value in known if value)
+
+    def values(self, kind: Kind) -> frozenset[str] | None:
+        """Return what a pattern of this kind, which is one of PREFIXES, is compared with."""
+        if kind is Kind.TAG:
+            return self.tags
+        value = {
+            Kind.UUID: self.uuid.lower() if self.uuid else None,
+            Kind.LABEL: self.label,
+            Kind.CLASS: self.qube_class,
+            Kind.TEMPLATE: self.template,
+            Kind.DISPVM_OF: self.dispvm_of,
+        }[kind]
+        return None if value is None else frozenset((value,)) - {""}
 
 
 def split_kind(pattern: str) -> tuple[Kind, str]:
     """The pattern's kind, and its value without the prefix."""
     prefixed = _PREFIXED.fullmatch(pattern)
-    if prefixed and prefixed[1] in _PREFIXES:
+    if prefixed and prefixed[1] in PREFIXES:
         return Kind(prefixed[1]), prefixed[2]
     return (Kind.GLOB if is_glob(pattern) else Kind.NAME), pattern
 
@@ -77,14 +111,20 @@ def find_word_mistake(word: str) -> str | None:
 
 
 def _find_prefix_mistake(prefix: str, value: str) -> str | None:
-    if prefix not in _PREFIXES:
-        close = get_close_matches(prefix.lower(), _PREFIXES, n=1)
+    if prefix not in PREFIXES:
+        close = get_close_matches(prefix.lower(), PREFIXES, n=1)
         hint = f"did you mean {close[0]}:?" if close else "write [:] for a colon in a name"
-        return f"starts with {prefix}:, which is not uuid:, tag: or label:; {hint}"
+        return f"starts with {prefix}:, which is not {_PREFIXES_IN_WORDS}; {hint}"
     if prefix == Kind.UUID:
         if _UUID.fullmatch(value):
             return None
         return "is not uuid: and 8-4-4-4-12 hexadecimal digits in lower case"
+    if prefix == Kind.CLASS:
+        # One that no qube has would never match, so a rule that denies would be without effect.
+        known = ", ".join(CLASSES)
+        return None if value in CLASSES else f"is not class: and one of {known}"
+    if prefix in _WITH_GLOBS and _WORD_WITH_GLOBS.fullmatch(value):
+        return None
     mistake = find_word_mistake(value)
     return mistake and f"{mistake} after {prefix}:"
 
@@ -101,16 +141,14 @@ def matches(pattern: str, name: str) -> bool:
 def applies_to(pattern: str, guest: GuestIdentity) -> bool | None:
     """Return whether the pattern matches the guest; None if what it compares is not known."""
     kind, value = split_kind(pattern)
-    match kind:
-        case Kind.UUID:
-            return guest.uuid.lower() == value if guest.uuid else None
-        case Kind.TAG:
-            return value in guest.tags if guest.tags is not None else None
-        case Kind.LABEL:
-            return guest.label == value if guest.label is not None else None
-        case Kind.NAME:
-            return guest.name == value
-    return matches(value, guest.name)
+    if kind is Kind.NAME:
+        return guest.name == value
+    if kind is Kind.GLOB:
+        return matches(value, guest.name)
+    values = guest.values(kind)
+    if values is None:
+        return None
+    return any(fnmatchcase(each, value) for each in values) if is_glob(value) else value in values
 
 
 def covers(outer: str, inner: str) -> bool:

@@ -40,7 +40,7 @@ class Verb(StrEnum):
 class Rule:
     """One item of `rules:` and its location. A direction that it does not name is None."""
 
-    guest: str  # a pattern: a name, a glob, uuid:, tag: or label:
+    guest: str  # a pattern: a name, a glob, or a prefix such as tag:
     playback: Verb | None
     capture: Verb | None
     file: Path

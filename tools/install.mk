@@ -30,6 +30,9 @@ MODULE_xensnd-guest = agent_guest.cli
 MODULE_xensnd-pacat = agent_session.pacat
 MODULE_xensnd-policy = policy.cli.main
 MODULE_xensnd-session = agent_session.cli
+# What no person runs.
+SERVICES = xensnd-qubes
+MODULE_xensnd-qubes = agent_dom0.qubes.cli
 
 # The machine of local:DIR is for tests and demonstrations; what builds the core is done with.
 NOT_INSTALLED = xensnd/localxen/% xensnd/core/build.py xensnd/transport/xen/build_xen.py
@@ -42,7 +45,7 @@ VERSION := $(shell $(PYTHON) -c 'from xensnd.version import VERSION; print(VERSI
 
 .PHONY: build install clean
 
-build: $(PAGES:%=build/man/%) $(COMMANDS:%=build/bin/%)
+build: $(PAGES:%=build/man/%) $(COMMANDS:%=build/bin/%) $(SERVICES:%=build/bin/%)
 	$(PYTHON) setup.py build_ext --inplace
 
 build/man/%: docs/man/%.md
@@ -59,6 +62,7 @@ install:
 	for file in $(MODULES) $(EXTENSIONS); do \
 		install -D -m 644 $$file $(DESTDIR)$(moduledir)/$$file || exit; \
 	done
+	install -m 755 $(SERVICES:%=build/bin/%) $(DESTDIR)$(moduledir)
 	install -m 644 policy/defaults/90-default.yaml $(DESTDIR)$(sysconfdir)/xensnd/policy.d
 	install -D -m 644 -t $(DESTDIR)$(sharedir) docs/policy.schema.json
 	for page in $(PAGES); do \
@@ -80,7 +84,7 @@ install:
 	install -D -m 644 -t $(DESTDIR)$(userunitdir)/xensnd-guest.service.d qubes/30_qubes.conf
 	install -D -m 755 -t $(DESTDIR)$(sysconfdir)/qubes/post-install.d qubes/10-xensnd.sh
 	install -D -m 644 -t $(DESTDIR)$(sharedir) qubes/80-qubes.yaml
-	install -D -m 755 -t $(DESTDIR)$(sharedir) qubes/qubes-tags qubes/qubes-pacat
+	install -D -m 755 -t $(DESTDIR)$(sharedir) qubes/qubes-pacat
 	# A link, which goes with the package: a configuration file would stay when that is removed.
 	install -D -m 644 -t $(DESTDIR)$(sharedir) packaging/systemd/audio/xensnd.pa
 	install -d $(DESTDIR)$(pulsedir)

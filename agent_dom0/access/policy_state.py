@@ -16,7 +16,7 @@ from agent_dom0.events import Event, EventKind, Priority
 from agent_dom0.guest import RunningGuest
 from policy.edit import editor, grants
 from policy.engine import decide, gives_device, next_change
-from policy.language import identities
+from policy.language import identities, platform
 from policy.language.loader import load
 from policy.model import Decision, Direction, GuestIdentity, Policy, Verb
 from policy.paths import PolicyPaths
@@ -52,6 +52,7 @@ class PolicyState:
         self._policy = Policy(rules=(), files=())
         self._identities: identities.Identities = identities.NAMES_ALONE
         self._problem: PolicyError | None = None
+        self._platform_is_missing = False  # as audited last
         self._grants = GrantEvents()
         self._ended: set[str] = (
             set()
@@ -113,14 +114,34 @@ class PolicyState:
                 fields={"XENSND_RULES": self.rules},
             )
         )
+        self._audit_platform()
         self.follow_time()
         self._ended &= {rule.taken_by for rule in self._policy.rules if rule.taken_by}
+
+    def _audit_platform(self) -> None:
+        """Audit that nothing is known of qubes but their names, or that it is known again."""
+        known = self._identities
+        is_missing = isinstance(known, platform.PlatformAndSite) and known.is_missing
+        if is_missing is self._platform_is_missing:
+            return
+        self._platform_is_missing = is_missing
+        if is_missing:
+            text = (
+                f"{self.sources.platform} is missing, does xensnd-qubes run? Labels, tags, classes "
+                "and templates of qubes are not known; rules for them allow nothing"
+            )
+            event = Event(EventKind.IDENTITIES_LOST, text, Priority.WARNING)
+        else:
+            text = "labels, tags, classes and templates of qubes are known"
+            event = Event(EventKind.IDENTITIES_FOUND, text, Priority.NOTICE)
+        self._trail.append(event)
 
     def _loaded(self) -> tuple[identities.Identities, Policy]:
         """Return what the files say now. PolicyError: they say nothing that can be used."""
         try:
-            tags = identities.load(self.sources.tags_file)
-            return tags, load(self.sources.directories, runtime=self.sources.runtime)
+            return platform.load(self.sources), load(
+                self.sources.directories, runtime=self.sources.runtime
+            )
         except (OSError, MemoryError) as error:
             raise PolicyError(f"the policy cannot be read: {error or 'no memory'}") from error
 
@@ -151,16 +172,16 @@ class PolicyState:
                 return Decision(Verb.DENY, None, withheld)
         if stream in self._ended:
             stream = None  # an earlier stream had this id, and has used that grant
-        return decide(self._policy, self._known(guest), direction, self._now(), stream)
+        return decide(self._policy, self.known(guest), direction, self._now(), stream)
 
     def verb(self, guest: RunningGuest, direction: Direction) -> Verb:
         """Return what the last good policy says, whatever else denies it now."""
-        return decide(self._policy, self._known(guest), direction, self._now()).verb
+        return decide(self._policy, self.known(guest), direction, self._now()).verb
 
     def gives_device(self, guest: RunningGuest) -> bool:
-        return bool(gives_device(self._policy, self._known(guest), self._now()))
+        return bool(gives_device(self._policy, self.known(guest), self._now()))
 
-    def _known(self, guest: RunningGuest) -> GuestIdentity:
+    def known(self, guest: RunningGuest) -> GuestIdentity:
         """Return the guest's identity. A rule never allows anything by a part that is None."""
         known = self._identities.guest(guest.name, guest.uuid or None)
         return known if known.label is not None else replace(known, label=guest.label or None)

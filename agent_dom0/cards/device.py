@@ -258,6 +258,9 @@ class Device(GuestDevice):
         self._hand_over_streams()
         self._phase = None
 
+    def hand_over(self) -> None:
+        self.close(forget=False)
+
     def close(self, *, forget: bool) -> None:
         """Stop serving. `forget`: its nodes are gone. Otherwise the next agent takes it over."""
         self._recovery.close()

@@ -125,7 +125,8 @@ class CardFront(Front):
         path = DevicePath(self._guests.domid, domid, DEVID)
         card = self._cards.get(path.backend)
         is_there = DEVID in children(self._store, f"{self._root}/{domid}")
-        gives = self._policy.gives_device(guest.guest)
+        # A stubdomain has no driver for a card; its target may have one.
+        gives = guest.guest.target is None and self._policy.gives_device(guest.guest)
         if not gives:
             self._taken_away.discard(domid)
         if gives and not is_there and card is not None:

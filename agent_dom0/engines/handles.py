@@ -239,6 +239,11 @@ class StreamApart(SoundApart, BackendStream):
 
 
 class VchanApart(SoundApart, VchanCore):
+    def hand_over(self) -> None:
+        if self.handle is not None:
+            self._call_to_end(nothing, "hand_over")
+            self.close()
+
     @property
     def is_open(self) -> bool:
         return self._seen.is_open

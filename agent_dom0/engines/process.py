@@ -267,6 +267,8 @@ class EngineProcess:
                 return [getattr(stats, name) for name in stats.__slots__]
             case "start" | "stop" | "close_pcm" | "detach_audio" | "reset" | "drop_word":
                 getattr(core, verb)()
+            case "hand_over" if isinstance(core, VchanCore):
+                core.hand_over()
             case _:
                 raise ValueError(verb)
         return None

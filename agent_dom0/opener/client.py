@@ -122,6 +122,9 @@ class OpenerTransport(Transport):
     def allocate_channel(self, peer_domid: int) -> EventChannel:
         raise LocalProtocolError(f"dom{peer_domid} gets no event channel from an agent")
 
+    def adopt_channel(self, handed: Handed) -> None:
+        raise LocalProtocolError(f"an agent adopts no channel {handed.layout}")
+
     def close(self) -> None:
         self._control.close()
 

@@ -1,22 +1,28 @@
 """Event channels of vchans, that outlive the agent for which they were bound.
 
 A guest whose vchan's channel is no longer bound takes its vchan for closed. So an agent that takes
-over gets the same channel again. It may map the same pages again, too; by then the guest offers
-them no more.
+over gets the same channel again, and an opener of a renewed supervisor gets all of them. The agent
+may map the same pages again, too; by then the guest offers them no more.
 """
 
 from __future__ import annotations
 
 import errno
+import json
 import os
-from collections.abc import Callable, Set
+import socket
+from collections.abc import Callable, Mapping, Set
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
-from xensnd.errors import TransportLost
+from xensnd.errors import TransportLost, XensndError
 from xensnd.transport.interface import Handed, Transport
 
 # A guest has two, and as many again while it changes from old ones to new ones.
 OF_A_GUEST_MAX = 4
+HAND_OVER_SECONDS = 1.0
+_MESSAGE_OCTETS_MAX, _FDS_MAX = 1 << 16, 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +69,41 @@ class LastingChannels:
         if channel is not None and self._transport is not None:
             self._transport.end_channel(int(channel.handed.layout["port"]))
             channel.handed.close()
+
+    def hand_over(self, to: socket.socket) -> None:
+        """Send them to the opener that takes over, and keep nothing. Returns when that has them:
+        they must not end in between."""
+        with suppress(OSError):  # it has ended; then they end with this process
+            for (domid, port), channel in self._channels.items():
+                what = {
+                    "domid": domid,
+                    "port": port,
+                    "layout": channel.handed.layout,
+                    "refs": sorted(channel.refs),
+                }
+                socket.send_fds(to, [json.dumps(what).encode()], channel.handed.fds)
+            to.shutdown(socket.SHUT_WR)
+            to.settimeout(HAND_OVER_SECONDS)
+            to.recv(1)
+        self._channels.clear()  # not ended, and the transport is not closed, which would end them
+        self._transport = None
+
+    def inherit(self, of: socket.socket) -> None:
+        """Take what an earlier opener hands over."""
+        of.settimeout(HAND_OVER_SECONDS)
+        with suppress(OSError, XensndError):  # what did not come is offered anew by its guest
+            while True:
+                octets, fds, _, _ = socket.recv_fds(of, _MESSAGE_OCTETS_MAX, _FDS_MAX)
+                if not octets:
+                    return
+                self._adopt(json.loads(octets), fds)
+
+    def _adopt(self, what: Mapping[str, Any], fds: list[int]) -> None:
+        channel = Handed(fds, what["layout"])
+        if self._transport is None:
+            self._transport = self._open_transport()
+        self._transport.adopt_channel(channel)
+        self._channels[what["domid"], what["port"]] = _Lasting(channel, set(what["refs"]))
 
     def close(self) -> None:
         for domid, port in list(self._channels):

@@ -14,6 +14,7 @@ from typing import Any
 
 from pyxs._internal import Op
 
+from agent_dom0.hire import TAKES_OVER
 from agent_dom0.opener.lasting import LastingChannels
 from agent_dom0.opener.protocol import (
     BIND,
@@ -243,14 +244,25 @@ def _number(untrusted: object) -> int:
     return untrusted
 
 
-def run_opener(hire: socket.socket, open_transport: Callable[[], Transport]) -> None:
+def run_opener(
+    hire: socket.socket,
+    open_transport: Callable[[], Transport],
+    predecessor: socket.socket | None = None,
+) -> None:
     """Serve each agent whose socket comes on `hire`, until that is closed. What was opened for an
-    agent is closed before the next one is served, except for the channels that last."""
+    agent is closed before the next one is served, except for the channels that last. These come
+    from the `predecessor`, if there is one, and go to the opener whose socket comes on `hire`."""
     ctypes.CDLL(None).prctl(_PR_SET_NAME, NAME.encode())
     with contextlib.closing(LastingChannels(open_transport)) as lasting:
+        if predecessor is not None:
+            with predecessor:
+                lasting.inherit(predecessor)
         while True:
-            _, fds, _, _ = socket.recv_fds(hire, 1, 1)
+            what, fds, _, _ = socket.recv_fds(hire, 1, 1)
             if not fds:
                 return
-            with socket.socket(fileno=fds[0]) as control:
-                Opener(control, open_transport, lasting).run()
+            with socket.socket(fileno=fds[0]) as other:
+                if what == TAKES_OVER:
+                    lasting.hand_over(other)
+                    return
+                Opener(other, open_transport, lasting).run()

@@ -1,8 +1,8 @@
 """What an agent may ask of XenStore: a total table, and all else is refused.
 
-It may read which domains run, their names, everything below vsnd, and where a guest offers its two
-vchans of sound. It may write the nodes of vsnd devices alone, each with the values that an agent
-writes. Where a guest publishes its rings, it may not write.
+It may read which domains run, their names, whose stubdomains they are, everything below vsnd, and
+where a guest offers its two vchans of sound. It may write the nodes of vsnd devices alone, each
+with the values that an agent writes. Where a guest publishes its rings, it may not write.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class VsndRules:
         vchan = f"/local/domain/{_NUMBER}/data/vchan/{domid}/(?:{'|'.join(map(str, PORTS))})"
         self._reads = _one_of(
             "/local/domain",
-            f"/local/domain/{_NUMBER}/(?:name|vm)",
+            f"/local/domain/{_NUMBER}/(?:name|vm|target)",
             r"/vm/[-\w]+/label",
             f"{root}{_BELOW}",
             f"{frontend}{_BELOW}",
@@ -58,7 +58,7 @@ class VsndRules:
             "@introduceDomain",
             "@releaseDomain",
             root,
-            f"/local/domain/{_NUMBER}/name",
+            f"/local/domain/{_NUMBER}/(?:name|target)",
             rf"{frontend}/\d{{1,2}}/state",
             f"{vchan}/event-channel",
         )

@@ -1,1 +1,1 @@
-"""What Qubes OS keeps of microphones: its database, and the device dom0:mic."""
+"""What Qubes OS says: of microphones, by its database; and of qubes, by its Admin API."""

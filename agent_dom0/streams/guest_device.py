@@ -34,8 +34,11 @@ class GuestDevice(Protocol):
     def lose_engine(self) -> None:
         """Leave what is open as it is. The next step takes it over with another engine."""
 
+    def hand_over(self) -> None:
+        """Stop serving. The next agent, which comes at once, goes on with what is open."""
+
     def close(self, *, forget: bool) -> None:
-        """Stop serving. `forget`: it is gone. Otherwise the next agent takes it over."""
+        """Stop serving. `forget`: it is gone. Otherwise an agent may come that takes it over."""
 
 
 class DeviceOwner(Protocol):

@@ -28,6 +28,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import NoReturn
 
+from agent_dom0.hire import AGENT, TAKES_OVER
 from agent_dom0.supervisor.heartbeat import READY, Heartbeat, HeartbeatReader
 from agent_dom0.supervisor.sd_notify import ServiceManager
 
@@ -45,22 +46,22 @@ RENEW = signal.SIGUSR2
 _PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _HANDLED = (*_PASSED_ON, RENEW)
 
-# In the environment of a renewed supervisor: its present agent, the pipe of its heartbeats, and its
-# opener.
+# In the environment of a renewed supervisor: its present agent, the pipe of its heartbeats, its
+# opener, and the socket to that.
 PREDECESSOR = "XENSND_PREDECESSOR"
 # A predecessor that does not end within this time is killed; its streams can be taken over too.
 RETIRES_SECONDS = 2.0
 
 Work = Callable[[Heartbeat, socket.socket], int]
-Opener = Callable[[socket.socket], None]
+Opener = Callable[[socket.socket, socket.socket | None], None]
 
 
 def supervise(work: Work, opener: Opener) -> int:
     """Run `work` in a child until it ends by itself, and return its exit status. A child that is
     killed, crashes, or sends no heartbeat for half of WatchdogSec is followed by another.
 
-    `opener` runs in another child. It gets a socket, on which it is sent that of each agent: the
-    other end is the argument of `work`.
+    `opener` runs in another child. It gets a socket, on which it is sent that of each agent, whose
+    other end is the argument of `work`; and the socket to the opener before a renewal, if any.
     """
     supervisor = _Supervisor(work, opener)
     supervisor.retire(os.environ.pop(PREDECESSOR, ""))
@@ -92,6 +93,7 @@ class _Supervisor:
             # No signal may come between the forks and the assignment of the children's ids.
             signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED)
             if self._is_stopping:
+                self._dismiss_opener()
                 return 0
             self._fork()
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED)
@@ -125,23 +127,24 @@ class _Supervisor:
             if self._hire is None:
                 self._hire = self._start_opener()
             with suppress(BrokenPipeError):  # it has ended, which is noticed soon
-                socket.send_fds(self._hire, [b"\0"], [openers.fileno()])
+                socket.send_fds(self._hire, [AGENT], [openers.fileno()])
 
-    def _start_opener(self) -> socket.socket:
+    def _start_opener(self, predecessor: socket.socket | None = None) -> socket.socket:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._opener = os.fork()
         if self._opener == 0:
-            os.close(self._heartbeat)
+            if self._heartbeat >= 0:
+                os.close(self._heartbeat)
             ours.close()
             for signum in _HANDLED:  # it ends with the supervisor
                 signal.signal(signum, signal.SIG_IGN)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED)
-            _exit_after(lambda: self._serve_agents(theirs))
+            _exit_after(lambda: self._serve_agents(theirs, predecessor))
         theirs.close()
         return ours
 
-    def _serve_agents(self, hire: socket.socket) -> int:
-        self._run_opener(hire)
+    def _serve_agents(self, hire: socket.socket, predecessor: socket.socket | None) -> int:
+        self._run_opener(hire, predecessor)
         return 0
 
     def _dismiss_opener(self) -> None:
@@ -170,8 +173,11 @@ class _Supervisor:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is a handler again
         environment = dict(os.environ)
         if self._child:
-            environment[PREDECESSOR] = f"{self._child} {self._heartbeat} {self._opener}"
-            os.set_inheritable(self._heartbeat, True)
+            hire = -1 if self._hire is None else self._hire.fileno()
+            environment[PREDECESSOR] = f"{self._child} {self._heartbeat} {self._opener} {hire}"
+            for fd in (self._heartbeat, hire):
+                if fd >= 0:
+                    os.set_inheritable(fd, True)
         try:
             os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)  # noqa: S606
         except OSError as error:
@@ -183,21 +189,41 @@ class _Supervisor:
         """End the agent of the supervisor before renewal. It is still a child of this process."""
         if not predecessor:
             return
-        # A supervisor without openers names none.
-        self._child, self._heartbeat, self._opener = map(int, [*predecessor.split(), "0"][:3])
+        # A supervisor without openers names none, and one of before knew no socket to it.
+        numbers = map(int, [*predecessor.split(), "0", "-1"][:4])
+        self._child, self._heartbeat, self._opener, hire = numbers
         ended = os.pidfd_open(self._child)
-        os.kill(self._child, signal.SIGTERM)
+        os.kill(self._child, RENEW if hire >= 0 else signal.SIGTERM)
         if not select.select([ended], [], [], RETIRES_SECONDS)[0]:
             os.kill(self._child, signal.SIGKILL)
         os.close(ended)
         self._reap()
+        if hire >= 0:
+            self._renew_opener(socket.socket(fileno=hire))
+        else:
+            self._dismiss_opener()
+
+    def _renew_opener(self, hire: socket.socket) -> None:
+        """Start an opener, to which that of the supervisor before renewal hands over what lasts."""
+        hire.set_inheritable(False)
+        before = self._opener
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with ours, theirs:
+            with suppress(OSError):  # it has ended
+                socket.send_fds(hire, [TAKES_OVER], [theirs.fileno()])
+            theirs.close()
+            started = self._start_opener(ours)
+        opener = self._opener
+        self._hire, self._opener = hire, before
         self._dismiss_opener()
+        self._hire, self._opener = started, opener
 
     def _reap(self) -> int:
         """The exit status of the child."""
         _, status = os.waitpid(self._child, 0)
         self._child = 0
         os.close(self._heartbeat)
+        self._heartbeat = -1
         return os.waitstatus_to_exitcode(status)
 
     def _watch_child(self) -> None:

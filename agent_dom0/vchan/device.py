@@ -131,15 +131,23 @@ class VchanDevice(GuestDevice):
 
     def lose_engine(self) -> None:
         """Leave the vchans as they are. The next step takes them over with another engine."""
+        self._hand_over()
+        self._may_adopt = True
+
+    def hand_over(self) -> None:
+        """Stop serving. The guest does not notice: the next agent adopts what is connected."""
+        self._recovery.close()
+        self._hand_over()
+
+    def _hand_over(self) -> None:
         connection, self._connection = self._connection, None
         if connection is None:
             return
         for stream in connection.streams.values():
             stream.hand_over()
-        connection.link.abandon()
+        connection.link.hand_over()
         connection.link.saved.close()
         self._owner.devices.pop(NAME, None)
-        self._may_adopt = True
 
     def close(self, *, forget: bool) -> None:
         """Stop serving. The guest offers its vchans anew, to whatever agent comes next."""

@@ -118,8 +118,11 @@ class VchanLink:
         self._opened.close()
         self.end_channels()
 
-    def abandon(self) -> None:
-        """Its engine has ended: leave the vchans as they are for the next one."""
+    def hand_over(self) -> None:
+        """Let go of it, for the next engine or agent. The channels stay bound: the guest notices
+        nothing."""
+        for core in (self.playback, self.capture):
+            core.hand_over()
         self._opened.close()
 
     def end_channels(self) -> None:

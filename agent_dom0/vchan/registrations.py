@@ -25,7 +25,6 @@ REGISTERED_MAX = 128
 RETURN_SECONDS = 15.0
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,62}")
-_STUBDOMAIN = "-dm"  # how the toolstack ends its name; Qubes registers it by its guest's name
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +64,7 @@ class Registrations:
 
     def includes(self, guest: RunningGuest) -> bool:
         """Whether this guest is registered. Another name means that the number is another's now."""
-        name = self.name(guest.domid)
-        return name is not None and guest.name in {name, name + _STUBDOMAIN}
+        return self.name(guest.domid) == guest.name
 
     def is_held_by(self, holder: object) -> bool:
         return any(each.by is holder for each in self._found.values())

@@ -59,13 +59,13 @@ class VchanStream(Stream):
         if runs:
             self._core.start()
 
-    def hand_over(self) -> None:
-        """Its engine has ended. What is open is left as it is."""
-        self._hand_over(lambda: None)
-
     def close(self) -> None:
         """End it: the vchans are about to be closed."""
         self._end()
+
+    def hand_over(self) -> None:
+        """Stop serving it, and leave what is open as it is: the next engine or agent goes on."""
+        self._hand_over(self._core.hand_over)
 
     def _open(self) -> None:
         if self.is_open:

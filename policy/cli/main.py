@@ -14,7 +14,7 @@ from typing import NoReturn
 from policy.cli import log, prompt, rules, status
 from policy.cli.program import BAD_POLICY, GOOD, NO_AGENT, PROGRAM, REFUSED, fail
 from policy.model import Direction, Verb
-from policy.paths import DEFAULT_DIRECTORY, DEFAULT_RUNTIME, PolicyPaths
+from policy.paths import DEFAULT_DIRECTORY, DEFAULT_RUNTIME, QUBES_IDENTITIES, PolicyPaths
 from xensnd.control.client import DEFAULT_SOCKET, ENVIRONMENT, NoAgentError
 from xensnd.errors import PolicyError, XensndError
 from xensnd.version import VERSION
@@ -23,7 +23,8 @@ _EXIT_STATUS = """\
 exit status: 0 done or good, 1 the policy is bad, 2 wrong usage or refused, 3 no agent runs"""
 
 _EPILOG = f"""\
-GUEST is a name, a glob in quotes for many guests ('work-*'), uuid:UUID, tag:TAG or label:COLOUR.
+GUEST is a name, a glob in quotes for many guests ('work-*'), uuid:UUID, tag:TAG or label:COLOUR;
+on Qubes also class:CLASS, template:NAME or dispvm-of:NAME.
 A change is written to 30-user.yaml in the first policy directory that can be written; comments and
 layout stay. With --for, --until or --once it is a temporary grant, which ends by itself. The
 running agent applies each change at once.
@@ -99,7 +100,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         stdout.reconfigure(errors="backslashreplace")
     try:
         options = parser().parse_args(arguments)
-        options.paths = PolicyPaths.of_options(options.policy, options.runtime)
+        options.paths = PolicyPaths.of_options(options.policy, options.runtime, options.identities)
         # The running agent uses this machine's policy, so it knows nothing about another one.
         is_agent_named = options.control or os.environ.get(ENVIRONMENT)
         options.has_agent = bool(is_agent_named or not options.policy)
@@ -144,6 +145,12 @@ def parser() -> argparse.ArgumentParser:
         metavar="FILE",
         type=Path,
         help="the tags and labels of guests (default: tags.yaml beside the policy directory)",
+    )
+    program.add_argument(
+        "--identities",
+        metavar="FILE|none",
+        help="what xensnd-qubes knows of qubes "
+        f"(default: {QUBES_IDENTITIES} on Qubes OS; with --policy, none)",
     )
     program.add_argument(
         "--control",
@@ -199,7 +206,9 @@ def parser() -> argparse.ArgumentParser:
 
 def _add_times(edit: argparse.ArgumentParser) -> None:
     edit.add_argument(
-        "guest", metavar="GUEST", help="a name, a glob in quotes, uuid:, tag: or label:"
+        "guest",
+        metavar="GUEST",
+        help="a name, a glob in quotes, uuid:, tag:, label:, class:, template: or dispvm-of:",
     )
     end = edit.add_mutually_exclusive_group()
     end.add_argument(
@@ -224,6 +233,15 @@ def _add_explain(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--tag", metavar="TAG", action="append", help="as if the guest had these tags; '': none"
+    )
+    command.add_argument(
+        "--class", dest="qube_class", metavar="CLASS", help="as if the qube were of this class"
+    )
+    command.add_argument(
+        "--template", metavar="NAME", help="as if the qube had this template; '': none"
+    )
+    command.add_argument(
+        "--dispvm-of", metavar="NAME", help="as if it were a disposable of this qube; '': of none"
     )
 
 

@@ -4,7 +4,7 @@ check, diff and schema. Each takes the parsed options and returns the exit statu
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,10 +15,10 @@ from policy.cli.program import BAD_POLICY, GOOD, fail
 from policy.cli.terminal import GREEN, RED, YELLOW, has_colours, painted
 from policy.edit.editor import EditContext, grant, set_verb
 from policy.engine import Role, explain
-from policy.language import identities
+from policy.language import identities, platform
 from policy.language.loader import load, problems
-from policy.matching import GuestIdentity, find_mistake, split_kind
-from policy.model import Decision, Direction, Rule, Verb, join_fields
+from policy.matching import GuestIdentity, Kind, find_mistake, split_kind
+from policy.model import Decision, Direction, Policy, Rule, Verb, join_fields
 from policy.paths import TAGS_FILE, PolicyPaths
 from policy.text import values
 from xensnd.errors import PolicyError, UsageError
@@ -73,13 +73,35 @@ def check(options: argparse.Namespace) -> int:
     print(f"good: {_count(policy.rules, 'rule')} in {_count(policy.files, 'file')}")
     for file in policy.files:
         print(f"  {escaped(file)}")
+    for remark in _remarks(policy, paths):
+        print(remark)
     return GOOD
+
+
+def _remarks(policy: Policy, paths: PolicyPaths) -> Iterator[str]:
+    """What is good, but has another effect here than it says."""
+    of_platform = (Kind.CLASS, Kind.TEMPLATE, Kind.DISPVM_OF)
+    if paths.platform is not None:
+        if paths.platform.exists():
+            return
+        why = f"{escaped(paths.platform)} is missing; start xensnd-qubes"
+    else:
+        why = "only Qubes OS has it"
+    for rule in policy.rules:
+        kind = split_kind(rule.guest)[0]
+        if kind in of_platform or (paths.platform is not None and kind in (Kind.TAG, Kind.LABEL)):
+            yield (
+                f"{rule.source}: {rule.guest}: {kind} is not known here ({why}); "
+                "while that is so, the rule denies what it does not allow, and allows nothing"
+            )
 
 
 def show_explanation(options: argparse.Namespace) -> int:
     guest = _guest(options)
     policy = load(options.paths.directories, runtime=options.paths.runtime)
     others = 0
+    if known := guest.text:
+        print(f"{guest.name}: {known}")
     for direction in [Direction(options.direction)] if options.direction else list(Direction):
         explanation = explain(policy, guest, direction)
         decision = explanation.decision
@@ -126,20 +148,21 @@ def _edit_context(options: argparse.Namespace) -> EditContext:
 
 
 def _identities(options: argparse.Namespace) -> identities.Identities:
-    if options.tags is not None:
-        return identities.load(options.tags, may_be_missing=False)
-    return identities.load(options.paths.tags_file)
+    return platform.load(options.paths, options.tags)
 
 
 def _guest(options: argparse.Namespace) -> GuestIdentity:
     if options.uuid is not None and (mistake := find_mistake(f"uuid:{options.uuid}")):
         raise UsageError(f"--uuid {quoted(options.uuid)} {mistake}")
     guest = _identities(options).guest(_checked_name(options.guest), options.uuid)
-    if options.label is not None:
-        guest = replace(guest, label=options.label)
+    given = {
+        name: value
+        for name in ("label", "qube_class", "template", "dispvm_of")
+        if (value := getattr(options, name)) is not None
+    }
     if options.tag is not None:
         guest = replace(guest, tags=frozenset(options.tag) - {""})
-    return guest
+    return replace(guest, **given)
 
 
 def _running_guests(options: argparse.Namespace, context: EditContext) -> list[GuestIdentity]:
@@ -194,8 +217,8 @@ def _row(rule: Rule, now: datetime) -> tuple[str, ...]:
 
 def _how_to_give(rule: Rule) -> str:
     kind, value = split_kind(rule.guest)
-    example = {"uuid": "--uuid UUID", "label": f"--label {value}", "tag": f"--tag {value}"}[kind]
-    return example if kind == "uuid" else f"{example}, or in {TAGS_FILE}"
+    example = f"--{kind} {'UUID' if kind is Kind.UUID else value}"
+    return f"{example}, or in {TAGS_FILE}" if kind in (Kind.TAG, Kind.LABEL) else example
 
 
 def _joined(*texts: str) -> str:

@@ -107,6 +107,8 @@ def plain(status: Status) -> Iterator[str]:
         uuid = f", uuid {escaped(guest['uuid'])}" if guest.get("uuid") else ""
         twin = ", not the only guest of this name" if guest.get("shares_name") is True else ""
         yield f"{name}: domid {_word(guest, 'domid')}{uuid}{label}, {_activity(guest)}{twin}"
+        if qube := _qube(guest):
+            yield f"{name}: {qube}"
         if (seconds := guest.get("quarantine_seconds")) is not None:
             yield f"{name}: in quarantine for {_length(seconds)} more"
         for device in guest.get("devices", []):
@@ -123,6 +125,18 @@ def _crowded_sinks(status: Status) -> Iterator[str]:
             f"of which {_word(sink, 'mixed_max')} are heard at most: name another sink (device:) "
             "in the rules of some guests"
         )
+
+
+def _qube(guest: Mapping[str, Any]) -> str:
+    """Return what Qubes OS says of it, as far as that is known."""
+    facts = [
+        f"{shown} {escaped(guest[key])}"
+        for key, shown in (("class", "class"), ("dispvm_of", "of"), ("template", "template"))
+        if guest.get(key)
+    ]
+    if guest.get("tags"):
+        facts.append(f"tags {' '.join(escaped(tag) for tag in guest['tags'])}")
+    return ", ".join(facts)
 
 
 def question(prompt: Mapping[str, Any]) -> str:

@@ -48,8 +48,8 @@ class Subject:
             if covers(pattern, self.guest):
                 return Overlap.ALL
             return Overlap.SOME if may_overlap(pattern, self.guest) else Overlap.NONE
-        # A guest has one UUID and one label, so two different ones exclude each other.
-        exclusive = mine is other and mine in (Kind.UUID, Kind.LABEL)
+        # A guest has one UUID, one label and one class, so two different ones exclude each other.
+        exclusive = mine is other and mine in (Kind.UUID, Kind.LABEL, Kind.CLASS)
         return Overlap.NONE if exclusive else Overlap.SOME
 
 

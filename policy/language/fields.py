@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from policy.matching import find_mistake
+from policy.matching import PREFIXES, find_mistake
 from policy.text.locations import Location
 from policy.text.nodes import ListNode, MapNode, Node, TextNode
 from policy.text.values import InvalidValue
@@ -166,4 +166,6 @@ def _read_key(node: Node, readers: Mapping[str, Reader]) -> str:
     hint = did_you_mean(node.text, readers) or _list_known(readers)
     if node.text == "<<":
         hint = "merge keys are not allowed; write the keys in full"
+    elif "guest" in readers and node.text in PREFIXES:
+        hint = f"write guest: {node.text}:..."
     raise node.start.error(f"unknown key {quoted(node.text)}", hint)

@@ -69,12 +69,12 @@ def _rule() -> _Schema:
         },
         "properties": {
             "guest": {
-                "description": "A name, a glob in quotes such as 'work-*', uuid:UUID, tag:TAG or "
-                "label:COLOUR.",
+                "description": "A name, a glob in quotes such as 'work-*', uuid:UUID, tag:TAG, "
+                "label:COLOUR, or on Qubes class:CLASS, template:NAME or dispvm-of:QUBE.",
                 "type": ["string", "number"],
                 "minLength": 1,
                 "maxLength": MAX_CHARACTERS,
-                "examples": ["work", "work-*", "tag:calls", "label:red"],
+                "examples": ["work", "work-*", "tag:calls", "label:red", "class:DispVM"],
             },
             **{
                 str(direction): {"description": description, "enum": [str(verb) for verb in Verb]}

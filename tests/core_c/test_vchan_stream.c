@@ -76,6 +76,16 @@ TEST(playback_is_pulled_from_the_ring_as_the_server_asks) {
     xn_vchan_stream_free(stream);
 }
 
+TEST(stream_that_is_handed_over_leaves_the_guest_connected) {
+    play();
+    server_writes(PLAY);
+    fake_server_asks(TEN_MSEC);
+    unsigned before = channel.notified;
+    xn_vchan_stream_hand_over(stream);
+    CHECK_EQUAL(page->cli_live, 1);
+    CHECK_EQUAL(channel.notified, before);
+}
+
 TEST(part_of_a_frame_stays_in_the_ring) {
     play();
     server_writes(10);

@@ -1,7 +1,7 @@
-"""What a hostile guest does, as data: adversary.py does it, and test_acts.py and bench/hostile.py
-look at what comes of it.
+"""What a hostile guest does, as data: adversary.py and vchan_adversary.py do it, and test_acts.py
+and bench/hostile.py look at what comes of it.
 
-An act goes on without end. A guest whose card is closed for it connects again, and goes on.
+An act goes on without end. A guest that is closed for it connects again, and goes on.
 """
 
 from __future__ import annotations
@@ -27,6 +27,9 @@ _OVER_BUDGET = "more requests than the guest's budget allows; all its streams wa
 _FOR_TOO_LONG = "too many requests or notifications for too long"
 _TOO_MANY_REQUESTS = f"{REQUESTS_A_SECOND} requests within a second"
 _TOO_MANY_CHANGES = f"more than {STORE_EVENTS_A_SECOND} changes of its nodes in XenStore"
+_TOO_MANY_EVENTS = "more events than the guest's budget allows; its streams wait"
+_TOO_MANY_WORDS = f"{REQUESTS_A_SECOND} control words within a second"
+_OFFERS_TOO_OFTEN = f"more than {CONNECTIONS_AT_ONCE} connections of its vchans"
 _TOO_OFTEN = f"more than {CONNECTIONS_AT_ONCE} connections of its cards"
 
 
@@ -77,8 +80,9 @@ class Said:
 @dataclass(frozen=True, slots=True)
 class Act:
     """`work` is a loop in C, or the name of one of the adversary's methods, called on and on.
-    `records`: its card is served all the while, so that its microphone can be live.
-    `audited_apart`: what is audited instead if the guest has an engine of its own."""
+    `records`: it is served all the while, so that its microphone can be live. `audited_apart`: what
+    is audited instead if the guest has an engine of its own. `over_vchan`: it is
+    vchan_adversary.py that does it, without a card."""
 
     name: str
     does: str
@@ -87,6 +91,7 @@ class Act:
     audited: tuple[Said, ...] = ()
     records: bool = True
     audited_apart: tuple[Said, ...] | None = None
+    over_vchan: bool = False
 
     def told(self, isolation: str) -> tuple[Said, ...]:
         """What the trail says, with this `--isolation`."""
@@ -172,4 +177,67 @@ HOSTILE_ACTS = (
         records=False,
     ),
 )
-ACTS = MappingProxyType({act.name: act for act in (QUIET, *HOSTILE_ACTS)})
+VCHAN_ACTS = (
+    Act(
+        "vchan indices",
+        "writes anything into the indices of both vchans' rings",
+        "none: an index that cannot be closes both vchans; connections of its vchans (throttle.py)",
+        Loop("scribble_vchan", rings=(0, 1)),
+        (
+            Said("protocol_violation", "a ring's index is out of range"),
+            Said("limit_hit", _OFFERS_TOO_OFTEN),
+        ),
+        records=False,
+        over_vchan=True,
+    ),
+    Act(
+        "vchan events",
+        "notifies of both vchans, and writes and reads nothing",
+        "engine time a second (budget.c)",
+        Loop("notify_without_end", rings=(0, 1)),
+        (Said("limit_hit", _TOO_MANY_EVENTS),),
+        over_vchan=True,
+    ),
+    Act(
+        "control words",
+        "keeps its ring full of control words: starts and stops its source",
+        "control requests a second, of which a start takes 20 (throttle.py)",
+        Loop("say_words", rings=(1,)),
+        (Said("limit_hit", _TOO_MANY_WORDS),),
+        records=False,
+        over_vchan=True,
+    ),
+    Act(
+        "vchan offers",
+        "offers vchans of no possible size, of grants and ports that are none, and of no number",
+        "connections of its vchans, changes of its nodes a second (throttle.py)",
+        "offer_badly",
+        (
+            Said("protocol_violation", "device vchan: vchan 4713: "),
+            Said("protocol_violation", "device vchan: "),
+            Said("limit_hit", _OFFERS_TOO_OFTEN),
+        ),
+        records=False,
+        over_vchan=True,
+    ),
+    Act(
+        "vchan nodes",
+        "writes the nodes of its vchans into XenStore on and on",
+        "changes of its nodes a second (throttle.py)",
+        "write_nodes",
+        (Said("limit_hit", _TOO_MANY_CHANGES),),
+        records=False,
+        over_vchan=True,
+    ),
+    Act(
+        "vchan restarts",
+        "offers its vchans, and closes them as soon as its client has come",
+        "connections of its vchans (throttle.py)",
+        "come_and_go",
+        (Said("limit_hit", _OFFERS_TOO_OFTEN),),
+        records=False,
+        over_vchan=True,
+    ),
+)
+ALL_ACTS = (*HOSTILE_ACTS, *VCHAN_ACTS)
+ACTS = MappingProxyType({act.name: act for act in (QUIET, *ALL_ACTS)})

@@ -77,6 +77,43 @@ uint64_t scribble_indices(struct adversary *adversary) {
     return sent;
 }
 
+/* The shared page of a vchan, as its server has it. The guest writes the first and the last of the
+ * four indices; its control words are in a ring of 2,048 octets in the page itself. */
+enum { LEFT_CONS = 0, RIGHT_CONS = 2, RIGHT_PROD = 3 };
+enum { WORDS_OCTETS = 2048, WORDS_AT = 2048 / sizeof(uint32_t) };
+
+/* Writes anything into the two indices that are the guest's: near to where they are, and far off. */
+uint64_t scribble_vchan(struct adversary *adversary) {
+    static const uint32_t OWN[] = {LEFT_CONS, RIGHT_PROD};
+    uint32_t random = 1;
+    uint64_t sent = 0;
+    for (; goes_on(&adversary->ends); sent++) {
+        random = random * 1664525 + 1013904223; /* Numerical Recipes */
+        uint32_t *index = &adversary->ring[OWN[random >> 30 & 1]];
+        uint32_t is = __atomic_load_n(index, __ATOMIC_RELAXED);
+        uint32_t becomes = random & 1u << 31 ? is + (random >> 16) % WORDS_OCTETS : random;
+        __atomic_store_n(index, becomes, __ATOMIC_RELEASE);
+        notify(&adversary->channel);
+    }
+    return sent;
+}
+
+/* Keeps the ring full of control words, one after another, and again. */
+uint64_t say_words(struct adversary *adversary) {
+    uint32_t *page = adversary->ring;
+    uint32_t prod = __atomic_load_n(&page[RIGHT_PROD], __ATOMIC_RELAXED);
+    uint64_t sent = 0;
+    while (goes_on(&adversary->ends)) {
+        while (prod - __atomic_load_n(&page[RIGHT_CONS], __ATOMIC_ACQUIRE) < WORDS_OCTETS) {
+            uint32_t word = adversary->packets[sent++ % adversary->packet_count];
+            page[WORDS_AT + prod % WORDS_OCTETS / sizeof word] = word;
+            __atomic_store_n(&page[RIGHT_PROD], prod += sizeof word, __ATOMIC_RELEASE);
+        }
+        notify(&adversary->channel);
+    }
+    return sent;
+}
+
 struct watch {
     uint32_t *event_page;
     uint64_t *buffer;

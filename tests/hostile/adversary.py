@@ -10,7 +10,6 @@ hears nothing.
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 import time
@@ -18,8 +17,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from tests.hostile.acts import ACTS, START, Act, Loop
-from tests.hostile.vcpu import Busy, Watch
+from tests.hostile.acts import START, Act, Loop
+from tests.hostile.performer import Performer
+from tests.hostile.vcpu import Busy, Watch, busy_with_ring
 from tests.support.large_card import large_card
 from tests.support.peer import serve
 from tests.support.raw_frontend import RawFrontend, RawStream, eventually
@@ -37,34 +37,20 @@ CROWD = 64
 DEVICE_SECONDS = 30
 
 
-class Adversary:
+class Adversary(Performer):
     def __init__(self, transport: Transport, library: Path) -> None:
+        super().__init__()
         self._transport = transport
         self._store = transport.open_store()
         assert eventually(self._has_card, DEVICE_SECONDS), "the guest has no card"
         backend = self._store.read("device/vsnd/0/backend")
         self._frontend = RawFrontend(transport, self._store, backend)
         self._library = library
-        self._ended = threading.Event()
-        self._thread: threading.Thread | None = None
         self._watching = threading.Lock()
         self._watch: Watch | None = None
         self._live_octets = self._last_live_ns = 0  # of earlier watches
-        self._failure: BaseException | None = None
-        self._count = 0
 
     # What it is told
-
-    def begin(self, name: str) -> None:
-        """Returns at once."""
-        os.nice(19)  # threads inherit it: a guest's vCPU stands behind the sound of others
-        self._thread = threading.Thread(target=self._perform, args=[ACTS[name]])
-        self._thread.start()
-
-    def hears(self, seconds: float) -> bool:
-        """Whether something is recorded from now on, within this time."""
-        before = self.live_octets()
-        return bool(eventually(lambda: self.live_octets() > before, seconds))
 
     def live_octets(self) -> int:
         """All that was recorded up to now and was not silence."""
@@ -75,15 +61,6 @@ class Adversary:
         """When that was last so, by time.monotonic_ns()."""
         with self._watching:
             return self._last_live_ns if self._watch is None else self._watch.last_live_ns
-
-    def end(self) -> int:
-        """How often it did what it does. If it did something else, that is raised."""
-        self._ended.set()
-        if self._thread is not None:
-            self._thread.join()
-        if self._failure is not None:
-            raise RuntimeError(f"{type(self._failure).__name__}: {self._failure}")
-        return self._count
 
     # What it does
 
@@ -121,13 +98,9 @@ class Adversary:
             for stream in self._frontend.streams:
                 stream.ask(stream.good_open())
 
-    def _perform(self, act: Act) -> None:
-        try:
-            while not self._ended.is_set():
-                if self._connects():
-                    self._perform_while_served(act)
-        except BaseException as failure:
-            self._failure = failure
+    def perform(self, act: Act) -> None:
+        if self._connects():
+            self._perform_while_served(act)
 
     def _perform_while_served(self, act: Act) -> None:
         streams = self._frontend.streams
@@ -161,7 +134,7 @@ class Adversary:
         for request in loop.first(stream):
             stream.ask(request)
         requests = loop.requests(stream)
-        return Busy(self._library, loop.name, stream, requests, notifies=loop.notifies)
+        return busy_with_ring(self._library, loop.name, stream, requests, notifies=loop.notifies)
 
     def _connects(self) -> bool:
         """As it should be done. False: it is not let in now."""

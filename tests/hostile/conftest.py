@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.hostile.acts import HOSTILE_ACTS
+from tests.hostile.acts import ALL_ACTS
 from tests.support.servers import agent_options, dom0, machine, new_guest, pulse
 
 __all__ = ["agent_options", "dom0", "machine", "new_guest", "pulse"]
@@ -26,7 +26,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "act_seconds" not in metafunc.fixturenames:
         return
-    an_act = metafunc.config.getoption("--seconds") / len(HOSTILE_ACTS)
+    an_act = metafunc.config.getoption("--seconds") / len(ALL_ACTS)
     rounds = max(1, math.ceil(an_act / ACT_SECONDS_MAX))
     metafunc.parametrize("act_seconds", [an_act / rounds] * rounds, scope="module")
 

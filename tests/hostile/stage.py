@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.hostile.acts import ACTS
 from tests.support.agents import Dom0, Guest
 from tests.support.local_machine import LocalMachine
 from tests.support.peer import Peer
@@ -18,9 +19,10 @@ LIVE_SECONDS = 5.0
 
 @contextmanager
 def performing(machine: LocalMachine, guest: Guest, act: str, library: Path) -> Iterator[Peer]:
-    """The guest, which is named "evil", performs the act until the block ends. adversary.py says
+    """The guest, which is named "evil", performs the act until the block ends. performer.py says
     what else it can be told. If it could not do what it was to do, that is raised."""
-    module, directory = "tests.hostile.adversary", str(machine.directory)
+    module = "vchan_adversary" if ACTS[act].over_vchan else "adversary"
+    module, directory = f"tests.hostile.{module}", str(machine.directory)
     with Peer(directory, guest.name, str(library), module=module) as adversary:
         adversary.do("begin", act)
         yield adversary

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.hostile.acts import HOSTILE_ACTS, Act, Said
+from tests.hostile.acts import ALL_ACTS, Act, Said
 from tests.hostile.stage import MAY_RECORD, Memory, performing, revoke
 from tests.hostile.vcpu import build_library
 from tests.support.agents import Dom0, Guest, Neighbour, neighbour_of
@@ -43,7 +43,7 @@ def isolation(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def agent_options(isolation: str) -> list[str]:
-    return [f"--isolation={isolation}"]
+    return [f"--isolation={isolation}", "--vchan"]
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def is_audited(dom0: Dom0, guest: Guest, said: Said) -> bool:
     return any(said.text in each["MESSAGE"] for each in dom0.events(said.kind, domid=guest.domid))
 
 
-@pytest.mark.parametrize("act", HOSTILE_ACTS, ids=lambda act: act.name)
+@pytest.mark.parametrize("act", ALL_ACTS, ids=lambda act: act.name)
 def test_nobody_else_notices(
     act: Act,
     act_seconds: float,

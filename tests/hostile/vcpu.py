@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from tests.support.raw_frontend import RawStream
 from xensnd.sndif.packets import Request, encode_request
+from xensnd.transport.interface import EventFds
 
 
 def build_library(directory: Path) -> Path:
@@ -81,24 +82,31 @@ class _Thread:
 
 
 class Busy(_Thread):
-    """A vCPU that is busy with one ring. `loop` is a function of adversary.c; flood_ring sends the
-    `requests`, again and again."""
+    """A vCPU that is busy with the rings of one page. `loop` is a function of adversary.c, which
+    may send these packets, again and again."""
 
     def __init__(
         self,
         library: Path,
         loop: str,
-        stream: RawStream,
-        requests: Sequence[Request] = (),
+        page_address: int,
+        fds: EventFds,
+        packets: Sequence[bytes] = (),
         *,
         notifies: bool = True,
     ) -> None:
-        packets = b"".join(encode_request(number, each) for number, each in enumerate(requests))
-        fds = stream.requests.fds
         channel = _Channel(fds.notify_fd, fds.context or None, fds.notify or None)
-        ring = stream.ring_page.address
-        struct = _Adversary(ring, channel, packets, len(requests), notifies)
+        struct = _Adversary(page_address, channel, b"".join(packets), len(packets), notifies)
         super().__init__(library, loop, struct)
+
+
+def busy_with_ring(
+    library: Path, loop: str, stream: RawStream, requests: Sequence[Request], *, notifies: bool
+) -> Busy:
+    """Return a vCPU that is busy with the ring of this stream, into which it may put `requests`."""
+    packets = [encode_request(number, each) for number, each in enumerate(requests)]
+    page, fds = stream.ring_page.address, stream.requests.fds
+    return Busy(library, loop, page, fds, packets, notifies=notifies)
 
 
 class Watch(_Thread):

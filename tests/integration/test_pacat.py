@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.agents import Dom0
+from tests.support.agents import Dom0, Guest
 from tests.support.local_machine import LocalMachine
 from tests.support.pacat import Pacat
 from tests.support.pulse_server import noise
@@ -21,6 +21,11 @@ from xensnd.errors import UsageError
 
 OPTIONS = ("--vchan=registered",)
 POLICY = 'version: 1\nrules:\n  - guest: "*"\n    playback: allow\n    capture: deny\n'
+STUBDOMAIN_POLICY = """version: 1
+rules:
+  - {guest: windows, playback: allow, capture: allow}
+  - {guest: '*', playback: allow, capture: deny}
+"""
 NO_AGENT = "no agent answers, is xensnd-dom0 running?; it is tried again"
 
 NewPacat = Callable[[VchanGuest], Pacat]
@@ -80,6 +85,17 @@ def test_guest_that_is_not_registered_is_not_served(
         with new_pacat(other):
             assert eventually(lambda: is_served(dom0, other)), dom0.end_of_log
     machine.destroy("other")
+
+
+def test_guest_that_never_offers_its_sound_is_waited_for_and_costs_others_nothing(
+    machine: LocalMachine, tmp_path: Path, dom0: Dom0, guest: VchanGuest, new_pacat: NewPacat
+) -> None:
+    silent = machine.create("silent")
+    with Pacat(tmp_path, dom0.control, silent, "silent") as waiting, new_pacat(guest):
+        assert eventually(lambda: is_served(dom0, guest)), dom0.end_of_log
+        assert "vchan" not in {each["devid"] for each in dom0.shown("silent")["devices"]}
+        assert waiting.log == ""
+    machine.destroy("silent")
 
 
 def test_pacat_ends_with_status_0_and_takes_its_pidfile_along(
@@ -179,14 +195,36 @@ def test_guest_under_another_name_or_number_is_refused(
 
 
 def test_stubdomain_is_registered_by_the_name_of_its_guest(
-    tmp_path: Path, machine: LocalMachine, dom0: Dom0
+    tmp_path: Path, machine: LocalMachine, dom0: Dom0, new_guest: Callable[[str], Guest]
 ) -> None:
+    """And is, for policy and for people, what that is; the two are not two of one name."""
+    target, domid = new_guest("windows").domid, new_guest("windows-dm").domid
+    dom0.await_event("device_made", domid=domid)  # as for any domain, so far
+    with dom0.one_more("guest_renamed", domid=domid):  # the toolstack says late whose it is
+        machine.open_store().write(f"/local/domain/{domid}/target", str(target))
+    dom0.await_event("device_removed", domid=domid)  # it has no driver for that
+    dom0.use(STUBDOMAIN_POLICY)
     with (
-        VchanGuest(machine, "windows-dm") as stubdomain,
-        Pacat(tmp_path, dom0.control, stubdomain.domid, "windows"),
+        VchanGuest(machine, "windows-dm", domid=domid) as stubdomain,
+        Pacat(tmp_path, dom0.control, domid, "windows"),
     ):
-        assert eventually(lambda: is_served(dom0, stubdomain)), dom0.end_of_log
-    machine.destroy("windows-dm")
+        dom0.await_event("device_connected", guest="windows", domid=domid)
+        stubdomain.start_recording()
+        decision = dom0.await_event("decision", guest="windows", direction="capture", domid=domid)
+        assert decision["XENSND_DECISION"] == "allow"
+        assert dom0.events("name_shared") == []
+    dom0.use(POLICY)
+
+
+def test_domain_that_is_only_called_like_a_stubdomain_keeps_its_name(
+    tmp_path: Path, machine: LocalMachine, dom0: Dom0, new_guest: Callable[[str], Guest]
+) -> None:
+    target, domid = new_guest("other").domid, new_guest("windows-dm").domid
+    machine.open_store().write(f"/local/domain/{domid}/target", str(target))
+    dom0.await_event("device_made", domid=domid)
+    pacat = Pacat(tmp_path, dom0.control, domid, "windows")
+    assert pacat.run() == 1
+    assert f"domain {domid} is 'windows-dm', not 'windows'" in pacat.log
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,9 @@ import ctypes
 import struct
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
 
@@ -22,7 +23,9 @@ from tests.support.local_machine import LocalMachine
 from tests.support.raw_frontend import eventually
 from tests.support.vchan_guest import VchanGuest
 from tests.support.vchan_server import LEFT_CONS, RIGHT_PROD, VchanServer
+from xensnd.errors import TransportLost, UsageError
 from xensnd.transport.interface import Store
+from xensnd.vchan.control import ControlWord
 from xensnd.vchan.nodes import CAPTURE_PORT, PLAYBACK_PORT
 
 OPTIONS = ("--vchan",)
@@ -67,16 +70,26 @@ class Evil:
         return servers
 
 
+def destroy(machine: LocalMachine) -> None:
+    with suppress(UsageError):  # a test has done it
+        machine.destroy("evil")
+
+
+def close(server: VchanServer) -> None:
+    with suppress(TransportLost, OSError):  # its domain was destroyed
+        server.close()
+
+
 @pytest.fixture
 def evil(machine: LocalMachine, dom0: Dom0) -> Iterator[Evil]:
     domid = machine.create("evil")
     transport, store = machine.transport("evil"), machine.open_store("evil")
     with ExitStack() as stack:
-        stack.callback(machine.destroy, "evil")
+        stack.callback(destroy, machine)
 
         def make(port: int, left_order: int, right_order: int) -> VchanServer:
             server = VchanServer(transport, store, port, left_order, right_order)
-            stack.callback(server.close)
+            stack.callback(close, server)
             return server
 
         yield Evil(store, domid, make)
@@ -172,6 +185,29 @@ def test_one_vchan_alone_is_not_connected(dom0: Dom0, evil: Evil) -> None:
     capture = evil.make(CAPTURE_PORT, 13, 11)
     capture.offer()
     assert eventually(lambda: playback.has_client and capture.has_client), dom0.end_of_log
+
+
+@pytest.mark.parametrize("state", ["nothing", "one", "both", "connected", "recording"])
+def test_guest_that_goes_in_any_state_leaves_nothing(
+    machine: LocalMachine, dom0: Dom0, evil: Evil, state: str
+) -> None:
+    """Destroyed, so that nothing is closed by it."""
+    match state:
+        case "one":
+            evil.make(PLAYBACK_PORT, 11, 13).offer()
+        case "both":
+            evil.offer()
+        case "connected":
+            evil.connect()
+        case "recording":
+            _, capture = evil.connect()
+            capture.write(struct.pack("<I", ControlWord.SOURCE_START))
+            dom0.await_event("stream_started", direction="capture", domid=evil.domid)
+    machine.destroy("evil")
+    guests = partial(dom0.ask, "status")
+    assert eventually(lambda: "evil" not in {each["name"] for each in guests()["guests"]})
+    saved = machine.directory / "dom0" / "vchans" / str(evil.domid)
+    assert eventually(lambda: not saved.exists())
 
 
 def test_second_server_on_a_port_takes_the_place_of_the_first(dom0: Dom0, evil: Evil) -> None:

@@ -51,7 +51,8 @@ def test_agent_without_xen_says_so_in_one_line(installed: Root) -> None:
 
 
 def test_service_is_enabled_and_what_it_needs_is_there(installed: Root) -> None:
-    assert installed.run("systemctl", "is-enabled", "xensnd-dom0.service") == "enabled\n"
+    for unit in ("xensnd-dom0.service", "xensnd-qubes.service"):
+        assert installed.run("systemctl", "is-enabled", unit) == "enabled\n"
     for wanted in (
         "graphical-session.target.wants/xensnd-session.service",
         "pulseaudio.socket.wants/xensnd-pulseaudio.socket",
@@ -63,7 +64,7 @@ def test_service_is_enabled_and_what_it_needs_is_there(installed: Root) -> None:
         installed.run("stat", "-Lc", "%U %a", "/etc/pulse/default.pa.d/xensnd.pa") == "root 644\n"
     )
     verify = ("systemd-analyze", "verify", "--man=no")
-    assert installed.run(*verify, "xensnd-dom0.service") == ""
+    assert installed.run(*verify, "xensnd-dom0.service", "xensnd-qubes.service") == ""
     # Not the sockets: they are those of audio servers, of which there is none here.
     user_units = ("xensnd-guest.service", "xensnd-session.service")
     assert installed.run(*verify, "--user", *user_units, XDG_RUNTIME_DIR="/run") == ""
@@ -115,14 +116,60 @@ def test_removing_the_shared_package_takes_the_others_with_it(installed: Root) -
     assert installed.run("sh", "-c", "ls /usr/bin/xensnd*", status=2)
 
 
-def test_program_of_qubes_comes_back_when_the_package_goes(installed: Root) -> None:
-    place = "/usr/bin/pacat-simple-vchan"
-    installed.shell(f"echo Qubes >{place}; /usr/share/xensnd/qubes-pacat on")
-    assert installed.run(place, "--version") == f"xensnd-pacat {VERSION}\n"
-    assert "by xensnd-dom0" in installed.run("dpkg-divert", "--list", place)
-    installed.run("apt-get", "-qy", "remove", "xensnd-dom0")
-    assert installed.run("cat", place) == "Qubes\n"
-    assert installed.run("dpkg-divert", "--list", place) == ""
+PACAT = "/usr/bin/pacat-simple-vchan"
+SETTINGS = "/etc/systemd/system/xensnd-dom0.service.d/30-qubes.conf"
+
+
+def install_qubes_package(root: Root, version: int) -> None:
+    """A package in place of Qubes' own, with the program, the group, and who is in it."""
+    root.shell(
+        f"""
+        getent group qubes || {{ groupadd qubes; useradd -G qubes user; }}
+        mkdir -p /srv/qubes/DEBIAN /srv/qubes/usr/bin
+        printf '#!/bin/sh\\necho Qubes {version}\\n' >/srv/qubes{PACAT}
+        chmod 755 /srv/qubes{PACAT}
+        printf '%s\\n' 'Package: qubes-audio' 'Version: {version}' 'Architecture: all' \
+            'Maintainer: Nobody <n@example.org>' 'Description: x' >/srv/qubes/DEBIAN/control
+        dpkg-deb --build /srv/qubes /srv/qubes.deb
+        dpkg --install /srv/qubes.deb
+        rm -r /srv/qubes*
+        """
+    )
+
+
+def test_program_of_qubes_is_replaced_over_its_updates_until_the_package_goes(
+    system: Root,
+) -> None:
+    install_qubes_package(system, 1)
+    said = install(system, [f"/srv/{name}" for name in system.run("ls", "/srv").split()])
+    assert "after the next reboot the sound of all qubes goes through xensnd" in said
+    assert system.run(PACAT, "--version") == f"xensnd-pacat {VERSION}\n"
+    assert "by xensnd-dom0" in system.run("dpkg-divert", "--list", PACAT)
+    assert "xensnd-session" in system.run("id", "-nG", "user").split()
+    assert "SupplementaryGroups=qubes\n" in system.run("cat", SETTINGS)
+    install_qubes_package(system, 2)
+    assert system.run(PACAT, "--version") == f"xensnd-pacat {VERSION}\n"
+    assert system.run(f"{PACAT}.qubes") == "Qubes 2\n"
+    system.run("apt-get", "-qy", "remove", "xensnd-dom0")
+    assert system.run(PACAT) == "Qubes 2\n"
+    assert system.run("dpkg-divert", "--list", PACAT) == ""
+    system.run("ls", SETTINGS, status=2)
+
+
+def test_who_has_undone_it_is_not_overruled_by_an_upgrade(
+    system: Root, newer_debs: list[Path]
+) -> None:
+    install_qubes_package(system, 1)
+    install(system, [f"/srv/{name}" for name in system.run("ls", "/srv").split()])
+    system.run("/usr/share/xensnd/qubes-pacat", "off")
+    system.run("apt-get", "-qy", "install", *system.put(newer_debs, "/srv/newer"))
+    assert system.run(PACAT) == "Qubes 1\n"
+
+
+def test_without_qubes_nothing_is_put_in_the_place_of_its_program(installed: Root) -> None:
+    installed.run("ls", PACAT, status=2)
+    installed.run("ls", SETTINGS, status=2)
+    assert installed.run("dpkg-divert", "--list", PACAT) == ""
 
 
 def test_guest_package_does_without_dom0s(system: Root) -> None:

@@ -69,7 +69,7 @@ def test_programs_are_commands_and_what_qubes_runs(debs: list[Path]) -> None:
         *(f"./usr/bin/xensnd-{command}" for command in commands),
         "./etc/qubes/post-install.d/10-xensnd.sh",
         "./usr/share/xensnd/qubes-pacat",
-        "./usr/share/xensnd/qubes-tags",
+        "./usr/lib/xensnd/xensnd-qubes",
     }
 
 

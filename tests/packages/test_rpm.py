@@ -25,8 +25,8 @@ PLACES = {
 }
 FOR_QUBES = (
     "/etc/qubes/post-install.d/10-xensnd.sh",
-    "/usr/share/xensnd/qubes-tags",
     "/usr/share/xensnd/qubes-pacat",
+    "/usr/lib/xensnd/xensnd-qubes",
 )
 DEBIANS_OWN = re.compile(r"/usr/share/(doc|lintian|python3)/.*")
 RPMS_OWN = re.compile(r"/usr/share/(doc|licenses)/.*|.*/__pycache__/.*|/usr/lib/\.build-id/.*")
@@ -153,6 +153,62 @@ def test_upgrade_renews_the_service_and_restarts_one_that_is_another(
     )
     assert f"daemon-reload\n{told}\n" in said
     assert "xensnd-dom0.service.before" not in said
+
+
+PACAT = "/usr/bin/pacat-simple-vchan"
+QUBES_SPEC = f"""
+Name: qubes-audio-daemon
+Version: VERSION
+Release: 1
+Summary: x
+License: x
+BuildArch: noarch
+%description
+x
+%install
+mkdir -p %{{buildroot}}/usr/bin
+printf '#!/bin/sh\\necho Qubes VERSION\\n' >%{{buildroot}}{PACAT}
+%files
+%attr(755,root,root) {PACAT}
+"""
+
+
+def install_qubes_rpm(root: Root, tmp_path: Path, version: int) -> None:
+    """A package in place of Qubes' own, with the program and the group."""
+    spec = tmp_path / "qubes.spec"
+    spec.write_text(QUBES_SPEC.replace("VERSION", str(version)))
+    root.put([spec], "/srv/qubes")
+    root.shell(
+        f"""
+        getent group qubes || {{ groupadd qubes; useradd -G qubes user; }}
+        rpmbuild -bb --nodeps -D '_topdir /srv/qubes' /srv/qubes/qubes.spec
+        rpm -U --nodeps /srv/qubes/RPMS/noarch/*-{version}-1.noarch.rpm
+        """
+    )
+
+
+def test_program_of_qubes_is_replaced_over_its_updates_until_the_package_goes(
+    root: Root, packages: list[str], tmp_path: Path
+) -> None:
+    # As systemd-sysusers makes it; and without packages of Debian, as on Fedora.
+    root.shell("groupadd -f xensnd-session; >/var/lib/dpkg/status")
+    install_qubes_rpm(root, tmp_path, 1)
+    said = root.run("rpm", "-i", "--nodeps", *packages)
+    assert "after the next reboot the sound of all qubes goes through xensnd" in said
+    assert root.run("readlink", PACAT) == "xensnd-pacat\n"
+    assert "xensnd-session" in root.run("id", "-nG", "user").split()
+    install_qubes_rpm(root, tmp_path, 2)
+    assert root.run("readlink", PACAT) == "xensnd-pacat\n"
+    assert root.run(f"{PACAT}.qubes") == "Qubes 2\n"
+    root.run("rpm", "-e", "--nodeps", "xensnd-dom0")
+    assert root.run(PACAT) == "Qubes 2\n"
+
+
+def test_without_qubes_nothing_is_put_in_the_place_of_its_program(
+    root: Root, packages: list[str]
+) -> None:
+    root.run("rpm", "-i", "--nodeps", *packages)
+    root.run("ls", PACAT, status=2)
 
 
 def newer_rpms(root: Root) -> list[str]:

@@ -55,6 +55,7 @@ class VchanGuest:
         self.habits = habits
         self.transport = machine.transport(name)
         self.store = machine.open_store(name)
+        self.client = 0  # the domain to which it offers its vchans
         self.connections = 0  # how often a client has come
         self.recorded = bytearray()
         self.ages: list[float] = []  # of what it reads, by how much was queued, in seconds
@@ -64,6 +65,8 @@ class VchanGuest:
         self._lock = threading.Lock()
         self._ends = threading.Event()
         self._restarts = False
+        self._runs = threading.Event()
+        self._runs.set()
         self._servers: tuple[VchanServer, VchanServer] | None = None
         self._thread = threading.Thread(target=self._run)
         self._urgency = urgent_here(Urgency.GUEST)
@@ -75,6 +78,7 @@ class VchanGuest:
 
     def __exit__(self, *_: object) -> None:
         self._ends.set()
+        self._runs.set()
         self._thread.join()
         self._urgency.__exit__(None, None, None)
 
@@ -103,6 +107,18 @@ class VchanGuest:
 
     def restart(self) -> None:
         """Its sound server is started anew: it closes both vchans, and offers them again."""
+        self._restarts = True
+
+    def pause(self) -> None:
+        """Its domain is paused, or suspended: nothing of it runs until resume()."""
+        self._runs.clear()
+
+    def resume(self) -> None:
+        self._runs.set()
+
+    def move_to(self, client: int) -> None:
+        """Its module is told of another audio domain: it offers both vchans to that."""
+        self.client = client
         self._restarts = True
 
     @property
@@ -137,15 +153,17 @@ class VchanGuest:
 
     def _serve(self) -> None:
         """Offer both vchans, and serve them until one of them is closed."""
+        self._restarts = False
+        where = self.transport, self.store
         self._servers = servers = (
-            VchanServer(self.transport, self.store, PLAYBACK_PORT, *self.habits.playback),
-            VchanServer(self.transport, self.store, CAPTURE_PORT, *self.habits.capture),
+            VchanServer(*where, PLAYBACK_PORT, *self.habits.playback, client=self.client),
+            VchanServer(*where, CAPTURE_PORT, *self.habits.capture, client=self.client),
         )
         try:
             for server in servers:
                 server.offer()
             while not all(server.has_client for server in servers):
-                if self._ends.is_set():
+                if self._ends.is_set() or self._restarts:
                     return
                 self._await(servers)
             self.connections += 1
@@ -156,7 +174,6 @@ class VchanGuest:
                 servers[1].write(struct.pack("<3I", *state))
             while not self._ends.is_set() and all(server.is_open for server in servers):
                 if self._restarts:
-                    self._restarts = False
                     return
                 self._pump(*servers)
                 self._await(servers)
@@ -177,6 +194,7 @@ class VchanGuest:
             self.recorded += capture.read()
 
     def _await(self, servers: tuple[VchanServer, VchanServer]) -> None:
+        self._runs.wait()
         fds = [server.channel.fds.wait_fd for server in servers]
         select.select(fds, [], [], POLL_SECONDS)
         for server in servers:

@@ -79,6 +79,10 @@ class VchanServer:
     def page_address(self) -> int:
         return self._page.address
 
+    def write_page(self, at: int, octets: bytes) -> None:
+        """Write anything into it."""
+        ctypes.memmove(self._page.address + at, octets, len(octets))
+
     def index(self, at: int) -> int:
         return int(struct.unpack("<I", ctypes.string_at(self._page.address + at, 4))[0])
 

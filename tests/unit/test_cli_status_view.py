@@ -233,3 +233,9 @@ def test_wide_characters_are_cut_by_columns() -> None:
     assert fitted("漢字", 2) == "… "
     assert fitted("ab", 4) == "ab  "
     assert fitted("abc", 0) == ""
+
+
+def test_what_qubes_says_of_a_guest_has_a_line_of_its_own() -> None:
+    known = {"class": "DispVM", "dispvm_of": "web-dvm", "template": "debian-12", "tags": ["a", "b"]}
+    lines = list(plain(status({**guest("disp7"), **known})))
+    assert "disp7: class DispVM, of web-dvm, template debian-12, tags a b" in lines

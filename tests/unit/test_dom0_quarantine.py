@@ -157,7 +157,7 @@ def house(place: Place) -> Iterator[House]:
     agents.die()
     made = House(place)
     yield made
-    made.registry.close()
+    made.registry.close(is_renewed=False)
     made.engine.close()
 
 

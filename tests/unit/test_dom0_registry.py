@@ -86,7 +86,7 @@ class House:
 def house(place: Place) -> Iterator[House]:
     made = House(place)
     yield made
-    made.registry.close()
+    made.registry.close(is_renewed=False)
     made.engine.close()
 
 

@@ -239,6 +239,42 @@ def test_tags_beside_the_policy_directory_are_read(tool: Tool) -> None:
     )
 
 
+QUBES = (
+    "version: 1\nguests:\n"
+    "- {guest: disp1, class: DispVM, label: red, template: debian-12, tags: [a, b]}\n"
+)
+
+
+def test_what_qubes_says_of_a_guest_is_shown_and_decides(tool: Tool) -> None:
+    tool.put(HEAD + "- {guest: class:DispVM, playback: deny}\n")
+    qubes = tool.put(QUBES, "../guests.yaml")
+    shown = tool(f"--identities={qubes}", "explain", "disp1", "--direction=playback").out
+    assert shown.startswith(
+        "disp1: class DispVM, template debian-12, label red, tag a b\ndisp1: playback deny ("
+    )
+    assert "playback deny" in tool(f"--identities={qubes}", "explain", "new").out
+    given = ("explain", "work", "--class=AppVM", "--template=", "--dispvm-of=", "--label=blue")
+    assert tool(*given).out.startswith("work: class AppVM, label blue\nwork: playback allow (")
+
+
+def test_check_says_which_rules_compare_what_is_not_known(tool: Tool) -> None:
+    file = tool.put(HEAD + "- {guest: class:DispVM, playback: deny}\n")
+    effect = "while that is so, the rule denies what it does not allow, and allows nothing\n"
+    rule = f"{file}:3: class:DispVM: class is not known here"
+    assert tool("check").out.endswith(f"{rule} (only Qubes OS has it); {effect}")
+    gone = tool.directory.parent / "gone.yaml"
+    why = f"{gone} is missing; start xensnd-qubes"
+    run = tool(f"--identities={gone}", "check")
+    assert (run.status, run.out.endswith(f"{rule} ({why}); {effect}")) == (0, True)
+    qubes = tool.put(QUBES, "../guests.yaml")
+    assert "not known" not in tool(f"--identities={qubes}", "check").out
+
+
+def test_rule_that_has_the_kind_as_a_key_says_how_it_is_written(tool: Tool) -> None:
+    tool.put(HEAD + "- {class: DispVM, playback: deny}\n")
+    assert "unknown key 'class' (write guest: class:...)" in tool("check").err
+
+
 def test_tags_file_that_is_named_must_be_there(tool: Tool, tmp_path: Path) -> None:
     run = tool("--tags", str(tmp_path / "gone.yaml"), "explain", "work")
     assert (run.status, run.err.split(": ")[1]) == (1, f"{tmp_path}/gone.yaml")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from policy.cli.main import parser
-from policy.language import identities
+from policy.language import identities, platform
 from policy.language.loader import parse
 from policy.language.rules import RULE_READERS
 from xensnd.errors import PolicyError
@@ -28,7 +28,8 @@ COMMANDS = re.findall(r"^    ([a-z-]+)(?:  |$)", parser().format_help(), re.MULT
 @pytest.mark.parametrize("example", [*FENCED, *INDENTED])
 def test_example_is_good(example: str) -> None:
     is_tags = "guests:" in example
-    read = identities.parse if is_tags else parse
+    read_guests = platform.parse if "class: " in example else identities.parse
+    read = read_guests if is_tags else parse
     assert read(example.encode(), Path("tags.yaml" if is_tags else "30-user.yaml"))
 
 

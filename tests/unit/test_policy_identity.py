@@ -8,15 +8,27 @@ import pytest
 
 from policy.engine import Role, decide, explain, gives_device
 from policy.language.loader import parse
-from policy.matching import GuestIdentity, applies_to, find_mistake
+from policy.matching import CLASSES, GuestIdentity, applies_to, find_mistake, quote
 from policy.model import Direction, Policy, Verb
 
 CAPTURE = Direction.CAPTURE
 FILE = Path("30-user.yaml")
 UUID = "0a1b2c3d-0000-4000-8000-0123456789ab"
 OTHER = "ffffffff-0000-4000-8000-0123456789ab"
-WORK = GuestIdentity("work", UUID, "blue", frozenset({"calls", "office"}))
-PLAIN = GuestIdentity("plain", OTHER, "", frozenset())
+NOT_ONE = "which is not uuid:, tag:, label:, class:, template: or dispvm-of:"
+WORK = GuestIdentity(
+    "work",
+    UUID,
+    "blue",
+    frozenset({"calls", "office"}),
+    qube_class="DispVM",
+    template="whonix-workstation-17",
+    dispvm_of="whonix-dvm",
+)
+PLAIN = GuestIdentity(
+    "plain", OTHER, "", frozenset(), qube_class="StandaloneVM", template="", dispvm_of=""
+)
+OF_QUBES = ("class:DispVM", "template:whonix-workstation-*", "dispvm-of:whonix-dvm")
 
 
 def policy(*rules: str) -> Policy:
@@ -26,7 +38,12 @@ def policy(*rules: str) -> Policy:
 
 
 @pytest.mark.parametrize(
-    "pattern", ["work", "w*", f"uuid:{UUID}", "tag:calls", "tag:office", "label:blue"]
+    "pattern",
+    [
+        *("work", "w*", f"uuid:{UUID}", "tag:calls", "tag:office", "label:blue"),
+        *OF_QUBES,
+        *("template:whonix-workstation-17", "template:*", "dispvm-of:*-dvm"),
+    ],
 )
 def test_guest_is_matched_by_each_kind_of_pattern(pattern: str) -> None:
     one = policy(f"guest: '{pattern}', capture: allow")
@@ -55,7 +72,7 @@ def test_guest_that_is_named_like_a_tag_does_not_have_it() -> None:
     assert decide(one, GuestIdentity("tag:calls", UUID, "", frozenset()), CAPTURE).verb is Verb.DENY
 
 
-@pytest.mark.parametrize("pattern", [f"uuid:{UUID}", "tag:calls", "label:blue"])
+@pytest.mark.parametrize("pattern", [f"uuid:{UUID}", "tag:calls", "label:blue", *OF_QUBES])
 @pytest.mark.parametrize("verb", ["deny", "ask"])
 def test_rule_that_might_match_denies(pattern: str, verb: str) -> None:
     rules = policy(f"guest: {pattern}, capture: {verb}", "guest: '*', capture: allow")
@@ -64,11 +81,11 @@ def test_rule_that_might_match_denies(pattern: str, verb: str) -> None:
     assert (decision.verb, decision.source) == (Verb.DENY, "30-user.yaml:3")
     assert decision.reason == (
         f"the guest's {kind} is not known, so this rule might match: "
-        f"guest: {pattern}, capture: {verb}"
+        f"guest: {quote(pattern)}, capture: {verb}"
     )
 
 
-@pytest.mark.parametrize("pattern", [f"uuid:{UUID}", "tag:calls", "label:blue"])
+@pytest.mark.parametrize("pattern", [f"uuid:{UUID}", "tag:calls", "label:blue", *OF_QUBES])
 def test_rule_that_might_match_does_not_allow(pattern: str) -> None:
     rules = policy(f"guest: {pattern}, capture: allow", "guest: '*', capture: deny")
     assert decide(rules, "work", CAPTURE).source == "30-user.yaml:4"
@@ -119,14 +136,16 @@ def test_decision_has_the_limits_of_the_rule_that_decides_only() -> None:
 @pytest.mark.parametrize(
     ("guest", "wrong"),
     [
-        ("tga:x", "starts with tga:, which is not uuid:, tag: or label:; did you mean tag:?"),
-        ("Tag:x", "starts with Tag:, which is not uuid:, tag: or label:; did you mean tag:?"),
-        ("hue:red",
-         "starts with hue:, which is not uuid:, tag: or label:; write [:] for a colon in a name"),
+        ("tga:x", f"starts with tga:, {NOT_ONE}; did you mean tag:?"),
+        ("Tag:x", f"starts with Tag:, {NOT_ONE}; did you mean tag:?"),
+        ("hue:red", f"starts with hue:, {NOT_ONE}; write [:] for a colon in a name"),
         ("tag:", "may only have letters, digits, '_', '-' and '.' after tag:"),
         ("tag:work-*", "may only have letters, digits, '_', '-' and '.' after tag:"),
         ("label: red", "may only have letters, digits, '_', '-' and '.' after label:"),
         ("uuid:1234", "is not uuid: and 8-4-4-4-12 hexadecimal digits in lower case"),
+        ("class:DispVm", f"is not class: and one of {', '.join(CLASSES)}"),
+        ("dispvm_of:x", f"starts with dispvm_of:, {NOT_ONE}; did you mean dispvm-of:?"),
+        ("template:a b", "may only have letters, digits, '_', '-' and '.' after template:"),
         (f"uuid:{UUID.upper()}", "is not uuid: and 8-4-4-4-12 hexadecimal digits in lower case"),
     ],
 )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -68,8 +69,40 @@ def test_place_of_a_program_that_is_not_installed_is_empty_afterwards(root: Path
     assert list((root / "usr/bin").iterdir()) == []
 
 
+def test_who_runs_qvm_start_daemon_and_the_agent_may_do_what_it_takes(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root / "etc").mkdir()
+    (root / "etc/group").write_text("root:x:0:\nqubes:x:98:joanna,user\n")
+    commands = tmp_path / "commands"
+    commands.mkdir()
+    usermod = commands / "usermod"
+    usermod.write_text(f'#!/bin/sh\necho "$@" >>{tmp_path}/told\n')
+    usermod.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{commands}:{os.environ['PATH']}")
+    settings = root / "etc/systemd/system/xensnd-dom0.service.d/30-qubes.conf"
+    switch(root, "on")
+    assert (tmp_path / "told").read_text().splitlines() == [
+        f"--prefix {root} --append --groups xensnd-session {user}" for user in ("joanna", "user")
+    ]
+    assert settings.read_text().splitlines()[1:] == ["[Service]", "SupplementaryGroups=qubes"]
+    switch(root, "off")
+    assert not settings.parent.exists()
+
+
+def test_what_is_not_in_its_place_is_not_put_there_again(root: Path) -> None:
+    switch(root, "again")
+    assert program(root).read_text() == "Qubes'\n"
+    switch(root, "on")
+    switch(root, "again")
+    assert program(root).is_symlink()
+    switch(root, "off")
+    switch(root, "again")
+    assert program(root).read_text() == "Qubes'\n"
+
+
 @pytest.mark.parametrize("root", ["fedora"], indirect=True)
-@pytest.mark.parametrize("to", ["on", "off"])
+@pytest.mark.parametrize("to", ["on", "again", "off"])
 def test_program_that_an_update_has_put_there_again_is_the_one_that_is_kept(
     root: Path, to: str
 ) -> None:
@@ -77,9 +110,9 @@ def test_program_that_an_update_has_put_there_again_is_the_one_that_is_kept(
     program(root).unlink()
     program(root).write_text("newer\n")
     switch(root, to)
-    assert (kept(root) if to == "on" else program(root)).read_text() == "newer\n"
-    assert kept(root).exists() is (to == "on")
+    assert (program(root) if to == "off" else kept(root)).read_text() == "newer\n"
+    assert kept(root).exists() is (to != "off")
 
 
 def test_wrong_usage_is_refused(root: Path) -> None:
-    assert switch(root, "away", status=2) == "usage: qubes-pacat on|off [ROOT]\n"
+    assert switch(root, "away", status=2) == "usage: qubes-pacat on|off|again [ROOT]\n"

@@ -160,6 +160,7 @@ struct xn_vchan_stream *xn_vchan_stream_new(struct xn_engine *, bool playback,
     struct xn_budget *budget, uint32_t *served, struct xn_gate *gate);
 void xn_vchan_stream_begin(struct xn_vchan_stream *, bool succeeds);
 void xn_vchan_stream_free(struct xn_vchan_stream *);
+void xn_vchan_stream_hand_over(struct xn_vchan_stream *);
 bool xn_vchan_stream_is_open(struct xn_vchan_stream *);
 enum xn_violation xn_vchan_stream_violation(struct xn_vchan_stream *);
 bool xn_vchan_stream_next_word(struct xn_vchan_stream *, uint32_t *word);

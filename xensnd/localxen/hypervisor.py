@@ -263,6 +263,16 @@ class Hypervisor:
         domain.channels[channel.binder_port] = channel
         return {"port": channel.binder_port}, [channel.fds[1], channel.fds[0]]
 
+    def adopt(self, session: ClientSession, domain: Domain, arguments: _Arguments) -> Reply:
+        """Let a channel that another connection of this domain has bound be this one's. In Xen it
+        is whoever has the descriptor."""
+        port = arguments.number("port")
+        channel = domain.channels.get(port)
+        if not channel or not channel.is_bound_end(domain, port):
+            raise RequestRefused("client", f"{domain} has bound no event channel {port}")
+        channel.binder = session
+        return {}, []
+
     def channel_status(
         self, _session: ClientSession, domain: Domain, arguments: _Arguments
     ) -> Reply:
@@ -366,6 +376,7 @@ _OPERATIONS: dict[str, Callable[[Hypervisor, ClientSession, Domain, _Arguments],
     "map": Hypervisor.map,
     "allocate": Hypervisor.allocate,
     "bind": Hypervisor.bind,
+    "adopt": Hypervisor.adopt,
     "channel_status": Hypervisor.channel_status,
     "end_channel": Hypervisor.end_channel,
 }

@@ -209,6 +209,10 @@ class Transport(Protocol):
     def end_lasting_channel(self, peer_domid: int, peer_port: int) -> None:
         """End such a channel. One that is not there is no error."""
 
+    def adopt_channel(self, handed: Handed) -> None:
+        """Keep a channel that another process of this domain has bound and handed over: it does
+        not end with that process, but with end_channel() and the last of its descriptors."""
+
     def close(self) -> None: ...
 
 

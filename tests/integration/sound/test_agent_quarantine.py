@@ -20,7 +20,7 @@ import pytest
 from agent_dom0.streams.quarantine import FIRST_SECONDS
 from tests.hostile.acts import write_all_over
 from tests.hostile.evil_guest import EvilGuest
-from tests.hostile.vcpu import Busy, build_library
+from tests.hostile.vcpu import build_library, busy_with_ring
 from tests.support.agents import QUEUED_MSEC, Dom0, Guest
 from tests.support.asking import next_event
 from tests.support.heard import gaps_of_whole, seconds_heard
@@ -156,7 +156,7 @@ def test_guest_whose_samples_the_core_moves_at_the_death_is_named_as_well(
     words(stream.buffer).cast("B")[:] = b"\x11" * BUFFER_OCTETS  # silence would not be given
     assert stream.ask(TriggerRequest(Trigger.START)) == Status.OK
     library = build_library(tmp_path)
-    with Busy(library, "flood_ring", stream, write_all_over(stream), notifies=False):
+    with busy_with_ring(library, "flood_ring", stream, write_all_over(stream), notifies=False):
         kill_agent_while_it_serves(machine, dom0, "evil", CORE)
         dom0.await_event("died_serving", domid=evil.domid)
     dom0.await_event("stream_taken_over", domid=evil.domid)

@@ -28,6 +28,7 @@ POLICY = 'version: 1\nrules:\n  - guest: "*"\n    playback: allow\n    capture: 
 DENY = 'version: 1\nrules:\n  - guest: "*"\n    playback: deny\n    capture: deny\n'
 RATE_HZ = 44100
 FRAGMENT_OCTETS = 8192
+SUSPENDED_SECONDS = 1.0
 pytestmark = pytest.mark.usefixtures("dom0")
 
 
@@ -278,6 +279,32 @@ def test_one_vchan_that_is_closed_takes_the_other_with_it(
     dom0.await_event("device_disconnected", guest="work", domid=guest.domid)
 
 
+def test_guest_that_is_suspended_plays_and_records_on_when_it_is_back(
+    pulse: PulseServer, dom0: Dom0, new_vchan_guest: NewGuest, habits: Habits
+) -> None:
+    """For longer than the agent waits for an audio server that has stalled."""
+    guest = new_vchan_guest("work", habits)
+    with pulse.microphone(noise(20, rate_hz=RATE_HZ), rate_hz=RATE_HZ):
+        guest.start_recording()
+        assert eventually(lambda: without_silence(bytes(guest.recorded)))
+        guest.pause()
+        _, capture = guest.servers
+        assert eventually(lambda: capture.readable() == FRAGMENT_OCTETS)
+        time.sleep(SUSPENDED_SECONDS)
+        assert capture.readable() == FRAGMENT_OCTETS  # what it hears first is not older
+        before = len(guest.recorded)
+        guest.resume()
+        assert eventually(
+            lambda: without_silence(bytes(guest.recorded[before + FRAGMENT_OCTETS :]))
+        )
+        played = noise(1, rate_hz=RATE_HZ)
+        with heard_as_played(pulse) as ears:
+            guest.play(played)
+            assert ears.hears(played, 10), difference(played, ears.heard)
+    assert guest.connections == 1
+    assert not dom0.events("limit_hit", domid=guest.domid)
+
+
 def test_guest_that_is_destroyed_leaves_nothing(
     machine: LocalMachine, dom0: Dom0, new_vchan_guest: NewGuest
 ) -> None:
@@ -337,17 +364,40 @@ def test_guest_that_corked_its_sink_is_corked_for_the_next_agent_too(
     assert eventually(lambda: playback_state(dom0, guest) == "running")
 
 
-def test_agent_that_is_renewed_is_connected_anew_and_heard_again(
-    pulse: PulseServer, dom0: Dom0, new_vchan_guest: NewGuest
+def contains(part: bytes, heard: bytes) -> bool:
+    return part in heard
+
+
+def test_agent_that_is_renewed_is_not_heard_but_for_a_pause(
+    pulse: PulseServer, dom0: Dom0, new_vchan_guest: NewGuest, habits: Habits
+) -> None:
+    """And again, since the next opener has the guest's channels by then."""
+    guest = new_vchan_guest("work", habits)
+    for _ in range(2):
+        played = noise(4, rate_hz=RATE_HZ)
+        with heard_as_played(pulse) as ears:
+            guest.play(played)
+            ears.listen_until(lambda heard: len(without_silence(heard)) > SECOND_OCTETS)
+            before = len(dom0.events("stream_taken_over", domid=guest.domid))
+            dom0.signal(RENEW)
+            while len(dom0.events("stream_taken_over", domid=guest.domid)) == before:
+                assert guest.is_bound()
+            assert eventually(lambda: guest.unplayed == 0)
+            heard = ears.listen_until(partial(contains, played[-64:]), 10)
+        assert guest.connections == 1
+        assert len(gaps_of_whole(heard, played, queued_msec=QUEUED_MSEC)) == 1
+
+
+def test_guest_whose_agent_was_renewed_may_offer_its_vchans_anew(
+    dom0: Dom0, new_vchan_guest: NewGuest
 ) -> None:
     guest = new_vchan_guest("work")
-    assert dom0.process is not None
-    dom0.process.send_signal(RENEW)
+    with dom0.one_more("stream_taken_over", domid=guest.domid):
+        dom0.signal(RENEW)
+    guest.restart()
     assert eventually(lambda: guest.connections == 2), dom0.end_of_log
-    played = noise(0.5, rate_hz=RATE_HZ)
-    with heard_as_played(pulse) as ears:
-        guest.play(played)
-        assert ears.hears(played), difference(played, ears.heard)
+    guest.restart()
+    assert eventually(lambda: guest.connections == 3), dom0.end_of_log
 
 
 def test_agent_that_is_stopped_and_started_again_is_connected_anew(

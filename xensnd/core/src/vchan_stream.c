@@ -181,10 +181,11 @@ static void release_audio(struct xn_vchan_stream *stream, bool drain) {
     stream->stalled = false;
 }
 
-void xn_vchan_stream_free(struct xn_vchan_stream *stream) {
+static void end(struct xn_vchan_stream *stream, bool goes_on) {
     xn_engine_lock(stream->engine);
-    release_audio(stream, true);
-    if (stream->has_begun) {
+    /* What the server has not played yet is given to it again by the next process. */
+    release_audio(stream, !goes_on);
+    if (stream->has_begun && !goes_on) {
         xn_vchan_disconnect(&stream->vchan);
         xn_channel_notify(&stream->channel);
     }
@@ -193,6 +194,10 @@ void xn_vchan_stream_free(struct xn_vchan_stream *stream) {
     xn_engine_unlock(stream->engine);
     free(stream);
 }
+
+void xn_vchan_stream_free(struct xn_vchan_stream *stream) { end(stream, false); }
+
+void xn_vchan_stream_hand_over(struct xn_vchan_stream *stream) { end(stream, true); }
 
 bool xn_vchan_stream_is_open(struct xn_vchan_stream *stream) {
     xn_engine_lock(stream->engine);

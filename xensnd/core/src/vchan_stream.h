@@ -52,6 +52,9 @@ void xn_vchan_stream_begin(struct xn_vchan_stream *stream, bool succeeds);
  * accessed. */
 void xn_vchan_stream_free(struct xn_vchan_stream *stream);
 
+/* Ends it without a word to the guest: another process goes on as its client. */
+void xn_vchan_stream_hand_over(struct xn_vchan_stream *stream);
+
 /* Returns whether the server is there. Python is woken when it goes. */
 bool xn_vchan_stream_is_open(struct xn_vchan_stream *stream);
 enum xn_violation xn_vchan_stream_violation(struct xn_vchan_stream *stream);

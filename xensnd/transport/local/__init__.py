@@ -105,6 +105,9 @@ class LocalTransport(Transport):
     def end_lasting_channel(self, peer_domid: int, peer_port: int) -> None:
         """It has ended when it was closed: no other process has bound it."""
 
+    def adopt_channel(self, handed: Handed) -> None:
+        self._hypervisor.call("adopt", port=handed.layout["port"])
+
     def allocate_channel(self, peer_domid: int) -> EventChannel:
         reply, fds = self._hypervisor.call("allocate", peer=peer_domid)
         return self._channel(Handed(fds, {"port": reply["port"]}))
