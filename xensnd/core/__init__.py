@@ -4,8 +4,8 @@ In src/, ring.c, event_page.c, page_directory.c, pcm.c, vchan_ring.c, rate_loop.
 sample_queue.c and recorded_source.c only compute. engine.c is the thread. audio_server.c calls the
 audio server, by the verbs that pulse_*.c implement with libpulse and pipewire_*.c with libpipewire.
 backend.c and frontend.c use all of them, for one sndif stream each, in either role; vchan_stream.c
-is the backend's counterpart for vchan. No module calls one above it. backend_parts.h and
-vchan_parts.h list what one event causes. confine.c stands alone.
+is the backend's counterpart for vchan. No module calls one above it. backend_parts.h, frontend_parts.h
+and vchan_parts.h list what their files share. confine.c stands alone.
 """
 
 from __future__ import annotations

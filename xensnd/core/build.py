@@ -23,6 +23,7 @@ SOURCES = [
     "engine.c",
     "event_page.c",
     "frontend.c",
+    "frontend_audio.c",
     "gate.c",
     "page_directory.c",
     "pcm.c",
