@@ -130,6 +130,7 @@ struct xn_channel fake_channel_end(struct fake_channel *channel) {
 int64_t fake_latency_usec;
 bool fake_server_failed;
 uint32_t fake_server_wants_again;
+uint32_t fake_server_keeps;
 uint8_t fake_server_has[FAKE_SERVER_HAS];
 
 struct xn_audio {
@@ -206,9 +207,10 @@ bool xn_audio_commit(struct xn_audio *written, const void *from, uint32_t octets
     return true;
 }
 
-void xn_audio_seek_back(struct xn_audio *sought, uint32_t octets) {
+uint32_t xn_audio_seek_back(struct xn_audio *sought, uint32_t octets) {
     CHECK(octets > 0 && sought->sought_back + octets <= sought->given);
     sought->sought_back += octets;
+    return octets < fake_server_keeps ? octets : fake_server_keeps;
 }
 
 bool xn_audio_peek(struct xn_audio *recorder, const void **from, uint32_t *octets) {
@@ -274,6 +276,7 @@ struct xn_engine *fake_engine_new(void) {
     fake_latency_usec = -1;
     fake_server_failed = false;
     fake_server_wants_again = 0;
+    fake_server_keeps = 0;
     first_stack = 0;
     late = false;
     schedule.tasks = NULL;

@@ -55,6 +55,9 @@ void fake_server_records(const void *from, uint32_t octets);
  * enough. */
 extern uint32_t fake_server_wants_again;
 
+/* It plays so much of what is written over unchanged. */
+extern uint32_t fake_server_keeps;
+
 /* What the server was given last, at its offset modulo this. */
 #define FAKE_SERVER_HAS 65536
 extern uint8_t fake_server_has[FAKE_SERVER_HAS];

@@ -69,8 +69,8 @@ void *xn_audio_begin_write(struct xn_audio *audio, uint32_t *octets);
 bool xn_audio_commit(struct xn_audio *audio, const void *from, uint32_t octets);
 
 /* Playback: the octets that are committed next replace the last `octets`, as far as the server has
- * not played those. */
-void xn_audio_seek_back(struct xn_audio *audio, uint32_t octets);
+ * not played those. Returns how many of them it is known to play unchanged. */
+uint32_t xn_audio_seek_back(struct xn_audio *audio, uint32_t octets);
 
 /* Capture: gets the next octets that the server has recorded; *from NULL: a hole. Returns false if
  * there are none. Call xn_audio_drop() after they were used. */

@@ -33,7 +33,7 @@ static uint32_t take_back(struct xn_backend *backend, int64_t now_usec) {
     if (octets == 0 || now_usec < backend->rewrite_usec) return 0;
     backend->rewrite_usec = now_usec + REWRITE_USEC;
     backend->stats.late_octets += xn_pcm_take_back(backend->pcm);
-    xn_audio_seek_back(backend->audio, octets);
+    backend->stats.late_octets += xn_audio_seek_back(backend->audio, octets);
     return octets;
 }
 

@@ -338,10 +338,12 @@ static bool audio_commit(struct xn_audio *base, const void *from, uint32_t octet
 }
 
 /* What the next cycle may take is not replaced. It is written again nevertheless, and dropped. */
-static void audio_seek_back(struct xn_audio *base, uint32_t octets) {
+static uint32_t audio_seek_back(struct xn_audio *base, uint32_t octets) {
     struct pipewire_audio *audio = (struct pipewire_audio *)base;
     uint32_t cycle = pipewire_cycle_octets(&audio->cycle);
-    audio->late_octets += octets - xn_queue_take_back(&audio->cycle.queue, octets, cycle);
+    uint32_t late = octets - xn_queue_take_back(&audio->cycle.queue, octets, cycle);
+    audio->late_octets += late;
+    return late;
 }
 
 static bool audio_peek(struct xn_audio *base, const void **from, uint32_t *octets) {

@@ -109,9 +109,11 @@ static bool may_be_read(const struct pulse_audio *audio) {
            audio->admitted == pa_stream_get_device_index(audio->stream);
 }
 
-static void audio_seek_back(struct xn_audio *base, uint32_t octets) {
+/* How much of it is too late, the server does not say. */
+static uint32_t audio_seek_back(struct xn_audio *base, uint32_t octets) {
     struct pulse_audio *audio = (struct pulse_audio *)base;
     audio->seek_octets -= octets;
+    return 0;
 }
 
 static bool audio_peek(struct xn_audio *base, const void **from, uint32_t *octets) {
