@@ -23,6 +23,7 @@ struct xn_audio_config {
     bool is_pinned;     /* to its device: it cannot be moved to another */
     bool variable_rate; /* xn_audio_set_rate() will be used */
     bool any_source;    /* capture: every source is admitted */
+    bool is_device;     /* a sink or a source itself: see pipewire_device.h */
     /* Playback: the initial volume of each channel; PA_VOLUME_NORM is 100 %. NULL: as the server
      * remembers it. */
     const uint32_t *volume;

@@ -196,9 +196,7 @@ static void poll_backend(struct xn_frontend *frontend) {
     xn_frontend_take_events(frontend);
     if (!frontend->pcm.buffer || frontend->broken) return;
     if (!frontend->playback) ask_for_captured(frontend);
-    xn_frontend_adjust_rate(frontend);
-    if (!frontend->playback && frontend->audio && frontend->pcm.running)
-        xn_frontend_fill_server(frontend);
+    if (frontend->audio && frontend->pcm.running) xn_frontend_follow_backend(frontend);
     xn_frontend_wake_if_awaited(frontend);
 }
 

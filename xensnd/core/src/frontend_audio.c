@@ -2,7 +2,7 @@
 
 #include "frontend_parts.h"
 
-/* ---- the rate --------------------------------------------------------------------------------- */
+/* ---- the rate -------------------------------------------------------------------------------- */
 
 void xn_frontend_follow_position(struct xn_frontend *frontend) {
     uint64_t frames = frontend->pcm.position / frontend->pcm.config.frame_octets;
@@ -21,10 +21,17 @@ static void follow_moved(struct xn_frontend *frontend) {
         xn_rate_loop_read(&frontend->rate_loop, xn_now_usec(), frames);
 }
 
-void xn_frontend_adjust_rate(struct xn_frontend *frontend) {
-    if (!frontend->audio || !frontend->is_aligned || !frontend->pcm.running) return;
-    uint32_t rate_hz =
-        xn_rate_loop_update(&frontend->rate_loop, xn_now_usec(), !frontend->playback);
+/* Whether the guest's server runs by a clock of its own. */
+static bool must_follow(const struct xn_frontend *frontend) {
+    return !frontend->device || xn_device_state(frontend->device) == XN_DEVICE_FOLLOWS;
+}
+
+/* Keeps the fill at its target by small changes of the rate at which the guest's server
+ * resamples. */
+static void adjust_rate(struct xn_frontend *frontend) {
+    uint32_t rate_hz = frontend->pcm.config.rate_hz;
+    if (must_follow(frontend))
+        rate_hz = xn_rate_loop_update(&frontend->rate_loop, xn_now_usec(), !frontend->playback);
     if (rate_hz == frontend->stats.rate_hz) return;
     frontend->stats.rate_hz = rate_hz;
     xn_audio_set_rate(frontend->audio, rate_hz);
@@ -56,8 +63,8 @@ static uint32_t write_silence(struct xn_frontend *frontend, uint32_t octets) {
 }
 
 /* The ring was in use while the stream at the audio server was being made. With its first samples,
- * the fill is brought to its target at once; from then on xn_frontend_adjust_rate() keeps it there.
- * The target is the fill after a piece was written (playback) or read (capture). */
+ * the fill is brought to its target at once; from then on adjust_rate() or due_usec() keeps it
+ * there. The target is the fill after a piece was written (playback) or read (capture). */
 static void align_playback(struct xn_frontend *frontend, uint32_t octets) {
     xn_frontend_take_events(frontend);
     uint64_t present = (uint64_t)xn_frontend_fill(frontend) + octets;
@@ -77,7 +84,7 @@ static bool align_capture(struct xn_frontend *frontend, uint32_t octets) {
     return true;
 }
 
-void xn_frontend_fill_server(struct xn_frontend *frontend) {
+static void fill_server(struct xn_frontend *frontend) {
     uint64_t before = frontend->moved;
     for (uint32_t wanted = xn_audio_writable(frontend->audio); wanted > 0;) {
         if (!frontend->is_aligned && !align_capture(frontend, wanted)) return;
@@ -117,10 +124,51 @@ static void on_audio_event(void *owner, enum xn_audio_event event) {
     if (frontend->playback)
         take_recorded(frontend);
     else if (frontend->pcm.buffer && !frontend->broken)
-        xn_frontend_fill_server(frontend);
+        fill_server(frontend);
+}
+
+/* ---- a device that drives the guest's graph -------------------------------------------------- */
+
+/* Returns when the fill is at its target again after a cycle of so many frames. */
+static int64_t due_usec(void *owner, uint32_t frames) {
+    struct xn_frontend *frontend = owner;
+    const struct xn_pcm_config *config = &frontend->pcm.config;
+    if (!frontend->pcm.buffer || frontend->broken || !frontend->pcm.running) return XN_NEVER;
+    uint32_t octets = frames * config->frame_octets;
+    if (!frontend->is_aligned) {
+        bool is_enough = xn_frontend_fill(frontend) >= frontend->target_fill_octets + octets;
+        return frontend->playback || is_enough ? 0 : XN_NEVER;
+    }
+    uint64_t after = frontend->moved / config->frame_octets + frames;
+    return frontend->playback ? xn_rate_loop_room_usec(&frontend->rate_loop, after)
+                              : xn_rate_loop_fill_usec(&frontend->rate_loop, after);
+}
+
+/* The graph stands still, or did so for long enough that all was heard. When it goes on, the fill
+ * is brought to its target anew. */
+static void follow_pause(struct xn_frontend *frontend) {
+    if (frontend->playback) {
+        if (xn_frontend_fill(frontend) == 0) frontend->is_aligned = false;
+    } else if (xn_device_state(frontend->device) == XN_DEVICE_PAUSED) {
+        frontend->is_aligned = false;
+        frontend->moved = frontend->ready;
+    }
+}
+
+void xn_frontend_follow_backend(struct xn_frontend *frontend) {
+    if (frontend->device) follow_pause(frontend);
+    if (frontend->is_aligned) adjust_rate(frontend);
+    if (frontend->device) xn_device_reconsider(frontend->device);
+    if (!frontend->playback && must_follow(frontend)) fill_server(frontend);
 }
 
 /* ---- the guest's audio server --------------------------------------------------------------- */
+
+static void begin_to_align(struct xn_frontend *frontend, uint32_t target_fill_octets) {
+    frontend->target_fill_octets = target_fill_octets;
+    frontend->is_aligned = false;
+    frontend->stats.rate_hz = frontend->pcm.config.rate_hz;
+}
 
 bool xn_frontend_attach_audio(struct xn_frontend *frontend, struct xn_client *client,
                               const struct xn_audio_config *config, uint32_t target_fill_octets,
@@ -128,18 +176,34 @@ bool xn_frontend_attach_audio(struct xn_frontend *frontend, struct xn_client *cl
     const struct xn_audio_owner owner = {.on_event = on_audio_event, .owner = frontend};
     xn_frontend_detach_audio(frontend);
     xn_engine_lock(frontend->engine);
-    frontend->target_fill_octets = target_fill_octets;
-    frontend->is_aligned = false;
-    frontend->stats.rate_hz = config->rate_hz;
+    begin_to_align(frontend, target_fill_octets);
     frontend->audio = xn_audio_new(client, config, &owner, error);
     if (frontend->audio) xn_audio_start(frontend->audio);
     xn_engine_unlock(frontend->engine);
     return frontend->audio != NULL;
 }
 
+void xn_frontend_attach_device(struct xn_frontend *frontend, struct xn_device *device,
+                               uint32_t target_fill_octets) {
+    const struct xn_device_user user = {
+        .owner = {.on_event = on_audio_event, .owner = frontend},
+        .due_usec = due_usec,
+    };
+    xn_frontend_detach_audio(frontend);
+    xn_engine_lock(frontend->engine);
+    begin_to_align(frontend, target_fill_octets);
+    frontend->device = device;
+    frontend->audio = xn_device_connect(device, &user);
+    xn_engine_unlock(frontend->engine);
+}
+
 void xn_frontend_detach_audio(struct xn_frontend *frontend) {
     xn_engine_lock(frontend->engine);
-    if (frontend->audio) xn_audio_free(frontend->audio, false);
+    if (frontend->device)
+        xn_device_disconnect(frontend->device);
+    else if (frontend->audio)
+        xn_audio_free(frontend->audio, false);
+    frontend->device = NULL;
     frontend->audio = NULL;
     xn_engine_unlock(frontend->engine);
 }

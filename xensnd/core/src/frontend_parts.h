@@ -6,6 +6,7 @@
 
 #include "event_page.h"
 #include "frontend.h"
+#include "pipewire_device.h"
 #include "rate_loop.h"
 #include "ring.h"
 
@@ -37,6 +38,7 @@ struct xn_frontend {
     uint64_t awaited_position;
 
     struct xn_audio *audio;
+    struct xn_device *device; /* whose stream `audio` is; NULL: it is ours */
     uint32_t target_fill_octets;
     bool is_aligned; /* the fill was brought to its target after the audio stream was attached */
     struct xn_rate_loop rate_loop;
@@ -66,11 +68,7 @@ void xn_frontend_wake_if_awaited(struct xn_frontend *frontend);
 /* Notes that the backend has reached its position now. */
 void xn_frontend_follow_position(struct xn_frontend *frontend);
 
-/* Changes the rate at which the guest's audio server resamples, so that the fill stays at its
- * target. */
-void xn_frontend_adjust_rate(struct xn_frontend *frontend);
-
-/* Capture: gives the server as much of what it wants as was captured. */
-void xn_frontend_fill_server(struct xn_frontend *frontend);
+/* After the backend has said something: keeps the fill at its target. */
+void xn_frontend_follow_backend(struct xn_frontend *frontend);
 
 #endif
