@@ -1,7 +1,7 @@
 # Each target does all of its own set-up.
 PYTHON = .venv/bin/python
 
-.PHONY: env demo check lint test test-alone test-others hostile check-fresh check-xen check-xen-quiet endurance check-packages bench dist deb rpm clean
+.PHONY: env demo check lint test test-sound test-others hostile check-fresh check-xen check-xen-quiet endurance check-packages bench dist deb rpm clean
 
 env:
 	@tools/setup-env
@@ -18,17 +18,20 @@ lint: env
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 
-# What compares each octet heard, or measures time, runs one case after another, as two of them at
-# once hear gaps on two cores. All others run beside it and give way: first those that wait, and
-# what only computes fills the rest.
+# What compares each octet heard runs two cases at once, if it may have real-time priority. What
+# measures time, or floods an agent with requests, runs one case after another when that is over. All
+# others run beside and give way: first those that wait, and what only computes fills the rest. Why a
+# case was run once more is shown.
+TEST = $(PYTHON) -m pytest --rerun-show-tracebacks
 test: env
-	@$(MAKE) --no-print-directory --output-sync --jobs=2 test-alone test-others
+	@$(MAKE) --no-print-directory --output-sync --jobs=2 test-sound test-others
 
-test-alone:
-	$(PYTHON) -m pytest -m alone tests/integration tests/hostile
+test-sound:
+	$(TEST) -m sound -n auto --dist loadfile tests/integration; heard=$$?; \
+		$(TEST) -m alone tests/integration tests/hostile && exit $$heard
 
 test-others:
-	chrt --idle 0 $(PYTHON) -m pytest -m "not alone" -n 2 --dist loadfile \
+	chrt --idle 0 $(TEST) -m "not sound and not alone" -n 3 --dist loadfile \
 		--no-loadscope-reorder tests/integration tests/hostile tests/contract tests/property \
 		tests/unit
 

@@ -299,8 +299,8 @@ class Agent:
     def _on_engine(self) -> None:
         self._run(self._registry.poll)
 
-    def _lose_engine(self, domid: int, why: str) -> None:
-        self._run(lambda: self._registry.lose_engine(domid, why))
+    def _lose_engine(self, domid: int, why: str, is_fault: bool) -> None:
+        self._run(lambda: self._registry.lose_engine(domid, why, is_fault=is_fault))
 
     def _run(self, work: Callable[[], None]) -> None:
         """Do work for guests, during which XenStore or the hypervisor may be lost.

@@ -103,13 +103,15 @@ class Registry(Guests):
         if lost is not None:
             raise lost
 
-    def lose_engine(self, domid: int, why: str) -> None:
-        """Follow the end of a guest's engine: another one takes its streams over."""
+    def lose_engine(self, domid: int, why: str, *, is_fault: bool) -> None:
+        """Follow the end of a guest's engine: another one takes its streams over. `is_fault`: it
+        counts for the guest's quarantine."""
         guest = self._guests.get(domid)
         if guest is None:
             return
-        guest.lose_engine(why)
-        self._begin_quarantine(guest)
+        guest.lose_engine(why, is_fault=is_fault)
+        if is_fault:
+            self._begin_quarantine(guest)
         self._read_all(self._store)
 
     def decide(self) -> None:
@@ -144,6 +146,13 @@ class Registry(Guests):
 
     def find(self, domid: int) -> ServedGuest | None:
         return self._guests.get(domid)
+
+    def prepare(self, guests: Collection[ServedGuest]) -> None:
+        for begin in (ServedGuest.start_engine, ServedGuest.expect_sound):
+            for guest in guests:
+                if not guest.is_quarantined:
+                    with self.contained(guest.guest.domid, "its engine"):
+                        begin(guest)
 
     # Called for people's tools
 

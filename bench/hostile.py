@@ -129,9 +129,9 @@ def look(
         memory.look()
         time.sleep(LOOK_SECONDS)
     throttled_ms = None
-    if act.audited:
-        dom0.await_event(act.audited[0].kind, domid=evil.domid)
-        first = dom0.events(act.audited[0].kind, domid=evil.domid)[0]
+    if told := act.told(options.isolation):
+        dom0.await_event(told[0].kind, domid=evil.domid)
+        first = dom0.events(told[0].kind, domid=evil.domid)[0]
         throttled_ms = (when(first) - began) * 1000
     revoked_ms = [revoke(dom0, adversary) for _ in range(options.rounds) if act.records]
     return memory.growth_kib, control_ms, open_ms, throttled_ms, revoked_ms
@@ -193,7 +193,7 @@ def bench_deaths(stage: Stage, count: int) -> None:
         guests[1].start("play", "-", stdin=[on_right(sounds[1])]) as right,
     ):
         for each in (left, right):
-            urgent(each.process, Urgency.SOUNDING)
+            urgent(each.process, Urgency.GUEST)
         for guest in guests:
             dom0.await_event("stream_started", domid=guest.domid)
         for _ in range(count):

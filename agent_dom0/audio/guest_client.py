@@ -111,6 +111,12 @@ class GuestClient:
         else:
             self._connection.retry_sooner()
 
+    def expect(self) -> None:
+        """Connect now, for a voice that joins soon."""
+        if self._connection is None:
+            self._connection = self._connections.join(self)
+            self._linger_on()
+
     def leave(self, voice: Voice) -> None:
         """Remove the voice, which ends its stream at the server itself."""
         if voice not in self._voices:
@@ -119,8 +125,7 @@ class GuestClient:
         self._failed.pop(voice, None)
         self._places.give_back(voice.direction, voice)
         if not self._voices and self._connection is not None:
-            loop = asyncio.get_running_loop()
-            self._linger = loop.call_later(LINGER_SECONDS, self._disconnect)
+            self._linger_on()
 
     def why_silent(self, voice: Voice) -> str | None:
         """Return why the voice is not at the server, in words; None: it is, or will be soon."""
@@ -207,6 +212,10 @@ class GuestClient:
         for voice in self._voices:
             voice.detach()
             self._places.give_back(voice.direction, voice)
+
+    def _linger_on(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._linger = loop.call_later(LINGER_SECONDS, self._disconnect)
 
     def _cancel_linger(self) -> None:
         if self._linger is not None:

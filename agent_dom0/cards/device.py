@@ -9,24 +9,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from agent_dom0.cards.card_stream import CardStream
 from agent_dom0.engines.interface import EngineLost
 from agent_dom0.events import EventKind, Priority
-from agent_dom0.guest import RunningGuest
 from agent_dom0.streams.failures import FAILURES, Recovery
-from agent_dom0.streams.guest_device import GuestDevice
-from agent_dom0.streams.throttle import (
-    CONNECTIONS_A_SECOND,
-    CONNECTIONS_AT_ONCE,
-    STORE_EVENTS_A_SECOND,
-    TOO_MANY_REQUESTS,
-    Throttle,
-    cost_of,
-)
+from agent_dom0.streams.guest_device import DeviceOwner, GuestDevice
+from agent_dom0.streams.throttle import TOO_MANY_REQUESTS, cost_of
+from agent_dom0.streams.watched_nodes import WatchedNodes
 from xensnd.errors import RemoteProtocolError, TransportLost
 from xensnd.sndif.states import (
     BACKEND_TABLE,
@@ -40,7 +33,6 @@ from xensnd.sndif.store_fields import (
     CAPTURE_IN_PLACE,
     SUPPORTED_VERSIONS,
     VERSIONS,
-    Direction,
     StreamConfig,
     StreamRings,
     parse_card,
@@ -78,63 +70,37 @@ class DevicePath:
         return f"/local/domain/{self.guest_domid}/device/vsnd/{self.devid}"
 
 
-class CardOwner(Protocol):
-    """The guest whose card it is."""
+class CardMaker(Protocol):
+    """What a device needs for its streams: CardFactory, for one card."""
 
-    @property
-    def guest(self) -> RunningGuest: ...
-    @property
-    def throttle(self) -> Throttle:
-        """Of its control requests."""
+    def stream(self, name: str, config: StreamConfig, rings: StreamRings) -> CardStream: ...
+    def recent_nodes(self) -> Mapping[str, str] | None:
+        """Return what XenStore held of the card a moment ago; None: it was not read."""
 
-    @property
-    def store_throttle(self) -> Throttle:
-        """Of what XenStore tells of its nodes."""
-
-    @property
-    def connection_throttle(self) -> Throttle: ...
-    @property
-    def is_quarantined(self) -> bool:
-        """Nothing of the guest is touched, so that it can harm nobody."""
-
-    def serving(self) -> contextlib.AbstractContextManager[None]:
-        """Around all that is done for the guest."""
-
-    def was_paused(self) -> bool:
-        """Whether the engine has paused its requests since the last call."""
-
-    @property
-    def most_streams(self) -> int:
-        """How many it may have, in both directions together."""
-
-    def require_room(self, added: Sequence[Direction]) -> None:
-        """Check that so many streams may be added. LimitReached: they may not."""
-
-    def audit(self, kind: EventKind, text: str, priority: Priority = Priority.INFO) -> None: ...
+    def is_left_open(self, stream: str) -> bool:
+        """Whether the agent before this one had the stream open."""
 
 
 class Device(GuestDevice):
-    """Serves one device. `make_stream` gets a stream's name, its configuration and its rings.
-
-    `run` calls the work of a timer, during which XenStore may be lost.
-    """
+    """Serves one device. `run` calls the work of a timer, during which XenStore may be lost."""
 
     def __init__(
         self,
         store: Store,
         path: DevicePath,
-        owner: CardOwner,
-        make_stream: Callable[[str, StreamConfig, StreamRings], CardStream],
+        owner: DeviceOwner,
+        maker: CardMaker,
         run: Callable[[Callable[[], None]], None],
     ) -> None:
         self.path = path
         self._owner = owner
-        self._make_stream = make_stream
+        self._maker = maker
         self._run = run
+        state, token = f"{path.frontend}/state", path.backend
+        self._watched = WatchedNodes(owner.budget, [state], token, self._step_again)
         self._streams: list[CardStream] = []
         self._phase: BackendPhase | None = None  # not known yet
         self._own = self._frontend = XenbusState.UNKNOWN  # as we have read them
-        self._is_throttled = False  # and its frontend's state not watched
         self._odd_states = 0
         self._retries_connect = False  # once, because the published rings were invalid
         self._withdrawn_at: float | None = None
@@ -174,21 +140,11 @@ class Device(GuestDevice):
         self._contain(self._step)
 
     def follow(self, times: int) -> None:
-        """Follow the frontend's state, of which XenStore has told so many times.
-
-        Over the guest's budget its nodes are no longer watched, so that they cost nothing, however
-        often it writes them. They are read when the next window begins, and watched again.
-        """
-        throttle = self._owner.store_throttle
-        if throttle.admits(times):
+        """Follow the frontend's state, of which XenStore has told so many times."""
+        if self._owner.budget.admits_store_events(times):
             self.step()
-            return
-        if throttle.exceeds_anew:
-            text = f"more than {STORE_EVENTS_A_SECOND} changes of its nodes in XenStore in a second"
-            self._owner.audit(EventKind.LIMIT_HIT, f"{text}; they wait", Priority.NOTICE)
-        self._is_throttled = True
-        self._contain(self._unwatch)
-        throttle.poll_later(self._follow_again)
+        else:
+            self._contain(lambda: self._watched.pause(self._store))
 
     def poll(self) -> None:
         """Serve the requests that wait, after an event of the engine."""
@@ -202,13 +158,8 @@ class Device(GuestDevice):
         """Decide all streams again."""
         self._contain(self._decide)
 
-    def _follow_again(self) -> None:
-        self._is_throttled = False
-        self._run(self.step)
-
     def _step(self) -> None:
-        if not self._is_throttled:
-            self._store.watch(f"{self.path.frontend}/state", self.path.backend)
+        self._watched.watch(self._store)
         self._own = _read_state(self._store, self.path.backend)
         self._frontend = _read_state(self._store, self.path.frontend)
         if self._owner.is_quarantined:
@@ -289,11 +240,11 @@ class Device(GuestDevice):
             stream.tell_limit("more requests than the guest's budget allows; all its streams wait")
         if packet is None:
             return
-        if self._owner.throttle.admits(cost_of(packet)):
+        if self._owner.budget.requests.admits(cost_of(packet)):
             stream.answer(packet)
             return
         stream.tell_limit(f"{stream.name}: {TOO_MANY_REQUESTS}")
-        self._owner.throttle.poll_later(self._poll_later)
+        self._owner.budget.requests.poll_later(self._poll_later)
 
     def _poll_later(self) -> None:
         self._run(self.poll)
@@ -313,9 +264,9 @@ class Device(GuestDevice):
         self._retries_connect, self._withdrawn_at = False, None  # so _step_later() does nothing
         if forget:
             self._end_streams()
-            self._owner.store_throttle.forget(self._follow_again)
-            self._owner.connection_throttle.forget(self._step_again)
-            self._unwatch()
+            for later in (self._poll_later, self._step_again):
+                self._owner.budget.forget(later)
+            self._watched.close(self._store)
             return
         self._hand_over_streams()
 
@@ -431,13 +382,11 @@ class Device(GuestDevice):
 
     def _connect(self, *, adopt: bool = False) -> BackendPhase:
         self._end_streams()
-        if not adopt and not self._owner.connection_throttle.admits():
-            self._connect_later()
+        if not adopt and not self._owner.budget.admits_connection("cards", self._step_again):
             return BackendPhase.OFFERED
         self._may_revive = False
         try:
-            self._make_streams()
-            for stream in self._streams:
+            for stream in self._make_streams(adopt=adopt):
                 stream.begin(adopt=adopt)
         except RemoteProtocolError as error:
             self._end_streams()
@@ -450,16 +399,6 @@ class Device(GuestDevice):
             return BackendPhase.CLOSED
         self._retries_connect = False
         return BackendPhase.ANSWERED
-
-    def _connect_later(self) -> None:
-        throttle = self._owner.connection_throttle
-        if throttle.exceeds_anew:
-            text = (
-                f"more than {CONNECTIONS_AT_ONCE} connections of its cards, "
-                f"and than {CONNECTIONS_A_SECOND} a second; the next ones wait"
-            )
-            self._owner.audit(EventKind.LIMIT_HIT, text, Priority.NOTICE)
-        throttle.poll_later(self._step_again)
 
     def _step_again(self) -> None:
         self._run(self.step)
@@ -486,15 +425,24 @@ class Device(GuestDevice):
             with contextlib.suppress(TransportLost):  # the agent notices it too
                 self.step()
 
-    def _make_streams(self) -> None:
-        nodes = read_card_nodes(self._store, self.path.frontend, self._owner.most_streams)
-        pcms = parse_card(nodes).pcms
-        self._owner.require_room([config.direction for pcm in pcms for config in pcm.streams])
-        for pcm in pcms:
-            for config in pcm.streams:
-                name = f"{pcm.index}/{config.index}"
-                rings = parse_rings(_below(nodes, name))
-                self._streams.append(self._make_stream(name, config, rings))
+    def _make_streams(self, *, adopt: bool) -> Iterator[CardStream]:
+        """Make one stream after the other, and those first that were left open: they sound."""
+        nodes = self._maker.recent_nodes() if adopt else None
+        if nodes is None:
+            nodes = read_card_nodes(self._store, self.path.frontend, self._owner.most_streams)
+        configs = {
+            f"{pcm.index}/{config.index}": config
+            for pcm in parse_card(nodes).pcms
+            for config in pcm.streams
+        }
+        self._owner.require_room([config.direction for config in configs.values()])
+        rings = {name: parse_rings(_below(nodes, name)) for name in configs}
+        names = sorted(configs, key=lambda name: not self._maker.is_left_open(name))
+        for name in names if adopt else configs:
+            self._streams.append(self._maker.stream(name, configs[name], rings[name]))
+            yield self._streams[-1]
+        order = list(configs)
+        self._streams.sort(key=lambda stream: order.index(stream.name))
 
     def _end_streams(self) -> None:
         self._withdrawn_at = None
@@ -520,10 +468,6 @@ class Device(GuestDevice):
 
     # XenStore
 
-    def _unwatch(self) -> None:
-        with contextlib.suppress(KeyError):
-            self._store.unwatch(f"{self.path.frontend}/state", self.path.backend)
-
     def _read(self, path: str) -> str | None:
         try:
             return self._store.read(path)
@@ -538,6 +482,6 @@ def _read_state(store: Store, directory: str) -> XenbusState:
         return XenbusState.UNKNOWN
 
 
-def _below(nodes: dict[str, str], directory: str) -> dict[str, str]:
+def _below(nodes: Mapping[str, str], directory: str) -> dict[str, str]:
     prefix = f"{directory}/"
     return {path[len(prefix) :]: value for path, value in nodes.items() if path.startswith(prefix)}

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
+from pathlib import Path
 
 from agent_dom0.audio.server_stream import ServerStream
 from agent_dom0.audio.stream_volume import StreamVolume
 from agent_dom0.cards.card_stream import CardStream
-from agent_dom0.cards.device import Device, DevicePath
+from agent_dom0.cards.device import CardMaker, Device, DevicePath
 from agent_dom0.cards.rings import StreamLink
-from agent_dom0.cards.saved_state import SavedState
+from agent_dom0.cards.saved_state import SavedState, is_left_open
 from agent_dom0.parameters import SoundParameters
 from agent_dom0.streams.factory import Factory
 from agent_dom0.streams.served_guest import ServedGuest
@@ -23,10 +25,16 @@ class CardFactory:
     common: Factory
 
     def device(self, store: Store, path: DevicePath, owner: ServedGuest) -> Device:
-        make_stream = partial(self._stream, owner, path.devid)
-        return Device(store, path, owner, make_stream, self.common.run)
+        return Device(store, path, owner, _Maker(self, owner, path), self.common.run)
 
-    def _stream(
+    def has_left_open(self, guest: ServedGuest) -> bool:
+        """Whether the agent before this one had a stream of this guest open."""
+        directory = self.saved_directory
+        names = os.listdir(directory) if directory.is_dir() else []
+        prefix = f"{guest.guest.domid}-"
+        return any(is_left_open(directory / name) for name in names if name.startswith(prefix))
+
+    def stream(
         self,
         owner: ServedGuest,
         devid: int,
@@ -55,8 +63,31 @@ class CardFactory:
 
         return CardStream(name, config, link, access, new_audio, audit, common.limits)
 
+    @property
+    def saved_directory(self) -> Path:
+        return self.common.transport.runtime_directory / "streams"
+
+    def saved_path(self, domid: int, devid: int, stream: str) -> Path:
+        return self.saved_directory / f"{domid}-{devid}-{stream.replace('/', '-')}"
+
     def _saved_state(self, owner: ServedGuest, devid: int, stream: str) -> SavedState:
-        guest = owner.guest
-        directory = self.common.transport.runtime_directory / "streams"
-        name = f"{guest.domid}-{devid}-{stream.replace('/', '-')}"
-        return SavedState(directory / name, guest.uuid, lambda: owner.guest.name)
+        path = self.saved_path(owner.guest.domid, devid, stream)
+        return SavedState(path, owner.guest.uuid, lambda: owner.guest.name)
+
+
+@dataclass(frozen=True, slots=True)
+class _Maker(CardMaker):
+    factory: CardFactory
+    owner: ServedGuest
+    path: DevicePath
+
+    def stream(self, name: str, config: StreamConfig, rings: StreamRings) -> CardStream:
+        return self.factory.stream(self.owner, self.path.devid, name, config, rings)
+
+    def recent_nodes(self) -> Mapping[str, str] | None:
+        transport = self.factory.common.transport
+        return transport.recent_card_nodes(self.path.guest_domid, self.path.devid)
+
+    def is_left_open(self, stream: str) -> bool:
+        path = self.factory.saved_path(self.path.guest_domid, self.path.devid, stream)
+        return is_left_open(path)

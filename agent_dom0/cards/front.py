@@ -90,13 +90,18 @@ class CardFront(Front):
 
     def read(self) -> None:
         """Follow every device below our backend's directory, whoever made it."""
+        left: list[ServedGuest] = []
         for guest in self._guests.served():
             with self._guests.contained(guest.guest.domid, "its devices"):
-                self._read_devices_of(guest)
+                is_new = self._read_devices_of(guest)
+                if is_new and self._factory.has_left_open(guest):
+                    left.append(guest)
+        self._guests.prepare(left)
         for card in list(self._cards.values()):
             card.step()
 
-    def _read_devices_of(self, guest: ServedGuest) -> None:
+    def _read_devices_of(self, guest: ServedGuest) -> bool:
+        """Return whether there are new ones."""
         domid = guest.guest.domid
         known = {card.path.devid for card in self._cards_of(domid)}
         there = children(self._store, f"{self._root}/{domid}")
@@ -106,6 +111,7 @@ class CardFront(Front):
             path = DevicePath(self._guests.domid, domid, devid)
             card = self._factory.device(self._store, path, guest)
             self._cards[path.backend] = guest.devices[str(devid)] = card
+        return bool(there - known)
 
     # The toolstack's part
 

@@ -22,6 +22,15 @@ _ANSWER = AnswerPlace(answer=120, name=124)
 _PCM_AT = 128
 
 
+def is_left_open(path: Path) -> bool:
+    """Return whether this file seems to be the saved state of an open stream. load() says more."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_MAGIC)) == _MAGIC
+    except OSError:
+        return False
+
+
 class SavedState(SavedRecord):
     def __init__(self, path: Path, owner: str, name: Callable[[], str]) -> None:
         super().__init__(

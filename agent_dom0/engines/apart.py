@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import astuple
+from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from agent_dom0.engines import replies
-from agent_dom0.engines.calls import EngineCalls
-from agent_dom0.engines.gates import Gates
-from agent_dom0.engines.handles import ChannelApart, ClientApart, PagesApart, StreamApart
-from agent_dom0.engines.interface import EngineLost, GuestEngine, SavedPositions
+from agent_dom0.engines.calls import REPLY_SECONDS_MAX, EngineCalls
+from agent_dom0.engines.gates import Gates, SharedGate
+from agent_dom0.engines.handles import (
+    ChannelApart,
+    ClientApart,
+    StreamApart,
+    VchanApart,
+)
+from agent_dom0.engines.interface import (
+    EngineLate,
+    EngineLost,
+    GuestEngine,
+    SavedPlace,
+    SavedPositions,
+)
 from agent_dom0.engines.replies import Snapshot
-from agent_dom0.engines.zygote import Zygote
-from xensnd.core import AudioClient, BackendStream
+from agent_dom0.engines.zygote import Child, Zygote
+from xensnd.core import AudioClient, BackendStream, RingMemory, VchanCore
 from xensnd.transport.interface import (
     HANDED_PAGES_MAX,
     EventChannel,
@@ -23,25 +36,31 @@ from xensnd.transport.interface import (
     Pages,
     Transport,
 )
+from xensnd.transport.pages import MappedPages
 
 T = TypeVar("T")
 
 
 class EngineApart(GuestEngine):
     """The first use starts the process, and `started` is called with the connection to it. When it
-    is lost and has ended, close() must be called; the next use starts another one."""
+    is lost and has ended, close() must be called; the next use starts another one.
+    `patience_seconds`: how long a caller may wait for it."""
 
     def __init__(
         self,
         transport: Transport,
         zygote: Zygote,
         started: Callable[[EngineCalls], None],
+        patience_seconds: float = REPLY_SECONDS_MAX,
     ) -> None:
         self.transport = transport
         self._zygote = zygote
         self._started = started
+        self._patience_seconds = patience_seconds
+        self._starting: Child | None = None  # the process, before the first use
         self._running: _Running | None = None
         self._seen: Snapshot | None = None  # while it is valid
+        self._last_seen = Snapshot()
 
     # What the handles below use
 
@@ -63,10 +82,28 @@ class EngineApart(GuestEngine):
                 return self._running.connection.call(check, do, (), **arguments)
         return None
 
+    def look(self, check: Callable[[object], T], do: str, /, **arguments: object) -> T | None:
+        """Ask what changes nothing. Returns None if the process has ended, or is late."""
+        with suppress(EngineLost):
+            if self._running is not None:
+                return self._running.connection.look(check, do, **arguments)
+        return None
+
     def snapshot(self) -> Snapshot:
         if self._seen is None:
-            self._seen = self.call_to_end(replies.snapshot, "snapshot") or Snapshot()
+            self._seen = self._new_snapshot()
         return self._seen
+
+    def _new_snapshot(self) -> Snapshot:
+        if self._running is None:
+            return Snapshot()
+        try:
+            self._last_seen = self._running.connection.look(replies.snapshot, "snapshot")
+        except EngineLate:
+            return self._last_seen.kept()
+        except EngineLost:
+            return Snapshot()
+        return self._last_seen
 
     def fail(self, why: str) -> None:
         """End the process: it does what it cannot do, or hangs."""
@@ -74,6 +111,10 @@ class EngineApart(GuestEngine):
             self._running.connection.lose(why)
 
     # As GuestEngine has it
+
+    def prepare(self) -> None:
+        if self._running is None and self._starting is None:
+            self._starting = self._zygote.start()
 
     def map_pages(self, domid: int, refs: Sequence[int], *, writable: bool) -> Pages:
         handed: list[Handed] = []
@@ -93,19 +134,28 @@ class EngineApart(GuestEngine):
         finally:
             for each in handed:
                 each.close()
-        return PagesApart(self, address, refs)
+        return MappedPages(
+            address, refs, lambda: self.call_to_end(replies.nothing, "unmap", address=address)
+        )
 
     def bind_channel(self, domid: int, port: int) -> EventChannel:
         handed = self.transport.hand_channel(domid, port)
         own_port = int(handed.layout["port"])
         try:
-            number, fds = self.call(replies.channel, "bind", handed.fds, layout=handed.layout)
+            return self._receive(handed, lambda: self.transport.end_channel(own_port))
         except BaseException:
             self.transport.end_channel(own_port)
             raise
+
+    def bind_lasting_channel(self, domid: int, port: int) -> EventChannel:
+        return self._receive(self.transport.hand_lasting_channel(domid, port), lambda: None)
+
+    def _receive(self, handed: Handed, end: Callable[[], None]) -> ChannelApart:
+        try:
+            number, fds = self.call(replies.channel, "bind", handed.fds, layout=handed.layout)
         finally:
             handed.close()
-        return ChannelApart(self, own_port, number, fds)
+        return ChannelApart(self, int(handed.layout["port"]), number, fds, end)
 
     def new_client(self, server: str | None, properties: Mapping[str, str]) -> AudioClient:
         return ClientApart(self, server, properties)
@@ -121,13 +171,8 @@ class EngineApart(GuestEngine):
         saved: SavedPositions,
         served_address: int,  # noqa: ARG002 - it is known whom this process serves
     ) -> BackendStream:
-        fd = os.open(saved.path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-        try:
-            shared = self.call(replies.integer, "share", [fd])
-        finally:
-            os.close(fd)
-        gate = self._run().gates.take()
-        try:
+        shared = self._share(saved.path)
+        with self._gate(shared) as gate:
             number = self.call(
                 replies.integer,
                 "stream",
@@ -139,11 +184,57 @@ class EngineApart(GuestEngine):
                 pcm=shared + saved.pcm_offset,
                 gate=gate.remote_address,
             )
-        except BaseException:
-            self.call_to_end(replies.nothing, "unmap", address=shared)
-            gate.free()
-            raise
         return StreamApart(self, number, shared, gate)
+
+    def new_vchan(
+        self,
+        *,
+        playback: bool,
+        page: Pages,
+        left: RingMemory,
+        right: RingMemory,
+        channel: EventChannel,
+        given: SavedPlace | None,
+        served_address: int,  # noqa: ARG002 - it is known whom this process serves
+    ) -> VchanCore:
+        shared = None if given is None else self._share(given.path)
+        with self._gate(shared) as gate:
+            number = self.call(
+                replies.integer,
+                "vchan",
+                playback=playback,
+                page=page.address,
+                left=left,
+                right=right,
+                channel=astuple(channel.fds),
+                given=0 if shared is None or given is None else shared + given.offset,
+                gate=gate.remote_address,
+            )
+        return VchanApart(self, number, shared, gate)
+
+    def _share(self, path: Path) -> int:
+        """Return where the process has mapped this file."""
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            return self.call(replies.integer, "share", [fd])
+        finally:
+            os.close(fd)
+
+    @contextmanager
+    def _gate(self, shared: int | None) -> Iterator[SharedGate]:
+        """A gate for a stream that is made in the block. If that fails, what is `shared` is
+        unmapped too."""
+        try:
+            gate = self._run().gates.take()
+            try:
+                yield gate
+            except BaseException:
+                gate.free()
+                raise
+        except BaseException:
+            if shared is not None:
+                self.call_to_end(replies.nothing, "unmap", address=shared)
+            raise
 
     @property
     def pauses(self) -> int:
@@ -163,20 +254,27 @@ class EngineApart(GuestEngine):
     def close(self) -> None:
         """End the process."""
         running, self._running = self._running, None
-        self._seen = None
+        self._seen, self._last_seen = None, Snapshot()
         if running is not None:
             running.connection.close()
+        starting, self._starting = self._starting, None
+        if starting is not None:
+            self._zygote.kill(starting)
+            starting.close()
 
     def _run(self) -> _Running:
         """Return the process, which is started if there is none."""
         if self._running is None:
-            connection = EngineCalls(self._zygote)
+            self.prepare()
+            child, self._starting = self._starting, None
+            connection = EngineCalls(self._zygote, child)  # patiently: it has met no guest yet
             try:
                 self._running = _Running(connection, Gates(connection))
-            except OSError:
+            except OSError as error:
                 connection.lose("it does not start")
                 connection.close()
-                raise
+                raise OSError(errno.EIO, "its engine does not start") from error
+            connection.patience_seconds = self._patience_seconds
             self._started(connection)
         return self._running
 

@@ -12,22 +12,24 @@ import os
 import select
 import socket
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar, cast
 
-from agent_dom0.engines.interface import EngineLost
+from agent_dom0.engines.interface import EngineLate, EngineLost
 from agent_dom0.engines.protocol import FAILURES, FDS_MAX, MESSAGE_OCTETS_MAX
 from agent_dom0.engines.replies import Nonsense
-from agent_dom0.engines.zygote import Zygote
+from agent_dom0.engines.zygote import Child, Zygote
 from xensnd.text import escaped
 
+START_SECONDS_MAX = 1.0
+# So long may a reply take for which somebody has waited, or for which nobody has.
 REPLY_SECONDS_MAX = 1.0
+PROBED_SECONDS_MAX = 3.0
 # The agent does not wait longer than this in PERIOD_SECONDS, for all replies together.
 WAITED_SECONDS_MAX = 2.0
 PERIOD_SECONDS = 10.0
-# So long may an answer take for which nobody waits.
-PROBED_SECONDS_MAX = 3.0
 _TEXT_CHARACTERS_MAX = 200
 # What a reply leads to that is none.
 _NONSENSE = (ValueError, KeyError, TypeError, RecursionError)
@@ -37,30 +39,51 @@ T = TypeVar("T")
 
 class EngineCalls:
     """Raises EngineLost once the process has ended, has not answered in time, or has said what it
-    cannot say. `why` says which."""
+    cannot say. `why` says which. `child` is the process; None: it is started here.
 
-    def __init__(self, zygote: Zygote) -> None:
+    The caller waits for `patience_seconds` at most. EngineLate: the reply has not come by then, and
+    until it comes, no other call is made. What was asked may be done or not, so when the reply
+    comes, the process is ended, and another one takes over what it serves. If that takes longer
+    than REPLY_SECONDS_MAX, end_late() is to be called: `on_late` is told.
+    """
+
+    def __init__(
+        self,
+        zygote: Zygote,
+        child: Child | None = None,
+        patience_seconds: float = REPLY_SECONDS_MAX,
+    ) -> None:
         self._zygote = zygote
-        self._child = zygote.start()
+        self.patience_seconds = patience_seconds
+        self._child = child or zygote.start()
         self._control = self._child.control
-        self._control.settimeout(REPLY_SECONDS_MAX)
+        self._control.settimeout(START_SECONDS_MAX)
         self._calls = 0
         self._waited, self._period_began = 0.0, time.monotonic()
-        self._probe: int | None = None  # the number of an unanswered probe
-        self._probed_at = 0.0
+        self._open: deque[int] = deque()  # the calls for whose replies nobody waits, or no longer
+        self._asked_at = 0.0  # the last of them
+        self.is_late = False  # with a reply for which somebody has waited
+        self.on_late: Callable[[], object] = _do_nothing
+        self._is_out_of_step = False  # whether a call may be done or not
+        self.is_at_fault = True  # if it was ended
         self.why: str | None = None
         try:
             _, fds, _, _ = socket.recv_fds(self._control, MESSAGE_OCTETS_MAX, 1)
             (self.wake_fd,) = fds
         except (OSError, ValueError) as error:
             self.lose(str(error))
-            self._control.close()
-            os.close(self._child.pidfd)
+            self._child.close()
             raise OSError(errno.EIO, "its engine does not start") from error
 
     def fileno(self) -> int:
         """Return a descriptor that is readable when follow() has something to do."""
         return self._control.fileno()
+
+    @property
+    def end_fd(self) -> int:
+        """A descriptor that is readable when the process has ended. Until then it may still serve
+        its guest."""
+        return self._child.pidfd
 
     @property
     def is_lost(self) -> bool:
@@ -70,16 +93,40 @@ class EngineCalls:
         self, check: Callable[[object], T], do: str, fds: Sequence[int] = (), /, **arguments: object
     ) -> T:
         """Return the result as `check` does, which raises ValueError for what it cannot be. Raises
-        what the engine says, or EngineLost."""
+        what the engine says, EngineLate or EngineLost."""
+        try:
+            return self._call(check, do, fds, arguments)
+        except EngineLate:
+            self._is_out_of_step = True
+            raise
+
+    def look(self, check: Callable[[object], T], do: str, /, **arguments: object) -> T:
+        """The same for what changes nothing in the process: it goes on after it was late."""
+        return self._call(check, do, (), arguments)
+
+    def _call(
+        self,
+        check: Callable[[object], T],
+        do: str,
+        fds: Sequence[int],
+        arguments: dict[str, object],
+    ) -> T:
         if self.why is not None:
             raise EngineLost(errno.EIO, f"its engine: {self.why}")
+        if self.is_late:
+            raise EngineLate(errno.EIO, "its engine is late")
         number = self._send(do, fds, arguments)
         began = time.monotonic()
         try:
-            while (reply := self._receive())["n"] != number:
-                self._note_probe(reply)
+            reply = self._await(number, began + self.patience_seconds)
             failure = _failure(reply) if "failed" in reply else None
             result = check(reply["is"]) if failure is None else None
+        except TimeoutError:
+            self._open.append(number)
+            self._asked_at, self.is_late = began, True
+            self._charge(time.monotonic() - began)
+            self.on_late()
+            raise EngineLate(errno.EIO, "its engine is late") from None
         except (OSError, *_NONSENSE) as error:
             self._lose_by(error)
             raise EngineLost(errno.EIO, f"its engine: {self.why}") from error
@@ -92,19 +139,24 @@ class EngineCalls:
         """Ask whether it responds, and do not wait for the answer. An earlier question must be
         answered by PROBED_SECONDS_MAX."""
         now = time.monotonic()
-        if self._probe is None:
-            self._probed_at = now
+        if not self._open:
+            self._asked_at = now
             with suppress(EngineLost):
-                self._probe = self._send("snapshot", (), {})
-        elif now > self._probed_at + PROBED_SECONDS_MAX:
+                self._open.append(self._send("snapshot", (), {}))
+        elif now > self._asked_at + PROBED_SECONDS_MAX:
+            self.lose("it does not respond")
+
+    def end_late(self) -> None:
+        """End the process if it still has to answer a question of REPLY_SECONDS_MAX ago."""
+        if self.is_late and time.monotonic() >= self._asked_at + REPLY_SECONDS_MAX:
             self.lose("it does not respond")
 
     def follow(self) -> None:
-        """Read what has come without a call: the end, or the answer to a probe."""
+        """Read what has come without a call: the end, or a reply for which nobody waits."""
         if self.is_lost or not _is_readable(self._control.fileno(), 0):
             return  # a call has read it meanwhile
         try:
-            self._note_probe(self._receive())
+            self._note_reply(self._receive())
         except (OSError, *_NONSENSE) as error:
             self._lose_by(error)
 
@@ -115,16 +167,11 @@ class EngineCalls:
             self._zygote.kill(self._child)
             self._control.shutdown(socket.SHUT_RDWR)
 
-    def has_ended(self, seconds: float) -> bool:
-        """Wait so long for its end. Return whether it has come: until then it may still serve."""
-        return _is_readable(self._child.pidfd, seconds)
-
     def close(self) -> None:
         """End the process."""
         self.lose("it was ended")
-        self._control.close()
+        self._child.close()
         os.close(self.wake_fd)
-        os.close(self._child.pidfd)
 
     def _send(self, do: str, fds: Sequence[int], arguments: dict[str, object]) -> int:
         self._calls += 1
@@ -139,6 +186,16 @@ class EngineCalls:
             raise EngineLost(errno.EIO, f"its engine: {self.why}") from error
         return self._calls
 
+    def _await(self, number: int, until: float) -> dict[str, Any]:
+        """Return the reply to this call. Raises TimeoutError."""
+        while True:
+            if not _is_readable(self._control.fileno(), max(until - time.monotonic(), 0)):
+                raise TimeoutError
+            reply = self._receive()
+            if reply["n"] == number:
+                return reply
+            self._note_reply(reply)
+
     def _receive(self) -> dict[str, Any]:
         octets, fds, _, _ = socket.recv_fds(self._control, MESSAGE_OCTETS_MAX, FDS_MAX)
         for fd in fds:
@@ -150,18 +207,21 @@ class EngineCalls:
             raise Nonsense
         return reply
 
+    def _note_reply(self, reply: dict[str, Any]) -> None:
+        """Note a reply for which nobody waits. They come in order, and a late one is the last."""
+        if not self._open or reply["n"] != self._open[0]:
+            raise Nonsense
+        self._open.popleft()
+        self.is_late = self.is_late and bool(self._open)
+        if self._is_out_of_step and not self.is_late:
+            self.is_at_fault = False
+            self.lose("it was late")
+
     def _lose_by(self, error: Exception) -> None:
-        if isinstance(error, TimeoutError):
-            self.lose("it does not respond")
-        elif isinstance(error, OSError):
+        if isinstance(error, OSError):
             self.lose(error.strerror or str(error))
         else:
             self.lose("it says what an engine does not say")
-
-    def _note_probe(self, reply: dict[str, Any]) -> None:
-        if self._probe is None or reply["n"] != self._probe:
-            raise Nonsense
-        self._probe = None
 
     def _charge(self, seconds: float) -> None:
         now = time.monotonic()
@@ -170,6 +230,10 @@ class EngineCalls:
         self._waited += seconds
         if self._waited > WAITED_SECONDS_MAX:
             self.lose("it responds too slowly")
+
+
+def _do_nothing() -> None:
+    pass
 
 
 def _is_readable(fd: int, seconds: float) -> bool:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import signal
 from collections.abc import Callable
 from functools import partial
 
 from agent_dom0.engines.apart import EngineApart
-from agent_dom0.engines.calls import EngineCalls
+from agent_dom0.engines.calls import REPLY_SECONDS_MAX, EngineCalls
 from agent_dom0.engines.interface import Engines, GuestEngine
 from agent_dom0.engines.zygote import Zygote
 from xensnd.transport.interface import Transport
@@ -18,19 +19,25 @@ from xensnd.transport.interface import Transport
 log = logging.getLogger("xensnd-dom0")
 
 PROBE_SECONDS = 1.0
-END_SECONDS = 0.05  # after SIGKILL
+# How long the event loop waits for one reply. An engine answers in less than a millisecond, unless
+# it does not run.
+PATIENCE_SECONDS = 0.015
+# An engine that is late is replaced, which does not count as a death: perhaps it had no processor.
+# So the next one is waited for longer, during so many seconds. If that is late too, it is a death.
+LATE_AGAIN_SECONDS = 10.0
+LATE_AGAIN_PATIENCE_SECONDS = 0.1
 
 
 class EnginesApart(Engines):
-    """`changed` is called when something needs a decision, and `lost` with the guest's domid when
-    its engine has ended."""
+    """`changed` is called when something needs a decision, and `lost` when a guest's engine has
+    ended: with the guest's domid, why, and whether that was the engine's fault."""
 
     def __init__(
         self,
         transport: Transport,
         zygote: Zygote,
         changed: Callable[[], None],
-        lost: Callable[[int, str], None],
+        lost: Callable[[int, str, bool], None],
     ) -> None:
         self._transport = transport
         self._zygote = zygote
@@ -63,13 +70,14 @@ class _Followed(EngineApart):
         transport: Transport,
         zygote: Zygote,
         changed: Callable[[], None],
-        lost: Callable[[str], None],
+        lost: Callable[[str, bool], None],
     ) -> None:
-        super().__init__(transport, zygote, self._begin)
+        super().__init__(transport, zygote, self._begin, PATIENCE_SECONDS)
         self._changed = changed
         self._lost = lost
         self._connection: EngineCalls | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._was_late_at = -math.inf  # in the loop's time
 
     def close(self) -> None:
         if self._timer is not None:
@@ -80,11 +88,20 @@ class _Followed(EngineApart):
             loop = asyncio.get_running_loop()
             loop.remove_reader(connection.wake_fd)
             loop.remove_reader(connection.fileno())
+            loop.remove_reader(connection.end_fd)
         super().close()
+
+    @property
+    def _was_late(self) -> bool:
+        return asyncio.get_running_loop().time() < self._was_late_at + LATE_AGAIN_SECONDS
 
     def _begin(self, connection: EngineCalls) -> None:
         loop = asyncio.get_running_loop()
+        if self._was_late:
+            connection.patience_seconds = LATE_AGAIN_PATIENCE_SECONDS
+            loop.call_later(LATE_AGAIN_SECONDS, self._be_impatient, connection)
         self._connection = connection
+        connection.on_late = partial(loop.call_later, REPLY_SECONDS_MAX, connection.end_late)
         loop.add_reader(connection.wake_fd, self._on_wake)
         loop.add_reader(connection.fileno(), self._on_message, connection)
         self._timer = loop.call_later(PROBE_SECONDS, self._on_time, connection)
@@ -94,23 +111,29 @@ class _Followed(EngineApart):
         self._changed()
 
     def _on_message(self, connection: EngineCalls) -> None:
+        was_late = connection.is_late
         connection.follow()
         if connection.is_lost:
-            asyncio.get_running_loop().remove_reader(connection.fileno())
-            self._follow_end(connection)
+            # Another engine must not serve the same rings beside it.
+            loop = asyncio.get_running_loop()
+            loop.remove_reader(connection.fileno())
+            loop.add_reader(connection.end_fd, self._on_end, connection)
+        elif was_late and not connection.is_late:
+            self._on_wake()
+
+    def _on_end(self, connection: EngineCalls) -> None:
+        why, is_fault = connection.why or "", connection.is_at_fault
+        self.close()
+        if not is_fault:
+            is_fault = self._was_late
+            self._was_late_at = asyncio.get_running_loop().time()
+        self._lost(why, is_fault)
+
+    def _be_impatient(self, connection: EngineCalls) -> None:
+        connection.patience_seconds = PATIENCE_SECONDS
 
     def _on_time(self, connection: EngineCalls) -> None:
         connection.probe()
         self._timer = asyncio.get_running_loop().call_later(
             PROBE_SECONDS, self._on_time, connection
         )
-        if connection.is_lost:
-            self._follow_end(connection)
-
-    def _follow_end(self, connection: EngineCalls) -> None:
-        """Report the loss, but not before the process has ended: another one must not serve the
-        same rings beside it. _on_time() comes again."""
-        if connection.why is not None and connection.has_ended(END_SECONDS):
-            why = connection.why
-            self.close()
-            self._lost(why)

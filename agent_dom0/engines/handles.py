@@ -22,11 +22,12 @@ from xensnd.core import (
     BackendStream,
     ClientState,
     PcmParameters,
+    SoundCore,
+    VchanCore,
     Violation,
 )
 from xensnd.errors import AudioUnavailable
-from xensnd.sndif.layout import PAGE_OCTETS
-from xensnd.transport.interface import EventChannel, EventFds, Pages, Transport
+from xensnd.transport.interface import EventChannel, EventFds
 
 GATE_USEC = 20_000  # a part is copied in some microseconds, if its process runs
 T = TypeVar("T")
@@ -34,8 +35,6 @@ T = TypeVar("T")
 
 class Caller(Protocol):
     """The engine that the handles are of."""
-
-    transport: Transport
 
     def call(
         self, check: Callable[[object], T], do: str, fds: Sequence[int] = (), /, **arguments: object
@@ -48,40 +47,23 @@ class Caller(Protocol):
     ) -> T | None:
         """Call what ends something, which has ended if the process has. Returns None then."""
 
+    def look(self, check: Callable[[object], T], do: str, /, **arguments: object) -> T | None:
+        """Ask what changes nothing. Returns None if the process has ended, or is late."""
+
     def snapshot(self) -> Snapshot: ...
 
     def fail(self, why: str) -> None:
         """End the process: it does what it cannot do, or hangs."""
 
 
-class PagesApart(Pages):
-    def __init__(self, engine: Caller, address: int, refs: Sequence[int]) -> None:
-        self._engine = engine
-        self._address = address
-        self._refs = refs
-        self._octets = len(refs) * PAGE_OCTETS
-
-    @property
-    def address(self) -> int:
-        return self._address
-
-    @property
-    def octets(self) -> int:
-        return self._octets
-
-    @property
-    def refs(self) -> Sequence[int]:
-        return self._refs
-
-    def close(self) -> None:
-        if self._octets:
-            self._octets = 0
-            self._engine.call_to_end(nothing, "unmap", address=self._address)
-
-
 class ChannelApart(EventChannel):
-    def __init__(self, engine: Caller, port: int, number: int, fds: EventFds) -> None:
+    """`end` ends the channel itself, after the process has given up its descriptors."""
+
+    def __init__(
+        self, engine: Caller, port: int, number: int, fds: EventFds, end: Callable[[], None]
+    ) -> None:
         self._engine = engine
+        self._end = end
         self._port = port
         self._number = number
         self._fds = fds
@@ -105,7 +87,7 @@ class ChannelApart(EventChannel):
         if self._is_open:
             self._is_open = False
             self._engine.call_to_end(nothing, "end", channel=self._number)
-            self._engine.transport.end_channel(self._port)
+            self._end()
 
 
 class ClientApart(AudioClient):
@@ -129,12 +111,17 @@ class ClientApart(AudioClient):
             self.handle = None
 
     def _seen(self) -> tuple[ClientState, str]:
+        seen = self._engine.snapshot()
         lost = ClientState.FAILED, "its engine has ended"
-        return self._engine.snapshot().clients.get(str(self.handle), lost)
+        unknown = (ClientState.CONNECTING, "") if seen.is_late else lost
+        return seen.clients.get(str(self.handle), unknown)
 
 
-class StreamApart(BackendStream):
-    def __init__(self, engine: Caller, number: int, shared: int, gate: SharedGate) -> None:
+class SoundApart(SoundCore):
+    """What all streams have. `shared` is the address of the file that the core keeps its part in;
+    None: there is none."""
+
+    def __init__(self, engine: Caller, number: int, shared: int | None, gate: SharedGate) -> None:
         self._engine = engine
         self._number = number
         self._shared = shared
@@ -147,25 +134,6 @@ class StreamApart(BackendStream):
     @property
     def violation(self) -> Violation:
         return self._seen.violation
-
-    def next_request(self) -> bytes | None:
-        return self._seen.request
-
-    def answer(self, response: bytes) -> None:
-        self._call(nothing, "answer", response.hex())
-
-    def open_pcm(self, config: PcmParameters, buffer_address: int) -> None:
-        self.close_gate()
-        arguments = {"config": astuple(config), "address": buffer_address}
-        self._engine.call(nothing, "open_pcm", stream=self._number, **arguments)
-
-    def adopt_pcm(self, config: PcmParameters, buffer_address: int) -> bool:
-        self.close_gate()
-        arguments = {"config": astuple(config), "address": buffer_address}
-        return self._engine.call(flag, "adopt_pcm", stream=self._number, **arguments)
-
-    def close_pcm(self) -> None:
-        self._call_to_end(nothing, "close_pcm")
 
     def start(self) -> None:
         self._call(nothing, "start")
@@ -190,14 +158,8 @@ class StreamApart(BackendStream):
         if not self._gate.close(within_usec=GATE_USEC):
             self._engine.fail("it does not leave the gate of a recording")
 
-    def peek(self, offset: int, octets: int) -> bytes:
-        return self._call(replies.octets(octets, octets), "peek", offset, octets)
-
     def recent(self, octets: int) -> bytes:
-        return self._call_to_end(replies.octets(0, octets), "recent", octets) or b""
-
-    def poke(self, offset: int, data: bytes) -> None:
-        self._call(nothing, "poke", offset, data.hex())
+        return self._look(replies.octets(0, octets), "recent", octets) or b""
 
     @property
     def source(self) -> tuple[int, str] | None:
@@ -219,13 +181,14 @@ class StreamApart(BackendStream):
 
     def stats(self) -> BackendStats:
         lost = BackendStats(*(0 for _ in BackendStats.__slots__))
-        return self._call_to_end(replies.stats, "stats") or lost
+        return self._look(replies.stats, "stats") or lost
 
     def close(self) -> None:
         if self.handle is not None:
             self.handle = None
             self._engine.call_to_end(nothing, "free", stream=self._number)
-            self._engine.call_to_end(nothing, "unmap", address=self._shared)
+            if self._shared is not None:
+                self._engine.call_to_end(nothing, "unmap", address=self._shared)
             self._gate.free()
 
     @property
@@ -237,10 +200,58 @@ class StreamApart(BackendStream):
             check, "of_stream", stream=self._number, verb=verb, arguments=list(arguments)
         )
 
+    def _look(self, check: Callable[[object], T], verb: str, *arguments: object) -> T | None:
+        return self._engine.look(
+            check, "of_stream", stream=self._number, verb=verb, arguments=list(arguments)
+        )
+
     def _call_to_end(self, check: Callable[[object], T], verb: str, *arguments: object) -> T | None:
         return self._engine.call_to_end(
             check, "of_stream", stream=self._number, verb=verb, arguments=list(arguments)
         )
 
 
-_NOTHING = StreamSeen(Violation.NONE, None, None, None, None)
+class StreamApart(SoundApart, BackendStream):
+    def next_request(self) -> bytes | None:
+        return self._seen.request
+
+    def answer(self, response: bytes) -> None:
+        self._call(nothing, "answer", response.hex())
+
+    def open_pcm(self, config: PcmParameters, buffer_address: int) -> None:
+        self.close_gate()
+        arguments = {"config": astuple(config), "address": buffer_address}
+        self._engine.call(nothing, "open_pcm", stream=self._number, **arguments)
+
+    def adopt_pcm(self, config: PcmParameters, buffer_address: int) -> bool:
+        self.close_gate()
+        arguments = {"config": astuple(config), "address": buffer_address}
+        return self._engine.call(flag, "adopt_pcm", stream=self._number, **arguments)
+
+    def close_pcm(self) -> None:
+        self._call_to_end(nothing, "close_pcm")
+
+    def peek(self, offset: int, octets: int) -> bytes:
+        return self._call(replies.octets(octets, octets), "peek", offset, octets)
+
+    def poke(self, offset: int, data: bytes) -> None:
+        self._call(nothing, "poke", offset, data.hex())
+
+
+class VchanApart(SoundApart, VchanCore):
+    @property
+    def is_open(self) -> bool:
+        return self._seen.is_open
+
+    def next_word(self) -> int | None:
+        return self._seen.word
+
+    def drop_word(self) -> None:
+        self._call(nothing, "drop_word")
+
+    def reset(self) -> None:
+        self.close_gate()
+        self._call_to_end(nothing, "reset")
+
+
+_NOTHING = StreamSeen(Violation.NONE)

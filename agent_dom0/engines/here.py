@@ -6,8 +6,13 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from agent_dom0.engines.interface import Engines, GuestEngine, SavedPositions
-from xensnd.core import AudioClient, BackendStream, Budget, Engine
+from agent_dom0.engines.interface import (
+    Engines,
+    GuestEngine,
+    SavedPlace,
+    SavedPositions,
+)
+from xensnd.core import AudioClient, BackendStream, Budget, Engine, RingMemory, VchanCore
 from xensnd.transport.interface import EventChannel, Pages, Transport
 
 
@@ -43,8 +48,11 @@ class EngineHere(GuestEngine):
 
     def __init__(self, transport: Transport, core: Engine) -> None:
         self._transport = transport
-        self.core = core
-        self.budget = Budget()
+        self._core = core
+        self._budget = Budget()
+
+    def prepare(self) -> None:
+        """Nothing: it runs."""
 
     def map_pages(self, domid: int, refs: Sequence[int], *, writable: bool) -> Pages:
         return self._transport.map_pages(domid, refs, writable=writable)
@@ -53,7 +61,7 @@ class EngineHere(GuestEngine):
         return self._transport.bind_channel(domid, port)
 
     def new_client(self, server: str | None, properties: Mapping[str, str]) -> AudioClient:
-        return AudioClient(self.core, server, properties)
+        return AudioClient(self._core, server, properties)
 
     def new_stream(
         self,
@@ -67,20 +75,46 @@ class EngineHere(GuestEngine):
         served_address: int,
     ) -> BackendStream:
         return BackendStream(
-            self.core,
+            self._core,
             playback=playback,
             ring_address=ring.address,
             event_address=event_page.address,
             requests=requests.fds,
             events=events.fds,
             pcm_address=saved.pcm_address,
-            budget=self.budget,
+            budget=self._budget,
+            served_address=served_address,
+        )
+
+    def bind_lasting_channel(self, domid: int, port: int) -> EventChannel:
+        return self._transport.bind_lasting_channel(domid, port)
+
+    def new_vchan(
+        self,
+        *,
+        playback: bool,
+        page: Pages,
+        left: RingMemory,
+        right: RingMemory,
+        channel: EventChannel,
+        given: SavedPlace | None,
+        served_address: int,
+    ) -> VchanCore:
+        return VchanCore(
+            self._core,
+            playback=playback,
+            page_address=page.address,
+            left=left,
+            right=right,
+            channel=channel.fds,
+            given_address=0 if given is None else given.address,
+            budget=self._budget,
             served_address=served_address,
         )
 
     @property
     def pauses(self) -> int:
-        return self.budget.pauses
+        return self._budget.pauses
 
     def close(self) -> None:
         """Nothing: the streams were closed before."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from xensnd.core import AudioClient, BackendStream
+from xensnd.core import AudioClient, BackendStream, RingMemory, VchanCore
 from xensnd.transport.interface import EventChannel, Pages
 
 
@@ -17,6 +17,9 @@ class GuestEngine(Protocol):
     If the core is in a process of its own and that has ended, EngineLost is raised, except by what
     ends something.
     """
+
+    def prepare(self) -> None:
+        """Begin to start what is not running yet."""
 
     def map_pages(self, domid: int, refs: Sequence[int], *, writable: bool) -> Pages: ...
     def bind_channel(self, domid: int, port: int) -> EventChannel: ...
@@ -32,6 +35,22 @@ class GuestEngine(Protocol):
         saved: SavedPositions,
         served_address: int,
     ) -> BackendStream: ...
+    def bind_lasting_channel(self, domid: int, port: int) -> EventChannel:
+        """As Transport has it: it stays bound when it is closed, and when the engine ends."""
+
+    def new_vchan(
+        self,
+        *,
+        playback: bool,
+        page: Pages,
+        left: RingMemory,
+        right: RingMemory,
+        channel: EventChannel,
+        given: SavedPlace | None,
+        served_address: int,
+    ) -> VchanCore:
+        """`given`: where the core keeps what it gave to the audio server last."""
+
     @property
     def pauses(self) -> int:
         """How often the core has paused the guest, which was over its budget."""
@@ -66,5 +85,18 @@ class SavedPositions(Protocol):
         """Where they are in the file."""
 
 
+class SavedPlace(NamedTuple):
+    """A part of a file that outlives the process."""
+
+    path: Path
+    offset: int
+    address: int  # where it is mapped here
+
+
 class EngineLost(OSError):
     """The process of a guest's engine has ended, or does not respond."""
+
+
+class EngineLate(EngineLost):
+    """The process has not answered yet. If it does, another one takes over what it serves, since
+    what was asked may be done or not."""

@@ -19,8 +19,10 @@ from xensnd.core import (
     Budget,
     Engine,
     PcmParameters,
+    RingMemory,
+    VchanCore,
 )
-from xensnd.errors import XensndError
+from xensnd.errors import LocalProtocolError, XensndError
 from xensnd.transport.interface import EventChannel, EventFds, Handed, Pages, Receiver
 
 
@@ -43,6 +45,24 @@ class _Shared:
         self._memory.close()
 
 
+def _seen(stream: BackendStream | VchanCore) -> list[object]:
+    """Return it as replies.py has StreamSeen."""
+    request, word, is_open = None, None, True
+    if isinstance(stream, VchanCore):
+        word, is_open = stream.next_word(), stream.is_open
+    else:
+        request = stream.next_request()
+    return [
+        int(stream.violation),
+        stream.audio_error,
+        stream.audio_index,
+        stream.source,
+        None if request is None else request.hex(),
+        word,
+        is_open,
+    ]
+
+
 class EngineProcess:
     def __init__(self, control: socket.socket, receiver: Receiver) -> None:
         self._control = control
@@ -51,7 +71,7 @@ class EngineProcess:
         self._budget = Budget()
         self._pages: dict[int, Pages | _Shared] = {}  # by address
         self._channels: dict[int, EventChannel] = {}
-        self._streams: dict[int, BackendStream] = {}
+        self._streams: dict[int, BackendStream | VchanCore] = {}
         self._clients: dict[int, AudioClient] = {}
         self._last = 0
         self._verbs: dict[str, Callable[..., object]] = {
@@ -64,6 +84,7 @@ class EngineProcess:
             "connect": self._connect,
             "disconnect": self._disconnect,
             "stream": self._stream,
+            "vchan": self._vchan,
             "free": self._free,
             "open_pcm": self._open_pcm,
             "adopt_pcm": self._adopt_pcm,
@@ -103,16 +124,7 @@ class EngineProcess:
                 str(number): [int(client.state), client.error]
                 for number, client in self._clients.items()
             },
-            "streams": {
-                str(number): [
-                    int(stream.violation),
-                    None if (packet := stream.next_request()) is None else packet.hex(),
-                    stream.audio_error,
-                    stream.audio_index,
-                    stream.source,
-                ]
-                for number, stream in self._streams.items()
-            },
+            "streams": {str(number): _seen(stream) for number, stream in self._streams.items()},
         }
 
     # Pages and channels
@@ -189,14 +201,46 @@ class EngineProcess:
         )
         return number
 
+    def _vchan(
+        self,
+        _: list[int],
+        *,
+        playback: bool,
+        page: int,
+        left: list[int],
+        right: list[int],
+        channel: list[int],
+        given: int,
+        gate: int,
+    ) -> int:
+        number = self._new()
+        self._streams[number] = VchanCore(
+            self._core,
+            playback=playback,
+            page_address=page,
+            left=RingMemory(*left),
+            right=RingMemory(*right),
+            channel=EventFds(*channel),
+            given_address=given,
+            budget=self._budget,
+            gate_address=gate,
+        )
+        return number
+
+    def _card_stream(self, number: int) -> BackendStream:
+        stream = self._streams[number]
+        if not isinstance(stream, BackendStream):
+            raise LocalProtocolError("a vchan has no PCM")
+        return stream
+
     def _free(self, _: list[int], *, stream: int) -> None:
         self._streams.pop(stream).close()
 
     def _open_pcm(self, _: list[int], *, stream: int, config: list[int], address: int) -> None:
-        self._streams[stream].open_pcm(PcmParameters(*config), address)
+        self._card_stream(stream).open_pcm(PcmParameters(*config), address)
 
     def _adopt_pcm(self, _: list[int], *, stream: int, config: list[int], address: int) -> bool:
-        return self._streams[stream].adopt_pcm(PcmParameters(*config), address)
+        return self._card_stream(stream).adopt_pcm(PcmParameters(*config), address)
 
     def _attach_audio(
         self, _: list[int], *, stream: int, client: int, config: dict[str, Any]
@@ -209,19 +253,19 @@ class EngineProcess:
             case "begin":
                 core.begin(succeeds=arguments[0])
             case "answer":
-                core.answer(bytes.fromhex(arguments[0]))
+                self._card_stream(stream).answer(bytes.fromhex(arguments[0]))
             case "peek":
-                return core.peek(*arguments).hex()
+                return self._card_stream(stream).peek(*arguments).hex()
             case "recent":
                 return core.recent(*arguments).hex()
             case "poke":
-                core.poke(arguments[0], bytes.fromhex(arguments[1]))
+                self._card_stream(stream).poke(arguments[0], bytes.fromhex(arguments[1]))
             case "admit_source":
                 return int(core.admit_source(*arguments))
             case "stats":
                 stats = core.stats()
                 return [getattr(stats, name) for name in stats.__slots__]
-            case "start" | "stop" | "close_pcm" | "detach_audio":
+            case "start" | "stop" | "close_pcm" | "detach_audio" | "reset" | "drop_word":
                 getattr(core, verb)()
             case _:
                 raise ValueError(verb)

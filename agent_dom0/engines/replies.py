@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from xensnd.core import Admission, BackendStats, ClientState, Violation
 from xensnd.text import escaped
@@ -70,19 +70,30 @@ def channel(untrusted: object) -> tuple[int, EventFds]:
 @dataclass(frozen=True, slots=True)
 class StreamSeen:
     violation: Violation
-    request: bytes | None  # that waits for an answer
-    audio_error: str | None
-    audio_index: int | None
-    source: tuple[int, str] | None
+    audio_error: str | None = None
+    audio_index: int | None = None
+    source: tuple[int, str] | None = None
+    request: bytes | None = None  # of a card, that waits for an answer
+    word: int | None = None  # of a vchan, that waits
+    is_open: bool = True  # a vchan: whether the guest's end is there
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What the core says of itself; nothing, if it is lost."""
+    """What the core says of itself; nothing, if it is lost. If it is late, it is what it said
+    last, without requests and control words, which may have been answered since then."""
 
     pauses: int = 0
     clients: Mapping[str, tuple[ClientState, str]] = field(default_factory=dict)  # by number
     streams: Mapping[str, StreamSeen] = field(default_factory=dict)
+    is_late: bool = False
+
+    def kept(self) -> Snapshot:
+        """Return what of it counts while the core is late."""
+        streams = {
+            number: replace(each, request=None, word=None) for number, each in self.streams.items()
+        }
+        return replace(self, streams=streams, is_late=True)
 
 
 def snapshot(untrusted: object) -> Snapshot:
@@ -100,13 +111,15 @@ def _client(untrusted: object) -> tuple[ClientState, str]:
 
 
 def _stream(untrusted: object) -> StreamSeen:
-    violation, request, error, index, source = _list(untrusted, 5)
+    violation, error, index, source, request, word, is_open = _list(untrusted, 7)
     return StreamSeen(
         Violation(integer(violation)),
-        None if request is None else octets(_PACKET_OCTETS, _PACKET_OCTETS)(request),
         None if error is None else text(error),
         None if index is None else integer(index),
         None if source is None else _source(source),
+        None if request is None else octets(_PACKET_OCTETS, _PACKET_OCTETS)(request),
+        None if word is None else integer(word),
+        flag(is_open),
     )
 
 

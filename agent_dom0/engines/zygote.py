@@ -29,6 +29,10 @@ class Child(NamedTuple):
     pidfd: int  # readable when it has ended
     control: socket.socket  # the agent's end
 
+    def close(self) -> None:
+        self.control.close()
+        os.close(self.pidfd)
+
 
 class Zygote:
     """The agent's end. `work` is what each child does, with its end of a pair of sockets."""

@@ -6,13 +6,14 @@ import errno
 import json
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from agent_dom0.opener.protocol import (
     BIND,
     BIND_LASTING,
+    CARD,
     END,
     END_LASTING,
     FDS_IN_A_REPLY_MAX,
@@ -74,6 +75,10 @@ class OpenerTransport(Transport):
     def open_store(self, *, timeout: float = STORE_SECONDS_MAX) -> XenStore:
         return XenStore.over_descriptor(self.connect_store(), "the opener", timeout=timeout)
 
+    def recent_card_nodes(self, peer_domid: int, devid: int) -> Mapping[str, str] | None:
+        found = self._call(CARD, domid=peer_domid, devid=devid).layout["nodes"]
+        return None if found is None else dict(found)
+
     def map_pages(self, peer_domid: int, refs: Sequence[int], *, writable: bool) -> Pages:
         return map_handed(self, self._receiver, peer_domid, refs, writable=writable)
 
@@ -87,8 +92,7 @@ class OpenerTransport(Transport):
             raise
 
     def bind_lasting_channel(self, peer_domid: int, peer_port: int) -> EventChannel:
-        require_u32(peer_domid, "event channel", peer_port)
-        handed = self._call(BIND_LASTING, domid=peer_domid, port=peer_port)
+        handed = self.hand_lasting_channel(peer_domid, peer_port)
         return self._receiver.receive_channel(handed, lambda: None)
 
     def end_lasting_channel(self, peer_domid: int, peer_port: int) -> None:
@@ -103,6 +107,10 @@ class OpenerTransport(Transport):
     def hand_channel(self, peer_domid: int, peer_port: int) -> Handed:
         require_u32(peer_domid, "event channel", peer_port)
         return self._call(BIND, domid=peer_domid, port=peer_port)
+
+    def hand_lasting_channel(self, peer_domid: int, peer_port: int) -> Handed:
+        require_u32(peer_domid, "event channel", peer_port)
+        return self._call(BIND_LASTING, domid=peer_domid, port=peer_port)
 
     def end_channel(self, port: int) -> None:
         with suppress(TransportLost, OSError):  # it ends with the opener

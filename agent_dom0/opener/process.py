@@ -18,6 +18,7 @@ from agent_dom0.opener.lasting import LastingChannels
 from agent_dom0.opener.protocol import (
     BIND,
     BIND_LASTING,
+    CARD,
     END,
     END_LASTING,
     HELLO,
@@ -120,6 +121,7 @@ class Opener:
         untrusted = json.loads(request)
         operations: Mapping[object, Callable[[Any], Handed]] = {
             HELLO: self._greet,
+            CARD: self._tell_card,
             STORE: self._open_store,
             MAP: self._hand_pages,
             BIND: self._hand_channel,
@@ -132,6 +134,10 @@ class Opener:
     def _greet(self, _untrusted: Any) -> Handed:
         runtime = str(self._transport.runtime_directory)
         return Handed([], {"domid": self._transport.domid, "runtime": runtime})
+
+    def _tell_card(self, untrusted: Any) -> Handed:
+        domid, devid = _number(untrusted["domid"]), _number(untrusted["devid"])
+        return Handed([], {"nodes": self._reach.recent_card(domid, devid)})
 
     def _hand_pages(self, untrusted: Any) -> Handed:
         refs = untrusted["refs"]

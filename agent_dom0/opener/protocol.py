@@ -9,6 +9,7 @@ from __future__ import annotations
 from xensnd.errors import RemoteProtocolError, TransportLost, UsageError
 
 HELLO = "hello"  # {"domid": our own, "runtime": the runtime directory}
+CARD = "card"  # `domid` and `devid`: {"nodes": what XenStore held of it a moment ago; or null}
 STORE = "store"  # a connection to XenStore: one descriptor, and {"payload_octets_max": ...}
 MAP = "map"  # `domid` and `refs`: what a Receiver needs to map the pages
 BIND = "bind"  # `domid` and `port`: the same, for an event channel

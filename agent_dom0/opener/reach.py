@@ -6,7 +6,7 @@ The numbers that a frontend publishes are compared, and nothing else of a guest 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -23,6 +23,8 @@ from xensnd.vchan.nodes import PORTS, VchanNodes, VchanOffer, parse_offer
 
 # How long what was read counts.
 _READ_SECONDS = 1.0
+# The nodes of a larger card are not kept.
+_CARD_OCTETS_MAX = 1 << 14
 
 T = TypeVar("T")
 
@@ -33,6 +35,7 @@ class _Published:
 
     has_rings: bool
     ports: frozenset[int]
+    cards: Mapping[int, Mapping[str, str]]  # what is read of a card, by its devid
     read_at: float
 
 
@@ -73,6 +76,13 @@ class Reach:
             return True
         return port in [offer.event_channel for offer in self._read_vchans(domid)]
 
+    def recent_card(self, domid: int, devid: int) -> Mapping[str, str] | None:
+        """Return the nodes of a card, if they were read recently."""
+        found = self._published.get(domid)
+        if found is None or time.monotonic() > found.read_at + _READ_SECONDS:
+            return None
+        return found.cards.get(devid)
+
     def close(self) -> None:
         if self._store is not None:
             with suppress(OSError):
@@ -109,18 +119,23 @@ class Reach:
 
     def _read_published(self, domid: int) -> _Published:
         """Raises TransportLost."""
-        nodes: list[tuple[str, str]] = []
+        cards: dict[int, dict[str, str]] = {}
         try:
             for devid in self._ask(lambda store: children(store, f"{self._backend}/{domid}")):
                 frontend = DevicePath(self._transport.domid, domid, devid).frontend
                 with suppress(RemoteProtocolError):
-                    nodes += self._ask(partial(read_card_nodes, frontend=frontend)).items()
+                    cards[devid] = self._ask(partial(read_card_nodes, frontend=frontend))
         except OSError:  # they may not be read
-            nodes = []
-        found = [(path.rpartition("/")[2], value) for path, value in nodes]
+            cards = {}
+        found = [
+            (path.rpartition("/")[2], value)
+            for nodes in cards.values()
+            for path, value in nodes.items()
+        ]
         published = _Published(
             any(name == RING_REF for name, _ in found),
             frozenset(_numbers(found, {EVENT_CHANNEL, EVT_EVENT_CHANNEL})),
+            {devid: nodes for devid, nodes in cards.items() if _octets(nodes) <= _CARD_OCTETS_MAX},
             time.monotonic(),
         )
         self._published[domid] = published
@@ -145,6 +160,10 @@ def _value(store: Store, path: str) -> str | None:
         return store.read(path)
     except (KeyError, PermissionError):
         return None
+
+
+def _octets(nodes: Mapping[str, str]) -> int:
+    return sum(len(path) + len(value) for path, value in nodes.items())
 
 
 def _numbers(nodes: list[tuple[str, str]], names: set[str]) -> list[int]:

@@ -23,6 +23,10 @@ class Guests(Protocol):
 
     def served(self) -> Collection[ServedGuest]: ...
     def find(self, domid: int) -> ServedGuest | None: ...
+    def prepare(self, guests: Collection[ServedGuest]) -> None:
+        """Begin what takes time, for guests that an earlier agent has served: all their engines
+        start, and connect to the audio server, while one after the other is taken over."""
+
     def contained(self, domid: int, what: str) -> AbstractContextManager[None]:
         """Audit a failure for one guest once, and try again later. Other guests are served."""
 

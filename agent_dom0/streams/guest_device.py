@@ -1,11 +1,16 @@
-"""A sound device of one guest, whatever front it has."""
+"""A sound device of one guest, whatever front it has, and the guest as its owner."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
+from agent_dom0.events import EventKind, Priority
+from agent_dom0.guest import RunningGuest
+from agent_dom0.streams.budget import GuestBudget
 from agent_dom0.streams.stream import Stream
+from xensnd.sndif.store_fields import Direction
 
 
 class GuestDevice(Protocol):
@@ -31,3 +36,32 @@ class GuestDevice(Protocol):
 
     def close(self, *, forget: bool) -> None:
         """Stop serving. `forget`: it is gone. Otherwise the next agent takes it over."""
+
+
+class DeviceOwner(Protocol):
+    """The guest whose device it is: ServedGuest, as far as devices need it."""
+
+    devices: dict[str, GuestDevice]
+
+    @property
+    def guest(self) -> RunningGuest: ...
+    @property
+    def budget(self) -> GuestBudget: ...
+    @property
+    def is_quarantined(self) -> bool:
+        """Nothing of the guest is touched, so that it can harm nobody."""
+
+    def serving(self) -> AbstractContextManager[None]:
+        """Around all that is done for the guest."""
+
+    def was_paused(self) -> bool:
+        """Whether the engine has paused its requests since the last call."""
+
+    @property
+    def most_streams(self) -> int:
+        """How many it may have, in both directions together."""
+
+    def require_room(self, added: Sequence[Direction]) -> None:
+        """Check that so many streams may be added. LimitReached: they may not."""
+
+    def audit(self, kind: EventKind, text: str, priority: Priority = Priority.INFO) -> None: ...

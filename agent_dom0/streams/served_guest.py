@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 
 from agent_dom0 import descriptors
 from agent_dom0.audio.guest_client import GuestClient
-from agent_dom0.engines.interface import GuestEngine
+from agent_dom0.engines.interface import EngineLost, GuestEngine
 from agent_dom0.events import EventKind, Priority, guest_event
 from agent_dom0.guest import RunningGuest
 from agent_dom0.guest_trail import GuestTrail
+from agent_dom0.streams.budget import GuestBudget
 from agent_dom0.streams.guest_device import GuestDevice
 from agent_dom0.streams.quarantine import Quarantine
 from agent_dom0.streams.stream import Stream
-from agent_dom0.streams.throttle import (
-    CONNECTIONS_A_SECOND,
-    CONNECTIONS_AT_ONCE,
-    STORE_EVENTS_A_SECOND,
-    Throttle,
-)
 from xensnd.errors import LimitReached
 from xensnd.sndif.store_fields import Direction
 
@@ -47,9 +42,7 @@ class ServedGuest:
         self.engine = engine
         self.audio = audio
         self.quarantine = quarantine
-        self.throttle = Throttle()
-        self.store_throttle = Throttle(STORE_EVENTS_A_SECOND)
-        self.connection_throttle = Throttle(CONNECTIONS_A_SECOND, CONNECTIONS_AT_ONCE)
+        self.budget = GuestBudget(self.audit)
         self._pauses = 0  # of the engine, as of the last call of was_paused()
         self.devices: dict[str, GuestDevice] = {}
         self.trail = trail
@@ -151,13 +144,24 @@ class ServedGuest:
     def is_quarantined(self) -> bool:
         return self.quarantine.is_on
 
-    def lose_engine(self, why: str) -> None:
+    def start_engine(self) -> None:
+        """Let its engine start, and do not wait for it."""
+        self.engine.prepare()
+
+    def expect_sound(self) -> None:
+        """Connect to the audio server, for streams that are about to be taken over."""
+        with self.serving(), suppress(EngineLost):
+            self.audio.expect()
+
+    def lose_engine(self, why: str, *, is_fault: bool) -> None:
         """Its engine, a process of its own, has ended. What was open is taken over by another."""
-        self.quarantine.count_death()
-        for device in self.devices.values():
+        if is_fault:
+            self.quarantine.count_death()
+        for device in list(self.devices.values()):
             device.lose_engine()
         self.audio.drop()
-        self.audit(EventKind.DIED_SERVING, f"its engine: {why}", Priority.WARNING)
+        kind = EventKind.DIED_SERVING if is_fault else EventKind.ENGINE_REPLACED
+        self.audit(kind, f"its engine: {why}", Priority.WARNING if is_fault else Priority.NOTICE)
 
     def tell_quarantine(self) -> None:
         """What came of the last agent's death, or its engine's."""
@@ -188,9 +192,7 @@ class ServedGuest:
 
     def close(self, *, forget: bool = False) -> None:
         """Its devices were closed before. `forget`: it is gone."""
-        self.throttle.close()
-        self.store_throttle.close()
-        self.connection_throttle.close()
+        self.budget.close()
         self.audio.close(forget=forget)
         self.engine.close()
         self.quarantine.close(forget=forget)

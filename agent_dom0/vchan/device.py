@@ -12,18 +12,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
+from agent_dom0.engines.interface import EngineLost
 from agent_dom0.events import EventKind, Priority
-from agent_dom0.guest import RunningGuest
 from agent_dom0.streams.failures import FAILURES, Recovery
-from agent_dom0.streams.guest_device import GuestDevice
-from agent_dom0.streams.throttle import (
-    CONNECTIONS_A_SECOND,
-    CONNECTIONS_AT_ONCE,
-    OPEN_COUNTS_AS,
-    REQUESTS_A_SECOND,
-    STORE_EVENTS_A_SECOND,
-    Throttle,
-)
+from agent_dom0.streams.guest_device import DeviceOwner, GuestDevice
+from agent_dom0.streams.throttle import OPEN_COUNTS_AS, REQUESTS_A_SECOND
+from agent_dom0.streams.watched_nodes import WatchedNodes
 from agent_dom0.vchan.link import VchanLink
 from agent_dom0.vchan.saved_link import Offers, SavedLink
 from agent_dom0.vchan.vchan_stream import VchanStream
@@ -40,27 +34,6 @@ _VIOLATIONS = {
     Violation.RING_INDEX: "a ring's index is out of range",
     Violation.STORM: "too many notifications for too long",
 }
-
-
-class VchanOwner(Protocol):
-    """The guest: ServedGuest, as far as it is needed here."""
-
-    devices: dict[str, GuestDevice]
-
-    @property
-    def guest(self) -> RunningGuest: ...
-    @property
-    def throttle(self) -> Throttle: ...
-    @property
-    def store_throttle(self) -> Throttle: ...
-    @property
-    def connection_throttle(self) -> Throttle: ...
-    @property
-    def is_quarantined(self) -> bool: ...
-    def serving(self) -> contextlib.AbstractContextManager[None]: ...
-    def was_paused(self) -> bool: ...
-    def require_room(self, added: Sequence[Direction]) -> None: ...
-    def audit(self, kind: EventKind, text: str, priority: Priority = Priority.INFO) -> None: ...
 
 
 class VchanMaker(Protocol):
@@ -92,7 +65,7 @@ class VchanDevice(GuestDevice):
         self,
         store: Store,
         client: int,
-        owner: VchanOwner,
+        owner: DeviceOwner,
         maker: VchanMaker,
         run: Callable[[Callable[[], None]], None],
     ) -> None:
@@ -101,10 +74,15 @@ class VchanDevice(GuestDevice):
         self._run = run
         self._nodes = [VchanNodes(owner.guest.domid, client, port) for port in PORTS]
         self.token = f"{NAME}:{owner.guest.domid}"  # of its watches
+        self._watched = WatchedNodes(
+            owner.budget,
+            [nodes.event_channel for nodes in self._nodes],
+            self.token,
+            self._step_later,
+        )
         self._connection: _Connection | None = None
         self._may_adopt = True  # what an earlier agent has left
         self._refused: object = None  # the values of the nodes that are the guest's fault
-        self._is_throttled = False  # and its nodes not watched
         self._recovery = Recovery(self._tell_failure, self._step_later)
         self.use_store(store)
 
@@ -134,19 +112,12 @@ class VchanDevice(GuestDevice):
         self._contain(self._step)
 
     def follow(self, times: int) -> None:
-        """The guest has written its nodes so many times. Beyond its budget they are no longer
-        watched, and read when the next window begins."""
-        throttle = self._owner.store_throttle
-        if throttle.admits(times):
+        """Look at what the guest offers. XenStore has told so many times of its nodes."""
+        if self._owner.budget.admits_store_events(times):
             self._refused = None  # it has been written anew, perhaps with the same values
             self.step()
-            return
-        if throttle.exceeds_anew:
-            text = f"more than {STORE_EVENTS_A_SECOND} changes of its nodes in XenStore in a second"
-            self._owner.audit(EventKind.LIMIT_HIT, f"{text}; they wait", Priority.NOTICE)
-        self._is_throttled = True
-        self._contain(self._unwatch)
-        throttle.poll_later(self._follow_again)
+        else:
+            self._contain(lambda: self._watched.pause(self._store))
 
     def poll(self) -> None:
         self._contain(self._poll)
@@ -159,28 +130,30 @@ class VchanDevice(GuestDevice):
         self._contain(self._decide)
 
     def lose_engine(self) -> None:
-        """Do nothing: vchans are served by the agent's own engine, which ends with it."""
+        """Leave the vchans as they are. The next step takes them over with another engine."""
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        for stream in connection.streams.values():
+            stream.hand_over()
+        connection.link.abandon()
+        connection.link.saved.close()
+        self._owner.devices.pop(NAME, None)
+        self._may_adopt = True
 
     def close(self, *, forget: bool) -> None:
         """Stop serving. The guest offers its vchans anew, to whatever agent comes next."""
         self._recovery.close()
         self._end()
         if forget:
-            self._owner.store_throttle.forget(self._follow_again)
-            self._owner.throttle.forget(self._poll_later)
-            self._owner.connection_throttle.forget(self._step_later)
-            self._unwatch()
-
-    def _follow_again(self) -> None:
-        self._is_throttled = False
-        self._run(self.step)
+            for later in (self._poll_later, self._step_later):
+                self._owner.budget.forget(later)
+            self._watched.close(self._store)
 
     # Offers
 
     def _step(self) -> None:
-        if not self._is_throttled:
-            for nodes in self._nodes:
-                self._store.watch(nodes.event_channel, self.token)
+        self._watched.watch(self._store)
         if self._owner.is_quarantined:
             return
         if self._may_adopt:
@@ -209,17 +182,8 @@ class VchanDevice(GuestDevice):
         if self._connection is not None and self._connection.link.offers == offers:
             return  # the guest has not removed it yet
         self._end()
-        throttle = self._owner.connection_throttle
-        if not throttle.admits():
-            if throttle.exceeds_anew:
-                text = (
-                    f"more than {CONNECTIONS_AT_ONCE} connections of its vchans, "
-                    f"and than {CONNECTIONS_A_SECOND} a second; the next ones wait"
-                )
-                self._owner.audit(EventKind.LIMIT_HIT, text, Priority.NOTICE)
-            throttle.poll_later(self._step_later)
-            return
-        self._connect(offers)
+        if self._owner.budget.admits_connection("vchans", self._step_later):
+            self._connect(offers)
 
     def _connect(self, offers: dict[int, VchanOffer]) -> None:
         self._owner.require_room(list(Direction))
@@ -306,10 +270,10 @@ class VchanDevice(GuestDevice):
         core, saved = connection.link.capture, connection.link.saved
         while (word := core.next_word()) is not None:
             opens = word == ControlWord.SOURCE_START
-            if not self._owner.throttle.admits(OPEN_COUNTS_AS if opens else 1):
+            if not self._owner.budget.requests.admits(OPEN_COUNTS_AS if opens else 1):
                 capture = connection.streams[Direction.CAPTURE]
                 capture.tell_limit(f"{REQUESTS_A_SECOND} control words within a second")
-                self._owner.throttle.poll_later(self._poll_later)
+                self._owner.budget.requests.poll_later(self._poll_later)
                 return
             saved.sound = saved.sound.after(word)
             core.drop_word()
@@ -335,7 +299,8 @@ class VchanDevice(GuestDevice):
     def _contain(self, work: Callable[[], None]) -> None:
         with self._owner.serving():
             try:
-                work()
+                with contextlib.suppress(EngineLost):  # lose_engine() is called soon
+                    work()
             except FAILURES as error:
                 self._fail(error)
             else:
@@ -357,11 +322,6 @@ class VchanDevice(GuestDevice):
         self._end()
 
     # XenStore
-
-    def _unwatch(self) -> None:
-        for nodes in self._nodes:
-            with contextlib.suppress(KeyError):
-                self._store.unwatch(nodes.event_channel, self.token)
 
     def _read(self, path: str) -> str | None:
         try:

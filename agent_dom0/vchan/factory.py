@@ -9,7 +9,6 @@ from pathlib import Path
 
 from agent_dom0.audio.server_stream import ServerStream
 from agent_dom0.audio.stream_volume import StreamVolume
-from agent_dom0.engines.here import EngineHere
 from agent_dom0.parameters import SoundParameters
 from agent_dom0.stream_audit import StreamAudit
 from agent_dom0.streams.factory import Factory
@@ -60,16 +59,12 @@ class _GuestMaker(VchanMaker):
         return self.open_saved() if self.saved_path.exists() else None
 
     def connect(self, offers: Offers, saved: SavedLink) -> VchanLink:
-        engine = self.owner.engine
-        if not isinstance(engine, EngineHere):
-            raise LocalProtocolError("vchans are served by the agent's own engine")
         return VchanLink(
             self.common.transport,
-            engine.core,
+            self.owner.engine,
             self.owner.guest.domid,
             offers,
             saved,
-            engine.budget,
             self.owner.quarantine.core_address,
         )
 

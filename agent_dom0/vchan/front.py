@@ -70,12 +70,16 @@ class VchanFront(Front):
 
     def read(self) -> None:
         self._registrations.has_changed = False
+        left: list[ServedGuest] = []
         for guest in self._guests.served():
             domid = guest.guest.domid
             if not self._serves_all and not self._registrations.includes(guest.guest):
                 self.forget(guest)
             elif domid not in self._devices:
                 self._devices[domid] = self._factory.device(self._store, guest)
+                if self._factory.saved_path(domid).exists():
+                    left.append(guest)
+        self._guests.prepare(left)
         for device in list(self._devices.values()):
             device.step()
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 
+from agent_dom0.engines.interface import EngineLost, GuestEngine
 from agent_dom0.vchan.saved_link import Offers, SavedLink
-from xensnd.core import Budget, Engine, RingMemory, VchanCore
+from xensnd.core import RingMemory, VchanCore
 from xensnd.errors import RemoteProtocolError
 from xensnd.sndif.layout import PAGE_OCTETS
-from xensnd.transport.interface import EventFds, Transport
+from xensnd.transport.interface import EventChannel, Pages, Transport
 from xensnd.vchan.nodes import CAPTURE_PORT, PLAYBACK_PORT, VchanOffer
 from xensnd.vchan.page import Ring, parse_page
 
@@ -27,11 +28,10 @@ class VchanLink:
     def __init__(
         self,
         transport: Transport,
-        engine: Engine,
+        engine: GuestEngine,
         domid: int,
         offers: Offers,
         saved: SavedLink,
-        budget: Budget,
         served_address: int,
     ) -> None:
         self.offers = offers
@@ -41,7 +41,6 @@ class VchanLink:
         self._transport = transport
         self._engine = engine
         self._domid = domid
-        self._budget = budget
         self._served_address = served_address
         self._opened = ExitStack()
         try:
@@ -49,6 +48,9 @@ class VchanLink:
             self._opened.callback(self.playback.close)
             self.capture = self._connect(CAPTURE_PORT)
             self._opened.callback(self.capture.close)
+        except EngineLost:
+            self._opened.close()  # the next engine gets the same channels again
+            raise
         except BaseException:
             self._opened.close()
             self.end_channels()
@@ -57,24 +59,26 @@ class VchanLink:
     def _connect(self, port: int) -> VchanCore:
         offer = self.offers[port]
         try:
-            page_address = self._map([offer.ring_ref], writable=True)
-            page = parse_page(ctypes.string_at(page_address, PAGE_OCTETS))
+            page = parse_page(self._copy_page(offer.ring_ref))
+            mapped = self._map([offer.ring_ref], writable=True)
         except RemoteProtocolError as error:
             raise RemoteProtocolError(f"vchan {port}: {error}") from error
         self._require_room(page.left.octets + page.right.octets)
         is_playback = port == PLAYBACK_PORT
         self.ring_octets[port] = (page.right if is_playback else page.left).octets
-        return VchanCore(
-            self._engine,
+        return self._engine.new_vchan(
             playback=is_playback,
-            page_address=page_address,
-            left=self._ring(page.left, page_address, writable=True),
-            right=self._ring(page.right, page_address, writable=False),
+            page=mapped,
+            left=self._ring(page.left, mapped, writable=True),
+            right=self._ring(page.right, mapped, writable=False),
             channel=self._bind(offer),
-            given_address=self.saved.given_address if is_playback else 0,
-            budget=self._budget,
+            given=self.saved.given_place if is_playback else None,
             served_address=self._served_address,
         )
+
+    def _copy_page(self, ref: int) -> bytes:
+        with closing(self._transport.map_pages(self._domid, [ref], writable=False)) as page:
+            return ctypes.string_at(page.address, PAGE_OCTETS)
 
     def _require_room(self, octets: int) -> None:
         self._mapped_octets += octets
@@ -83,20 +87,20 @@ class VchanLink:
                 f"vchan rings of {self._mapped_octets} octets in all, allowed {RINGS_OCTETS_MAX}"
             )
 
-    def _ring(self, ring: Ring, page_address: int, *, writable: bool) -> RingMemory:
+    def _ring(self, ring: Ring, page: Pages, *, writable: bool) -> RingMemory:
         if not ring.refs:
-            return RingMemory(page_address + ring.offset, ring.octets)
-        return RingMemory(self._map(ring.refs, writable=writable), ring.octets)
+            return RingMemory(page.address + ring.offset, ring.octets)
+        return RingMemory(self._map(ring.refs, writable=writable).address, ring.octets)
 
-    def _map(self, refs: Sequence[int], *, writable: bool) -> int:
-        pages = self._transport.map_pages(self._domid, refs, writable=writable)
+    def _map(self, refs: Sequence[int], *, writable: bool) -> Pages:
+        pages = self._engine.map_pages(self._domid, refs, writable=writable)
         self._opened.callback(pages.close)
-        return pages.address
+        return pages
 
-    def _bind(self, offer: VchanOffer) -> EventFds:
-        channel = self._transport.bind_lasting_channel(self._domid, offer.event_channel)
+    def _bind(self, offer: VchanOffer) -> EventChannel:
+        channel = self._engine.bind_lasting_channel(self._domid, offer.event_channel)
         self._opened.callback(channel.close)
-        return channel.fds
+        return channel
 
     @property
     def is_open(self) -> bool:
@@ -113,6 +117,10 @@ class VchanLink:
         pages."""
         self._opened.close()
         self.end_channels()
+
+    def abandon(self) -> None:
+        """Its engine has ended: leave the vchans as they are for the next one."""
+        self._opened.close()
 
     def end_channels(self) -> None:
         for offer in self.offers.values():

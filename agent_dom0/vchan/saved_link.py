@@ -9,6 +9,7 @@ import struct
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from agent_dom0.engines.interface import SavedPlace
 from agent_dom0.streams.saved_record import OWNER, AnswerPlace, SavedRecord
 from xensnd.control.answers import Answer
 from xensnd.core import VCHAN_GIVEN_OCTETS
@@ -41,9 +42,9 @@ class SavedLink(SavedRecord):
         )
 
     @property
-    def given_address(self) -> int:
+    def given_place(self) -> SavedPlace:
         """Where the core keeps what was given to the audio server last."""
-        return self._core_address
+        return SavedPlace(self.path, _GIVEN_AT, self._core_address)
 
     def save(self, offers: Offers) -> None:
         """Save what was connected anew."""

@@ -59,6 +59,10 @@ class VchanStream(Stream):
         if runs:
             self._core.start()
 
+    def hand_over(self) -> None:
+        """Its engine has ended. What is open is left as it is."""
+        self._hand_over(lambda: None)
+
     def close(self) -> None:
         """End it: the vchans are about to be closed."""
         self._end()

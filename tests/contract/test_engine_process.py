@@ -8,22 +8,27 @@ import os
 import select
 import socket
 import threading
-from collections.abc import Callable
-from contextlib import closing
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from agent_dom0.engines import replies
+from agent_dom0.engines.apart import EngineApart
 from agent_dom0.engines.calls import EngineCalls
-from agent_dom0.engines.interface import EngineLost
+from agent_dom0.engines.interface import EngineLate, EngineLost
 from agent_dom0.engines.process import EngineProcess
 from agent_dom0.engines.zygote import Zygote
 from xensnd.core import Violation
 from xensnd.transport.factory import open_receiver
+from xensnd.transport.interface import Transport
 
 NO_ENGINE = "it says what an engine does not say"
-STREAM = [0, None, None, None, None]
+# violation, error, index, source, request, word, is_open
+STREAM = [0, None, None, None, None, None, True]
 ENDS_SECONDS = 5.0
 
 Answer = Callable[[int], bytes]
@@ -49,13 +54,17 @@ def snapshot(stream: object = STREAM, **others: object) -> Answer:
     return result({"pauses": 0, "clients": {}, "streams": {"1": stream}} | others)
 
 
+def has_ended(connection: EngineCalls) -> bool:
+    return bool(select.select([connection.end_fd], [], [], ENDS_SECONDS)[0])
+
+
 def lose(tmp_path: Path, answer: Answer) -> str | None:
     """Why it was lost, at its first call."""
     with closing(Zygote(tmp_path / "lock", says(answer))) as zygote:
         connection = EngineCalls(zygote)
         with pytest.raises(EngineLost):
             connection.call(replies.snapshot, "snapshot")
-        assert connection.has_ended(ENDS_SECONDS)
+        assert has_ended(connection)
         with pytest.raises(EngineLost):
             connection.call(replies.snapshot, "snapshot")
         why = connection.why
@@ -80,14 +89,16 @@ def lose(tmp_path: Path, answer: Answer) -> str | None:
         snapshot(clients=[1]),
         snapshot(clients={"1": [99, ""]}),
         snapshot([]),
-        snapshot([99, None, None, None, None]),
-        snapshot([0, "00" * 63, None, None, None]),
-        snapshot([0, "zz" * 64, None, None, None]),
-        snapshot([0, "00" * 63 + "  ", None, None, None]),
-        snapshot([0, None, 7, None, None]),
-        snapshot([0, None, None, "7", None]),
-        snapshot([0, None, None, None, [1]]),
-        snapshot([0, None, None, None, [1, 2]]),
+        snapshot([99, *STREAM[1:]]),
+        snapshot([*STREAM[:4], "00" * 63, *STREAM[5:]]),
+        snapshot([*STREAM[:4], "zz" * 64, *STREAM[5:]]),
+        snapshot([*STREAM[:4], "00" * 63 + "  ", *STREAM[5:]]),
+        snapshot([0, 7, *STREAM[2:]]),
+        snapshot([0, None, "7", *STREAM[3:]]),
+        snapshot([*STREAM[:3], [1], *STREAM[4:]]),
+        snapshot([*STREAM[:3], [1, 2], *STREAM[4:]]),
+        snapshot([*STREAM[:5], "word", True]),
+        snapshot([*STREAM[:6], None]),
     ],
 )
 def test_process_that_says_nonsense_is_ended(tmp_path: Path, answer: Answer) -> None:
@@ -98,18 +109,95 @@ def test_process_that_ends_is_noticed(tmp_path: Path) -> None:
     assert lose(tmp_path, lambda _: os._exit(0)) == "it has ended"
 
 
-def test_process_that_does_not_answer_is_ended(tmp_path: Path) -> None:
-    assert lose(tmp_path, lambda _: b"") == "it does not respond"
+def test_process_that_does_not_answer_is_waited_for_once_and_ended_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    with closing(Zygote(tmp_path / "lock", says(lambda _: b""))) as zygote:
+        connection = EngineCalls(zygote, patience_seconds=0.001)
+        connection.on_late = lambda: asked.append("late")
+        for _ in range(3):
+            with pytest.raises(EngineLate):
+                connection.call(replies.nothing, "start")
+        assert asked == ["late"]
+        connection.end_late()
+        assert not connection.is_lost
+        monkeypatch.setattr("agent_dom0.engines.calls.REPLY_SECONDS_MAX", 0.0)
+        connection.end_late()
+        assert (connection.why, connection.is_at_fault) == ("it does not respond", True)
+        assert has_ended(connection)
+        connection.close()
+
+
+@contextmanager
+def late(tmp_path: Path) -> Iterator[tuple[EngineCalls, Callable[[], None]]]:
+    """A connection to a process that answers its first call once the function is called."""
+    go_on = tmp_path / "go on"
+
+    def answer(number: int) -> bytes:
+        while not go_on.exists():
+            time.sleep(0.001)
+        return snapshot()(number)
+
+    def answered() -> None:
+        go_on.touch()
+        assert select.select([connection], [], [], ENDS_SECONDS)[0]
+        connection.follow()
+
+    with closing(Zygote(tmp_path / "lock", says(answer))) as zygote:
+        connection = EngineCalls(zygote, patience_seconds=0.001)
+        yield connection, answered
+        connection.close()
+
+
+def test_process_that_is_late_with_what_it_says_of_itself_goes_on(tmp_path: Path) -> None:
+    with late(tmp_path) as (connection, answered):
+        with pytest.raises(EngineLate):
+            connection.look(replies.snapshot, "snapshot")
+        assert connection.is_late
+        answered()
+        assert not connection.is_late
+        assert not connection.is_lost
+
+
+def test_process_that_is_late_with_what_it_was_to_do_is_replaced(tmp_path: Path) -> None:
+    with late(tmp_path) as (connection, answered):
+        with pytest.raises(EngineLate):
+            connection.call(replies.nothing, "start")
+        answered()
+        assert (connection.why, connection.is_at_fault) == ("it was late", False)
+
+
+def test_call_that_a_late_process_did_not_get_makes_it_replaced(tmp_path: Path) -> None:
+    with late(tmp_path) as (connection, answered):
+        with pytest.raises(EngineLate):
+            connection.look(replies.snapshot, "snapshot")
+        with pytest.raises(EngineLate):
+            connection.call(replies.nothing, "detach_audio")
+        answered()
+        assert connection.why == "it was late"
+
+
+def test_late_process_may_answer_a_probe_first(tmp_path: Path) -> None:
+    with late(tmp_path) as (connection, answered):
+        connection.probe()
+        with pytest.raises(EngineLate):
+            connection.look(replies.snapshot, "snapshot")
+        answered()
+        assert select.select([connection], [], [], ENDS_SECONDS)[0]
+        connection.follow()
+        assert not connection.is_late
+        assert not connection.is_lost
 
 
 def test_process_that_answers_as_it_should_is_kept(tmp_path: Path) -> None:
     request = bytes(range(64))
-    answer = snapshot([1, request.hex(), "no", 7, [3, "microphone"]])
+    answer = snapshot([1, "no", 7, [3, "microphone"], request.hex(), 5, False])
     with closing(Zygote(tmp_path / "lock", says(answer))) as zygote:
         connection = EngineCalls(zygote)
         seen = connection.call(replies.snapshot, "snapshot")
         assert seen.streams["1"] == replies.StreamSeen(
-            Violation.RING_INDEX, request, "no", 7, (3, "microphone")
+            Violation.RING_INDEX, "no", 7, (3, "microphone"), request, 5, is_open=False
         )
         assert not connection.is_lost
         connection.close()
@@ -168,6 +256,18 @@ def test_answer_to_a_probe_may_come_before_that_to_a_call(tmp_path: Path) -> Non
         connection.close()
 
 
+def test_engine_that_was_prepared_and_never_used_is_ended(tmp_path: Path) -> None:
+    with closing(engines(tmp_path)) as zygote:
+        engine = EngineApart(cast(Transport, None), zygote, lambda _: None)
+        engine.prepare()
+        engine.prepare()
+        assert engine._starting is not None
+        end = os.dup(engine._starting.pidfd)
+        engine.close()
+        assert select.select([end], [], [], ENDS_SECONDS)[0]
+        os.close(end)
+
+
 def engines(tmp_path: Path) -> Zygote:
     receiver = open_receiver(f"local:{tmp_path}")
     return Zygote(tmp_path / "lock", lambda control: EngineProcess(control, receiver).run())
@@ -177,7 +277,7 @@ def test_engines_end_with_what_started_them(tmp_path: Path) -> None:
     zygote = engines(tmp_path)
     connection = EngineCalls(zygote)
     zygote.close()
-    assert connection.has_ended(ENDS_SECONDS)
+    assert has_ended(connection)
     connection.close()
 
 

@@ -21,7 +21,9 @@ from agent_dom0.opener.lasting import OF_A_GUEST_MAX, LastingChannels
 from agent_dom0.opener.process import CONNECTIONS_MAX, Opener
 from tests.support.local_machine import LocalMachine
 from tests.support.opener import Anything, RunningOpener
+from tests.support.raw_frontend import eventually
 from xensnd.errors import RemoteProtocolError, TransportLost
+from xensnd.transport.card_nodes import read_card_nodes
 from xensnd.transport.interface import EventChannel, Store
 from xensnd.transport.local import LocalTransport
 from xensnd.transport.store_proxy import TRANSACTIONS_MAX
@@ -127,6 +129,34 @@ class VchanServer:
 
     def withdraw(self) -> None:
         self.store.remove("data/vchan/0")
+
+
+def test_agent_gets_at_once_what_the_opener_has_read_of_cards_meanwhile(
+    machine: LocalMachine,
+) -> None:
+    guest = Frontend(machine, "player")
+    path = DevicePath(0, guest.domid, 0)
+    make_device(machine.open_store(), path)
+    guest.publish()
+    with RunningOpener(machine) as opener:
+        nodes = eventually(lambda: opener.transport.recent_card_nodes(guest.domid, 0))
+        assert nodes == read_card_nodes(machine.open_store(), path.frontend)
+        assert nodes["0/0/ring-ref"] == str(guest.refs[0])
+        assert opener.transport.recent_card_nodes(guest.domid, 1) is None
+        assert opener.transport.recent_card_nodes(999, 0) is None
+
+
+def test_nodes_of_a_large_card_are_not_kept(machine: LocalMachine) -> None:
+    domid = machine.create("large")
+    path = DevicePath(0, domid, 0)
+    make_device(machine.open_store(), path)
+    for node in ("long-name", *(f"{pcm}/name" for pcm in range(8))):
+        machine.open_store("large").write(f"device/vsnd/0/{node}", "x" * 2000)
+    with RunningOpener(machine) as opener:
+        transport = opener.transport
+        with pytest.raises(RemoteProtocolError, match="no card that it uses"):
+            transport.map_pages(domid, [1], writable=False)  # which makes it read that card
+        assert transport.recent_card_nodes(domid, 0) is None
 
 
 def test_guest_is_reached_when_it_offers_a_vchan_of_sound(

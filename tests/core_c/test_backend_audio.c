@@ -113,6 +113,25 @@ TEST(server_that_stalls_is_left_behind_by_the_clock_until_it_asks_again) {
     xn_backend_free(backend);
 }
 
+TEST(server_that_was_given_nothing_for_a_while_has_not_stalled_when_the_guest_writes_again) {
+    connect(true), open(), attach();
+    write_all(0, PERIOD);
+    xn_backend_start(backend);
+    fake_latency_usec = 0;
+    CHECK_EQUAL(fake_server_asks(2 * PERIOD), PERIOD);
+    for (unsigned i = 0; i < 10; i++) {
+        fake_pass_usec(20 * MSEC);
+        hear();
+    }
+    fake_pass_usec(fake_next_due_usec() - fake_now_usec - 1);
+    write_all(PERIOD, 3 * PERIOD); /* more than the server wants */
+    fake_pass_usec(40 * MSEC);
+    CHECK_EQUAL(stats().stalled, 0);
+    CHECK_EQUAL(stats().discarded_octets, 0);
+    CHECK_EQUAL(fake_server_asks(2 * PERIOD), 2 * PERIOD);
+    xn_backend_free(backend);
+}
+
 TEST(server_that_wants_more_and_begins_nothing_is_left_behind_by_the_clock) {
     connect(true), open();
     fake_server_wants_again = 4 * BUFFER;

@@ -17,7 +17,7 @@ static void attend(bool playback) {
     engine = fake_engine_new();
     memset(&channel, 0, sizeof channel);
     struct xn_channel end = fake_channel_end(&channel);
-    stream = xn_vchan_stream_new(engine, playback, &vchan, &end, given, NULL, &served);
+    stream = xn_vchan_stream_new(engine, playback, &vchan, &end, given, NULL, &served, NULL);
 }
 
 static void connect(bool playback) {
@@ -176,6 +176,21 @@ TEST(frozen_server_is_replaced_by_the_clock_until_it_asks_again) {
     uint64_t discarded = stats().discarded_octets;
     fake_pass_usec(100 * MSEC);
     CHECK_EQUAL(stats().discarded_octets, discarded);
+    xn_vchan_stream_free(stream);
+}
+
+TEST(server_that_was_given_nothing_for_a_while_has_not_stalled_when_the_guest_plays_again) {
+    play();
+    server_writes(TEN_MSEC);
+    CHECK_EQUAL(fake_server_asks(2 * TEN_MSEC), TEN_MSEC);
+    fake_pass_usec(1000 * MSEC);
+    server_writes(4 * TEN_MSEC); /* more than the server wants */
+    fake_arrive();
+    fake_pass_usec(100 * MSEC);
+    CHECK_EQUAL(stats().stalled, 0);
+    CHECK_EQUAL(page->right.cons, 2 * TEN_MSEC);
+    fake_server_asks(3 * TEN_MSEC);
+    check_heard(0, 5 * TEN_MSEC);
     xn_vchan_stream_free(stream);
 }
 

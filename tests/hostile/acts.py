@@ -77,7 +77,8 @@ class Said:
 @dataclass(frozen=True, slots=True)
 class Act:
     """`work` is a loop in C, or the name of one of the adversary's methods, called on and on.
-    `records`: its card is served all the while, so that its microphone can be live."""
+    `records`: its card is served all the while, so that its microphone can be live.
+    `audited_apart`: what is audited instead if the guest has an engine of its own."""
 
     name: str
     does: str
@@ -85,6 +86,12 @@ class Act:
     work: Loop | str
     audited: tuple[Said, ...] = ()
     records: bool = True
+    audited_apart: tuple[Said, ...] | None = None
+
+    def told(self, isolation: str) -> tuple[Said, ...]:
+        """What the trail says, with this `--isolation`."""
+        is_other = isolation == "guest" and self.audited_apart is not None
+        return self.audited_apart or () if is_other else self.audited
 
 
 QUIET = Act("quiet", "nothing: what the others are compared with", "none", "rest")
@@ -116,6 +123,8 @@ HOSTILE_ACTS = (
         "control requests a second (throttle.py)",
         Loop("flood_ring", query_all, rings=(0, 1)),
         (Said("limit_hit", _TOO_MANY_REQUESTS),),
+        # An answer takes two calls, so it is over the engine's budget first.
+        audited_apart=(Said("limit_hit", _OVER_BUDGET),),
     ),
     Act(
         "OPEN and CLOSE",

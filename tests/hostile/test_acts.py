@@ -8,7 +8,7 @@ answers, and a guest that is denied the microphone records nothing from then on.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -18,12 +18,13 @@ import pytest
 from tests.hostile.acts import HOSTILE_ACTS, Act, Said
 from tests.hostile.stage import MAY_RECORD, Memory, performing, revoke
 from tests.hostile.vcpu import build_library
-from tests.support.agents import PATIENT, Dom0, Guest, Neighbour, neighbour_of
+from tests.support.agents import Dom0, Guest, Neighbour, neighbour_of
 from tests.support.local_machine import LocalMachine
 from tests.support.pulse_server import PulseServer, noise
 from tests.support.raw_frontend import eventually
 
 pytestmark = pytest.mark.alone
+POLICY = MAY_RECORD
 
 MEMORY_KIB = 2048
 LOOKS_MIN = 8
@@ -36,30 +37,13 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def pulse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PulseServer]:
-    with PulseServer(tmp_path_factory.mktemp("pulse")) as pulse:
-        yield pulse
+def isolation(request: pytest.FixtureRequest) -> str:
+    return str(request.config.getoption("--isolation"))
 
 
 @pytest.fixture(scope="module")
-def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalMachine]:
-    with LocalMachine(tmp_path_factory.mktemp("xen")) as machine:
-        yield machine
-
-
-@pytest.fixture(scope="module")
-def dom0(
-    request: pytest.FixtureRequest,
-    tmp_path_factory: pytest.TempPathFactory,
-    machine: LocalMachine,
-    pulse: PulseServer,
-) -> Iterator[Dom0]:
-    directory = tmp_path_factory.mktemp("dom0")
-    options = [PATIENT, f"--isolation={request.config.getoption('--isolation')}"]
-    with Dom0(directory, machine.url, pulse.address, policy=MAY_RECORD, options=options) as dom0:
-        yield dom0
-        assert "the agent died" not in dom0.log
-        assert "Traceback" not in dom0.log
+def agent_options(isolation: str) -> list[str]:
+    return [f"--isolation={isolation}"]
 
 
 @pytest.fixture(scope="module")
@@ -75,14 +59,13 @@ def neighbour(
         neighbour = stack.enter_context(neighbour_of(pulse, guest))
         dom0.await_event("stream_started", domid=guest.domid)
         yield neighbour
+        assert "the agent died" not in dom0.log
     guest.destroy()
 
 
 @pytest.fixture
-def evil(machine: LocalMachine) -> Iterator[Guest]:
-    guest = Guest(machine, "evil")
-    yield guest
-    guest.destroy()
+def evil(new_guest: Callable[[str], Guest]) -> Guest:
+    return new_guest("evil")
 
 
 def is_audited(dom0: Dom0, guest: Guest, said: Said) -> bool:
@@ -93,6 +76,7 @@ def is_audited(dom0: Dom0, guest: Guest, said: Said) -> bool:
 def test_nobody_else_notices(
     act: Act,
     act_seconds: float,
+    isolation: str,
     machine: LocalMachine,
     dom0: Dom0,
     neighbour: Neighbour,
@@ -103,7 +87,7 @@ def test_nobody_else_notices(
     until = time.monotonic() + act_seconds
     looks = 0
     with performing(machine, evil, act.name, library) as adversary:
-        for said in act.audited:
+        for said in act.told(isolation):
             assert eventually(partial(is_audited, dom0, evil, said), AUDITED_SECONDS), (
                 f"no {said} at the end of:\n{dom0.end_of_log}"
             )

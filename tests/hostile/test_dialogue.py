@@ -7,10 +7,9 @@ as it minds the rules.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,7 +28,6 @@ from tests.hostile.evil_guest import EvilGuest
 from tests.support.agents import Dom0, Guest
 from tests.support.audit_table import assert_documented
 from tests.support.local_machine import LocalMachine
-from tests.support.pulse_server import PulseServer
 from tests.support.raw_frontend import BUFFER_OCTETS, RawStream, eventually, words
 from tests.support.shared_pages import (
     DIRECTORY_REFS_OFFSET,
@@ -111,16 +109,9 @@ class Stage:
 
 
 @pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    directory: Callable[[str], Path] = tmp_path_factory.mktemp
-    with (
-        PulseServer(directory("pulse")) as pulse,
-        LocalMachine(directory("xen")) as machine,
-        Dom0(directory("dom0"), machine.url, pulse.address) as dom0,
-    ):
-        guest = Guest(machine, "other")
-        with EvilGuest(machine, dom0, guest) as other:
-            yield Stage(machine, dom0, other.connect(), dom0.agent_pid)
+def stage(machine: LocalMachine, dom0: Dom0) -> Iterator[Stage]:
+    with EvilGuest(machine, dom0, Guest(machine, "other")) as other:
+        yield Stage(machine, dom0, other.connect(), dom0.agent_pid)
 
 
 class Dialogue(RuleBasedStateMachine):

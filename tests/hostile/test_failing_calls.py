@@ -77,11 +77,11 @@ class Stage:
 
 
 @pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+def stage(
+    tmp_path_factory: pytest.TempPathFactory, machine: LocalMachine, pulse: PulseServer
+) -> Iterator[Stage]:
     failing = Failing(tmp_path_factory.mktemp("failing"))
     with (
-        PulseServer(tmp_path_factory.mktemp("pulse")) as pulse,
-        LocalMachine(tmp_path_factory.mktemp("xen")) as machine,
         Dom0(
             tmp_path_factory.mktemp("dom0"), machine.url, pulse.address, prefix=failing.prefix
         ) as dom0,

@@ -1,66 +1,22 @@
-"""A PulseAudio, a machine with guests and dom0's agent, shared by the tests of a module.
-
-The tests use guests of their own, so that nothing is left of one test when the next begins.
-"""
+"""Guests and streams of their own for the tests, and which tests run beside which others."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from tests.support.agents import ALLOW_PLAYBACK, PATIENT, Dom0, Guest, driver_of
+from tests.support.agents import PATIENT, Dom0, Guest, driver_of
 from tests.support.local_machine import LocalMachine
 from tests.support.pulse_server import PulseServer
 from tests.support.raw_frontend import RawStream
+from tests.support.servers import agent_options, dom0, machine, new_guest, pulse
+from tests.support.urgency import may_be_urgent
+
+__all__ = ["agent_options", "dom0", "machine", "new_guest", "pulse"]
 
 HERE = Path(__file__).parent
-
-
-@pytest.fixture(scope="module")
-def pulse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PulseServer]:
-    with PulseServer(tmp_path_factory.mktemp("pulse")) as pulse:
-        yield pulse
-
-
-@pytest.fixture(scope="module")
-def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalMachine]:
-    with LocalMachine(tmp_path_factory.mktemp("xen")) as machine:
-        yield machine
-
-
-@pytest.fixture(scope="module")
-def dom0(
-    request: pytest.FixtureRequest,
-    tmp_path_factory: pytest.TempPathFactory,
-    machine: LocalMachine,
-    pulse: PulseServer,
-) -> Iterator[Dom0]:
-    """With the policy that the module names as POLICY, or: all may play, nobody may record.
-
-    OPTIONS of the module are for xensnd-dom0, besides what it always gets.
-    """
-    options = [PATIENT, *getattr(request.module, "OPTIONS", ())]
-    policy = getattr(request.module, "POLICY", ALLOW_PLAYBACK)
-    directory = tmp_path_factory.mktemp("dom0")
-    with Dom0(directory, machine.url, pulse.address, policy=policy, options=options) as dom0:
-        yield dom0
-        assert "Traceback" not in dom0.log
-
-
-@pytest.fixture
-def new_guest(machine: LocalMachine) -> Iterator[Callable[[str], Guest]]:
-    """`new_guest("work")`: a domain that is there until the test ends."""
-    with ExitStack() as stack:
-
-        def create(name: str) -> Guest:
-            guest = Guest(machine, name)
-            stack.callback(guest.destroy)
-            return guest
-
-        yield create
 
 
 @pytest.fixture
@@ -88,6 +44,12 @@ def own_dom0(tmp_path: Path, machine: LocalMachine, pulse: PulseServer) -> Itera
     assert "the agent died" not in dom0.log
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """`-n auto`, for cases that sound: without real-time priority, each would hear the other."""
+    return 2 if may_be_urgent() else 1
+
+
 @pytest.hookimpl(tryfirst=True)  # before those are left out that were not asked for with -m
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Sound in real time, on a machine that others share: a case that fails is run once more, and
@@ -95,5 +57,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(HERE):
             item.add_marker(pytest.mark.flaky(reruns=1))
-        if item.path.is_relative_to(HERE / "sound"):
-            item.add_marker(pytest.mark.alone)
+        if item.path.is_relative_to(HERE / "sound") and not item.get_closest_marker("alone"):
+            item.add_marker(pytest.mark.sound)

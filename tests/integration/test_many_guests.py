@@ -224,7 +224,7 @@ def test_guests_leave_streams_to_the_person_and_to_each_other(
                 assert eventually(lambda: "person" in stream_names(pulse))
             drivers[0].enter(XenbusState.CLOSING)
             assert eventually(lambda: not any(each["problem"] for each in streams(dom0)))
-            assert stream_names(pulse).count("greedy-3 playback") == 64
+            assert eventually(lambda: stream_names(pulse).count("greedy-3 playback") == 64)
         assert "Traceback" not in dom0.log
 
 

@@ -24,6 +24,7 @@ from agent_guest.play_record import Player, Recorder
 from agent_guest.soundfile_io import SampleReader, SampleWriter
 from tests.support.audit_table import assert_documented
 from tests.support.daemon import READY_SECONDS, Daemon
+from tests.support.heard import find_gaps
 from tests.support.local_machine import LocalMachine
 from tests.support.pulse_server import (
     Ears,
@@ -37,7 +38,14 @@ from tests.support.pulse_server import (
     write_wav,
 )
 from tests.support.raw_frontend import RawFrontend, eventually
-from tests.support.urgency import Urgency, may_be_urgent, urgent
+from tests.support.urgency import (
+    Urgency,
+    children,
+    may_be_urgent,
+    urgent,
+    urgent_family,
+    urgent_here,
+)
 from xensnd.control.client import AgentClient
 from xensnd.core import Engine
 from xensnd.localxen import toolstack
@@ -75,7 +83,7 @@ class Dom0(Daemon):
         prefix: Sequence[str] = (),  # a command that runs what follows it, such as nsenter
         command: Sequence[str] = (str(BIN / "xensnd-dom0"),),
     ) -> None:
-        super().__init__("xensnd-dom0", directory / "dom0.log", Urgency.SOUNDING)
+        super().__init__("xensnd-dom0", directory / "dom0.log")
         directory.mkdir(parents=True, exist_ok=True)
         self.policy_directory = directory / "policy.d"
         self.policy_directory.mkdir(mode=0o755, exist_ok=True)
@@ -96,6 +104,8 @@ class Dom0(Daemon):
 
     def start(self) -> None:
         self.launch_until_line([*self._command, *self.options], b"xensnd-dom0: ready")
+        # Not before: what loads an interpreter keeps a processor from others that sound.
+        urgent_family(self.pid, Urgency.SOUNDING)  # and so will be what it starts
 
     @property
     def agent_pid(self) -> int:
@@ -115,10 +125,7 @@ class Dom0(Daemon):
 
     @property
     def _child_pids(self) -> list[int]:
-        return [
-            int(pid)
-            for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
-        ]
+        return children(self.pid)
 
     def kill(self) -> None:
         """The supervisor, which takes its agent along: until that too has ended."""
@@ -336,7 +343,9 @@ class Neighbour:
         start = self._known_octets or heard.index(_long_noise()[:64])
         self._known_octets = len(heard) - 64  # so that one disturbance is found once
         heard = heard[start:]
-        assert heard in _long_noise(), difference(heard, _long_noise())
+        assert heard in _long_noise(), "; ".join(
+            map(str, find_gaps(heard, _long_noise(), frame_octets=2))
+        )
         assert self.playing.is_running
 
 
@@ -390,7 +399,7 @@ def play_and_record(transport: Transport, played: bytes, frames: int = 0) -> byt
                 sink = SampleWriter(recorded.extend, lambda: None)
                 tasks.create_task(Recorder(sink, sound, frames).run(card))
 
-    with closing(Engine()) as engine:
+    with urgent_here(Urgency.GUEST), closing(Engine()) as engine:
         asyncio.run(both(engine))
     return bytes(recorded)
 

@@ -13,8 +13,6 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import IO, Any, Self
 
-from tests.support.urgency import Urgency, urgent
-
 READY_SECONDS = 20.0
 END_SECONDS = 30.0
 ASK_AGAIN_SECONDS = 0.01
@@ -45,12 +43,9 @@ class Daemon(Startable):
     RuntimeError with its log: what it wrote to standard error, or to `log_file` by itself.
     """
 
-    def __init__(
-        self, name: str, log_file: Path | None = None, urgency: Urgency | None = None
-    ) -> None:
+    def __init__(self, name: str, log_file: Path | None = None) -> None:
         self.name = name
         self.log_file = log_file
-        self._urgency = urgency
         self.process: subprocess.Popen[bytes] | None = None
 
     # Starting
@@ -109,8 +104,6 @@ class Daemon(Startable):
             self.process = subprocess.Popen(
                 command, stdout=stdout or log, stderr=log, env=environment, **options
             )
-            if self._urgency is not None:
-                urgent(self.process, self._urgency)  # and so will be what it starts
         finally:
             if log:
                 log.close()

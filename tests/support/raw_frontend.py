@@ -40,14 +40,16 @@ from xensnd.sndif.store_fields import StreamRings
 from xensnd.transport.interface import Pages, Store, Transport
 
 ANSWER_SECONDS = 10
+LOOK_MIN_SECONDS, LOOK_MAX_SECONDS = 0.01, 0.05
 BUFFER_OCTETS = 65536
 
 
 def eventually(condition: Callable[[], Any], seconds: float = 10) -> Any:
-    """The condition's value once it holds, or the last one that did not."""
-    deadline = time.monotonic() + seconds
-    while not (value := condition()) and time.monotonic() < deadline:
-        time.sleep(0.01)
+    """The condition's value once it holds, or the last one that did not. To look costs time that
+    others need: the longer it takes, the less often this looks."""
+    began = time.monotonic()
+    while not (value := condition()) and (passed := time.monotonic() - began) < seconds:
+        time.sleep(min(max(LOOK_MIN_SECONDS, passed / 20), LOOK_MAX_SECONDS))
     return value
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from tests.support.local_machine import LocalMachine
-from tests.support.urgency import Urgency, urgent_thread
+from tests.support.urgency import Urgency, urgent_here
 from tests.support.vchan_server import VchanServer
 from xensnd.errors import TransportLost
 from xensnd.vchan.control import ControlWord
@@ -66,14 +66,17 @@ class VchanGuest:
         self._restarts = False
         self._servers: tuple[VchanServer, VchanServer] | None = None
         self._thread = threading.Thread(target=self._run)
+        self._urgency = urgent_here(Urgency.GUEST)
 
     def __enter__(self) -> Self:
+        self._urgency.__enter__()
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._ends.set()
         self._thread.join()
+        self._urgency.__exit__(None, None, None)
 
     # What its applications do
 
@@ -126,7 +129,6 @@ class VchanGuest:
     # Its sound server
 
     def _run(self) -> None:
-        urgent_thread(Urgency.GUEST)
         while not self._ends.is_set():
             try:
                 self._serve()

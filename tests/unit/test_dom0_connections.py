@@ -7,11 +7,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from agent_dom0.audio.connections import OWN_MAX, SHARED_MAX, Connection, Connections
+from agent_dom0.audio.guest_client import GuestClient
+from agent_dom0.audio.guest_volume import VolumeFile
+from agent_dom0.audio.mixer import Mixer
+from agent_dom0.guest import RunningGuest
+from agent_dom0.guest_trail import GuestTrail
 from xensnd.core import AudioClient, Engine
+from xensnd.sndif.store_fields import Direction
 
 SHARED = slice(OWN_MAX, None)
 
@@ -114,6 +121,44 @@ def test_all_on_a_connection_hear_that_it_was_lost_and_get_another(tmp_path: Pat
             assert not members[0].losses  # nobody has polled that one
             for member, connection in zip(members, joined, strict=True):
                 connections.leave(member, connection)
+
+    asyncio.run(test())
+
+
+class Silent:
+    """A voice that waits for the server."""
+
+    direction = Direction.PLAYBACK
+    audio_error = None
+    audio_is_ready = False
+
+    def __init__(self) -> None:
+        self.clients: list[AudioClient] = []
+
+    def attach(self, client: AudioClient) -> None:
+        self.clients.append(client)
+
+    def detach(self) -> None: ...
+    def poll(self) -> None: ...
+    def tell_limit(self, text: str) -> None: ...
+
+
+def test_guest_that_is_expected_to_sound_is_connected_before_it_does(tmp_path: Path) -> None:
+    async def test() -> None:
+        with connections_to(tmp_path) as connections:
+            guest = RunningGuest(1, "work")
+            file = VolumeFile(tmp_path / "volume", "")
+            mixer = Mixer(None, lambda: None)
+            client = GuestClient(connections, mixer, guest, cast(GuestTrail, None), file)
+            client.expect()
+            assert connections.status()["connections"] == 1
+            voice = Silent()
+            client.join(voice)
+            assert len(voice.clients) == 1
+            assert connections.status()["connections"] == 1
+            client.close()
+            mixer.close()
+            assert connections.status()["connections"] == 0
 
     asyncio.run(test())
 

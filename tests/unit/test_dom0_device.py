@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import cast
 
@@ -13,14 +13,13 @@ from agent_dom0.cards.device import WITHDRAW_SECONDS, Device, DevicePath
 from agent_dom0.cards.toolstack import make_device
 from agent_dom0.events import Event, EventKind, Priority
 from agent_dom0.guest import RunningGuest
+from agent_dom0.streams.budget import GuestBudget
+from agent_dom0.streams.guest_device import GuestDevice
 from agent_dom0.streams.throttle import (
-    CONNECTIONS_A_SECOND,
     CONNECTIONS_AT_ONCE,
     OPEN_COUNTS_AS,
     REQUESTS_A_SECOND,
-    STORE_EVENTS_A_SECOND,
     WAIT_SECONDS,
-    Throttle,
 )
 from tests.unit.fake_clock import later, run
 from tests.unit.memory_store import MemoryStore
@@ -29,6 +28,7 @@ from xensnd.sndif.formats import SampleFormat
 from xensnd.sndif.packets import Close, Open, Request, encode_request
 from xensnd.sndif.states import XenbusState
 from xensnd.sndif.store_fields import Direction, StreamConfig, StreamRings
+from xensnd.transport.card_nodes import read_card_nodes
 from xensnd.transport.interface import Store
 
 __all__ = ["place"]
@@ -76,9 +76,8 @@ class Scene:
     def __init__(self) -> None:
         self.store = MemoryStore()
         self.guest = WORK
-        self.throttle = Throttle()
-        self.store_throttle = Throttle(STORE_EVENTS_A_SECOND)
-        self.connection_throttle = Throttle(CONNECTIONS_A_SECOND, CONNECTIONS_AT_ONCE)
+        self.devices: dict[str, GuestDevice] = {}
+        self.budget = GuestBudget(self.audit)
         self.lack: Exception | None = None
         self.paused = False  # by the engine
         self.is_quarantined = False
@@ -88,10 +87,12 @@ class Scene:
         self.room = 2
         self.refused = 0
         self.made: list[NoStream] = []
+        self.recent: Mapping[str, str] | None = None
+        self.left_open = ""
         make_device(cast(Store, self.store), PATH)
 
     def device(self) -> Device:
-        return Device(cast(Store, self.store), PATH, self, self._make, lambda work: work())
+        return Device(cast(Store, self.store), PATH, self, self, lambda work: work())
 
     @contextmanager
     def serving(self) -> Iterator[None]:
@@ -121,7 +122,13 @@ class Scene:
     def texts(self, kind: EventKind) -> list[str]:
         return [event.text for event in self.events if event.kind is kind]
 
-    def _make(self, name: str, _config: StreamConfig, rings: StreamRings) -> CardStream:
+    def recent_nodes(self) -> Mapping[str, str] | None:
+        return self.recent
+
+    def is_left_open(self, stream: str) -> bool:
+        return stream == self.left_open
+
+    def stream(self, name: str, _config: StreamConfig, rings: StreamRings) -> CardStream:
         if self.room == 0:
             self.refused += 1
             raise OSError(24, f"Too many open files: {self.refused}")
@@ -324,6 +331,26 @@ def connected_scene() -> Scene:
     scene.store.enter(PATH, XenbusState.CONNECTED)
     scene.store.nodes[f"{PATH.backend}/state"] = str(int(XenbusState.CONNECTED))
     return scene
+
+
+def test_stream_that_was_left_open_is_taken_over_before_the_others() -> None:
+    scene = connected_scene()
+    scene.left_open = "0/1"
+    device = scene.device()
+    device.step()
+    assert [stream.name for stream in scene.made] == ["0/1", "0/0"]
+    assert [stream.name for stream in device.streams] == ["0/0", "0/1"]
+
+
+def test_card_is_taken_over_by_what_was_read_of_it_a_moment_ago() -> None:
+    scene = connected_scene()
+    scene.recent = read_card_nodes(cast(Store, scene.store), PATH.frontend)
+    for name in scene.recent:
+        if name.startswith("0/"):
+            del scene.store.nodes[f"{PATH.frontend}/{name}"]
+    device = scene.device()
+    device.step()
+    assert [stream.name for stream in device.streams] == ["0/0", "0/1"]
 
 
 def test_card_of_a_guest_in_quarantine_stays_as_it_is_and_is_taken_over_when_that_ends() -> None:

@@ -10,14 +10,9 @@ from typing import cast
 
 from agent_dom0.events import EventKind, Priority
 from agent_dom0.guest import RunningGuest
+from agent_dom0.streams.budget import GuestBudget
 from agent_dom0.streams.failures import RETRY_FIRST_SECONDS
 from agent_dom0.streams.guest_device import GuestDevice
-from agent_dom0.streams.throttle import (
-    CONNECTIONS_A_SECOND,
-    CONNECTIONS_AT_ONCE,
-    STORE_EVENTS_A_SECOND,
-    Throttle,
-)
 from agent_dom0.vchan.device import VchanDevice
 from agent_dom0.vchan.link import VchanLink
 from agent_dom0.vchan.saved_link import Offers, SavedLink
@@ -107,13 +102,12 @@ class Scene:
     """A guest, its device, and what was made for it."""
 
     is_quarantined = False
+    most_streams = 64
 
     def __init__(self, saved: NoSaved | None = None) -> None:
         self.guest = RunningGuest(DOMID, "work", "uuid-7")
         self.devices: dict[str, GuestDevice] = {}
-        self.throttle = Throttle()
-        self.store_throttle = Throttle(STORE_EVENTS_A_SECOND)
-        self.connection_throttle = Throttle(CONNECTIONS_A_SECOND, CONNECTIONS_AT_ONCE)
+        self.budget = GuestBudget(self.audit)
         self.events: list[tuple[EventKind, str]] = []
         self.links: list[NoLink] = []
         self.made: dict[Direction, NoVchanStream] = {}
@@ -134,7 +128,8 @@ class Scene:
     def require_room(self, added: Sequence[Direction]) -> None:
         assert list(added) == [Direction.PLAYBACK, Direction.CAPTURE]
 
-    def audit(self, kind: EventKind, text: str, _priority: Priority = Priority.INFO) -> None:
+    def audit(self, kind: EventKind, text: str, priority: Priority = Priority.INFO) -> None:
+        assert priority is not Priority.ERROR
         self.events.append((kind, text))
 
     # As what makes a connection

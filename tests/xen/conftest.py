@@ -54,9 +54,11 @@ def nothing_is_left(dom0: Machine) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def agent(request: pytest.FixtureRequest, dom0: Machine, pulse: Pulse) -> Iterator[Agent]:
-    """With the policy that the module names as POLICY, or: all may play, nobody may record."""
+    """With the policy that the module names as POLICY, or: all may play, nobody may record. OPTIONS
+    of the module are for xensnd-dom0, besides what it always gets."""
     policy = getattr(request.module, "POLICY", ALLOW_PLAYBACK)
-    with Agent(dom0, pulse, PATIENT, policy=policy) as agent, gives_all_back(agent):
+    options = [PATIENT, *getattr(request.module, "OPTIONS", ())]
+    with Agent(dom0, pulse, *options, policy=policy) as agent, gives_all_back(agent):
         request.config.stash[_agent] = agent
         yield agent
         assert "Traceback" not in agent.log

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Self
 
-from agent_dom0.opener.process import NAME as OPENER
 from tests.support.daemon import Startable
 from tests.xen.images import SINK, SOURCE
 from tests.xen.lab import wait_until
@@ -204,16 +203,24 @@ class Agent:
 
     @property
     def _pids(self) -> list[int]:
-        """The supervisor's, and those of the worker and the opener below it."""
+        """The supervisor's, and those of the worker and all others below it."""
         found = self._dom0.run("sh", "-c", f"grep -ls '{COMMAND}' /proc/[0-9]*/cmdline").output
         return sorted(int(path.split("/")[2]) for path in found.split())
 
     @property
     def worker(self) -> str:
         """The process below its supervisor, that does the work."""
-        names = f"grep -ls '^{OPENER}' /proc/[0-9]*/comm"
-        openers = [path.split("/")[2] for path in self._dom0.run("sh", "-c", names).output.split()]
-        return [str(pid) for pid in self._pids if str(pid) not in openers][-1]
+        helpers = self._named("xensnd-(opener|zygote|engine)")
+        return [str(pid) for pid in self._pids if str(pid) not in helpers][-1]
+
+    @property
+    def engines(self) -> list[str]:
+        """The processes that serve one guest each (`--isolation guest`)."""
+        return self._named("xensnd-engine")
+
+    def _named(self, pattern: str) -> list[str]:
+        names = f"grep -lsE '^{pattern}$' /proc/[0-9]*/comm"
+        return [path.split("/")[2] for path in self._dom0.run("sh", "-c", names).output.split()]
 
     def in_proc(self, command: str, name: str) -> str:
         """What a command says of this in /proc for its processes."""

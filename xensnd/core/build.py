@@ -159,7 +159,7 @@ void xn_vchan_attach(struct xn_vchan *, void *page, void *left, uint32_t left_si
 struct xn_vchan_given { ...; };
 struct xn_vchan_stream *xn_vchan_stream_new(struct xn_engine *, bool playback,
     const struct xn_vchan *, const struct xn_channel *, struct xn_vchan_given *,
-    struct xn_budget *budget, uint32_t *served);
+    struct xn_budget *budget, uint32_t *served, struct xn_gate *gate);
 void xn_vchan_stream_begin(struct xn_vchan_stream *, bool succeeds);
 void xn_vchan_stream_free(struct xn_vchan_stream *);
 bool xn_vchan_stream_is_open(struct xn_vchan_stream *);

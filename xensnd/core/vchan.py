@@ -26,8 +26,8 @@ class VchanCore(SoundCore):
     """The page, the rings and the channel must stay valid until close().
 
     `given_address` is memory of VCHAN_GIVEN_OCTETS where the core keeps what it gave to the audio
-    server last, so that another process can give it again; 0: in private memory. `budget` and
-    `served_address`: see BackendStream.
+    server last, so that another process can give it again; 0: in private memory. `budget`,
+    `served_address` and `gate_address`: see BackendStream.
     """
 
     def __init__(
@@ -42,6 +42,7 @@ class VchanCore(SoundCore):
         given_address: int = 0,
         budget: Budget | None = None,
         served_address: int = 0,
+        gate_address: int = 0,
     ) -> None:
         self._budget = budget  # the core uses it until close()
         vchan = ffi.new("struct xn_vchan *")
@@ -61,6 +62,7 @@ class VchanCore(SoundCore):
             ffi.cast("struct xn_vchan_given *", given_address),
             budget.handle if budget is not None else ffi.NULL,
             ffi.cast("uint32_t *", served_address),
+            ffi.cast("struct xn_gate *", gate_address),
         )
         if self.handle == ffi.NULL:
             raise MemoryError

@@ -8,7 +8,7 @@ without Xen. Code that uses this interface does not know which one it has.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -179,12 +179,21 @@ class Transport(Protocol):
         """Open a connection for another process. The caller closes it. TransportLost: there is no
         XenStore."""
 
+    def recent_card_nodes(self, peer_domid: int, devid: int) -> Mapping[str, str] | None:  # noqa: ARG002
+        """Return what XenStore held of a guest's card within the last second, as
+        read_card_nodes() does; None: it was not read."""
+        return None
+
     def hand_pages(self, peer_domid: int, refs: Sequence[int]) -> Handed:
         """Return what another process needs to map the pages, with a Receiver. The caller closes
         the descriptors. At most HANDED_PAGES_MAX references at once."""
 
     def hand_channel(self, peer_domid: int, peer_port: int) -> Handed:
         """Bind a channel for another process. It ends with end_channel() or with the transport."""
+
+    def hand_lasting_channel(self, peer_domid: int, peer_port: int) -> Handed:
+        """Bind a lasting channel for another process: see bind_lasting_channel()."""
+        return self.hand_channel(peer_domid, peer_port)
 
     def end_channel(self, port: int) -> None:
         """End a channel that was handed over. Its receiver closes its own descriptors then."""

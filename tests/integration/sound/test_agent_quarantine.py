@@ -19,13 +19,14 @@ import pytest
 
 from agent_dom0.streams.quarantine import FIRST_SECONDS
 from tests.hostile.acts import write_all_over
+from tests.hostile.evil_guest import EvilGuest
 from tests.hostile.vcpu import Busy, build_library
 from tests.support.agents import QUEUED_MSEC, Dom0, Guest
 from tests.support.asking import next_event
 from tests.support.heard import gaps_of_whole, seconds_heard
 from tests.support.local_machine import LocalMachine
 from tests.support.pulse_server import PulseServer, noise
-from tests.support.raw_frontend import BUFFER_OCTETS, RawFrontend, RawStream, eventually, words
+from tests.support.raw_frontend import BUFFER_OCTETS, RawStream, eventually, words
 from tests.support.shared_pages import RSP_PROD_OFFSET
 from xensnd.control.client import AgentClient
 from xensnd.sndif.packets import (
@@ -38,33 +39,22 @@ from xensnd.sndif.packets import (
 from xensnd.sndif.params import HwParams, Interval
 from xensnd.sndif.states import XenbusState
 
+pytestmark = pytest.mark.alone
+
 ALL = Interval(1, 2**32 - 1)
 QUERY = HwParamQuery(HwParams(2**62 - 1, ALL, ALL, ALL, ALL))
 FOUND_SECONDS = 30.0
 PYTHON, CORE = 0, 1
 
 
-class EvilGuest(RawFrontend):
-    """A frontend that is connected."""
-
-    def __init__(self, machine: LocalMachine, dom0: Dom0, guest: Guest) -> None:
-        self.domid = guest.domid
-        dom0.await_event("device_made", domid=guest.domid)
-        transport = machine.transport(guest.name)
-        backend = f"/local/domain/0/backend/vsnd/{guest.domid}/0"
-        super().__init__(transport, transport.open_store(), backend)
-        self.connect()
-        dom0.await_event("device_connected", domid=guest.domid)
-
-
 @pytest.fixture
 def evil(
     machine: LocalMachine, dom0: Dom0, new_guest: Callable[[str], Guest]
 ) -> Iterator[EvilGuest]:
-    frontend = EvilGuest(machine, dom0, new_guest("evil"))
-    yield frontend
-    frontend.store.close()
-    frontend.transport.close()
+    with EvilGuest(machine, dom0, new_guest("evil")) as evil:
+        evil.connect()
+        dom0.await_event("device_connected", domid=evil.domid)
+        yield evil
 
 
 def is_answered(stream: RawStream) -> bool:

@@ -11,6 +11,7 @@
 
 static void run_pass(struct xn_backend *backend, int64_t now_usec, bool notified) {
     xn_mark_served(backend->served, 1);
+    xn_backend_note_idle(backend, now_usec); /* before the guest has written more */
     xn_backend_drain_requests(backend, now_usec, notified);
     if (backend->playback)
         xn_backend_fill_server(backend, now_usec);

@@ -33,12 +33,16 @@ static int64_t stall_usec(const struct xn_backend *backend) {
     return half > STALL_MIN_USEC ? half : STALL_MIN_USEC;
 }
 
+void xn_backend_note_idle(struct xn_backend *backend, int64_t now_usec) {
+    if (!backend->playback || is_on_clock(backend)) return;
+    bool is_idle = xn_pcm_available(backend->pcm) == 0 && !backend->is_held &&
+                   !xn_audio_has_failed(backend->audio);
+    if (is_idle) backend->progress_usec = now_usec;
+}
+
 static void watch_for_stall(struct xn_backend *backend, int64_t now_usec) {
     if (is_on_clock(backend)) return;
-    /* A server that plays and asks for nothing while there is nothing to play has not stalled. */
-    if (backend->playback && xn_pcm_available(backend->pcm) == 0 && !backend->is_held &&
-        !xn_audio_has_failed(backend->audio))
-        backend->progress_usec = now_usec;
+    xn_backend_note_idle(backend, now_usec);
     if (now_usec - backend->progress_usec <= stall_usec(backend)) return;
     backend->stalled = true;
     backend->stats.stalled++;

@@ -86,6 +86,9 @@ bool xn_backend_cork_silence(struct xn_backend *backend, int64_t now_usec);
 
 /* backend_clock.c */
 
+/* Notes that the server has nothing to play: that it then asks for nothing is no stall. */
+void xn_backend_note_idle(struct xn_backend *backend, int64_t now_usec);
+
 /* Advances the position to the present. */
 void xn_backend_advance(struct xn_backend *backend, int64_t now_usec);
 

@@ -106,9 +106,9 @@ static uint32_t room(struct xn_vchan_stream *stream) {
 
 /* Puts one part, or silence instead if the gate is closed or `from` is NULL. */
 static void put_part(struct xn_vchan_stream *stream, const uint8_t *from, uint32_t octets) {
-    bool crosses = from && xn_gate_enter(&stream->gate, xn_now_usec());
+    bool crosses = from && xn_gate_enter(stream->gate, xn_now_usec());
     xn_vchan_put(&stream->vchan, crosses ? from : NULL, octets);
-    if (crosses) xn_gate_leave(&stream->gate);
+    if (crosses) xn_gate_leave(stream->gate);
     *(crosses ? &stream->stats.octets : &stream->stats.discarded_octets) += octets;
     stream->stats.position_octets += octets;
 }
@@ -151,11 +151,16 @@ void xn_vchan_begin_clock(struct xn_vchan_stream *stream, int64_t now_usec) {
     stream->clock_octets = 0;
 }
 
+void xn_vchan_note_idle(struct xn_vchan_stream *stream, int64_t now_usec) {
+    if (!stream->playback || is_on_clock(stream)) return;
+    bool is_idle = (stream->underfed || written(stream) == 0) &&
+                   !xn_audio_has_failed(stream->audio);
+    if (is_idle) stream->progress_usec = now_usec;
+}
+
 static void watch_for_stall(struct xn_vchan_stream *stream, int64_t now_usec) {
     if (is_on_clock(stream)) return;
-    /* A server that plays and asks for nothing while there is nothing to play has not stalled. */
-    if (stream->playback && written(stream) == 0 && !xn_audio_has_failed(stream->audio))
-        stream->progress_usec = now_usec;
+    xn_vchan_note_idle(stream, now_usec);
     if (now_usec - stream->progress_usec <= STALL_USEC) return;
     stream->stalled = true;
     stream->stats.stalled++;

@@ -25,7 +25,7 @@ struct xn_vchan_stream {
     struct xn_budget own_budget, *budget; /* its guest's */
     uint32_t own_served, *served;         /* its guest's, too */
 
-    struct xn_gate gate; /* capture */
+    struct xn_gate own_gate, *gate; /* capture */
     struct xn_audio *audio;
     bool stalled;
     bool underfed; /* playback: the server wants more than the guest has written */
@@ -40,6 +40,9 @@ struct xn_vchan_stream {
 };
 
 void xn_vchan_violate(struct xn_vchan_stream *stream, enum xn_violation violation);
+
+/* Notes that the server was given all there was: that it then asks for nothing is no stall. */
+void xn_vchan_note_idle(struct xn_vchan_stream *stream, int64_t now_usec);
 
 /* Playback: gives the server as much of what it wants as the guest has written. */
 void xn_vchan_fill_server(struct xn_vchan_stream *stream);

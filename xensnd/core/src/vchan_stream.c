@@ -88,6 +88,7 @@ static void run_pass(struct xn_vchan_stream *stream, int64_t now_usec, bool noti
     if (notified) charge(stream, now_usec);
     if (stream->has_begun) look_for_end(stream);
     if (stream->playback) {
+        xn_vchan_note_idle(stream, now_usec); /* before it is given what the guest has written */
         xn_vchan_fill_server(stream);
     } else {
         if (stream->has_begun) look_for_word(stream);
@@ -128,7 +129,8 @@ struct xn_vchan_stream *xn_vchan_stream_new(struct xn_engine *engine, bool playb
                                             const struct xn_vchan *vchan,
                                             const struct xn_channel *channel,
                                             struct xn_vchan_given *given,
-                                            struct xn_budget *budget, uint32_t *served) {
+                                            struct xn_budget *budget, uint32_t *served,
+                                            struct xn_gate *gate) {
     struct xn_vchan_stream *stream = calloc(1, sizeof *stream);
     if (!stream) return NULL;
     stream->engine = engine;
@@ -139,6 +141,8 @@ struct xn_vchan_stream *xn_vchan_stream_new(struct xn_engine *engine, bool playb
     xn_budget_init(&stream->own_budget);
     stream->budget = budget ? budget : &stream->own_budget;
     stream->served = served ? served : &stream->own_served;
+    stream->gate = gate ? gate : &stream->own_gate;
+    xn_gate_close(stream->gate);
     stream->tick.run = on_tick;
     stream->tick.owner = stream;
     xn_engine_lock(engine);
@@ -228,7 +232,7 @@ void xn_vchan_stream_drop_word(struct xn_vchan_stream *stream) {
 void xn_vchan_stream_reset(struct xn_vchan_stream *stream) {
     xn_engine_lock(stream->engine);
     release_audio(stream, true);
-    xn_gate_close(&stream->gate);
+    xn_gate_close(stream->gate);
     stream->running = false;
     memset(&stream->stats, 0, sizeof stream->stats);
     run_pass(stream, xn_now_usec(), false);
@@ -284,10 +288,10 @@ void xn_vchan_stream_detach_audio(struct xn_vchan_stream *stream) {
 }
 
 void xn_vchan_stream_open_gate(struct xn_vchan_stream *stream, int64_t until_usec) {
-    xn_gate_open(&stream->gate, until_usec);
+    xn_gate_open(stream->gate, until_usec);
 }
 
-void xn_vchan_stream_close_gate(struct xn_vchan_stream *stream) { xn_gate_close(&stream->gate); }
+void xn_vchan_stream_close_gate(struct xn_vchan_stream *stream) { xn_gate_close(stream->gate); }
 
 bool xn_vchan_stream_audio_failed(struct xn_vchan_stream *stream, const char **error) {
     xn_engine_lock(stream->engine);

@@ -36,12 +36,13 @@ struct xn_vchan_given {
 struct xn_vchan_stream;
 
 /* The pages of `vchan` stay mapped until xn_vchan_stream_free(). `given` NULL: in private memory.
- * `budget` and `served`: see xn_backend_new(). Returns NULL if there is no memory. */
+ * `budget`, `served` and `gate`: see xn_backend_new(). Returns NULL if there is no memory. */
 struct xn_vchan_stream *xn_vchan_stream_new(struct xn_engine *engine, bool playback,
                                             const struct xn_vchan *vchan,
                                             const struct xn_channel *channel,
                                             struct xn_vchan_given *given,
-                                            struct xn_budget *budget, uint32_t *served);
+                                            struct xn_budget *budget, uint32_t *served,
+                                            struct xn_gate *gate);
 
 /* Connects to the server, and begins to serve it. `succeeds`: another process was its client
  * before; what that process gave to the audio server, and was not heard, is given again. */

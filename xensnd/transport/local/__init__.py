@@ -30,6 +30,7 @@ from xensnd.transport.interface import (
 )
 from xensnd.transport.local.memory import Page, PageMapping
 from xensnd.transport.local.protocol import VERSION
+from xensnd.transport.pages import MappedPages
 from xensnd.transport.xenstore import XenStore, connect_socket
 
 REPLY_SECONDS_MAX = 10.0
@@ -74,10 +75,11 @@ class LocalTransport(Transport):
             mapping = PageMapping([Page(fds[0], index) for index in range(count)], writable=True)
 
         def end() -> None:
+            mapping.close()
             with suppress(TransportLost):
                 self._hypervisor.call("end_share", first_ref=first)
 
-        return _LocalPages(mapping, range(first, first + count), end)
+        return MappedPages(mapping.address, range(first, first + count), end)
 
     def map_pages(self, peer_domid: int, refs: Sequence[int], *, writable: bool) -> Pages:
         return map_handed(self, LocalReceiver(), peer_domid, refs, writable=writable)
@@ -155,35 +157,11 @@ class LocalReceiver(Receiver):
         finally:
             for each in handed:
                 each.close()
-        return _LocalPages(mapping, tuple(refs), lambda: None)
+        return MappedPages(mapping.address, tuple(refs), mapping.close)
 
     def receive_channel(self, handed: Handed, end: Callable[[], None]) -> EventChannel:
         wait_fd, notify_fd = handed.fds
         return _LocalChannel(int(handed.layout["port"]), wait_fd, notify_fd, end)
-
-
-class _LocalPages(Pages):
-    def __init__(self, mapping: PageMapping, refs: Sequence[int], end: Callable[[], None]) -> None:
-        self._mapping = mapping
-        self._refs = refs
-        self._end = end
-
-    @property
-    def address(self) -> int:
-        return self._mapping.address
-
-    @property
-    def octets(self) -> int:
-        return self._mapping.octets
-
-    @property
-    def refs(self) -> Sequence[int]:
-        return self._refs
-
-    def close(self) -> None:
-        if self._mapping.octets:
-            self._mapping.close()
-            self._end()
 
 
 class _LocalChannel(EventChannel):

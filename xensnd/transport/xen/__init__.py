@@ -31,6 +31,7 @@ from xensnd.transport.interface import (
     require_u32,
 )
 from xensnd.transport.mapping import Mapping, Part
+from xensnd.transport.pages import MappedPages
 from xensnd.transport.xen._xen import ffi, lib
 from xensnd.transport.xen.dead_channels import keep_open
 from xensnd.transport.xenstore import XenStore, connect_socket, open_xenbus
@@ -92,7 +93,7 @@ class XenTransport(Transport):
         address = lib.xengntshr_share_pages(handle, peer_domid, count, refs, True)
         if address == ffi.NULL:
             raise _error(f"sharing {count} pages with dom{peer_domid}")
-        return _XenPages(
+        return MappedPages(
             _address(address), tuple(refs), lambda: lib.xengntshr_unshare(handle, address, count)
         )
 
@@ -212,7 +213,7 @@ class XenReceiver(Receiver):
         finally:
             for each in handed:
                 each.close()  # the mapping keeps what it needs
-        return _XenPages(mapping.address, tuple(refs), mapping.close)
+        return MappedPages(mapping.address, tuple(refs), mapping.close)
 
     def receive_channel(self, handed: Handed, end: Callable[[], None]) -> EventChannel:
         channel = lib.xn_event_channel_adopt(handed.fds[0], int(handed.layout["port"]))
@@ -266,31 +267,6 @@ class _Handle:
         if self._handle is not None:
             self._close(self._handle)
             self._handle = None
-
-
-class _XenPages(Pages):
-    def __init__(self, address: int, refs: Sequence[int], end: Callable[[], object]) -> None:
-        self._address = address
-        self._refs = refs
-        self._end = end
-        self._octets = len(refs) * PAGE_OCTETS
-
-    @property
-    def address(self) -> int:
-        return self._address
-
-    @property
-    def octets(self) -> int:
-        return self._octets
-
-    @property
-    def refs(self) -> Sequence[int]:
-        return self._refs
-
-    def close(self) -> None:
-        if self._octets:
-            self._octets = 0
-            self._end()
 
 
 class _XenChannel(EventChannel):

@@ -1,0 +1,129 @@
+"""Engines apart in the agent's event loop, when they are late: once is no fault."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import closing
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from agent_dom0.engines import replies
+from agent_dom0.engines.follow import EnginesApart, _Followed
+from agent_dom0.engines.interface import EngineLate
+from agent_dom0.engines.zygote import Zygote
+from xensnd.transport.interface import Transport
+
+GUEST = 7
+
+
+def answers_slowly(while_there: Path) -> Callable[[socket.socket], None]:
+    """What a process does that answers each call with its number, and none while there is this
+    file."""
+
+    def work(control: socket.socket) -> None:
+        socket.send_fds(control, [b"{}"], [os.eventfd(0)])
+        number = 0
+        while control.recv(1 << 16):
+            while while_there.exists():
+                time.sleep(0.001)
+            number += 1
+            control.send(b'{"n": %d, "is": %d}' % (number, number))
+
+    return work
+
+
+class Scene:
+    def __init__(self, directory: Path) -> None:
+        self.slow = directory / "slow"
+        self.zygote = Zygote(directory / "lock", answers_slowly(self.slow))
+        self.lost: list[tuple[int, str, bool]] = []
+        self.has_lost = asyncio.Event()
+        self.engines = EnginesApart(
+            cast(Transport, None), self.zygote, lambda: None, self.note_lost
+        )
+        self.engine = cast(_Followed, self.engines.of_guest(GUEST))
+
+    def note_lost(self, domid: int, why: str, is_fault: bool) -> None:
+        self.lost.append((domid, why, is_fault))
+        self.has_lost.set()
+
+    async def be_late(self) -> None:
+        """An engine that works is late with one answer, and gives it then."""
+        self.has_lost.clear()
+        self.engine.call(replies.integer, "start")
+        self.slow.touch()
+        with pytest.raises(EngineLate):
+            self.engine.call(replies.integer, "start")
+        self.slow.unlink()
+        await asyncio.wait_for(self.has_lost.wait(), 5)
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of tests that give way to all others: an engine that is not told to be late is not."""
+    monkeypatch.setattr("agent_dom0.engines.follow.PATIENCE_SECONDS", 0.25)
+    monkeypatch.setattr("agent_dom0.engines.follow.LATE_AGAIN_PATIENCE_SECONDS", 0.3)
+
+
+def in_scene(directory: Path, test: Callable[[Scene], Awaitable[None]]) -> None:
+    async def run() -> None:
+        scene = Scene(directory)
+        with closing(scene.zygote):
+            await test(scene)
+            scene.engine.close()
+
+    asyncio.run(run())
+
+
+def test_engine_that_is_late_once_is_not_blamed_and_the_next_one_is(tmp_path: Path) -> None:
+    async def test(scene: Scene) -> None:
+        await scene.be_late()
+        assert scene.lost == [(GUEST, "it was late", False)]
+        await scene.be_late()
+        assert scene.lost[1:] == [(GUEST, "it was late", True)]
+
+    in_scene(tmp_path, test)
+
+
+def test_engine_that_takes_over_from_a_late_one_is_waited_for_longer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent_dom0.engines.follow.LATE_AGAIN_PATIENCE_SECONDS", 5.0)
+
+    async def test(scene: Scene) -> None:
+        await scene.be_late()
+        assert scene.engine.call(replies.integer, "start") > 0
+        scene.slow.touch()
+        asyncio.get_running_loop().run_in_executor(None, slow_down, scene.slow)
+        assert scene.engine.call(replies.integer, "start") > 0
+        assert len(scene.lost) == 1
+
+    in_scene(tmp_path, test)
+
+
+def slow_down(file: Path) -> None:
+    time.sleep(0.5)
+    file.unlink()
+
+
+def test_engine_that_does_not_answer_at_all_is_ended_and_blamed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent_dom0.engines.follow.REPLY_SECONDS_MAX", 0.02)
+    monkeypatch.setattr("agent_dom0.engines.calls.REPLY_SECONDS_MAX", 0.02)
+
+    async def test(scene: Scene) -> None:
+        scene.engine.call(replies.integer, "start")
+        scene.slow.touch()
+        with pytest.raises(EngineLate):
+            scene.engine.call(replies.integer, "start")
+        await asyncio.wait_for(scene.has_lost.wait(), 5)
+        assert scene.lost == [(GUEST, "it does not respond", True)]
+
+    in_scene(tmp_path, test)
