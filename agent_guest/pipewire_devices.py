@@ -15,8 +15,9 @@ from xensnd.sndif.store_fields import Direction
 
 log = logging.getLogger("xensnd-guest")
 
-# Above those of sound cards: as long as a person chooses no other, ours are the defaults.
-DEFAULT_PRIORITY = 3000
+# Above those of sound cards: as long as a person chooses no other, ours are the defaults. The
+# source is above the sink, whose monitor is a source, too.
+DEFAULT_PRIORITY = {Direction.PLAYBACK: 3000, Direction.CAPTURE: 3100}
 # Below those of sound cards: if an application connects our node with one, that has to drive.
 DRIVER_PRIORITY = 500
 
@@ -80,7 +81,7 @@ class PipeWireDevices(GuestDevices):
                 properties={
                     "node.name": SINK if is_sink else SOURCE,
                     "node.force-quantum": str(self._cycle_frames),
-                    "priority.session": str(DEFAULT_PRIORITY),
+                    "priority.session": str(DEFAULT_PRIORITY[direction]),
                     "priority.driver": str(DRIVER_PRIORITY),
                 },
             ),
