@@ -14,7 +14,7 @@ from pathlib import Path
 
 from agent_dom0.access.prompts import ANSWER_SECONDS
 from agent_dom0.agent import Agent, Settings, Vchans
-from agent_dom0.audio.address import uses_network
+from agent_dom0.audio.address import find_server, uses_network
 from agent_dom0.control.operations import About
 from agent_dom0.engines.process import EngineProcess
 from agent_dom0.engines.zygote import Zygote
@@ -157,6 +157,7 @@ def _work(
     transport: OpenerTransport,
     receiver: Receiver,
 ) -> int:
+    options.server = find_server(options.server)
     try:
         transport.connect()
         zygote = None

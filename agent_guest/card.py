@@ -32,9 +32,13 @@ class NoCardError(UsageError):
 class Card:
     """`async with Card(...) as card:` is connected until the block ends, and then closed."""
 
-    def __init__(self, transport: Transport, engine: Engine) -> None:
+    def __init__(
+        self, transport: Transport, engine: Engine, also_poll: Callable[[], None] | None = None
+    ) -> None:
+        """`also_poll` is called, too, when the engine has something to decide."""
         self._transport = transport
         self._engine = engine
+        self._also_poll = also_poll
         self._store: Store | None = None
         self._lock = -1
         self._device = ""
@@ -239,6 +243,8 @@ class Card:
 
     def _on_engine(self) -> None:
         self._engine.clear()
+        if self._also_poll is not None:
+            self._also_poll()
         try:
             for stream in self.streams:
                 stream.poll()

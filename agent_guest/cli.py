@@ -14,6 +14,7 @@ from contextlib import closing
 from agent_guest.card import Card
 from agent_guest.pcm import SampleSpec
 from agent_guest.play_record import Player, Recorder, run_with_reconnect
+from agent_guest.serve import serve
 from agent_guest.soundfile_io import open_reader, open_writer
 from xensnd.core import Engine
 from xensnd.errors import UsageError, XensndError
@@ -120,7 +121,10 @@ def _parser() -> argparse.ArgumentParser:
         "serve", help="give the guest's PulseAudio or PipeWire a sink and a source"
     )
     serving.add_argument(
-        "--server", metavar="ADDRESS", help="the guest's audio server, as in PULSE_SERVER"
+        "--server",
+        metavar="ADDRESS",
+        help="the guest's audio server: as in PULSE_SERVER, or pipewire:[NAME] for PipeWire's own "
+        "protocol (default: whichever serves this session)",
     )
     serving.add_argument(
         "--latency",
@@ -174,10 +178,6 @@ async def _record(options: argparse.Namespace) -> None:
 
 
 async def _serve(options: argparse.Namespace) -> None:
-    try:
-        from agent_guest.serve import serve  # noqa: PLC0415  (playing files needs no pulsectl)
-    except ImportError as error:
-        raise UsageError(f"{error}; `serve` needs python3-pulsectl: install it") from None
     latency_usec = int(options.latency * 1000)
     await serve(options.transport, options.domain, options.server, latency_usec)
 

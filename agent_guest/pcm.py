@@ -13,6 +13,7 @@ from xensnd.core import (
     Engine,
     FrontendStats,
     FrontendStream,
+    GraphDevice,
     PcmParameters,
     build_directory,
 )
@@ -285,6 +286,11 @@ class Pcm:
         """Joins the open stream with one at the guest's audio server. AudioUnavailable: that
         server can have no such stream."""
         self._core.attach_audio(client, config, target_fill_octets=target_fill_octets)
+        self._poll_audio()
+
+    def attach_device(self, device: GraphDevice, target_fill_octets: int) -> None:
+        """Joins the open stream with a device of the guest's PipeWire."""
+        self._core.attach_device(device, target_fill_octets=target_fill_octets)
         self._poll_audio()
 
     def detach_audio(self) -> None:

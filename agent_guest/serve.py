@@ -12,21 +12,19 @@ import logging
 from collections.abc import Sequence
 from contextlib import closing
 
-from agent_guest.audio_server import AGENT_DEVICE, APPLICATION_ID, AudioServer
 from agent_guest.card import Card, NoCardError
-from agent_guest.pcm import BackendBroken, BufferSize, Pcm, SampleSpec
+from agent_guest.devices import SPEC, GuestDevices
+from agent_guest.find_server import open_devices
+from agent_guest.pcm import BackendBroken, BufferSize, Pcm
 from xensnd.backoff import BackOff
-from xensnd.core import AudioClient, AudioStreamConfig, ClientState, Engine
+from xensnd.core import Engine
 from xensnd.errors import AccessDenied, AudioUnavailable, RemoteProtocolError, TransportLost
-from xensnd.sndif.formats import SampleFormat
 from xensnd.sndif.params import Interval
 from xensnd.sndif.store_fields import Direction
 from xensnd.transport.factory import open_transport
 from xensnd.transport.interface import Transport
 
 log = logging.getLogger("xensnd-guest")
-
-SPEC = SampleSpec(SampleFormat.S16_LE, 48000, 2)
 
 BUFFER_SECONDS = 0.1
 PERIOD_SECONDS = 0.005
@@ -88,17 +86,17 @@ class _Service:
     async def run(self) -> None:
         while True:
             try:
-                with AudioServer(self._address, SPEC.rate_hz) as server:
+                with open_devices(self._address, self._engine, self._latency_usec) as server:
                     self._server_trouble.is_over("the audio server")
                     await self._serve_cards(server)
             except AudioUnavailable as error:
                 await self._server_trouble.wait(_retrying(error))
 
-    async def _serve_cards(self, server: AudioServer) -> None:
+    async def _serve_cards(self, server: GuestDevices) -> None:
         """Serves one card after another, until the audio server is lost: AudioUnavailable."""
         while True:
             try:
-                async with Card(self._transport, self._engine) as card:
+                async with Card(self._transport, self._engine, server.poll) as card:
                     self._card_trouble.is_over("the sound card")
                     self._say_ready()
                     try:
@@ -107,6 +105,7 @@ class _Service:
                         self._card_trouble.log(_retrying(error))
                         raise
             except (NoCardError, TransportLost, RemoteProtocolError) as error:
+                server.poll()
                 if server.lost.is_set():
                     raise AudioUnavailable("the audio server has gone") from None
                 await self._card_trouble.wait(_retrying(error))
@@ -116,43 +115,36 @@ class _Service:
             print("xensnd-guest: ready", flush=True)
             self._has_said_ready = True
 
-    async def _serve(self, card: Card, server: AudioServer) -> None:
+    async def _serve(self, card: Card, server: GuestDevices) -> None:
         """Joins the card with the audio server until one of them is lost: TransportLost or
         AudioUnavailable."""
-        client = AudioClient(
-            self._engine,
-            self._address,
-            {"application.name": "xensnd", "application.id": APPLICATION_ID},
-        )
         bridges = [
-            Bridge(card.stream(direction), client, self._latency_usec) for direction in Direction
+            Bridge(card.stream(direction), server, self._latency_usec) for direction in Direction
         ]
-        events = [server.changed, server.device_lost, card.lost]
+        events = [server.changed, server.device_lost, server.lost, card.lost]
         events += [event for bridge in bridges for event in bridge.events]
         try:
             while True:
                 if card.lost.is_set():
                     raise card.why_lost
-                if server.lost.is_set() or client.state is ClientState.FAILED:
+                if server.lost.is_set():
                     raise AudioUnavailable("the audio server has gone")
                 if server.device_lost.is_set():
                     server.restore_devices()
                 server.changed.clear()
-                waits = [await bridge.follow(server) for bridge in bridges]
+                waits = [await bridge.follow() for bridge in bridges]
                 await _any_of(*events, seconds=min(filter(None, waits), default=None))
         finally:
             for bridge in bridges:
                 await bridge.abandon()
-            client.close()
 
 
 class Bridge:
     """One direction between the card and the audio server."""
 
-    def __init__(self, pcm: Pcm, client: AudioClient, latency_usec: int) -> None:
+    def __init__(self, pcm: Pcm, server: GuestDevices, latency_usec: int) -> None:
         self._pcm = pcm
-        self._client = client
-        self._latency_usec = latency_usec
+        self._server = server
         self._latency_frames = latency_usec * SPEC.rate_hz // 1_000_000
         self._direction = pcm.config.direction
         self._target_fill_octets = 0
@@ -167,12 +159,12 @@ class Bridge:
         """Return the events after which follow() has something to do."""
         return self._pcm.refused, self._pcm.audio_lost
 
-    async def follow(self, server: AudioServer) -> float | None:
+    async def follow(self) -> float | None:
         """Opens the stream while an application uses it, and repairs it. Returns the seconds
         after which to call again, or None: at the next event."""
         if self._is_open and self._pcm.refused.is_set():
             await self._close()  # dom0's agent is another one, which does not know our stream
-        if server.is_wanted(self._direction):
+        if self._server.is_wanted(self._direction):
             self._idle_since = None
             if not self._is_open:
                 await self._open()
@@ -194,14 +186,7 @@ class Bridge:
             log.warning("%s: %s", self._direction, error)
             return
         self._is_open = True
-        if self._direction is Direction.PLAYBACK:
-            # dom0 wants half of its least buffer queued at its audio server. A slow server here
-            # writes in large pieces, between which that queue must last.
-            target_frames = max(min_frames // 2, min_frames // 4 + self._latency_frames)
-        else:
-            # dom0's pieces are a quarter of its least buffer; one and a half of them allow for
-            # jitter. The audio server reads pieces of half its latency; half of one is for them.
-            target_frames = min_frames * 3 // 8 + self._latency_frames // 4
+        target_frames = self._server.target_frames(self._direction, min_frames)
         self._target_fill_octets = target_frames * SPEC.frame_octets
         await pcm.start()
         self._attach()
@@ -211,25 +196,7 @@ class Bridge:
 
     def _attach(self) -> None:
         self._attached_at = asyncio.get_running_loop().time()
-        self._pcm.attach_audio(
-            self._client,
-            AudioStreamConfig(
-                # The mirror image of dom0: what the guest plays is recorded here.
-                playback=self._direction is Direction.CAPTURE,
-                name=f"Xen {self._direction}",
-                pulse_format=SPEC.sample_format.pulse_name or "",
-                rate_hz=SPEC.rate_hz,
-                channels=SPEC.channels,
-                latency_usec=self._latency_usec,
-                device=AGENT_DEVICE[self._direction],
-                # Moved, it could play the microphone, or record what it plays itself.
-                is_pinned=True,
-                variable_rate=True,
-                any_source=True,  # our own sink's monitor
-                properties={"module-stream-restore.id": f"xensnd-{self._direction}"},
-            ),
-            self._target_fill_octets,
-        )
+        self._server.attach(self._pcm, self._target_fill_octets)
 
     def _follow_audio(self) -> float | None:
         """Attaches again what the audio server has ended. Returns as follow() does."""
@@ -241,7 +208,7 @@ class Bridge:
                 f"{self._direction}: the audio server ended the stream: {self._pcm.audio_error}; "
                 "connecting it again"
             )
-            self._pcm.detach_audio()
+            self._server.detach(self._pcm)
             self._attach_again_at = now + self._trouble.next_seconds()
         if self._attach_again_at is None:
             return None
@@ -255,7 +222,7 @@ class Bridge:
         self._is_open = False
         self._idle_since = self._attach_again_at = None
         stats = self._pcm.stats()
-        self._pcm.detach_audio()
+        self._server.detach(self._pcm)
         log.info(
             "%s closed: %d octets, %d lost; %d Hz to follow dom0's clock, %d ms in the ring",
             self._direction,

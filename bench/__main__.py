@@ -36,6 +36,7 @@ def subjects(options: argparse.Namespace) -> list[Subject]:
     return [
         *(Agent(checkout, name) for name, checkout in checkouts.items()),
         *(Served(checkout, f"{name}, served") for name, checkout in checkouts.items()),
+        Served(checkouts["xensnd"], "xensnd, served by PipeWire", has_pipewire=True),
         Bare(),
         Tunnel(),
         *(

@@ -16,6 +16,8 @@ from bench.checkout import Checkout
 from bench.cost import family
 from bench.processes import running, running_until_said
 from bench.stage import MICROPHONE, Stage, SubjectFailedError, environment_of
+from tests.support.applications import AnyServer
+from tests.support.pipewire_server import PipeWireServer, ServerProtocol
 from tests.support.pulse_server import SINK, PulseServer
 from tests.support.raw_frontend import eventually
 
@@ -185,6 +187,7 @@ class Served:
 
     checkout: Checkout
     name: str
+    has_pipewire: bool = False  # and serves it by its own protocol
 
     def does(self, case: Case) -> bool:
         return case.part.is_path
@@ -193,20 +196,30 @@ class Served:
     def performing(self, stage: Stage) -> Iterator[Sequence[int]]:
         directory = stage.directory
         with (
-            _GuestServer(directory / "guest") as guest_pulse,
+            self._guest_server(directory / "guest") as server,
             self.checkout.machine(directory / "machine", ["guest"]) as url,
             self.checkout.agent(stage, url) as agent,
         ):
             serve = [*stage.settings.prefix, self.checkout.command("xensnd-guest")]
             serve += [f"--transport={url}", "--domain=guest", "serve"]
-            serve += [f"--server={guest_pulse.address}"]
+            serve += [f"--server={_address_to_serve(server)}"]
             with (
                 running_until_said(
                     "xensnd-guest: ready", serve, directory / "serve.log"
                 ) as serving,
-                _application(stage, guest_pulse, "xensnd"),
+                _application(stage, server, "xensnd"),
             ):
-                yield [*family(agent), *family(serving), guest_pulse.pid]
+                pids = server.pids if isinstance(server, PipeWireServer) else [server.pid]
+                yield [*family(agent), *family(serving), *pids]
+
+    def _guest_server(self, directory: Path) -> AnyServer:
+        return PipeWireServer(directory) if self.has_pipewire else _GuestServer(directory)
+
+
+def _address_to_serve(server: AnyServer) -> str:
+    if isinstance(server, PipeWireServer):
+        return server.address_for(ServerProtocol.PIPEWIRE)
+    return server.address
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,8 +260,9 @@ class _GuestServer(PulseServer):
 
 
 @contextmanager
-def _application(stage: Stage, pulse: PulseServer, sink: str) -> Iterator[None]:
-    """An application of the guest's audio server that plays to this sink of it."""
+def _application(stage: Stage, pulse: AnyServer, sink: str) -> Iterator[None]:
+    """An application of the guest's audio server that plays to this sink of it, by PulseAudio's
+    protocol."""
 
     def sink_is_there() -> bool:
         with pulse.mixer() as mixer:

@@ -7,8 +7,24 @@ PipeWire speaks too: a node has the same index there as it has here.
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
-PIPEWIRE = "pipewire:"
+from xensnd.core import PIPEWIRE, pipewire_problem, pipewire_socket
+
+
+def find_server(server: str | None) -> str | None:
+    """Return the address for `server`. None stands for this session's server: it is `pipewire:` if
+    PipeWire is there and PulseAudio's protocol, which the mixer needs, is not."""
+    if server is not None or os.environ.get("PULSE_SERVER") or _pulse_socket().exists():
+        return server
+    has_pipewire = pipewire_socket().exists() and pipewire_problem() is None
+    return PIPEWIRE if has_pipewire else None
+
+
+def _pulse_socket() -> Path:
+    """Where libpulse looks for the session's server."""
+    own = os.environ.get("PULSE_RUNTIME_PATH")
+    return Path(own or Path(os.environ.get("XDG_RUNTIME_DIR") or "/", "pulse"), "native")
 
 
 def mixer_address(server: str | None) -> str | None:

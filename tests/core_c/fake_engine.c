@@ -132,6 +132,7 @@ uint32_t fake_asked_latency_usec;
 bool fake_server_failed;
 uint32_t fake_server_plays;
 uint32_t fake_server_wants_again;
+uint32_t fake_server_keeps;
 uint8_t fake_server_has[FAKE_SERVER_HAS];
 
 struct xn_audio {
@@ -214,9 +215,10 @@ uint32_t xn_audio_replace_queued(struct xn_audio *replaced) {
     return replaced->sought_back;
 }
 
-void xn_audio_seek_back(struct xn_audio *sought, uint32_t octets) {
+uint32_t xn_audio_seek_back(struct xn_audio *sought, uint32_t octets) {
     CHECK(octets > 0 && sought->sought_back + octets <= sought->given);
     sought->sought_back += octets;
+    return octets < fake_server_keeps ? octets : fake_server_keeps;
 }
 
 bool xn_audio_peek(struct xn_audio *recorder, const void **from, uint32_t *octets) {
@@ -281,7 +283,7 @@ struct xn_engine *fake_engine_new(void) {
     fake_jitter_usec = 0;
     fake_latency_usec = -1;
     fake_server_failed = false;
-    fake_server_plays = fake_server_wants_again = 0;
+    fake_server_plays = fake_server_wants_again = fake_server_keeps = 0;
     first_stack = 0;
     late = false;
     schedule.tasks = NULL;

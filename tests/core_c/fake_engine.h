@@ -60,6 +60,9 @@ extern uint32_t fake_server_plays;
  * enough. */
 extern uint32_t fake_server_wants_again;
 
+/* It plays so much of what is written over unchanged. */
+extern uint32_t fake_server_keeps;
+
 /* What the server was given last, at its offset modulo this. */
 #define FAKE_SERVER_HAS 65536
 extern uint8_t fake_server_has[FAKE_SERVER_HAS];

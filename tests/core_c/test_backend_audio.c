@@ -50,6 +50,15 @@ TEST(rewind_over_what_was_heard_is_counted_and_the_rest_is_given) {
     xn_backend_free(backend);
 }
 
+TEST(what_the_server_plays_although_it_was_overwritten_is_counted_as_late) {
+    play_ones();
+    fake_server_keeps = 3 * OCTETS_A_MSEC;
+    memset(buffer + 15 * OCTETS_A_MSEC, 0x22, 10 * OCTETS_A_MSEC);
+    write_all(15 * OCTETS_A_MSEC, 10 * OCTETS_A_MSEC);
+    CHECK_EQUAL(stats().late_octets, (5 + 3) * OCTETS_A_MSEC);
+    xn_backend_free(backend);
+}
+
 TEST(what_follows_a_rewind_goes_behind_what_the_server_has) {
     play_ones();
     memset(buffer, 0x33, 20 * OCTETS_A_MSEC);

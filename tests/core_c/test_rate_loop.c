@@ -93,6 +93,66 @@ TEST(a_reader_follows_a_writer_that_is_300_ppm_slow_for_a_day) { check_a_day(-30
 TEST(a_writer_follows_a_reader_that_is_300_ppm_fast_for_a_day) { check_a_day(300, false); }
 TEST(a_writer_follows_a_reader_that_is_300_ppm_slow_for_a_day) { check_a_day(-300, false); }
 
+/* One side begins each of its cycles when the loop says, and is late for it as well. Nothing is
+ * resampled, so there is no rate that could ripple. */
+static struct result run_paced(double ppm, bool writer_is_paced, double seconds) {
+    enum { CYCLE_FRAMES = 256 };
+    struct side other = {1e6, writer_is_paced ? 0 : TARGET_FRAMES + CYCLE_FRAMES};
+    struct result result = {.fill_min = 1e9, .fill_max = -1e9, .fill_least = 1e9};
+    double other_hz = RATE_HZ * (1 + ppm / 1e6), told_usec = 0;
+    uint64_t paced = writer_is_paced ? TARGET_FRAMES : 0;
+    int64_t began_usec = 1000000;
+    xn_rate_loop_start(&loop, RATE_HZ, TARGET_FRAMES);
+    for (;;) {
+        uint64_t next = paced + CYCLE_FRAMES;
+        int64_t due_usec = writer_is_paced ? xn_rate_loop_room_usec(&loop, next)
+                                           : xn_rate_loop_fill_usec(&loop, next);
+        if (due_usec < began_usec) due_usec = began_usec;
+        if (other.next_usec > seconds * 1e6) return result;
+        if (other.next_usec <= (double)due_usec) {
+            told_usec = larger(other.next_usec + late_usec(), told_usec);
+            move(&other, other_hz);
+            if (writer_is_paced)
+                xn_rate_loop_read(&loop, (int64_t)told_usec, (uint64_t)other.frames);
+            else
+                xn_rate_loop_wrote(&loop, (int64_t)told_usec, (uint64_t)other.frames);
+            continue;
+        }
+        began_usec = due_usec + (int64_t)late_usec();
+        paced = next;
+        double moved =
+            other.frames + PIECE_FRAMES - (other.next_usec - (double)due_usec) * other_hz / 1e6;
+        double fill = writer_is_paced ? (double)paced - moved : moved - (double)paced;
+        double piece = writer_is_paced ? CYCLE_FRAMES : 0;
+        double late = (double)(began_usec - due_usec) * other_hz / 1e6;
+        result.fill_least = smaller(result.fill_least, fill - piece - late);
+        if (due_usec < LOCKED_AFTER_SECONDS * 1e6) continue;
+        result.fill_min = smaller(result.fill_min, fill);
+        result.fill_max = larger(result.fill_max, fill);
+    }
+}
+
+static void check_a_paced_day(double ppm, bool writer_is_paced) {
+    struct result result = run_paced(ppm, writer_is_paced, DAY_SECONDS);
+    double msec = RATE_HZ / 1000.0;
+    CHECK(result.fill_least > 0);
+    CHECK(result.fill_max - TARGET_FRAMES < msec && TARGET_FRAMES - result.fill_min < msec);
+}
+
+TEST(a_graph_plays_to_a_ring_that_is_300_ppm_fast_for_a_day) { check_a_paced_day(300, true); }
+TEST(a_graph_plays_to_a_ring_that_is_300_ppm_slow_for_a_day) { check_a_paced_day(-300, true); }
+TEST(a_graph_records_from_a_ring_that_is_300_ppm_fast_for_a_day) { check_a_paced_day(300, false); }
+TEST(a_graph_records_from_a_ring_that_is_300_ppm_slow_for_a_day) { check_a_paced_day(-300, false); }
+
+TEST(a_graph_waits_until_the_ring_has_moved) {
+    xn_rate_loop_start(&loop, RATE_HZ, TARGET_FRAMES);
+    CHECK_EQUAL(xn_rate_loop_room_usec(&loop, TARGET_FRAMES), INT64_MAX);
+    CHECK_EQUAL(xn_rate_loop_fill_usec(&loop, 0), INT64_MAX);
+    xn_rate_loop_read(&loop, 1000000, 480);
+    CHECK_EQUAL(xn_rate_loop_room_usec(&loop, TARGET_FRAMES + 480), 1000000);
+    CHECK_EQUAL(xn_rate_loop_room_usec(&loop, TARGET_FRAMES + 960), 1010000);
+}
+
 TEST(a_clock_that_is_far_off_is_followed_within_seconds) {
     run(3000, false, 15);
     CHECK(fabs(loop.rate_hz - 1.003 * RATE_HZ) < 0.001 * RATE_HZ);

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from tests.support.agents import Guest, Running
 from tests.support.heard import RATE_HZ
-from tests.support.pipewire_server import PipeWireServer
+from tests.support.pipewire_server import PipeWireServer, ServerProtocol
 from tests.support.pulse_server import Listener, PulseServer, feed
 from tests.support.urgency import Urgency, urgent
 
@@ -30,8 +30,17 @@ def playing(server: AnyServer, sound: bytes, *options: str) -> Iterator[subproce
 
 
 @contextmanager
-def serving(guest: Guest, server: AnyServer, *options: str) -> Iterator[Running]:
-    with guest.start("serve", f"--server={server.address}", *options) as agent:
+def serving(
+    guest: Guest,
+    server: AnyServer,
+    *options: str,
+    protocol: ServerProtocol = ServerProtocol.PULSEAUDIO,
+) -> Iterator[Running]:
+    address = server.address
+    if protocol is ServerProtocol.PIPEWIRE:
+        assert isinstance(server, PipeWireServer)
+        address = server.address_for(protocol)
+    with guest.start("serve", f"--server={address}", *options) as agent:
         ready = agent.listen_until(lambda said: b"ready" in said)
         assert b"ready" in ready, agent.errors
         yield agent

@@ -32,6 +32,7 @@ class PipeWireServer(Startable):
         self.address = f"unix:{directory}/pulse/native"
         self.agent_prefix = ["env", f"PULSE_SERVER={self.address}"]
         self._stack = ExitStack()
+        self.pids: list[int] = []
 
     def address_for(self, protocol: ServerProtocol) -> str:
         """As in --server of an agent that is run with `agent_prefix`."""
@@ -66,6 +67,7 @@ class PipeWireServer(Startable):
 
     def stop(self) -> None:
         self._stack.close()
+        self.pids.clear()
 
     @contextmanager
     def mixer(self) -> Iterator[Any]:
@@ -78,6 +80,7 @@ class PipeWireServer(Startable):
         daemon = _Part(command, self.environment, self.directory / "log", is_ready)
         self._stack.enter_context(daemon)
         assert daemon.process is not None
+        self.pids.append(daemon.process.pid)
         return daemon.process
 
     def _answers(self) -> bool:

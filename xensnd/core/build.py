@@ -23,12 +23,15 @@ SOURCES = [
     "engine.c",
     "event_page.c",
     "frontend.c",
+    "frontend_audio.c",
     "gate.c",
     "loop.c",
     "page_directory.c",
     "pcm.c",
     "pipewire_client.c",
     "pipewire_cycle.c",
+    "pipewire_device.c",
+    "pipewire_driver.c",
     "pipewire_format.c",
     "pipewire_hub.c",
     "pipewire_library.c",
@@ -51,7 +54,7 @@ PIPEWIRE_HEADERS = ["-isystem/usr/include/pipewire-0.3", "-isystem/usr/include/s
 
 DECLARATIONS = """
 struct xn_engine; struct xn_client; struct xn_backend; struct xn_frontend;
-struct xn_vchan_stream;
+struct xn_device; struct xn_vchan_stream;
 
 /* engine.h */
 struct xn_engine *xn_engine_new(void);
@@ -89,7 +92,7 @@ enum xn_admission { XN_ADMITTED, XN_NOT_ITS_SOURCE, XN_MIXED };
 struct xn_audio_config {
     bool playback; const char *name; const char *device; const char *format; uint32_t rate_hz;
     uint32_t channels; uint32_t latency_usec; bool is_pinned; bool variable_rate;
-    bool any_source; const uint32_t *volume; enum xn_mute mute; uint32_t guest;
+    bool any_source; bool is_device; const uint32_t *volume; enum xn_mute mute; uint32_t guest;
     const char *const *properties;
 };
 
@@ -181,6 +184,16 @@ uint32_t xn_vchan_stream_audio_index(struct xn_vchan_stream *);
 void xn_vchan_stream_stats(struct xn_vchan_stream *, struct xn_backend_stats *);
 uint32_t xn_vchan_stream_recent(struct xn_vchan_stream *, void *to, uint32_t octets);
 
+/* pipewire_library.h */
+const char *xn_pipewire_load(void);
+
+/* pipewire_device.h */
+struct xn_device *xn_device_new(struct xn_client *, const struct xn_audio_config *,
+    const char **error);
+void xn_device_free(struct xn_device *);
+bool xn_device_is_used(struct xn_device *);
+bool xn_device_failed(struct xn_device *, const char **error);
+
 /* frontend.h */
 struct xn_frontend_stats {
     uint64_t position_octets; uint64_t moved_octets; uint64_t lost_octets; uint32_t refused;
@@ -204,6 +217,8 @@ void xn_frontend_await_fill(struct xn_frontend *, uint32_t octets);
 void xn_frontend_await_position(struct xn_frontend *, uint64_t position);
 bool xn_frontend_attach_audio(struct xn_frontend *, struct xn_client *,
     const struct xn_audio_config *, uint32_t target_fill_octets, const char **error);
+void xn_frontend_attach_device(struct xn_frontend *, struct xn_device *,
+    uint32_t target_fill_octets);
 void xn_frontend_detach_audio(struct xn_frontend *);
 bool xn_frontend_audio_failed(struct xn_frontend *, const char **error);
 void xn_frontend_stats(struct xn_frontend *, struct xn_frontend_stats *);
@@ -217,7 +232,15 @@ ffi.set_source(
     "xensnd.core._core",
     "".join(
         f'#include "{header}.h"\n'
-        for header in ("backend", "confine", "frontend", "page_directory", "vchan_stream")
+        for header in (
+            "backend",
+            "confine",
+            "frontend",
+            "page_directory",
+            "pipewire_device",
+            "pipewire_library",
+            "vchan_stream",
+        )
     ),
     # setuptools wants paths relative to the project's root, from where it runs.
     sources=[f"xensnd/core/src/{source}" for source in SOURCES],

@@ -8,6 +8,7 @@ from typing import Any
 from ..errors import AudioUnavailable, LocalProtocolError
 from ._core import ffi, lib
 from .audio_client import AudioClient, AudioStreamConfig, text
+from .device import GraphDevice
 from .engine import ChannelHandle, Engine, channel_struct
 from .pcm import PcmParameters
 
@@ -113,6 +114,9 @@ class FrontendStream:
         ):
             raise AudioUnavailable(text(error[0]))
         del owned
+
+    def attach_device(self, device: GraphDevice, *, target_fill_octets: int) -> None:
+        lib.xn_frontend_attach_device(self.handle, device.handle, target_fill_octets)
 
     def detach_audio(self) -> None:
         lib.xn_frontend_detach_audio(self.handle)

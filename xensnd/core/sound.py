@@ -17,7 +17,7 @@ class BackendStats:
     refused: int
     octets: int
     discarded_octets: int
-    late_octets: int  # playback: overwritten after they were audible
+    late_octets: int  # playback: overwritten when it was too late
     position_octets: int
     buffered_octets: int
     gaps: int

@@ -63,8 +63,8 @@ bool xn_audio_commit(struct xn_audio *audio, const void *from, uint32_t octets) 
     return audio->server->commit(audio, from, octets);
 }
 
-void xn_audio_seek_back(struct xn_audio *audio, uint32_t octets) {
-    audio->server->seek_back(audio, octets);
+uint32_t xn_audio_seek_back(struct xn_audio *audio, uint32_t octets) {
+    return audio->server->seek_back(audio, octets);
 }
 
 uint32_t xn_audio_replace_queued(struct xn_audio *audio) {

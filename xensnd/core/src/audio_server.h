@@ -23,7 +23,7 @@ struct xn_audio_server {
     uint32_t (*writable)(const struct xn_audio *);
     void *(*begin_write)(struct xn_audio *, uint32_t *octets);
     bool (*commit)(struct xn_audio *, const void *from, uint32_t octets);
-    void (*seek_back)(struct xn_audio *, uint32_t octets);
+    uint32_t (*seek_back)(struct xn_audio *, uint32_t octets);
     uint32_t (*replace_queued)(struct xn_audio *);
     bool (*peek)(struct xn_audio *, const void **from, uint32_t *octets);
     void (*drop)(struct xn_audio *);

@@ -23,6 +23,7 @@ struct xn_audio_config {
     bool is_pinned;     /* to its device: it cannot be moved to another */
     bool variable_rate; /* xn_audio_set_rate() will be used */
     bool any_source;    /* capture: every source is admitted */
+    bool is_device;     /* a sink or a source itself: see pipewire_device.h */
     /* Playback: the initial volume of each channel; PA_VOLUME_NORM is 100 %. NULL: as the server
      * remembers it. */
     const uint32_t *volume;
@@ -69,8 +70,8 @@ void *xn_audio_begin_write(struct xn_audio *audio, uint32_t *octets);
 bool xn_audio_commit(struct xn_audio *audio, const void *from, uint32_t octets);
 
 /* Playback: the octets that are committed next replace the last `octets`, as far as the server has
- * not played those. */
-void xn_audio_seek_back(struct xn_audio *audio, uint32_t octets);
+ * not played those. Returns how many of them it is known to play unchanged. */
+uint32_t xn_audio_seek_back(struct xn_audio *audio, uint32_t octets);
 
 /* Playback: the octets that are committed next are what the server plays next, in place of all that
  * it has and does not play yet. None of them is late. Returns about how much is replaced. */

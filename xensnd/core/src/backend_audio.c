@@ -38,7 +38,7 @@ static uint32_t take_back(struct xn_backend *backend, int64_t now_usec) {
         return xn_audio_replace_queued(backend->audio);
     backend->stats.late_octets += xn_pcm_take_back(pcm);
     xn_backend_note_taken_back(backend);
-    xn_audio_seek_back(backend->audio, octets);
+    backend->stats.late_octets += xn_audio_seek_back(backend->audio, octets);
     return octets;
 }
 

@@ -1,47 +1,9 @@
-#include "frontend.h"
-
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "event_page.h"
-#include "rate_loop.h"
-#include "ring.h"
+#include "frontend_parts.h"
 #include "wire.h"
-
-struct xn_frontend {
-    struct xn_engine *engine;
-    struct xn_channel requests_channel, events_channel;
-    pa_io_event *requests_io, *events_io;
-    struct xn_frontend_ring ring;
-    struct xn_event_reader events;
-    bool playback, broken;
-    bool in_place; /* capture: what was recorded is in the buffer without a READ */
-
-    uint16_t next_id;
-    struct xn_packet response; /* of the control request */
-    uint16_t control_id;
-    bool control_waits, response_waits;
-
-    struct xn_pcm pcm;
-    uint64_t moved; /* playback: written; capture: used */
-    uint64_t asked; /* capture: READ was sent up to here */
-    uint64_t ready; /* capture: READ was answered up to here */
-    struct {
-        uint16_t id;
-        uint32_t octets;
-    } transfers[XN_RING_SLOTS]; /* READs under way, in order */
-    unsigned first_transfer, transfer_count;
-
-    uint32_t awaited_room, awaited_fill; /* 0: none */
-    uint64_t awaited_position;
-
-    struct xn_audio *audio;
-    uint32_t target_fill_octets;
-    bool is_aligned; /* the fill was brought to its target after the audio stream was attached */
-    struct xn_rate_loop rate_loop;
-    struct xn_frontend_stats stats;
-};
 
 static void give_up(struct xn_frontend *frontend) {
     pa_mainloop_api *api = xn_engine_api(frontend->engine);
@@ -51,59 +13,26 @@ static void give_up(struct xn_frontend *frontend) {
     xn_engine_wake_python(frontend->engine);
 }
 
-/* ---- fill and rate -------------------------------------------------------------------------- */
+/* ---- fill ----------------------------------------------------------------------------------- */
 
-static uint32_t fill(const struct xn_frontend *frontend) {
+uint32_t xn_frontend_fill(const struct xn_frontend *frontend) {
     uint64_t ahead = frontend->playback ? frontend->moved : frontend->ready;
     uint64_t behind = frontend->playback ? frontend->pcm.position : frontend->moved;
     return ahead > behind ? (uint32_t)(ahead - behind) : 0;
 }
 
 static uint32_t room(const struct xn_frontend *frontend) {
-    return frontend->pcm.buffer ? frontend->pcm.config.buffer_octets - fill(frontend) : 0;
+    if (!frontend->pcm.buffer) return 0;
+    return frontend->pcm.config.buffer_octets - xn_frontend_fill(frontend);
 }
 
-static void follow_position(struct xn_frontend *frontend) {
-    uint64_t frames = frontend->pcm.position / frontend->pcm.config.frame_octets;
-    if (!frontend->is_aligned) return;
-    if (frontend->playback)
-        xn_rate_loop_read(&frontend->rate_loop, xn_now_usec(), frames);
-    else
-        xn_rate_loop_wrote(&frontend->rate_loop, xn_now_usec(), frames);
-}
-
-static void follow_moved(struct xn_frontend *frontend) {
-    uint64_t frames = frontend->moved / frontend->pcm.config.frame_octets;
-    if (frontend->playback)
-        xn_rate_loop_wrote(&frontend->rate_loop, xn_now_usec(), frames);
-    else
-        xn_rate_loop_read(&frontend->rate_loop, xn_now_usec(), frames);
-}
-
-static void adjust_rate(struct xn_frontend *frontend) {
-    if (!frontend->audio || !frontend->is_aligned || !frontend->pcm.running) return;
-    uint32_t rate_hz =
-        xn_rate_loop_update(&frontend->rate_loop, xn_now_usec(), !frontend->playback);
-    if (rate_hz == frontend->stats.rate_hz) return;
-    frontend->stats.rate_hz = rate_hz;
-    xn_audio_set_rate(frontend->audio, rate_hz);
-}
-
-/* Call it when the fill is at its target. */
-static void start_rate_loop(struct xn_frontend *frontend) {
-    const struct xn_pcm_config *config = &frontend->pcm.config;
-    uint32_t target_frames = frontend->target_fill_octets / config->frame_octets;
-    xn_rate_loop_start(&frontend->rate_loop, config->rate_hz, target_frames);
-    frontend->is_aligned = true;
-}
-
-static void wake_if_awaited(struct xn_frontend *frontend) {
+void xn_frontend_wake_if_awaited(struct xn_frontend *frontend) {
     bool wake = false;
     if (frontend->awaited_room && room(frontend) >= frontend->awaited_room) {
         frontend->awaited_room = 0;
         wake = true;
     }
-    if (frontend->awaited_fill && fill(frontend) >= frontend->awaited_fill) {
+    if (frontend->awaited_fill && xn_frontend_fill(frontend) >= frontend->awaited_fill) {
         frontend->awaited_fill = 0;
         wake = true;
     }
@@ -213,10 +142,10 @@ static void take_position(struct xn_frontend *frontend, uint64_t position) {
     if (frontend->playback && position > frontend->moved) position = frontend->moved;
     if (position <= frontend->pcm.position) return;
     frontend->pcm.position = position;
-    follow_position(frontend);
+    xn_frontend_follow_position(frontend);
 }
 
-static void take_events(struct xn_frontend *frontend) {
+void xn_frontend_take_events(struct xn_frontend *frontend) {
     struct xn_packet event;
     int taken;
     while ((taken = xn_event_reader_take(&frontend->events, &event)) > 0)
@@ -226,10 +155,11 @@ static void take_events(struct xn_frontend *frontend) {
 
 /* ---- samples -------------------------------------------------------------------------------- */
 
-static uint32_t write_samples(struct xn_frontend *frontend, const void *from, uint32_t octets) {
+uint32_t xn_frontend_write_samples(struct xn_frontend *frontend, const void *from,
+                                   uint32_t octets) {
     struct xn_pcm *pcm = &frontend->pcm;
     uint32_t done = 0;
-    take_events(frontend); /* those from before this write: see take_position() */
+    xn_frontend_take_events(frontend); /* those from before this write: see take_position() */
     take_responses(frontend); /* frees their slots */
     uint32_t free_octets = room(frontend);
     if (octets > free_octets) octets = free_octets;
@@ -244,13 +174,13 @@ static uint32_t write_samples(struct xn_frontend *frontend, const void *from, ui
     return done;
 }
 
-static uint32_t read_samples(struct xn_frontend *frontend, void *to, uint32_t octets) {
-    uint32_t available = fill(frontend);
+uint32_t xn_frontend_read_samples(struct xn_frontend *frontend, void *to, uint32_t octets) {
+    uint32_t available = xn_frontend_fill(frontend);
     if (octets > available) octets = available;
     octets -= octets % frontend->pcm.config.frame_octets;
     xn_pcm_copy_out(&frontend->pcm, frontend->moved, to, octets);
     /* This thread may have been suspended before or during the copy. */
-    take_events(frontend);
+    xn_frontend_take_events(frontend);
     if (is_overwritten(frontend)) {
         ask_for_captured(frontend);
         return 0;
@@ -259,98 +189,15 @@ static uint32_t read_samples(struct xn_frontend *frontend, void *to, uint32_t oc
     return octets;
 }
 
-/* ---- between the ring and the guest's audio server ----------------------------------------- */
-
-/* Returns the octets that were written. */
-static uint32_t write_silence(struct xn_frontend *frontend, uint32_t octets) {
-    uint8_t silence[4096];
-    uint32_t done = 0;
-    memset(silence, frontend->pcm.config.silence_octet, sizeof silence);
-    while (done < octets) {
-        uint32_t part = octets - done;
-        if (part > sizeof silence) part = sizeof silence;
-        uint32_t written = write_samples(frontend, silence, part);
-        if (written == 0) break;
-        done += written;
-    }
-    return done;
-}
-
-/* The ring was in use while the stream at the audio server was being made. With its first samples,
- * the fill is brought to its target at once; from then on adjust_rate() keeps it there. The target
- * is the fill after a piece was written (playback) or read (capture). */
-static void align_playback(struct xn_frontend *frontend, uint32_t octets) {
-    take_events(frontend);
-    uint64_t present = (uint64_t)fill(frontend) + octets;
-    if (present < frontend->target_fill_octets)
-        write_silence(frontend, frontend->target_fill_octets - (uint32_t)present);
-    start_rate_loop(frontend);
-}
-
-/* Returns false if too little was captured so far; `octets` are about to be read. */
-static bool align_capture(struct xn_frontend *frontend, uint32_t octets) {
-    uint64_t wanted = (uint64_t)frontend->target_fill_octets + octets;
-    uint32_t present = fill(frontend);
-    if (present < wanted) return false;
-    uint64_t excess = present - wanted;
-    frontend->moved += excess - excess % frontend->pcm.config.frame_octets;
-    start_rate_loop(frontend);
-    return true;
-}
-
-/* Capture: gives the server as much of what it wants as was captured. */
-static void fill_server(struct xn_frontend *frontend) {
-    uint64_t before = frontend->moved;
-    for (uint32_t wanted = xn_audio_writable(frontend->audio); wanted > 0;) {
-        if (!frontend->is_aligned && !align_capture(frontend, wanted)) return;
-        uint32_t room = wanted;
-        void *to = xn_audio_begin_write(frontend->audio, &room);
-        if (!to) break;
-        uint32_t octets = read_samples(frontend, to, room);
-        if (!xn_audio_commit(frontend->audio, to, octets) || octets == 0) break;
-        wanted -= octets;
-    }
-    if (frontend->moved != before) follow_moved(frontend);
-}
-
-static void write_recorded(struct xn_frontend *frontend, const void *from, uint32_t octets) {
-    if (!frontend->is_aligned) align_playback(frontend, octets);
-    uint32_t done = from ? write_samples(frontend, from, octets) : write_silence(frontend, octets);
-    frontend->stats.lost_octets += octets - done;
-    if (done) follow_moved(frontend);
-}
-
-/* Playback: writes what the server has recorded into the ring, and silence for what it dropped. */
-static void take_recorded(struct xn_frontend *frontend) {
-    const void *from;
-    uint32_t octets;
-    while (xn_audio_peek(frontend->audio, &from, &octets)) {
-        if (frontend->pcm.buffer && !frontend->broken) write_recorded(frontend, from, octets);
-        xn_audio_drop(frontend->audio);
-    }
-    wake_if_awaited(frontend);
-}
-
-static void on_audio_event(void *owner, enum xn_audio_event event) {
-    struct xn_frontend *frontend = owner;
-    (void)event;
-    if (!frontend->audio) return; /* xn_audio_new() has not returned yet */
-    if (frontend->playback)
-        take_recorded(frontend);
-    else if (frontend->pcm.buffer && !frontend->broken)
-        fill_server(frontend);
-}
-
 /* ---- events -------------------------------------------------------------------------------- */
 
 static void poll_backend(struct xn_frontend *frontend) {
     take_responses(frontend);
-    take_events(frontend);
+    xn_frontend_take_events(frontend);
     if (!frontend->pcm.buffer || frontend->broken) return;
     if (!frontend->playback) ask_for_captured(frontend);
-    adjust_rate(frontend);
-    if (!frontend->playback && frontend->audio && frontend->pcm.running) fill_server(frontend);
-    wake_if_awaited(frontend);
+    if (frontend->audio && frontend->pcm.running) xn_frontend_follow_backend(frontend);
+    xn_frontend_wake_if_awaited(frontend);
 }
 
 static void on_notified(pa_mainloop_api *api, pa_io_event *event, int fd,
@@ -367,7 +214,8 @@ static void on_notified(pa_mainloop_api *api, pa_io_event *event, int fd,
 uint32_t xn_frontend_write(struct xn_frontend *frontend, const void *from, uint32_t octets) {
     uint32_t done = 0;
     xn_engine_lock(frontend->engine);
-    if (frontend->pcm.buffer && !frontend->broken) done = write_samples(frontend, from, octets);
+    if (frontend->pcm.buffer && !frontend->broken)
+        done = xn_frontend_write_samples(frontend, from, octets);
     xn_engine_unlock(frontend->engine);
     return done;
 }
@@ -375,41 +223,10 @@ uint32_t xn_frontend_write(struct xn_frontend *frontend, const void *from, uint3
 uint32_t xn_frontend_read(struct xn_frontend *frontend, void *to, uint32_t octets) {
     uint32_t done = 0;
     xn_engine_lock(frontend->engine);
-    if (frontend->pcm.buffer && !frontend->broken) done = read_samples(frontend, to, octets);
+    if (frontend->pcm.buffer && !frontend->broken)
+        done = xn_frontend_read_samples(frontend, to, octets);
     xn_engine_unlock(frontend->engine);
     return done;
-}
-
-/* ---- the guest's audio server --------------------------------------------------------------- */
-
-bool xn_frontend_attach_audio(struct xn_frontend *frontend, struct xn_client *client,
-                              const struct xn_audio_config *config, uint32_t target_fill_octets,
-                              const char **error) {
-    const struct xn_audio_owner owner = {.on_event = on_audio_event, .owner = frontend};
-    xn_frontend_detach_audio(frontend);
-    xn_engine_lock(frontend->engine);
-    frontend->target_fill_octets = target_fill_octets;
-    frontend->is_aligned = false;
-    frontend->stats.rate_hz = config->rate_hz;
-    frontend->audio = xn_audio_new(client, config, &owner, error);
-    if (frontend->audio) xn_audio_start(frontend->audio);
-    xn_engine_unlock(frontend->engine);
-    return frontend->audio != NULL;
-}
-
-void xn_frontend_detach_audio(struct xn_frontend *frontend) {
-    xn_engine_lock(frontend->engine);
-    if (frontend->audio) xn_audio_free(frontend->audio, false);
-    frontend->audio = NULL;
-    xn_engine_unlock(frontend->engine);
-}
-
-bool xn_frontend_audio_failed(struct xn_frontend *frontend, const char **error) {
-    xn_engine_lock(frontend->engine);
-    bool failed = frontend->audio && xn_audio_has_failed(frontend->audio);
-    if (failed) *error = xn_audio_error(frontend->audio);
-    xn_engine_unlock(frontend->engine);
-    return failed;
 }
 
 /* ---- what Python decides -------------------------------------------------------------------- */
@@ -487,7 +304,7 @@ bool xn_frontend_response(struct xn_frontend *frontend, uint8_t response[64]) {
 void xn_frontend_open_pcm(struct xn_frontend *frontend, const struct xn_pcm_config *config,
                           void *buffer) {
     xn_engine_lock(frontend->engine);
-    take_events(frontend); /* drops those of an earlier PCM */
+    xn_frontend_take_events(frontend); /* drops those of an earlier PCM */
     xn_pcm_open(&frontend->pcm, config, buffer);
     frontend->moved = frontend->asked = frontend->ready = 0;
     frontend->transfer_count = 0;
@@ -526,21 +343,21 @@ int64_t xn_frontend_scratch(struct xn_frontend *frontend, uint32_t octets) {
 void xn_frontend_await_room(struct xn_frontend *frontend, uint32_t octets) {
     xn_engine_lock(frontend->engine);
     frontend->awaited_room = octets;
-    wake_if_awaited(frontend);
+    xn_frontend_wake_if_awaited(frontend);
     xn_engine_unlock(frontend->engine);
 }
 
 void xn_frontend_await_fill(struct xn_frontend *frontend, uint32_t octets) {
     xn_engine_lock(frontend->engine);
     frontend->awaited_fill = octets;
-    wake_if_awaited(frontend);
+    xn_frontend_wake_if_awaited(frontend);
     xn_engine_unlock(frontend->engine);
 }
 
 void xn_frontend_await_position(struct xn_frontend *frontend, uint64_t position) {
     xn_engine_lock(frontend->engine);
     frontend->awaited_position = position;
-    wake_if_awaited(frontend);
+    xn_frontend_wake_if_awaited(frontend);
     xn_engine_unlock(frontend->engine);
 }
 
@@ -549,6 +366,6 @@ void xn_frontend_stats(struct xn_frontend *frontend, struct xn_frontend_stats *s
     *stats = frontend->stats;
     stats->position_octets = frontend->pcm.position;
     stats->moved_octets = frontend->moved;
-    stats->fill_octets = fill(frontend);
+    stats->fill_octets = xn_frontend_fill(frontend);
     xn_engine_unlock(frontend->engine);
 }

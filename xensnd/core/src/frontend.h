@@ -13,6 +13,7 @@
 #include "shared_memory.h"
 
 struct xn_frontend;
+struct xn_device;
 
 struct xn_frontend_stats {
     uint64_t position_octets; /* where the backend says the stream is */
@@ -74,6 +75,11 @@ void xn_frontend_await_position(struct xn_frontend *frontend, uint64_t position)
 bool xn_frontend_attach_audio(struct xn_frontend *frontend, struct xn_client *client,
                               const struct xn_audio_config *config, uint32_t target_fill_octets,
                               const char **error);
+
+/* The same with a sink or source of the guest's PipeWire. If it drives the graph, its cycles keep the
+ * fill, and nothing is resampled. */
+void xn_frontend_attach_device(struct xn_frontend *frontend, struct xn_device *device,
+                               uint32_t target_fill_octets);
 void xn_frontend_detach_audio(struct xn_frontend *frontend);
 bool xn_frontend_audio_failed(struct xn_frontend *frontend, const char **error);
 

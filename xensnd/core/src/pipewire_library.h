@@ -33,6 +33,8 @@
     FUNCTION(stream_set_control) \
     FUNCTION(stream_flush) \
     FUNCTION(stream_get_time_n) \
+    FUNCTION(stream_is_driving) \
+    FUNCTION(stream_trigger_process) \
     FUNCTION(stream_dequeue_buffer) \
     FUNCTION(stream_queue_buffer)
 

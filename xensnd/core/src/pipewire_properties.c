@@ -47,6 +47,9 @@ struct pw_properties *pipewire_properties_of(struct pw_core *core,
     xn_pw->properties_setf(list, PW_KEY_NODE_LATENCY, "%u/%u",
                            (unsigned)((uint64_t)config->latency_usec * config->rate_hz / 2000000),
                            config->rate_hz);
+    if (config->is_device)
+        xn_pw->properties_set(list, PW_KEY_MEDIA_CLASS,
+                              config->playback ? "Audio/Source" : "Audio/Sink");
     set_device(list, config);
     if (config->is_pinned) {
         xn_pw->properties_set(list, PW_KEY_NODE_DONT_RECONNECT, "true");

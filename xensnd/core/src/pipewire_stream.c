@@ -9,10 +9,14 @@
 #include "pipewire_client.h"
 #include "pipewire_cycle.h"
 #include "pipewire_properties.h"
+#include "pipewire_stream.h"
 #include "recorded_source.h"
 
 /* The longest cycle that PipeWire may be set to, of which twice as much fits into a queue. */
 #define CYCLE_MAX_USEC 200000
+
+/* How many frames more than usual a converter may take in a cycle. */
+#define CONVERTER_FRAMES 64
 
 /* A buffer of PipeWire's: as many frames as its longest cycle has by default. */
 #define BUFFER_FRAMES 8192
@@ -23,7 +27,7 @@ struct pipewire_audio {
     struct pipewire_client_listener listener;
     struct xn_audio_owner owner;
     struct spa_hook hook;
-    bool playback;
+    bool playback, is_device;
     bool connected; /* making the stream was tried */
     bool ready, failed, streaming, running, draining;
     bool orphan; /* freed by its owner, and playing the rest */
@@ -42,6 +46,7 @@ struct pipewire_audio {
     char name[64], error[128];
     uint32_t peeked_octets;
 
+    struct pipewire_driver driver; /* a device's */
     struct pipewire_cycle cycle; /* what the real-time thread knows */
 };
 
@@ -118,6 +123,14 @@ static void on_state_changed(void *data, enum pw_stream_state old, enum pw_strea
         break;
     }
     if (audio->orphan) pipewire_hub_wake(pipewire_client_hub(audio->client));
+    if (audio->is_device && audio->ready) tell_owner(audio, XN_AUDIO_CHANGED);
+}
+
+/* A device drives the graph, or no longer does. */
+static void on_io_changed(void *data, uint32_t id, void *area, uint32_t octets) {
+    struct pipewire_audio *audio = data;
+    pipewire_driver_set_io(&audio->driver, id, area, octets);
+    if (audio->is_device && audio->ready) tell_owner(audio, XN_AUDIO_CHANGED);
 }
 
 static void set_controls(struct pipewire_audio *audio) {
@@ -150,6 +163,7 @@ static void on_param_changed(void *data, uint32_t id, const struct spa_pod *para
 static const struct pw_stream_events stream_events = {
     PW_VERSION_STREAM_EVENTS,
     .state_changed = on_state_changed,
+    .io_changed = on_io_changed,
     .param_changed = on_param_changed,
     .process = on_process,
 };
@@ -201,12 +215,13 @@ static bool make_stream(struct pipewire_audio *audio) {
         xn_pw->stream_new(pipewire_client_core(audio->client), audio->name, properties);
     if (!audio->cycle.stream) return false;
     xn_pw->stream_add_listener(audio->cycle.stream, &audio->hook, &stream_events, audio);
+    audio->driver.stream = audio->cycle.stream;
+    enum pw_stream_flags flags = PW_STREAM_FLAG_MAP_BUFFERS | PW_STREAM_FLAG_RT_PROCESS;
+    flags |= audio->is_device ? PW_STREAM_FLAG_DRIVER
+                              : PW_STREAM_FLAG_AUTOCONNECT | PW_STREAM_FLAG_INACTIVE;
     return xn_pw->stream_connect(audio->cycle.stream,
                                  audio->playback ? PW_DIRECTION_OUTPUT : PW_DIRECTION_INPUT,
-                                 PW_ID_ANY,
-                                 PW_STREAM_FLAG_AUTOCONNECT | PW_STREAM_FLAG_INACTIVE |
-                                     PW_STREAM_FLAG_MAP_BUFFERS | PW_STREAM_FLAG_RT_PROCESS,
-                                 &format, 1) >= 0;
+                                 PW_ID_ANY, flags, &format, 1) >= 0;
 }
 
 static void connect_stream(struct pipewire_audio *audio) {
@@ -247,6 +262,7 @@ static struct xn_audio *audio_new(struct xn_client *client, const struct xn_audi
     audio->client = pipewire_client_of(client);
     audio->owner = *owner;
     audio->playback = config->playback;
+    audio->is_device = config->is_device;
     audio->any_source = config->any_source;
     audio->guest = config->guest;
     audio->node_id = audio->serial = SPA_ID_INVALID;
@@ -297,9 +313,21 @@ static const char *audio_error(const struct xn_audio *base) {
     return ((const struct pipewire_audio *)base)->error;
 }
 
+/* A driver's cycle begins when its samples are in the queue. With another rate than the graph's it
+ * takes a few more of them now and then. */
+static uint32_t cycle_of_driver(const struct pipewire_audio *audio) {
+    const struct pipewire_format *format = &audio->cycle.format;
+    double usec = pipewire_driver_cycle_usec(&audio->driver);
+    uint64_t frames = (uint64_t)(usec * format->info.rate / 1e6 + 0.5);
+    uint32_t graph_hz = audio->driver.position->clock.rate.denom;
+    if (graph_hz != format->info.rate) frames += CONVERTER_FRAMES;
+    return (uint32_t)frames * format->frame_octets;
+}
+
 /* Returns how much of it is to wait in the queue. What the latency allows beside the cycle that is
  * playing; but more than the next cycle takes, whatever the latency is. */
 static uint32_t wanted_fill(const struct pipewire_audio *audio) {
+    if (audio->is_device && pipewire_driver_drives(&audio->driver)) return cycle_of_driver(audio);
     uint32_t cycle = pipewire_cycle_octets(&audio->cycle);
     if (cycle == 0) cycle = audio->latency_octets / 2;
     uint32_t least = cycle + cycle / 2;
@@ -338,10 +366,12 @@ static bool audio_commit(struct xn_audio *base, const void *from, uint32_t octet
 }
 
 /* What the next cycle may take is not replaced. It is written again nevertheless, and dropped. */
-static void audio_seek_back(struct xn_audio *base, uint32_t octets) {
+static uint32_t audio_seek_back(struct xn_audio *base, uint32_t octets) {
     struct pipewire_audio *audio = (struct pipewire_audio *)base;
     uint32_t cycle = pipewire_cycle_octets(&audio->cycle);
-    audio->late_octets += octets - xn_queue_take_back(&audio->cycle.queue, octets, cycle);
+    uint32_t late = octets - xn_queue_take_back(&audio->cycle.queue, octets, cycle);
+    audio->late_octets += late;
+    return late;
 }
 
 static uint32_t audio_replace_queued(struct xn_audio *base) {
@@ -438,6 +468,18 @@ static void audio_set_rate(struct xn_audio *base, uint32_t rate_hz) {
 static uint32_t audio_index(const struct xn_audio *base) {
     const struct pipewire_audio *audio = (const struct pipewire_audio *)base;
     return audio->ready ? audio->serial : UINT32_MAX;
+}
+
+struct pipewire_driver *pipewire_stream_driver(struct xn_audio *base) {
+    return &((struct pipewire_audio *)base)->driver;
+}
+
+bool pipewire_stream_is_streaming(const struct xn_audio *base) {
+    return ((const struct pipewire_audio *)base)->streaming;
+}
+
+uint32_t pipewire_stream_node_id(const struct xn_audio *base) {
+    return ((const struct pipewire_audio *)base)->node_id;
 }
 
 const struct xn_audio_server xn_pipewire_server = {

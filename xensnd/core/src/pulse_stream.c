@@ -114,9 +114,11 @@ static bool may_be_read(const struct pulse_audio *audio) {
            audio->admitted == pa_stream_get_device_index(audio->stream);
 }
 
-static void audio_seek_back(struct xn_audio *base, uint32_t octets) {
+/* How much of it is too late, the server does not say. */
+static uint32_t audio_seek_back(struct xn_audio *base, uint32_t octets) {
     struct pulse_audio *audio = (struct pulse_audio *)base;
     if (audio->seek_mode == PA_SEEK_RELATIVE) audio->seek_octets -= octets;
+    return 0;
 }
 
 /* Only the server knows where that is. Until it has told, the latency is not known. */

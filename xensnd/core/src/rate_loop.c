@@ -82,6 +82,23 @@ double xn_rate_loop_fill_frames(const struct xn_rate_loop *loop, int64_t now_use
     return frames_at(&loop->writer, now_usec) - frames_at(&loop->reader, now_usec);
 }
 
+/* Returns when the line reaches so many frames. Its first event is taken for on time. */
+static int64_t reached_usec(const struct xn_timeline *line, double frames, uint32_t nominal_hz) {
+    if (!line->event_usec) return INT64_MAX;
+    double usec = line->started ? line->usec + (frames - line->frames) * line->frame_usec
+                                : (double)line->event_usec +
+                                      (frames - (double)line->event_frames) * 1e6 / nominal_hz;
+    return usec > 0 ? (int64_t)usec : 0;
+}
+
+int64_t xn_rate_loop_room_usec(const struct xn_rate_loop *loop, uint64_t frames) {
+    return reached_usec(&loop->reader, (double)frames - loop->target_frames, loop->nominal_hz);
+}
+
+int64_t xn_rate_loop_fill_usec(const struct xn_rate_loop *loop, uint64_t frames) {
+    return reached_usec(&loop->writer, (double)frames + loop->target_frames, loop->nominal_hz);
+}
+
 static double limited(double change) {
     if (change > CHANGE_MAX) return CHANGE_MAX;
     return change < -CHANGE_MAX ? -CHANGE_MAX : change;

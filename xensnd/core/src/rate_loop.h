@@ -40,6 +40,12 @@ void xn_rate_loop_read(struct xn_rate_loop *loop, int64_t now_usec, uint64_t fra
 /* Returns the fill at this time, between the smooth lines; 0 until both sides have one. */
 double xn_rate_loop_fill_frames(const struct xn_rate_loop *loop, int64_t now_usec);
 
+/* Without resampling, a side may also wait. Return when the reader has made room for the writer to
+ * be at `frames`, or when the writer is so far ahead that the reader may be there; INT64_MAX: not
+ * known before the other side has moved. */
+int64_t xn_rate_loop_room_usec(const struct xn_rate_loop *loop, uint64_t frames);
+int64_t xn_rate_loop_fill_usec(const struct xn_rate_loop *loop, uint64_t frames);
+
 /* Updates the rate, and returns it in whole Hz for the side that resamples: the reader, or else the
  * writer. */
 uint32_t xn_rate_loop_update(struct xn_rate_loop *loop, int64_t now_usec, bool reader_resamples);

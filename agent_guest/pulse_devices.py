@@ -1,5 +1,5 @@
-"""The guest's own PulseAudio, or PipeWire through its PulseAudio interface: a sink and a source
-named after the project, made of modules that the server already has.
+"""The guest's own PulseAudio, or PipeWire through its PulseAudio interface: the sink and the source
+are made of modules that the server already has.
 
 Applications play into a null sink, whose monitor the agent records. The agent plays what it
 captures into a second null sink, whose monitor, remapped, is the guest's microphone.
@@ -17,14 +17,17 @@ from typing import Any, Self
 
 import pulsectl
 
+from agent_guest.devices import SINK, SOURCE, SPEC, GuestDevices
+from agent_guest.pcm import Pcm
+from xensnd.core import AudioClient, AudioStreamConfig, ClientState, Engine
 from xensnd.errors import AudioUnavailable
 from xensnd.sndif.store_fields import Direction
 
 log = logging.getLogger("xensnd-guest")
 
-SINK = "xensnd"
 CAPTURE_SINK = "xensnd_capture"
-SOURCE = "xensnd_microphone"
+
+CONNECT_SECONDS = 2.0
 
 APPLICATION_ID = "xensnd.guest"  # of the agent's own streams
 
@@ -58,25 +61,23 @@ def _modules(rate_hz: int) -> dict[str, tuple[str, str]]:
     }
 
 
-class AudioServer:
-    """`with AudioServer(address, rate) as server:` has our devices loaded; at the end of the block
-    they are unloaded."""
-
-    def __init__(self, address: str | None, rate_hz: int) -> None:
+class PulseDevices(GuestDevices):
+    def __init__(self, address: str | None, engine: Engine, latency_usec: int) -> None:
+        """`address`: as in PULSE_SERVER. `latency_usec`: how much sound the server may hold
+        back."""
+        super().__init__()
         self._address = address
-        self._modules = _modules(rate_hz)
+        self._engine = engine
+        self._latency_usec = latency_usec
+        self._latency_frames = latency_usec * SPEC.rate_hz // 1_000_000
+        self._client: AudioClient | None = None
+        self._modules = _modules(SPEC.rate_hz)
         self._loaded: dict[str, int] = {}  # device -> the module's index
         self._own_streams: dict[str, frozenset[int]] = {}  # facility -> the agent's
         self._pulse: Any = pulsectl.Pulse("xensnd-guest", server=address, connect=False)
         self._events: Any = pulsectl.Pulse("xensnd-guest events", server=address, connect=False)
         self._loop = asyncio.get_running_loop()
         self._listener = threading.Thread(target=self._listen, daemon=True)
-        self.changed = asyncio.Event()
-        """Set when an application may have begun or ended to play or to record."""
-        self.device_lost = asyncio.Event()
-        """Set when a module was unloaded, perhaps one of ours: call restore_devices()."""
-        self.lost = asyncio.Event()
-        """Set when the server has gone."""
 
     def __enter__(self) -> Self:
         try:
@@ -91,6 +92,11 @@ class AudioServer:
             self._disconnect()
             raise
         self._listener.start()
+        self._client = AudioClient(
+            self._engine,
+            self._address,
+            {"application.name": "xensnd", "application.id": APPLICATION_ID},
+        )
         return self
 
     def __exit__(
@@ -99,6 +105,9 @@ class AudioServer:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if self._client is not None:
+            self._client.close()
+            self._client = None
         self._events.event_listen_stop()
         self._listener.join(timeout=1)
         for index in reversed(self._loaded.values()):
@@ -112,7 +121,6 @@ class AudioServer:
                 connection.close()
 
     def is_wanted(self, direction: Direction) -> bool:
-        """Return whether some application plays into our sink, or records from our source."""
         with self._reporting():
             if direction is Direction.PLAYBACK:
                 index = self._index(self._pulse.sink_list(), SINK)
@@ -129,10 +137,47 @@ class AudioServer:
         ours = {s.index for s in streams if s.proplist.get("application.id") == APPLICATION_ID}
         self._own_streams[facility] = frozenset(ours)
 
+    def poll(self) -> None:
+        if self._client is not None and self._client.state is ClientState.FAILED:
+            self.lost.set()
+
+    # The agent's streams
+
+    def target_frames(self, direction: Direction, least_frames: int) -> int:
+        if direction is Direction.PLAYBACK:
+            # dom0 wants half of its least buffer queued at its audio server. A slow server here
+            # writes in large pieces, between which that queue must last.
+            return max(least_frames // 2, least_frames // 4 + self._latency_frames)
+        # dom0's pieces are a quarter of its least buffer; one and a half of them allow for
+        # jitter. The audio server reads pieces of half its latency; half of one is for them.
+        return least_frames * 3 // 8 + self._latency_frames // 4
+
+    def attach(self, pcm: Pcm, target_fill_octets: int) -> None:
+        assert self._client is not None  # noqa: S101
+        direction = pcm.config.direction
+        config = AudioStreamConfig(
+            # The mirror image of dom0: what the guest plays is recorded here.
+            playback=direction is Direction.CAPTURE,
+            name=f"Xen {direction}",
+            pulse_format=SPEC.sample_format.pulse_name or "",
+            rate_hz=SPEC.rate_hz,
+            channels=SPEC.channels,
+            latency_usec=self._latency_usec,
+            device=AGENT_DEVICE[direction],
+            # Moved, it could play the microphone, or record what it plays itself.
+            is_pinned=True,
+            variable_rate=True,
+            any_source=True,  # our own sink's monitor
+            properties={"module-stream-restore.id": f"xensnd-{direction}"},
+        )
+        pcm.attach_audio(self._client, config, target_fill_octets)
+
+    def detach(self, pcm: Pcm) -> None:
+        pcm.detach_audio()
+
     # Our devices
 
     def restore_devices(self) -> None:
-        """Loads those again that somebody has unloaded. AudioUnavailable: it cannot be done."""
         self.device_lost.clear()
         with self._reporting():
             present = {module.index for module in self._pulse.module_list()}
@@ -195,3 +240,16 @@ class AudioServer:
             raise AudioUnavailable(
                 f"audio server {self._address or 'of this session'}: {error or 'not there'}"
             ) from None
+
+
+def server_name() -> str | None:
+    """How the session's server names itself: PipeWire's says that it is PipeWire. None: no server
+    answers."""
+    pulse: Any = pulsectl.Pulse("xensnd-guest", connect=False)
+    try:
+        pulse.connect(timeout=CONNECT_SECONDS)
+        return str(pulse.server_info().server_name)
+    except _PULSE_ERRORS:
+        return None
+    finally:
+        pulse.close()
