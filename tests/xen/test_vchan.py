@@ -264,7 +264,7 @@ def test_guest_whose_vchans_break_the_rules_is_told_of_and_its_neighbour_plays_o
             "vchan 4714: left ring of order 65535, allowed 10 to 20",
             "vchan 4713: both rings of order 11 in the page, allowed are 10 and 11",
             f"{dom} does not grant all of 2 pages from 4711 on to dom0 (Invalid argument)",
-            f"{dom} does not grant page 4711 to dom0 (Invalid argument)",
+            f"vchan 4713: {dom} does not grant page 4711 to dom0 (Invalid argument)",
             f"{dom} offers no event channel 4000 to dom0 (Invalid argument)",
             "ring-ref holds '../../0', allowed 1 to 4294967295",
             "4713: a ring's index is out of range",
