@@ -53,6 +53,7 @@ class QubesSound:
         QubesSound._count += 1
         self._guest = guest
         self._directory = f"/tmp/sound-{QubesSound._count}"
+        self._played = f"{self._directory}/played"
         self._process = Detached(guest, PROGRAM, habits, self._directory, str(audio_domid))
 
     def __enter__(self) -> Self:
@@ -71,9 +72,14 @@ class QubesSound:
 
     def play(self, octets: bytes) -> None:
         """After a second of silence, and in place of what it plays."""
-        path = f"{self._directory}/played"
-        self._guest.write_file(path, LEAD_IN + octets)
-        self.do(f"play {path}", "uncork")
+        self.load(octets)
+        self.play_loaded()
+
+    def load(self, octets: bytes) -> None:
+        self._guest.write_file(self._played, LEAD_IN + octets)
+
+    def play_loaded(self) -> None:
+        self.do(f"play {self._played}", "uncork")
 
     @property
     def said(self) -> str:
