@@ -36,7 +36,13 @@ def subjects(options: argparse.Namespace) -> list[Subject]:
     return [
         *(Agent(checkout, name) for name, checkout in checkouts.items()),
         *(Served(checkout, f"{name}, served") for name, checkout in checkouts.items()),
-        Served(checkouts["xensnd"], "xensnd, served by PipeWire", has_pipewire=True),
+        Served(checkouts["xensnd"], "xensnd, PipeWire served", has_pipewire=True),
+        Served(
+            checkouts["xensnd"],
+            "xensnd, PipeWire's own",
+            has_pipewire=True,
+            plays_by_pipewire=True,
+        ),
         Bare(),
         Tunnel(),
         *(

@@ -14,11 +14,23 @@ from tests.support.urgency import Urgency, urgent
 START_SECONDS = 30.0
 
 
+# Where both distributions have them.
+_PIPEWIRE = ["-I/usr/include/pipewire-0.3", "-I/usr/include/spa-0.2", "-lpipewire-0.3"]
+
+
 def build_probe(directory: Path) -> Path:
-    probe = directory / "probe"
-    source = Path(__file__).parent / "probe.c"
-    subprocess.run(["gcc", "-O2", "-o", str(probe), str(source), "-lpulse"], check=True)
-    return probe
+    return _build(directory, "probe", ["-lpulse"])
+
+
+def build_pipewire_probe(directory: Path) -> Path:
+    return _build(directory, "probe_pipewire", _PIPEWIRE)
+
+
+def _build(directory: Path, name: str, options: Sequence[str]) -> Path:
+    source = Path(__file__).parent / f"{name}.c"
+    command = ["gcc", "-O2", "-o", str(directory / name), str(source), *options]
+    subprocess.run(command, check=True)
+    return directory / name
 
 
 @contextmanager

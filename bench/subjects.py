@@ -14,7 +14,7 @@ from typing import Protocol
 from bench.cases import Case, Part
 from bench.checkout import Checkout
 from bench.cost import family
-from bench.processes import running, running_until_said
+from bench.processes import build_pipewire_probe, running, running_until_said
 from bench.stage import MICROPHONE, Stage, SubjectFailedError, environment_of
 from tests.support.applications import AnyServer
 from tests.support.pipewire_server import PipeWireServer, ServerProtocol
@@ -188,6 +188,7 @@ class Served:
     checkout: Checkout
     name: str
     has_pipewire: bool = False  # and serves it by its own protocol
+    plays_by_pipewire: bool = False  # the application, too, instead of PulseAudio's protocol
 
     def does(self, case: Case) -> bool:
         return case.part.is_path
@@ -207,10 +208,20 @@ class Served:
                 running_until_said(
                     "xensnd-guest: ready", serve, directory / "serve.log"
                 ) as serving,
-                _application(stage, server, "xensnd"),
+                self._application(stage, server),
             ):
                 pids = server.pids if isinstance(server, PipeWireServer) else [server.pid]
                 yield [*family(agent), *family(serving), *pids]
+
+    def _application(self, stage: Stage, server: AnyServer) -> AbstractContextManager[None]:
+        if not self.plays_by_pipewire:
+            return _application(stage, server, "xensnd")
+        probe = str(build_pipewire_probe(stage.directory))
+        remote = _address_to_serve(server).removeprefix("pipewire:")
+        latency = str(stage.settings.latency_ms)
+        return _application(
+            stage, server, "xensnd", [probe, remote, "xensnd", latency, str(stage.written)]
+        )
 
     def _guest_server(self, directory: Path) -> AnyServer:
         return PipeWireServer(directory) if self.has_pipewire else _GuestServer(directory)
@@ -260,9 +271,11 @@ class _GuestServer(PulseServer):
 
 
 @contextmanager
-def _application(stage: Stage, pulse: AnyServer, sink: str) -> Iterator[None]:
-    """An application of the guest's audio server that plays to this sink of it, by PulseAudio's
-    protocol."""
+def _application(
+    stage: Stage, pulse: AnyServer, sink: str, command: Sequence[str] = ()
+) -> Iterator[None]:
+    """An application of the guest's audio server that plays to this sink of it: the command, or one
+    that uses PulseAudio's protocol."""
 
     def sink_is_there() -> bool:
         with pulse.mixer() as mixer:
@@ -275,7 +288,8 @@ def _application(stage: Stage, pulse: AnyServer, sink: str) -> Iterator[None]:
     if not eventually(sink_is_there):
         raise SubjectFailedError(f"the guest's audio server has no sink {sink}")
     latency = stage.settings.latency_ms
-    with running(*stage.probe("play", pulse.address, sink, latency, "left", stage.written)):
+    command = command or stage.probe("play", pulse.address, sink, latency, "left", stage.written)
+    with running(*command):
         if not eventually(is_playing):
             raise SubjectFailedError("what the application plays does not come to dom0's server")
         yield
