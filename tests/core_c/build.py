@@ -77,6 +77,7 @@ _HELPERS = {
     "test_vchan_stream": ["fake_engine.c"],
 }
 _LINKED = {
+    "test_loop": ["-lpulse"],
     "test_rate_loop": ["-lm"],
     "test_backend_budget": ["-Wl,--wrap=xn_backend_ring_answer"],
     "test_backend_gate": ["-Wl,--wrap=xn_pcm_capture"],

@@ -43,12 +43,11 @@ struct pa_defer_event {
 
 /* ---- events of all kinds -------------------------------------------------------------------- */
 
-/* libpulse expects no failure, and its own mainloop aborts as well. */
+/* libpulse expects no failure. Without memory it ends the process, here as in its own mainloop. */
 static void *new_event(pa_mainloop_api *api, size_t octets, void (*end)(struct xn_loop_event *),
                        void *data) {
     struct xn_loop *loop = api->userdata;
-    struct xn_loop_event *event = calloc(1, octets);
-    if (!event) abort();
+    struct xn_loop_event *event = pa_xmalloc0(octets);
     *event = (struct xn_loop_event){.next = loop->events, .loop = loop, .end = end, .data = data};
     loop->events = event;
     return event;
@@ -70,7 +69,7 @@ static void reap(struct xn_loop *loop) {
             }
             *at = event->next;
             event->end(event);
-            free(event);
+            pa_xfree(event);
         }
     }
 }
