@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 from tests.support.core_stream import (
     EINVAL,
@@ -40,17 +41,19 @@ def test_ring_that_was_hostile_before_it_was_connected_is_noticed() -> None:
     with setting(playback=True) as other:
         ring = Memory(PAGE_OCTETS)
         ring.words[0] = 2**31
+        wait_fd = os.dup(other.requests.wait_fd)
         backend = BackendStream(
             other.engine,
             playback=True,
             ring_address=ring.address,
             event_address=other.event_page.address,
-            requests=other.requests,
+            requests=replace(other.requests, wait_fd=wait_fd),
             events=other.events,
         )
         backend.begin()
         assert backend.violation is Violation.RING_INDEX
         backend.close()
+        os.close(wait_fd)
         ring.unmap()
 
 
