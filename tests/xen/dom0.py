@@ -217,8 +217,10 @@ class Agent:
 
     @property
     def engines(self) -> list[str]:
-        """The processes that serve one guest each (`--isolation guest`)."""
-        return self._named("xensnd-engine")
+        """The processes that serve one guest each (`--isolation guest`), without those that have
+        ended and that nobody has waited for yet."""
+        running = self._pids
+        return [pid for pid in self._named("xensnd-engine") if int(pid) in running]
 
     def _named(self, pattern: str) -> list[str]:
         names = f"grep -lsE '^{pattern}$' /proc/[0-9]*/comm"
