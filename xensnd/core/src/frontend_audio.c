@@ -154,6 +154,9 @@ static int64_t due_usec(void *owner, uint32_t frames) {
         bool is_enough = xn_frontend_fill(frontend) >= frontend->target_fill_octets + octets;
         return frontend->playback || is_enough ? 0 : XN_NEVER;
     }
+    /* If the backend stands still, the graph waits, whatever the lines say. */
+    uint32_t fill = xn_frontend_fill(frontend);
+    if (frontend->playback ? config->buffer_octets - fill < octets : fill < octets) return XN_NEVER;
     uint64_t after = frontend->moved / config->frame_octets + frames;
     return frontend->playback ? xn_rate_loop_room_usec(&frontend->rate_loop, after)
                               : xn_rate_loop_fill_usec(&frontend->rate_loop, after);
