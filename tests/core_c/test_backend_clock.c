@@ -87,6 +87,18 @@ TEST(recording_that_the_server_feeds_never_wakes_for_the_clock) {
     xn_backend_free(backend);
 }
 
+TEST(recording_that_leaves_the_server_goes_on_with_silence_at_once) {
+    connect(false), open(), attach();
+    xn_backend_start(backend);
+    static const uint8_t recorded[10 * OCTETS_A_MSEC];
+    fake_server_records(recorded, sizeof recorded);
+    hear();
+    xn_backend_detach_audio(backend);
+    fake_pass_usec(12 * MSEC); /* what the period of 20 ms lacks */
+    CHECK(hear() >= PERIOD);
+    xn_backend_free(backend);
+}
+
 /* A playback of one period, 20 ms, and one frame, whose server has three. */
 static void begin_a_period(void) {
     connect(true), open(), attach();

@@ -61,8 +61,10 @@ bool xn_backend_attach_audio(struct xn_backend *backend, struct xn_client *clien
 
 void xn_backend_detach_audio(struct xn_backend *backend) {
     xn_engine_lock(backend->engine);
+    int64_t now_usec = xn_now_usec();
     xn_backend_release_audio(backend, false);
-    xn_pcm_hold(backend->pcm, xn_now_usec());
+    xn_pcm_hold(backend->pcm, now_usec);
+    xn_backend_schedule(backend, now_usec); /* from here on the clock alone wakes it */
     xn_engine_unlock(backend->engine);
 }
 
