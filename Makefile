@@ -18,17 +18,17 @@ lint: env
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 
-# What compares each octet heard runs two cases at once, if it may have real-time priority. What
-# measures time, or floods an agent with requests, runs one case after another when that is over. All
-# others run beside and give way: first those that wait, and what only computes fills the rest. Why a
-# case was run once more is shown.
+# What measures time, or floods an agent with requests, runs one case after another. Then, what
+# compares each octet heard runs two cases at once, if it may have real-time priority. All others run
+# beside and give way: first those that wait, and what only computes fills the rest. Why a case was
+# run once more is shown.
 TEST = $(PYTHON) -m pytest --rerun-show-tracebacks
 test: env
 	@$(MAKE) --no-print-directory --output-sync --jobs=2 test-sound test-others
 
 test-sound:
-	$(TEST) -m sound -n auto --dist loadfile tests/integration; heard=$$?; \
-		$(TEST) -m alone tests/integration tests/hostile && exit $$heard
+	$(TEST) -m alone tests/integration tests/hostile; alone=$$?; \
+		$(TEST) -m sound -n auto --dist loadfile tests/integration && exit $$alone
 
 test-others:
 	chrt --idle 0 $(TEST) -m "not sound and not alone" -n 3 --dist loadfile \
