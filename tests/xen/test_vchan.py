@@ -4,7 +4,7 @@ modules for PulseAudio and PipeWire."""
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -220,8 +220,9 @@ def test_guest_plays_on_where_it_was_interrupted_and_after_the_agent_was_renewed
 BEYOND_THE_RING = ("set_index", 4713, RIGHT_PROD, 1 << 30)
 
 
-def told_of(agent: Agent, evil: Peer, *acts: tuple[Any, ...]) -> str:
-    """What the trail says of an offer that was prepared so: one line. The next offer is taken."""
+def told_of(agent: Agent, evil: Peer, *acts: tuple[Any, ...]) -> set[str]:
+    """What the trail says of an offer that was prepared so. The next offer is taken. Its nodes are
+    written one after the other, so new ones may be read beside old ones, and be told of too."""
     count = len(agent.events("protocol_violation", guest="personal"))
     evil.do("prepare")
     for act in acts:
@@ -230,12 +231,8 @@ def told_of(agent: Agent, evil: Peer, *acts: tuple[Any, ...]) -> str:
     evil.do("prepare")
     evil.do("offer")
     assert evil.do("has_client")
-    # Once, or twice if both ports' nodes were read when the first event came.
     events = agent.events("protocol_violation", guest="personal")[count:]
-    (told,) = {event["MESSAGE"] for event in events}
-    assert told.startswith("personal: device vchan: ")
-    assert told.endswith("; it is closed")
-    return str(told).removeprefix("personal: device vchan: ").removesuffix("; it is closed")
+    return {str(event["MESSAGE"]) for event in events}
 
 
 def test_guest_whose_vchans_break_the_rules_is_told_of_and_its_neighbour_plays_on(
@@ -243,6 +240,33 @@ def test_guest_whose_vchans_break_the_rules_is_told_of_and_its_neighbour_plays_o
 ) -> None:
     worker, dom = agent.worker, f"dom{other.domid}"
     played = noise(25, seed=9, rate_hz=RATE_HZ)
+    no_grant = f"{dom} does not grant"
+    against_the_rules: dict[str, Sequence[tuple[Any, ...]]] = {
+        "vchan 4713: right ring of order 9, allowed 10 to 20": [
+            ("state_orders", 4713, 11, 9),
+            ("offer",),
+        ],
+        "vchan 4714: left ring of order 65535, allowed 10 to 20": [
+            ("state_orders", 4714, 65535, 11),
+            ("offer",),
+        ],
+        "vchan 4713: both rings of order 11 in the page, allowed are 10 and 11": [
+            ("state_orders", 4713, 11, 11),
+            ("offer",),
+        ],
+        f"{no_grant} all of 2 pages from 4711 on to dom0 (Invalid argument)": [
+            ("state_pages", 4713, 4711, 4712),
+            ("offer",),
+        ],
+        f"vchan 4713: {no_grant} page 4711 to dom0 (Invalid argument)": [
+            ("offer", {"ring-ref": "4711"})
+        ],
+        f"{dom} offers no event channel 4000 to dom0 (Invalid argument)": [
+            ("offer", {"event-channel": "4000"})
+        ],
+        "ring-ref holds '../../0', allowed 1 to 4294967295": [("offer", {"ring-ref": "../../0"})],
+        "4713: a ring's index is out of range": [("offer",), ("has_client",), BEYOND_THE_RING],
+    }
     with (
         Peer(other, "tests.xen.evil_vchan") as evil,
         sound_of(guest, PULSEAUDIO) as sound,
@@ -250,25 +274,9 @@ def test_guest_whose_vchans_break_the_rules_is_told_of_and_its_neighbour_plays_o
     ):
         sound.play(played)
         ears.listen_until(without_silence)
-        assert [
-            told_of(agent, evil, ("state_orders", 4713, 11, 9), ("offer",)),
-            told_of(agent, evil, ("state_orders", 4714, 65535, 11), ("offer",)),
-            told_of(agent, evil, ("state_orders", 4713, 11, 11), ("offer",)),
-            told_of(agent, evil, ("state_pages", 4713, 4711, 4712), ("offer",)),
-            told_of(agent, evil, ("offer", {"ring-ref": "4711"})),
-            told_of(agent, evil, ("offer", {"event-channel": "4000"})),
-            told_of(agent, evil, ("offer", {"ring-ref": "../../0"})),
-            told_of(agent, evil, ("offer",), ("has_client",), BEYOND_THE_RING),
-        ] == [
-            "vchan 4713: right ring of order 9, allowed 10 to 20",
-            "vchan 4714: left ring of order 65535, allowed 10 to 20",
-            "vchan 4713: both rings of order 11 in the page, allowed are 10 and 11",
-            f"{dom} does not grant all of 2 pages from 4711 on to dom0 (Invalid argument)",
-            f"vchan 4713: {dom} does not grant page 4711 to dom0 (Invalid argument)",
-            f"{dom} offers no event channel 4000 to dom0 (Invalid argument)",
-            "ring-ref holds '../../0', allowed 1 to 4294967295",
-            "4713: a ring's index is out of range",
-        ]
+        for text, acts in against_the_rules.items():
+            told = told_of(agent, evil, *acts)
+            assert f"personal: device vchan: {text}; it is closed" in told
         heard = ears.listen_until(lambda heard: played[-64:] in heard, 30)
     assert played in heard, difference(played, heard)
     assert agent.worker == worker
