@@ -91,7 +91,7 @@ static void take_back(void) {
 
 static void return_to_rewritten(struct xn_pcm *before) {
     if (pcm.rewritten == XN_NOT_REWRITTEN) return;
-    xn_pcm_return_to_rewritten(&pcm, now_usec);
+    xn_pcm_return_to(&pcm, pcm.rewritten, now_usec);
     has_returned = true;
     REQUIRE(pcm.position <= before->position && xn_pcm_rewritten(&pcm) == 0);
     before->position = pcm.position;

@@ -221,6 +221,25 @@ TEST(sound_written_over_silence_that_corked_the_server_is_whole) {
     xn_backend_free(backend);
 }
 
+TEST(sound_written_just_ahead_of_a_corked_position_that_has_passed_it_meanwhile_is_whole) {
+    start();
+    play(0, 3000 * MSEC);
+    while (hear() == 0) fake_pass_usec(MSEC);
+    uint64_t told = backend->pcm->reported, given = stats().octets;
+    fake_now_usec += 7 * MSEC; /* without a pass */
+    uint32_t at = (uint32_t)((told + OCTETS_A_MSEC) % BUFFER);
+    CHECK(at + 10 * OCTETS_A_MSEC <= BUFFER);
+    memset(buffer + at, 0x22, 10 * OCTETS_A_MSEC);
+    write_all(at, 10 * OCTETS_A_MSEC);
+    CHECK(fake_is_running());
+    fake_server_asks(20 * OCTETS_A_MSEC);
+    uint32_t heard_octets = 0;
+    for (uint32_t i = 0; i < 20 * OCTETS_A_MSEC; i++)
+        heard_octets += fake_server_has[(given + i) % FAKE_SERVER_HAS] == 0x22;
+    CHECK_EQUAL(heard_octets, 10 * OCTETS_A_MSEC);
+    xn_backend_free(backend);
+}
+
 /* Writes so much silence behind the last, and returns whether the backend wants to be notified. */
 static bool wants_notice_of(uint32_t octets) {
     struct xn_packet packet;

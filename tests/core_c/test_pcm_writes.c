@@ -98,7 +98,7 @@ TEST(stream_returns_to_what_was_overwritten_however_far_it_was) {
     pcm.reported = 400;
     pcm.position = 800;
     xn_pcm_wrote(&pcm, 480, 1520);
-    xn_pcm_return_to_rewritten(&pcm, 0);
+    xn_pcm_return_to(&pcm, pcm.rewritten, 0);
     CHECK_EQUAL(pcm.position, 480);
     CHECK_EQUAL(xn_pcm_available(&pcm), 1520);
 }
@@ -111,7 +111,7 @@ TEST(position_that_has_returned_is_told_again_only_when_it_is_further_than_it_wa
     pcm.reported = 2420;
     pcm.position = 2480;
     xn_pcm_wrote(&pcm, 2320, 680); /* by a position that it had read before */
-    xn_pcm_return_to_rewritten(&pcm, 0);
+    xn_pcm_return_to(&pcm, pcm.rewritten, 0);
     CHECK_EQUAL(pcm.position, 2320);
     CHECK_EQUAL(tell(), 0);
     pcm.taken = pcm.written;
@@ -128,7 +128,7 @@ TEST(position_returns_by_fifty_milliseconds_at_most) {
     xn_pcm_take(&pcm, sink, BUFFER);
     pcm.reported = pcm.position = 2400;
     xn_pcm_wrote(&pcm, 300, 2700);
-    xn_pcm_return_to_rewritten(&pcm, 0);
+    xn_pcm_return_to(&pcm, pcm.rewritten, 0);
     CHECK_EQUAL(pcm.position, 400);
     CHECK_EQUAL(xn_pcm_available(&pcm), 2600);
 }

@@ -27,13 +27,23 @@ bool xn_backend_wait_for_sound(struct xn_backend *backend, int64_t now_usec) {
     if (pcm->rewritten >= pcm->taken) return false;
     if (pcm->rewritten < backend->sound_end || pcm->position < backend->sound_end) return false;
     if (xn_pcm_is_silent(pcm, pcm->rewritten, (uint32_t)(pcm->taken - pcm->rewritten))) return false;
-    xn_pcm_return_to_rewritten(pcm, now_usec);
+    xn_pcm_return_to(pcm, pcm->rewritten, now_usec);
     return true;
 }
 
 void xn_backend_begin_sound(struct xn_backend *backend) {
     backend->is_corked = false;
     backend->sound_end = backend->pcm->position;
+}
+
+/* Moves the position to the present, but not beyond a sound that was written just ahead of where it
+ * was: the frontend did not know how far it would have come. */
+static void advance_in_silence(struct xn_backend *backend, int64_t now_usec) {
+    struct xn_pcm *pcm = backend->pcm;
+    uint64_t before = pcm->position;
+    xn_pcm_advance_playback(pcm, now_usec, NULL, true);
+    if (!xn_pcm_is_silent(pcm, before, (uint32_t)(pcm->position - before)))
+        xn_pcm_return_to(pcm, before, now_usec);
 }
 
 static void cork(struct xn_backend *backend) {
@@ -52,7 +62,7 @@ bool xn_backend_cork_silence(struct xn_backend *backend, int64_t now_usec) {
     struct xn_pcm *pcm = backend->pcm;
     if (backend->is_corked) {
         (void)xn_backend_wait_for_sound(backend, now_usec);
-        xn_pcm_advance_playback(pcm, now_usec, NULL, true);
+        advance_in_silence(backend, now_usec);
         if (sounds_ahead(pcm)) uncork(backend, now_usec);
     } else if (pcm->position >= backend->sound_end + xn_pcm_usec_to_octets(pcm, CORK_AFTER_USEC) &&
                !sounds_ahead(pcm)) {

@@ -176,9 +176,9 @@ uint32_t xn_pcm_take_back(struct xn_pcm *pcm) {
     return from < late_end ? (uint32_t)(late_end - from) : 0;
 }
 
-void xn_pcm_return_to_rewritten(struct xn_pcm *pcm, int64_t now_usec) {
+void xn_pcm_return_to(struct xn_pcm *pcm, uint64_t position, int64_t now_usec) {
     uint64_t told = told_position(pcm), stale = octets_in(pcm, STALE_USEC);
-    uint64_t from = larger(pcm->rewritten, told > stale ? told - stale : 0);
+    uint64_t from = larger(position, told > stale ? told - stale : 0);
     from = smaller(from, pcm->position);
     pcm->position = from;
     pcm->taken = smaller(pcm->taken, from);

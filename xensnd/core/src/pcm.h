@@ -8,7 +8,7 @@
  * with three exceptions. Like a hardware pointer, the position does not stop at the end of the data:
  * it may run up to one period past `written`, so that a drain ends and an underrun is noticed. And
  * the end of a period is reported up to 1.25 ms before it is reached, so that the wakeup that comes
- * then serves for it. After xn_pcm_return_to_rewritten() the position may be up to 50 ms behind the
+ * then serves for it. After xn_pcm_return_to() the position may be up to 50 ms behind the
  * one that was reported.
  *
  * Pure computation: no system calls, no allocation, no locks.
@@ -96,9 +96,9 @@ uint32_t xn_pcm_rewritten(const struct xn_pcm *pcm);
  * audible already. */
 uint32_t xn_pcm_take_back(struct xn_pcm *pcm);
 
-/* Playback: makes the stream continue with what the frontend has overwritten. If the position has
- * passed it, that returns, and is not reported again before it is further than it was. */
-void xn_pcm_return_to_rewritten(struct xn_pcm *pcm, int64_t now_usec);
+/* Playback: makes the stream continue there, with what the frontend has written since. If the
+ * position has passed it, that returns, and is not reported again before it is further than it was. */
+void xn_pcm_return_to(struct xn_pcm *pcm, uint64_t position, int64_t now_usec);
 
 /* Playback: advances the position to the present. `heard`: end of what the sink has made audible;
  * NULL: not known. `discard`: there is no sink, and the clock consumes the data. */
