@@ -18,10 +18,10 @@ lint: env
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 
-# What measures time, floods an agent with requests, or has audio servers on both sides, runs one case
-# after another. Then, what compares each octet heard runs two cases at once, if it may have real-time
-# priority. All others run beside and give way: first those that wait, and what only computes fills the
-# rest. Why a case was run once more is shown.
+# What measures time, or floods an agent with requests, runs one case after another. Then, what
+# compares each octet heard runs two cases at once, if it may have real-time priority. All others run
+# beside and give way: first those that wait, and what only computes fills the rest. Why a case was
+# run once more is shown.
 TEST = $(PYTHON) -m pytest --rerun-show-tracebacks
 test: env
 	@$(MAKE) --no-print-directory --output-sync --jobs=2 test-sound test-others

@@ -17,8 +17,6 @@ from tests.support.pipewire_server import PipeWireServer
 from tests.support.pulse_server import PulseServer
 from tests.support.raw_frontend import eventually
 
-pytestmark = pytest.mark.alone
-
 POLICY = 'version: 1\nrules:\n  - guest: "*"\n    playback: allow\n    capture: allow\n'
 
 

@@ -15,8 +15,6 @@ from tests.support.heard import tone, tone_lasts, tone_seconds
 from tests.support.pulse_server import PulseServer
 from tests.support.raw_frontend import eventually
 
-pytestmark = pytest.mark.alone
-
 POLICY = 'version: 1\nrules:\n  - guest: "*"\n    playback: allow\n    capture: allow\n'
 AGENT = "xensnd"
 

@@ -24,8 +24,6 @@ from tests.support.pulse_server import (
 )
 from tests.support.raw_frontend import eventually
 
-pytestmark = pytest.mark.alone
-
 PLAYED = Ended(0)
 SECOND = 48000 * 4
 POLICY = 'version: 1\nrules:\n  - {guest: "*", playback: allow, capture: allow}\n'
