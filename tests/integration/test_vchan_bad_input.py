@@ -86,6 +86,7 @@ def evil(machine: LocalMachine, dom0: Dom0) -> Iterator[Evil]:
     transport, store = machine.transport("evil"), machine.open_store("evil")
     with ExitStack() as stack:
         stack.callback(destroy, machine)
+        dom0.await_event("device_made", domid=domid)  # not while the test destroys the guest
 
         def make(port: int, left_order: int, right_order: int) -> VchanServer:
             server = VchanServer(transport, store, port, left_order, right_order)
