@@ -89,21 +89,26 @@ class LastingChannels:
         self._transport = None
 
     def inherit(self, of: socket.socket) -> None:
-        """Take what an earlier opener hands over."""
+        """Take what an earlier opener hands over, which may be of another version. What is not
+        understood or does not come is offered anew by its guest."""
         of.settimeout(HAND_OVER_SECONDS)
-        with suppress(OSError, XensndError):  # what did not come is offered anew by its guest
+        with suppress(OSError):
             while True:
                 octets, fds, _, _ = socket.recv_fds(of, _MESSAGE_OCTETS_MAX, _FDS_MAX)
                 if not octets:
                     return
-                self._adopt(json.loads(octets), fds)
+                try:
+                    self._adopt(json.loads(octets), fds)
+                except (OSError, XensndError, ValueError, KeyError, TypeError):
+                    Handed(fds, {}).close()
 
     def _adopt(self, what: Mapping[str, Any], fds: list[int]) -> None:
-        channel = Handed(fds, what["layout"])
+        channel, refs = Handed(fds, what["layout"]), set(what["refs"])
+        key = int(what["domid"]), int(what["port"])
         if self._transport is None:
             self._transport = self._open_transport()
         self._transport.adopt_channel(channel)
-        self._channels[what["domid"], what["port"]] = _Lasting(channel, set(what["refs"]))
+        self._channels[key] = _Lasting(channel, refs)
 
     def close(self) -> None:
         for domid, port in list(self._channels):

@@ -226,6 +226,38 @@ def test_lasting_channel_is_that_of_the_next_agent_too_and_so_are_its_pages(
     lasting.close()
 
 
+def test_opener_of_a_renewed_supervisor_has_the_lasting_channel_and_its_pages(
+    machine: LocalMachine,
+) -> None:
+    guest = VchanServer(machine, "renewed")
+    kept = LocalTransport(machine.directory)  # the opener before ends with its connection
+    before = LastingChannels(lambda: kept)
+    server = guest.offer(4713)
+    with RunningOpener(machine, lasting=before) as opener:
+        opener.transport.bind_lasting_channel(guest.domid, server.port).close()
+    guest.withdraw()
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    # What openers of other versions could say comes first, and spoils nothing.
+    for octets in (b"no JSON", b"[]", b'{"domid": 1, "port": 2, "layout": {}}'):
+        socket.send_fds(ours, [octets], [ours.fileno()])
+    giving = threading.Thread(target=before.hand_over, args=[ours])
+    giving.start()
+    after = LastingChannels(lambda: LocalTransport(machine.directory))
+    with theirs:
+        after.inherit(theirs)
+    giving.join()
+    ours.close()
+    with RunningOpener(machine, lasting=after) as opener:
+        guest.may_map_alone(opener, guest.page, guest.ring)
+        channel = opener.transport.bind_lasting_channel(guest.domid, server.port)
+        server.clear()
+        channel.notify()
+        assert select.select([server.fds.wait_fd], [], [], 5)[0]
+        channel.close()
+    after.close()
+    kept.close()
+
+
 def test_guest_has_few_lasting_channels_whatever_it_offers(
     machine: LocalMachine, opener: RunningOpener
 ) -> None:
