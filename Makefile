@@ -1,7 +1,7 @@
 # Each target does all of its own set-up.
 PYTHON = .venv/bin/python
 
-.PHONY: env demo check lint test test-alone test-others hostile check-fresh check-xen check-xen-quiet endurance check-packages bench dist deb rpm clean
+.PHONY: env demo check lint test test-sound test-others hostile check-fresh check-xen check-xen-quiet endurance check-packages bench dist deb rpm clean
 
 env:
 	@tools/setup-env
@@ -18,19 +18,20 @@ lint: env
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 
-# What compares each octet heard, measures time, or floods an agent with requests, runs one case after
-# another: two of them at once hear gaps on two cores, even with real-time priority. All others run
+# What measures time, or floods an agent with requests, runs one case after another. Then, what
+# compares each octet heard runs two cases at once, if it may have real-time priority. All others run
 # beside and give way: first those that wait, and what only computes fills the rest. Why a case was
 # run once more is shown.
 TEST = $(PYTHON) -m pytest --rerun-show-tracebacks
 test: env
-	@$(MAKE) --no-print-directory --output-sync --jobs=2 test-alone test-others
+	@$(MAKE) --no-print-directory --output-sync --jobs=2 test-sound test-others
 
-test-alone:
-	$(TEST) -m alone tests/integration tests/hostile
+test-sound:
+	$(TEST) -m alone tests/integration tests/hostile; alone=$$?; \
+		$(TEST) -m sound -n auto --dist loadfile tests/integration && exit $$alone
 
 test-others:
-	chrt --idle 0 $(TEST) -m "not alone" -n 3 --dist loadfile \
+	chrt --idle 0 $(TEST) -m "not sound and not alone" -n 3 --dist loadfile \
 		--no-loadscope-reorder tests/integration tests/hostile tests/contract tests/property \
 		tests/unit
 

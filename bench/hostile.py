@@ -197,7 +197,7 @@ def bench_deaths(stage: Stage, directory: Path, count: int) -> None:
         guests[1].start("play", str(right_file)) as right,
     ):
         for each in (left, right):
-            urgent(each.process, Urgency.GUEST)
+            urgent(each.process, Urgency.SOUNDING)
         for guest in guests:
             dom0.await_event("stream_started", domid=guest.domid)
         for _ in range(count):

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.hostile.acts import ALL_ACTS
-from tests.support.servers import agent_options, dom0, machine, new_guest, pulse
+from tests.support.servers import agent_options, dom0, machine, new_guest, pulse, pulse_runs
 
-__all__ = ["agent_options", "dom0", "machine", "new_guest", "pulse"]
+__all__ = ["agent_options", "dom0", "machine", "new_guest", "pulse", "pulse_runs"]
 
 HERE = Path(__file__).parent
 CASE_SECONDS = 90.0

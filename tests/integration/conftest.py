@@ -11,9 +11,10 @@ from tests.support.agents import PATIENT, Dom0, Guest, driver_of
 from tests.support.local_machine import LocalMachine
 from tests.support.pulse_server import PulseServer
 from tests.support.raw_frontend import RawStream
-from tests.support.servers import agent_options, dom0, machine, new_guest, pulse
+from tests.support.servers import agent_options, dom0, machine, new_guest, pulse, pulse_runs
+from tests.support.urgency import may_be_urgent
 
-__all__ = ["agent_options", "dom0", "machine", "new_guest", "pulse"]
+__all__ = ["agent_options", "dom0", "machine", "new_guest", "pulse", "pulse_runs"]
 
 HERE = Path(__file__).parent
 
@@ -43,6 +44,12 @@ def own_dom0(tmp_path: Path, machine: LocalMachine, pulse: PulseServer) -> Itera
     assert "the agent died" not in dom0.log
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """`-n auto`, for cases that sound: without real-time priority, each would hear the other."""
+    return 2 if may_be_urgent() else 1
+
+
 @pytest.hookimpl(tryfirst=True)  # before those are left out that were not asked for with -m
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Sound in real time, on a machine that others share: a case that fails is run once more, and
@@ -50,5 +57,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(HERE):
             item.add_marker(pytest.mark.flaky(reruns=1))
-        if item.path.is_relative_to(HERE / "sound"):
-            item.add_marker(pytest.mark.alone)
+        if item.path.is_relative_to(HERE / "sound") and not item.get_closest_marker("alone"):
+            item.add_marker(pytest.mark.sound)

@@ -81,7 +81,7 @@ def clients(pulse: PulseServer) -> list[Any]:
         return [each.proplist.get("application.name") for each in mixer.client_list()]
 
 
-@pytest.mark.alone
+@pytest.mark.sound
 def test_guest_that_was_there_before_the_agent_plays(
     dom0: Dom0, pulse: PulseServer, work: Guest
 ) -> None:
@@ -89,7 +89,7 @@ def test_guest_that_was_there_before_the_agent_plays(
     assert_plays(work, pulse)
 
 
-@pytest.mark.alone
+@pytest.mark.sound
 def test_guest_created_after_the_agent_plays(
     dom0: Dom0, pulse: PulseServer, new_guest: Callable[[str], Guest]
 ) -> None:
@@ -109,7 +109,7 @@ def test_guest_agent_that_comes_first_waits_for_the_one_in_dom0(
         assert playing.ended() == PLAYED
 
 
-@pytest.mark.alone
+@pytest.mark.sound
 def test_rule_for_a_running_guest_gives_it_a_device(
     dom0: Dom0, machine: LocalMachine, pulse: PulseServer, work: Guest
 ) -> None:
@@ -230,7 +230,7 @@ def test_device_in_use_stays_when_its_guest_may_nothing_any_more(
         assert playing.ended() == PLAYED
 
 
-@pytest.mark.alone
+@pytest.mark.sound
 def test_destroyed_guest_leaves_nothing_behind_and_disturbs_no_other(
     dom0: Dom0, machine: LocalMachine, pulse: PulseServer, new_guest: Callable[[str], Guest]
 ) -> None:
@@ -265,7 +265,7 @@ def test_guest_destroyed_while_there_is_no_agent_leaves_nothing_when_the_next_st
     assert eventually(lambda: not nodes_of(machine, doomed))
 
 
-@pytest.mark.alone
+@pytest.mark.sound
 def test_many_guests_destroyed_at_once_disturb_no_other(
     dom0: Dom0, machine: LocalMachine, pulse: PulseServer, new_guest: Callable[[str], Guest]
 ) -> None:
@@ -280,7 +280,7 @@ def test_many_guests_destroyed_at_once_disturb_no_other(
         neighbour.assert_undisturbed()
 
 
-@pytest.mark.alone
+@pytest.mark.sound
 def test_guest_agent_killed_while_it_plays_can_play_again(
     dom0: Dom0, pulse: PulseServer, work: Guest, new_guest: Callable[[str], Guest]
 ) -> None:
@@ -297,7 +297,7 @@ def test_guest_agent_killed_while_it_plays_can_play_again(
         neighbour.assert_undisturbed()
 
 
-@pytest.mark.alone
+@pytest.mark.sound
 def test_second_guest_agent_is_refused_and_the_first_goes_on(
     dom0: Dom0, pulse: PulseServer, work: Guest, tmp_path: Path
 ) -> None:

@@ -80,7 +80,7 @@ def test_agent_is_confined_in_all_its_threads_while_a_guest_plays(
     assert "the agent may " not in dom0.log
 
 
-@pytest.mark.alone
+@pytest.mark.sound
 def test_second_agent_is_refused_and_the_first_goes_on(
     dom0: Dom0, pulse: PulseServer, work: Guest, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -96,7 +96,7 @@ def test_second_agent_is_refused_and_the_first_goes_on(
         neighbour.assert_undisturbed()
 
 
-@pytest.mark.alone
+@pytest.mark.sound
 def test_killed_while_idle_and_started_again_it_serves_the_next_sound(
     dom0: Dom0, pulse: PulseServer, work: Guest
 ) -> None:
@@ -106,7 +106,7 @@ def test_killed_while_idle_and_started_again_it_serves_the_next_sound(
     assert_plays(work, pulse)
 
 
-@pytest.mark.alone
+@pytest.mark.sound
 def test_policy_edited_by_hand_is_followed_within_a_second(dom0: Dom0) -> None:
     began = datetime.now(UTC)
     loaded = len(dom0.events("policy_loaded"))
@@ -116,7 +116,7 @@ def test_policy_edited_by_hand_is_followed_within_a_second(dom0: Dom0) -> None:
     assert (datetime.fromisoformat(record["TIME"]) - began).total_seconds() < 1
 
 
-@pytest.mark.alone
+@pytest.mark.sound
 def test_bad_policy_stops_capture_until_it_is_good_again_and_keeps_playback(
     dom0: Dom0, pulse: PulseServer, work: Guest, new_guest: Callable[[str], Guest]
 ) -> None:

@@ -92,7 +92,7 @@ def test_it_says_that_it_ends(dom0: Dom0, manager: Manager) -> None:
     manager.await_told("STOPPING=1")
 
 
-@pytest.mark.alone
+@pytest.mark.sound
 def test_an_agent_that_hangs_is_taken_over_and_no_frame_is_lost(
     dom0: Dom0, manager: Manager, pulse: PulseServer, new_guest: Callable[[str], Guest]
 ) -> None:

@@ -155,7 +155,7 @@ def test_stream_uses_the_device_of_its_rule_and_nobody_moves_it(
             assert now().sink not in sinks.values()
 
 
-@pytest.mark.alone
+@pytest.mark.sound
 def test_latency_of_the_rule_bounds_what_the_server_has_queued(
     dom0: Dom0, pulse: PulseServer, work: Guest
 ) -> None:
@@ -168,7 +168,7 @@ def test_latency_of_the_rule_bounds_what_the_server_has_queued(
     assert queued_ms(60) < 150
 
 
-@pytest.mark.alone
+@pytest.mark.sound
 def test_grant_that_expires_ends_a_recording(dom0: Dom0, pulse: PulseServer, work: Guest) -> None:
     dom0.use(rule(playback="allow", capture="deny"))
     with (

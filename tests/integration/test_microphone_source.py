@@ -351,7 +351,7 @@ def dom0_of_pipewire(
         yield dom0
 
 
-@pytest.mark.alone  # or PipeWire's session manager is late
+@pytest.mark.sound  # or PipeWire's session manager is late
 def test_nothing_of_a_monitor_is_recorded_from_pipewire_while_it_moves_the_stream(
     dom0_of_pipewire: Dom0, pipewire: PipeWireServer, work: Guest
 ) -> None:

@@ -70,7 +70,7 @@ def test_wav_of_a_rate_that_the_card_has_not_is_refused(work: Guest, tmp_path: P
     )
 
 
-@pytest.mark.alone
+@pytest.mark.sound
 def test_wav_that_was_cut_off_is_played_as_far_as_it_goes(
     pulse: PulseServer, work: Guest, tmp_path: Path
 ) -> None:
@@ -169,7 +169,7 @@ def test_recording_that_is_told_to_end_leaves_a_whole_wav_file(work: Guest, tmp_
 # Standard input that takes its time
 
 
-@pytest.mark.alone
+@pytest.mark.sound
 def test_stdin_that_pauses_is_heard_whole(pulse: PulseServer, work: Guest) -> None:
     first, second = noise(0.6, seed=1), noise(0.2, seed=2)
     with pulse.listening() as ears, work.start("play", "-") as playing:
@@ -181,7 +181,7 @@ def test_stdin_that_pauses_is_heard_whole(pulse: PulseServer, work: Guest) -> No
         assert ears.hears(second), difference(second, ears.heard)
 
 
-@pytest.mark.alone
+@pytest.mark.sound
 def test_stdin_that_comes_octet_by_octet_is_heard_whole(pulse: PulseServer, work: Guest) -> None:
     played = noise(0.02)
     with pulse.listening() as ears, work.start("play", "-") as playing:

@@ -85,7 +85,7 @@ def test_capture_that_no_rule_speaks_of_is_denied(dom0: Dom0, work: Guest) -> No
     assert "XENSND_RULE_FILE" not in decision
 
 
-@pytest.mark.alone
+@pytest.mark.sound
 def test_allowed_capture_goes_live_and_denied_capture_falls_silent_at_once(
     dom0: Dom0, pulse: PulseServer, work: Guest
 ) -> None:
@@ -135,7 +135,7 @@ def test_source_output_of_the_guest_is_there_only_while_it_may_record(
         assert recording.is_running
 
 
-@pytest.mark.alone
+@pytest.mark.sound
 def test_policy_of_one_guest_leaves_the_recording_of_another(
     dom0: Dom0, pulse: PulseServer, work: Guest, new_guest: Callable[[str], Guest]
 ) -> None:
@@ -185,7 +185,7 @@ def test_playing_without_permission_makes_no_sink_input(
             assert "work" not in clients
 
 
-@pytest.mark.alone
+@pytest.mark.sound
 def test_playback_is_heard_from_when_it_is_allowed_until_it_is_denied(
     dom0: Dom0, pulse: PulseServer, work: Guest
 ) -> None:

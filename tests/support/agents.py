@@ -42,9 +42,8 @@ from tests.support.urgency import (
     Urgency,
     children,
     may_be_urgent,
-    urgent,
+    urgent_block,
     urgent_family,
-    urgent_here,
 )
 from xensnd.control.client import AgentClient
 from xensnd.core import Engine
@@ -333,7 +332,6 @@ class Neighbour:
         self._known_octets = 0  # of what was heard, so much was compared before
         file = write_wav(directory / "neighbour.wav", on_right(_long_noise()))
         self.playing = guest.start("play", str(file))
-        urgent(self.playing.process, Urgency.SOUNDING)
         ears.listen_until(lambda heard: right_of(heard).strip(b"\0"))
 
     def assert_undisturbed(self) -> None:
@@ -400,7 +398,7 @@ def play_and_record(transport: Transport, played: bytes, frames: int = 0) -> byt
                 sink = SampleWriter(recorded.extend, lambda: None)
                 tasks.create_task(Recorder(sink, sound, frames).run(card))
 
-    with urgent_here(Urgency.GUEST), closing(Engine()) as engine:
+    with urgent_block(), closing(Engine()) as engine:
         asyncio.run(both(engine))
     return bytes(recorded)
 

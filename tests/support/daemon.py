@@ -130,6 +130,17 @@ class Daemon(Startable):
         assert self.process is not None, f"{self.name} does not run"
         self.process.send_signal(signum)
 
+    @property
+    def has_ended(self) -> bool:
+        """By itself: nobody stopped it."""
+        return self.process is not None and self.process.poll() is not None
+
+    def say_if_ended(self) -> None:
+        """Raise RuntimeError with its exit status and its log if it has ended by itself."""
+        if self.process is not None and self.has_ended:
+            what = f"{self.name} ended by itself, status {self.process.returncode}"
+            raise RuntimeError(f"{what}; its log:\n{self.end_of_log}")
+
     def freeze(self) -> None:
         """It keeps its connections and answers no more, until `thaw()` or its end."""
         self.signal(signal.SIGSTOP)

@@ -18,7 +18,7 @@ import pulsectl
 
 from tests.support.daemon import Daemon
 from tests.support.raw_frontend import eventually
-from tests.support.urgency import Urgency, urgent
+from tests.support.urgency import Urgency, give_way, urgent
 
 LOOK_SECONDS = 0.03
 SINK = "speakers"
@@ -79,7 +79,15 @@ class PulseServer(Daemon):
         }
 
     def start(self) -> None:
-        self.directory.mkdir(parents=True, exist_ok=True)
+        configuration = self.directory / "pulse"
+        configuration.mkdir(parents=True, exist_ok=True)
+        (configuration / "daemon.conf").write_text(
+            # By itself, it would hold up what sounds beside tests that give way. And it would be
+            # killed if it ever was real-time for 200 ms.
+            f"realtime-priority = {Urgency.SOUNDING if give_way() else Urgency.SERVER:d}\n"
+            f"high-priority = {'no' if give_way() else 'yes'}\n"
+            "rlimit-rttime = -1\n"
+        )
         (self.directory / "native").unlink(missing_ok=True)
         command = ["pulseaudio", "-n", "--daemonize=no", "--exit-idle-time=-1"]
         command += ["--use-pid-file=no"]
@@ -92,7 +100,12 @@ class PulseServer(Daemon):
 
     @contextmanager
     def mixer(self) -> Iterator[Any]:
-        with pulsectl.Pulse("test", server=self.address) as mixer:
+        try:
+            mixer = pulsectl.Pulse("test", server=self.address)
+        except pulsectl.PulseError:
+            self.say_if_ended()
+            raise
+        with mixer:
             yield mixer
 
     @contextmanager

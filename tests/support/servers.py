@@ -21,6 +21,16 @@ def pulse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PulseServer]:
         yield pulse
 
 
+@pytest.fixture(autouse=True)
+def pulse_runs(request: pytest.FixtureRequest) -> None:
+    """The end of a server fails the test in which it ended, and not all that come after it."""
+    if "pulse" in request.fixturenames:
+        pulse = request.getfixturevalue("pulse")
+        if isinstance(pulse, PulseServer) and pulse.has_ended:
+            pulse.stop()
+            pulse.start()
+
+
 @pytest.fixture(scope="module")
 def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalMachine]:
     with LocalMachine(tmp_path_factory.mktemp("xen")) as machine:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from enum import IntEnum
 from pathlib import Path
 from shutil import which
+
+LEAST_NICE = -15
 
 
 def give_way() -> bool:
@@ -17,18 +20,20 @@ def give_way() -> bool:
 
 
 def may_be_urgent() -> bool:
-    if give_way() or not _schedule([os.getpid()], 1):
+    if give_way() or not _schedule([os.getpid()], Urgency.SOUNDING):
         return False
     os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
     return True
 
 
 class Urgency(IntEnum):
-    """What starts must not hold up what sounds, and that not what everything sounds through."""
+    """The real-time priority of what sounds and seldom computes for long: servers, and agents that
+    are ready. Guests have none, for they load an interpreter, and that would hold up its equals for
+    100 ms. They share the processors with all others, but get the most, in slices of some ms."""
 
-    GUEST = 1
-    SOUNDING = 2
-    SERVER = 3
+    GUEST = 0
+    SOUNDING = 1
+    SERVER = 2
 
 
 def urgent(process: subprocess.Popen[bytes], urgency: Urgency) -> subprocess.Popen[bytes]:
@@ -67,34 +72,36 @@ def _urgent(pid: int, urgency: Urgency) -> None:
 
 
 @contextmanager
-def urgent_here(urgency: Urgency) -> Iterator[None]:
-    """The same for this process until the block ends. A guest that is a thread of it waits for the
-    interpreter, and so for whichever thread has that."""
-    if give_way():
-        yield
-        return
-    _schedule(_threads(os.getpid()), urgency)
+def urgent_block() -> Iterator[None]:
+    """The same for this thread, and for those that it starts, until the block ends. What holds the
+    interpreter must run for a guest that waits for it to run."""
+    if not give_way():
+        _schedule([threading.get_native_id()], Urgency.GUEST)
     try:
         yield
     finally:
-        for thread in _threads(os.getpid()):
-            with suppress(ProcessLookupError):  # it has ended
-                os.sched_setscheduler(thread, os.SCHED_OTHER, os.sched_param(0))
+        if not give_way():
+            os.setpriority(os.PRIO_PROCESS, 0, 0)
 
 
-def _schedule(threads: list[int], priority: int) -> bool:
-    """Whether they get this real-time priority: from root, or from a sudo that asks no password."""
+def _schedule(threads: list[int], urgency: Urgency) -> bool:
+    """Whether they get this priority: from root, or from a sudo that asks no password."""
     try:
         for thread in threads:
             with suppress(ProcessLookupError):  # it has ended
-                os.sched_setscheduler(thread, os.SCHED_RR, os.sched_param(priority))
+                if urgency is Urgency.GUEST:
+                    os.setpriority(os.PRIO_PROCESS, thread, LEAST_NICE)
+                else:
+                    os.sched_setscheduler(thread, os.SCHED_RR, os.sched_param(urgency))
     except PermissionError:
-        each = "for thread; do chrt --rr --pid {priority} $thread; done"
-        command = ["sudo", "-n", "sh", "-c", each.format(priority=int(priority)), "sh"]
+        command = ["renice", "-n", str(LEAST_NICE), "-p"]
+        if urgency is not Urgency.GUEST:
+            each = f"for thread; do chrt --rr --pid {int(urgency)} $thread; done"
+            command = ["sh", "-c", each, "sh"]
         return (
             bool(which("sudo"))
             and not subprocess.run(
-                [*command, *map(str, threads)], capture_output=True, check=False
+                ["sudo", "-n", *command, *map(str, threads)], capture_output=True, check=False
             ).returncode
         )
     return True

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from tests.support.local_machine import LocalMachine
-from tests.support.urgency import Urgency, urgent_here
+from tests.support.urgency import urgent_block
 from tests.support.vchan_server import VchanServer
 from xensnd.errors import TransportLost
 from xensnd.vchan.control import ControlWord
@@ -69,7 +69,7 @@ class VchanGuest:
         self._runs.set()
         self._servers: tuple[VchanServer, VchanServer] | None = None
         self._thread = threading.Thread(target=self._run)
-        self._urgency = urgent_here(Urgency.GUEST)
+        self._urgency = urgent_block()
 
     def __enter__(self) -> Self:
         self._urgency.__enter__()
