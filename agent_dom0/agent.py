@@ -79,6 +79,7 @@ class Settings:
     policy: PolicyPaths
     about: About
     audit: str  # `journal`, or the path of a file
+    inotify: int  # for the policy's files
     limits: Limits
     control: Path  # the control socket
     control_group: str | None
@@ -95,7 +96,9 @@ class Agent:
         self._trail = open_trail(settings.audit, partial(self._queue.reconsider, Reason.AUDIT))
         qubes = QubesState(is_qubes=settings.qubesdb is not None)
         self._policy = PolicyState(settings.policy, self._trail, self._queue, qubes.why_not)
-        self._watch = DirectoryWatch(settings.policy.watched_directories, settings.policy.tags_file)
+        self._watch = DirectoryWatch(
+            settings.policy.watched_directories, settings.policy.tags_file, settings.inotify
+        )
         self._engines = self._new_engines(settings.zygote)
         self._connections = Connections(self._engines.new_client, settings.about.server)
         self._mixer = Mixer(settings.about.server, self._tell_others)
@@ -239,7 +242,6 @@ class Agent:
         self._engines.close()
         if self._store is not None:
             self._store.close()
-        self._watch.close()
         self._trail.append(Event(EventKind.AGENT_STOPPED, "the agent has stopped"))
         while self._trail.retry():
             pass
