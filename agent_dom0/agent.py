@@ -150,6 +150,7 @@ class Agent:
         self._operations = Operations(
             settings.about,
             self._registry,
+            self._engines.in_haste,
             self._connections,
             self._mixer,
             self._policy,
@@ -377,7 +378,9 @@ class Agent:
         """Send heartbeats with a summary. The summary asks the core, so a core that hangs stops the
         heartbeats too."""
         while True:
-            heartbeat.alive(self._registry.summary())
+            with self._engines.in_haste():
+                summary = self._registry.summary()
+            heartbeat.alive(summary)
             await asyncio.sleep(HEARTBEAT_SECONDS)
             while self._trail.retry():
                 await asyncio.sleep(0)
