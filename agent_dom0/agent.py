@@ -79,6 +79,7 @@ class Settings:
     policy: PolicyPaths
     about: About
     audit: str  # `journal`, or the path of a file
+    inotify: int  # for the policy's files
     limits: Limits
     control: Path  # the control socket
     control_group: str | None
@@ -95,7 +96,9 @@ class Agent:
         self._trail = open_trail(settings.audit, partial(self._queue.reconsider, Reason.AUDIT))
         qubes = QubesState(is_qubes=settings.qubesdb is not None)
         self._policy = PolicyState(settings.policy, self._trail, self._queue, qubes.why_not)
-        self._watch = DirectoryWatch(settings.policy.watched_directories, settings.policy.tags_file)
+        self._watch = DirectoryWatch(
+            settings.policy.watched_directories, settings.policy.tags_file, settings.inotify
+        )
         self._engines = self._new_engines(settings.zygote)
         self._connections = Connections(self._engines.new_client, settings.about.server)
         self._mixer = Mixer(settings.about.server, self._tell_others)
@@ -147,6 +150,7 @@ class Agent:
         self._operations = Operations(
             settings.about,
             self._registry,
+            self._engines.in_haste,
             self._connections,
             self._mixer,
             self._policy,
@@ -239,7 +243,6 @@ class Agent:
         self._engines.close()
         if self._store is not None:
             self._store.close()
-        self._watch.close()
         self._trail.append(Event(EventKind.AGENT_STOPPED, "the agent has stopped"))
         while self._trail.retry():
             pass
@@ -375,7 +378,9 @@ class Agent:
         """Send heartbeats with a summary. The summary asks the core, so a core that hangs stops the
         heartbeats too."""
         while True:
-            heartbeat.alive(self._registry.summary())
+            with self._engines.in_haste():
+                summary = self._registry.summary()
+            heartbeat.alive(summary)
             await asyncio.sleep(HEARTBEAT_SECONDS)
             while self._trail.retry():
                 await asyncio.sleep(0)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from agent_dom0.access.dirwatch import new_inotify
 from agent_dom0.access.prompts import ANSWER_SECONDS
 from agent_dom0.agent import Agent, Settings, Vchans
 from agent_dom0.audio.address import find_server, uses_network
@@ -138,12 +139,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="xensnd-dom0: %(message)s", stream=sys.stderr)
     try:
         receiver = open_receiver(options.transport)  # here, so that no child has to load it
-    except UsageError as error:
+        inotify = new_inotify()
+    except (UsageError, OSError) as error:
         print(f"xensnd-dom0: {error}", file=sys.stderr)
         return 1
     return supervise(
         lambda heartbeat, control: _work(
-            options, heartbeat, OpenerTransport(control, receiver), receiver
+            options, heartbeat, OpenerTransport(control, receiver), receiver, inotify
         ),
         lambda hire, predecessor: run_opener(
             hire, lambda: open_transport(options.transport), predecessor
@@ -156,6 +158,7 @@ def _work(
     heartbeat: Heartbeat,
     transport: OpenerTransport,
     receiver: Receiver,
+    inotify: int,
 ) -> int:
     options.server = find_server(options.server)
     try:
@@ -164,7 +167,7 @@ def _work(
         if options.isolation == "guest":
             lock = transport.runtime_directory / f"engines-{transport.domid}.lock"
             zygote = Zygote(lock, lambda end: _serve_engine(options, end, receiver))
-        asyncio.run(_run(options, heartbeat, transport, zygote))
+        asyncio.run(_run(options, heartbeat, transport, zygote, inotify))
     except XensndError as error:
         print(f"xensnd-dom0: {error}", file=sys.stderr)
         return 1
@@ -185,6 +188,7 @@ async def _run(
     heartbeat: Heartbeat,
     transport: OpenerTransport,
     zygote: Zygote | None,
+    inotify: int,
 ) -> None:
     try:
         settings = Settings(
@@ -192,6 +196,7 @@ async def _run(
             policy=_policy_paths(options),
             about=About(VERSION, options.transport, options.server),
             audit=options.audit,
+            inotify=inotify,
             limits=Limits(latency_usec=int(options.latency * 1000)),
             control=options.control or transport.runtime_directory / "control",
             control_group=options.control_group,

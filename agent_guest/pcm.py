@@ -114,6 +114,7 @@ class Pcm:
         self._buffer: list[Pages] = []  # the data pages, then the directory's
         self._woken = asyncio.Event()
         self._asked: Operation | None = None  # the control request that is under way
+        self._deadline = 0.0  # of its answer
         self._response: Response | None = None
         self._end: XensndError | None = None  # why nothing more can be asked of the backend
         self._released = False
@@ -315,21 +316,29 @@ class Pcm:
 
     async def _ask(self, request: Request) -> Response:
         self._require_card()
-        self._response = None
+        if self._asked is not None:
+            await self._answer()  # whoever asked was cancelled, and a stream has one request
         self._asked = operation_of(request)
-        self._woken.clear()
+        self._response = None
+        self._deadline = asyncio.get_running_loop().time() + REQUEST_TIMEOUT_SECONDS
         self._core.request(encode_request(0, request))
-        deadline = asyncio.get_running_loop().time() + REQUEST_TIMEOUT_SECONDS
+        return _accepted(operation_of(request).name, await self._answer())
+
+    async def _answer(self) -> Response:
+        """Wait for the answer to the request that is under way. If none comes, nothing more can be
+        asked."""
+        assert self._asked is not None  # noqa: S101
         while self._response is None:
-            remaining = deadline - asyncio.get_running_loop().time()
+            remaining = self._deadline - asyncio.get_running_loop().time()
+            self._woken.clear()
             try:
                 async with asyncio.timeout(max(remaining, 0)):
                     await self._woken.wait()
             except TimeoutError:
-                raise TransportLost(f"dom0 does not answer {self._asked.name}") from None
+                self.end(TransportLost(f"dom0 does not answer {self._asked.name}"))
             self._require_card()
-            self._woken.clear()
-        return _accepted(self._asked.name, self._response)
+        self._asked = None
+        return self._response
 
     def poll(self) -> None:
         """Checks what has happened in the engine. BackendBroken: end the connection."""

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from agent_dom0.supervisor.supervise import RENEW
+from bench.processes import MEMORY
 from tests.support.agents import Dom0, Guest
 from tests.support.local_machine import LocalMachine
 from tests.support.pulse_server import PulseServer, noise
@@ -80,7 +81,7 @@ def main() -> None:
     count = parser.parse_args().count
     print(f"{'ms, of ' + str(count):42}{'median':>9}{'worst':>9}")
     with (
-        tempfile.TemporaryDirectory(prefix="xensnd-bench-") as name,
+        tempfile.TemporaryDirectory(prefix="xensnd-bench-", dir=MEMORY) as name,
         PulseServer(Path(name) / "pulse") as pulse,
         LocalMachine(Path(name) / "xen") as machine,
     ):

@@ -2,8 +2,7 @@
 URL LATENCY_MS LOG NAME`. 44.1 kHz; it keeps as much in its ring, and writes as often.
 
 LOG gets when the agent had taken so many frames out of the ring. What is in the ring is as late as
-the guest wants it. Over sndif the agent has taken all that bench/guest.py has written, which keeps
-less in its buffer than the audio server wants.
+the guest wants it. Over sndif the agent has taken all that bench/guest.py has written.
 """
 
 from __future__ import annotations

@@ -34,19 +34,32 @@ _REPLACED = _IN_MOVED_FROM | _IN_MOVED_TO | _IN_CREATE | _IN_DELETE
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
+def new_inotify() -> int:
+    """Return a descriptor for DirectoryWatch, which one agent after the other may use.
+
+    Whoever closes the last copy of it waits for the kernel to remove its watches: for up to 20 ms,
+    and for longer if processors are busy. An agent that has died must not: the next one waits for
+    its end. So the supervisor has a copy.
+    """
+    fd = int(_libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC))
+    if fd < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), "inotify")
+    return fd
+
+
 class DirectoryWatch:
     """A descriptor that is readable when something in one of the directories has changed.
 
     For a directory that does not exist, its nearest existing parent is watched. `file` is one more
-    file elsewhere, which need not exist.
+    file elsewhere, which need not exist. `inotify` is one of new_inotify(). What an earlier agent
+    has not read of it is dropped, so the caller reads the files after this.
     """
 
-    def __init__(self, directories: Iterable[Path], file: Path) -> None:
+    def __init__(self, directories: Iterable[Path], file: Path, inotify: int) -> None:
         self._directories = tuple(directories)
         self._file = file
-        self._fd = int(_libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC))
-        if self._fd < 0:
-            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+        self._fd = inotify
+        self.clear()
         self.rearm()
 
     def fileno(self) -> int:
@@ -75,6 +88,3 @@ class DirectoryWatch:
         if code in (errno.ENOENT, errno.ENOTDIR, errno.EACCES):
             return False
         raise OSError(code, os.strerror(code), str(path))
-
-    def close(self) -> None:
-        os.close(self._fd)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -44,13 +45,14 @@ class About:
 
 
 class Operations:
-    """`registrations`: None if no vchans are served. `follow_registrations` serves whom they name
-    now. `reload` reads the policy files again."""
+    """`in_haste`: as Engines has it. `registrations`: None if no vchans are served.
+    `follow_registrations` serves whom they name now. `reload` reads the policy files again."""
 
     def __init__(
         self,
         about: About,
         registry: Registry,
+        in_haste: Callable[[], AbstractContextManager[None]],
         connections: Connections,
         mixer: Mixer,
         policy: PolicyState,
@@ -63,6 +65,7 @@ class Operations:
     ) -> None:
         self._about = about
         self._registry = registry
+        self._in_haste = in_haste
         self._connections = connections
         self._mixer = mixer
         self._policy = policy
@@ -131,7 +134,9 @@ class Operations:
 
     def _groups(self) -> dict[str, list[str]]:
         """The guests that people are told of, by the event that names them."""
-        return {"recording": self._registry.recording(), "quarantine": self._registry.quarantined()}
+        with self._in_haste():
+            recording = self._registry.recording()
+        return {"recording": recording, "quarantine": self._registry.quarantined()}
 
     def _watch(self, peer: Peer, _arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         groups = self._groups()
@@ -148,6 +153,8 @@ class Operations:
         return {}
 
     def _status(self) -> dict[str, Any]:
+        with self._in_haste():
+            guests = self._registry.status()
         directories = self._policy.sources.all_directories
         return {
             "agent": {
@@ -169,7 +176,7 @@ class Operations:
                 "crowded_sinks": [asdict(each) for each in self._mixer.crowded_sinks],
             },
             "prompts": [prompt.described() for prompt in self._prompts.open],
-            "guests": self._registry.status(),
+            "guests": guests,
         }
 
     def _lasting_status(self) -> dict[str, Any]:

@@ -91,19 +91,28 @@ class EngineApart(GuestEngine):
         """Ask what changes nothing. Returns None if the process has ended, or is late."""
         with suppress(EngineLost):
             if self._running is not None:
-                return self._running.connection.look(check, do, **arguments)
+                return self._running.connection.look(check, do, self._until, **arguments)
+        return None
+
+    @property
+    def _until(self) -> float | None:
+        """How long who looks now may wait, in time.monotonic(); None: as for any reply."""
         return None
 
     def snapshot(self) -> Snapshot:
-        if self._seen is None:
-            self._seen = self._new_snapshot()
-        return self._seen
+        if self._seen is not None:
+            return self._seen
+        found = self._new_snapshot()
+        if not found.is_late or self._until is None:
+            self._seen = found  # else who is not in haste looks again
+        return found
 
     def _new_snapshot(self) -> Snapshot:
         if self._running is None:
             return Snapshot()
         try:
-            self._last_seen = self._running.connection.look(replies.snapshot, "snapshot")
+            connection = self._running.connection
+            self._last_seen = connection.look(replies.snapshot, "snapshot", self._until)
         except EngineLate:
             return self._last_seen.kept()
         except EngineLost:

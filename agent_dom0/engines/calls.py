@@ -45,6 +45,9 @@ class EngineCalls:
     until it comes, no other call is made. What was asked may be done or not, so when the reply
     comes, the process is ended, and another one takes over what it serves. If that takes longer
     than REPLY_SECONDS_MAX, end_late() is to be called: `on_late` is told.
+
+    Who looks in haste, `until` a time of time.monotonic(), learns nothing if the reply has not come
+    by then. That is no fault. It is the same at once for all who are in haste until it comes.
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class EngineCalls:
         self._open: deque[int] = deque()  # the calls for whose replies nobody waits, or no longer
         self._asked_at = 0.0  # the last of them
         self.is_late = False  # with a reply for which somebody has waited
+        self._is_looked_at = False  # in haste, and the reply has not come
         self.on_late: Callable[[], object] = _do_nothing
         self._is_out_of_step = False  # whether a call may be done or not
         self.is_at_fault = True  # if it was ended
@@ -95,7 +99,7 @@ class EngineCalls:
         """Return the result as `check` does, which raises ValueError for what it cannot be. Raises
         what the engine says, EngineLate or EngineLost."""
         try:
-            return self._call(check, do, fds, arguments)
+            return self._call(check, do, fds, arguments, None)
         except EngineLate:
             self._is_out_of_step = True
             raise
@@ -104,9 +108,16 @@ class EngineCalls:
         """From now on, callers wait so long for a reply."""
         self.patience_seconds = seconds
 
-    def look(self, check: Callable[[object], T], do: str, /, **arguments: object) -> T:
+    def look(
+        self,
+        check: Callable[[object], T],
+        do: str,
+        until: float | None = None,
+        /,
+        **arguments: object,
+    ) -> T:
         """The same for what changes nothing in the process: it goes on after it was late."""
-        return self._call(check, do, (), arguments)
+        return self._call(check, do, (), arguments, until)
 
     def _call(
         self,
@@ -114,22 +125,20 @@ class EngineCalls:
         do: str,
         fds: Sequence[int],
         arguments: dict[str, object],
+        until: float | None,
     ) -> T:
         if self.why is not None:
             raise EngineLost(errno.EIO, f"its engine: {self.why}")
-        if self.is_late:
+        if self.is_late or (until is not None and self._is_looked_at):
             raise EngineLate(errno.EIO, "its engine is late")
         number = self._send(do, fds, arguments)
         began = time.monotonic()
         try:
-            reply = self._await(number, began + self.patience_seconds)
+            reply = self._await(number, began + self.patience_seconds if until is None else until)
             failure = _failure(reply) if "failed" in reply else None
             result = check(reply["is"]) if failure is None else None
         except TimeoutError:
-            self._open.append(number)
-            self._asked_at, self.is_late = began, True
-            self._charge(time.monotonic() - began)
-            self.on_late()
+            self._note_late(number, began, is_in_haste=until is not None)
             raise EngineLate(errno.EIO, "its engine is late") from None
         except (OSError, *_NONSENSE) as error:
             self._lose_by(error)
@@ -138,6 +147,16 @@ class EngineCalls:
         if failure is not None:
             raise failure
         return cast(T, result)
+
+    def _note_late(self, number: int, asked_at: float, *, is_in_haste: bool) -> None:
+        if is_in_haste:
+            self._asked_at = self._asked_at if self._open else asked_at
+            self._is_looked_at = True
+        else:
+            self._asked_at, self.is_late = asked_at, True
+            self.on_late()
+        self._open.append(number)
+        self._charge(time.monotonic() - asked_at)
 
     def probe(self) -> None:
         """Ask whether it responds, and do not wait for the answer. An earlier question must be
@@ -217,6 +236,7 @@ class EngineCalls:
             raise Nonsense
         self._open.popleft()
         self.is_late = self.is_late and bool(self._open)
+        self._is_looked_at = self._is_looked_at and bool(self._open)
         if self._is_out_of_step and not self.is_late:
             self.is_at_fault = False
             self.lose("it was late")

@@ -7,7 +7,9 @@ import logging
 import math
 import os
 import signal
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 
 from agent_dom0.engines.apart import EngineApart
@@ -22,10 +24,19 @@ PROBE_SECONDS = 1.0
 # How long the event loop waits for one reply, unless the machine is slow. An engine answers in less
 # than a millisecond, if it runs.
 PATIENCE_SECONDS = 0.015
+# What people are shown waits for all engines together no longer than this: an answer of the control
+# socket is to take 20 ms at most, whatever engines do.
+HASTE_SECONDS = 0.01
 # An engine that is late is replaced, which does not count as a death: perhaps it had no processor.
 # So the next one is waited for longer, during so many seconds. If that is late too, it is a death.
 LATE_AGAIN_SECONDS = 10.0
 LATE_AGAIN_PATIENCE = 8  # times as long
+
+
+class Haste:
+    """Of who asks engines now: until when it may wait, in time.monotonic(); None: it has time."""
+
+    until: float | None = None
 
 
 class EnginesApart(Engines):
@@ -43,6 +54,7 @@ class EnginesApart(Engines):
         self._zygote = zygote
         self._changed = changed
         self._lost = lost
+        self._haste = Haste()
 
     @property
     def new_client(self) -> None:
@@ -52,7 +64,16 @@ class EnginesApart(Engines):
         asyncio.get_running_loop().add_reader(self._zygote.fileno(), self._on_zygotes_end)
 
     def of_guest(self, domid: int) -> GuestEngine:
-        return _Followed(self._transport, self._zygote, self._changed, partial(self._lost, domid))
+        lost = partial(self._lost, domid)
+        return _Followed(self._transport, self._zygote, self._changed, lost, self._haste)
+
+    @contextmanager
+    def in_haste(self) -> Iterator[None]:
+        self._haste.until = time.monotonic() + HASTE_SECONDS
+        try:
+            yield
+        finally:
+            self._haste.until = None
 
     def close(self) -> None:
         asyncio.get_running_loop().remove_reader(self._zygote.fileno())
@@ -71,10 +92,12 @@ class _Followed(EngineApart):
         zygote: Zygote,
         changed: Callable[[], None],
         lost: Callable[[str, bool], None],
+        haste: Haste,
     ) -> None:
         super().__init__(transport, zygote, self._begin, PATIENCE_SECONDS)
         self._changed = changed
         self._lost = lost
+        self._haste = haste
         self._connection: EngineCalls | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._was_late_at = -math.inf  # in the loop's time
@@ -90,6 +113,10 @@ class _Followed(EngineApart):
             loop.remove_reader(connection.fileno())
             loop.remove_reader(connection.end_fd)
         super().close()
+
+    @property
+    def _until(self) -> float | None:
+        return self._haste.until
 
     @property
     def _was_late(self) -> bool:

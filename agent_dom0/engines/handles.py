@@ -126,6 +126,7 @@ class SoundApart(SoundCore):
         self._number = number
         self._shared = shared
         self._gate = gate
+        self._stats = BackendStats(*(0 for _ in BackendStats.__slots__))
         self.handle: Any = number
 
     def begin(self, *, succeeds: bool = False) -> None:
@@ -180,8 +181,9 @@ class SoundApart(SoundCore):
         return self._seen.audio_index
 
     def stats(self) -> BackendStats:
-        lost = BackendStats(*(0 for _ in BackendStats.__slots__))
-        return self._look(replies.stats, "stats") or lost
+        """As they were last, if the process has ended or is late."""
+        self._stats = self._look(replies.stats, "stats") or self._stats
+        return self._stats
 
     def close(self) -> None:
         if self.handle is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -69,6 +70,9 @@ class Engines(Protocol):
         """Call back from now on, in the event loop that runs."""
 
     def of_guest(self, domid: int) -> GuestEngine: ...
+    def in_haste(self) -> AbstractContextManager[None]:
+        """In the block, what an engine does not tell within some ms is what it told before."""
+
     def close(self) -> None:
         """The guests' engines were closed before."""
 

@@ -83,6 +83,7 @@ class VchanDevice(GuestDevice):
         self._connection: _Connection | None = None
         self._may_adopt = True  # what an earlier agent has left
         self._refused: object = None  # the values of the nodes that are the guest's fault
+        self._why_refused: str | None = None  # as it was told, until another offer comes
         self._recovery = Recovery(self._tell_failure, self._step_later)
         self.use_store(store)
 
@@ -114,7 +115,7 @@ class VchanDevice(GuestDevice):
     def follow(self, times: int) -> None:
         """Look at what the guest offers. XenStore has told so many times of its nodes."""
         if self._owner.budget.admits_store_events(times):
-            self._refused = None  # it has been written anew, perhaps with the same values
+            self._refused = None  # it may have been written anew with the same values
             self.step()
         else:
             self._contain(lambda: self._watched.pause(self._store))
@@ -182,9 +183,19 @@ class VchanDevice(GuestDevice):
             }
             if len(offers) == len(PORTS):
                 self._take(offers)
+            self._why_refused = None
         except RemoteProtocolError as error:
             self._refused = values
-            self._violated(str(error))
+            self._refuse(str(error))
+
+    def _refuse(self, why: str) -> None:
+        """XenStore tells of an offer more than once, as it has several nodes: its fault is audited
+        once."""
+        if why == self._why_refused:
+            self._end()
+        else:
+            self._violated(why)
+        self._why_refused = why
 
     def _take(self, offers: dict[int, VchanOffer]) -> None:
         if self._connection is not None and self._connection.link.offers == offers:

@@ -178,6 +178,44 @@ def test_call_that_a_late_process_did_not_get_makes_it_replaced(tmp_path: Path) 
         assert connection.why == "it was late"
 
 
+def test_who_is_in_haste_learns_nothing_and_the_process_is_not_late(tmp_path: Path) -> None:
+    with late(tmp_path) as (connection, answered):
+        connection.wait_for_at_most(ENDS_SECONDS)
+        for _ in range(3):
+            with pytest.raises(EngineLate):
+                connection.look(replies.snapshot, "snapshot", time.monotonic())
+        assert not connection.is_late
+        answered()  # once: it was asked once
+        until = time.monotonic() + ENDS_SECONDS
+        assert connection.look(replies.snapshot, "snapshot", until) == replies.Snapshot(
+            streams={"1": replies.StreamSeen(Violation.NONE)}
+        )
+        assert not connection.is_lost
+
+
+def test_call_waits_for_a_process_that_somebody_in_haste_has_not_waited_for(tmp_path: Path) -> None:
+    with late(tmp_path) as (connection, _):
+        connection.wait_for_at_most(ENDS_SECONDS)
+        with pytest.raises(EngineLate):
+            connection.look(replies.snapshot, "snapshot", time.monotonic())
+        threading.Timer(0.05, (tmp_path / "go on").touch).start()
+        assert connection.call(replies.snapshot, "snapshot").pauses == 0
+        assert not connection.is_lost
+
+
+def test_process_that_does_not_answer_who_is_in_haste_is_ended_by_a_probe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with late(tmp_path) as (connection, _):
+        with pytest.raises(EngineLate):
+            connection.look(replies.snapshot, "snapshot", time.monotonic())
+        connection.probe()
+        assert not connection.is_lost
+        monkeypatch.setattr("agent_dom0.engines.calls.PROBED_SECONDS_MAX", 0.0)
+        connection.probe()
+        assert connection.why == "it does not respond"
+
+
 def test_late_process_may_answer_a_probe_first(tmp_path: Path) -> None:
     with late(tmp_path) as (connection, answered):
         connection.probe()

@@ -128,6 +128,24 @@ def test_engine_of_a_slow_machine_is_waited_for_longer(
     in_scene(tmp_path, test)
 
 
+def test_who_is_in_haste_is_shown_what_was_and_who_is_not_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent_dom0.engines.follow.PATIENCE_SECONDS", 5)
+
+    async def test(scene: Scene) -> None:
+        first = scene.engine.call(replies.integer, "start")
+        scene.slow.touch()
+        for _ in range(2):
+            with scene.engines.in_haste():
+                assert scene.engine.look(replies.integer, "start") is None
+        asyncio.get_running_loop().run_in_executor(None, slow_down, scene.slow)
+        assert scene.engine.call(replies.integer, "start") == first + 2  # it was looked at once
+        assert not scene.lost
+
+    in_scene(tmp_path, test)
+
+
 def test_engine_that_does_not_answer_at_all_is_ended_and_blamed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -47,8 +47,9 @@ static void require_playback_order(const struct xn_pcm *before) {
     REQUIRE(xn_pcm_available(&pcm) <= size);
 }
 
-static void tell(uint32_t most) {
-    for (uint64_t position; most-- && (position = xn_pcm_report(&pcm)) != 0;) {
+static void tell(uint32_t most, bool playback) {
+    uint64_t (*report)(const struct xn_pcm *) = playback ? xn_pcm_report : xn_pcm_capture_report;
+    for (uint64_t position; most-- && (position = report(&pcm)) != 0;) {
         REQUIRE(is_nonsense || position > pcm.reported);
         REQUIRE(is_nonsense || position <= pcm.position + early_octets());
         REQUIRE(position - pcm.reported < pcm.config.buffer_octets);
@@ -188,7 +189,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *octets, size_t octet_count) {
             now_usec += fuzz_u32(&input);
             break;
         case 2:
-            tell(step / 8);
+            tell(step / 8, playback);
             break;
         case 3:
             if (pcm.running) {

@@ -66,6 +66,8 @@ void xn_pcm_rewind_to_position(struct xn_pcm *);
 uint32_t xn_pcm_capture(struct xn_pcm *, const void *from, uint32_t octets, int64_t now_usec);
 uint32_t xn_pcm_capture_due(const struct xn_pcm *, int64_t now_usec);
 uint64_t xn_pcm_report(const struct xn_pcm *);
+uint64_t xn_pcm_capture_report(const struct xn_pcm *);
+uint64_t xn_pcm_period_end(const struct xn_pcm *);
 void xn_pcm_reported(struct xn_pcm *, uint64_t position);
 
 void watch(const void *at, size_t octets, size_t margin);

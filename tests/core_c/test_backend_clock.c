@@ -87,6 +87,28 @@ TEST(recording_that_the_server_feeds_never_wakes_for_the_clock) {
     xn_backend_free(backend);
 }
 
+/* As Linux wakes it: at the end of a period, if a whole period is there that it has not read. */
+TEST(reader_finds_a_period_at_the_end_of_each_also_if_the_buffer_has_but_two) {
+    enum { LONG_PERIOD = 100 * OCTETS_A_MSEC, PIECE = 7 * OCTETS_A_MSEC };
+    connect(false), open_with(2 * LONG_PERIOD, LONG_PERIOD), attach();
+    xn_backend_start(backend);
+    static const uint8_t recorded[PIECE];
+    struct driver driver = {.period_octets = LONG_PERIOD};
+    uint64_t read = 0, wakeups = 0;
+    for (unsigned pieces = 1; pieces <= 1000; pieces++) {
+        uint64_t periods = driver.periods;
+        fake_server_records(recorded, sizeof recorded);
+        tell_driver(&driver);
+        CHECK_EQUAL(driver.periods, (pieces * PIECE - FRAME) / LONG_PERIOD);
+        if (driver.periods == periods || driver.known - read < LONG_PERIOD) continue;
+        CHECK(driver.known - read < 2 * LONG_PERIOD);
+        read = driver.known;
+        wakeups++;
+    }
+    CHECK_EQUAL(wakeups, driver.periods);
+    xn_backend_free(backend);
+}
+
 TEST(recording_that_leaves_the_server_goes_on_with_silence_at_once) {
     connect(false), open(), attach();
     xn_backend_start(backend);

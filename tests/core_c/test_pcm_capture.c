@@ -75,3 +75,42 @@ TEST(deaf_frontend_loses_captured_silence_and_finds_no_more_than_half_a_buffer) 
     tell_all();
     CHECK_EQUAL(xn_pcm_capture_due(&pcm, 1001 * MSEC), OCTETS_A_MSEC);
 }
+
+static uint64_t tell_capture(void) {
+    uint64_t position = xn_pcm_capture_report(&pcm);
+    if (position) xn_pcm_reported(&pcm, position);
+    return position;
+}
+
+TEST(little_that_was_recorded_after_the_end_of_a_period_is_told_later) {
+    begin_with(40 * PERIOD, 10 * PERIOD);
+    pcm.position = pcm.reported = 10 * PERIOD;
+    pcm.position += 10 * PERIOD / 8 + FRAME;
+    CHECK_EQUAL(tell_capture(), 10 * PERIOD + FRAME);
+    CHECK_EQUAL(tell_capture(), 0);
+    pcm.position = 10 * PERIOD + FRAME + 10 * PERIOD / 8 * 3;
+    CHECK_EQUAL(tell_capture(), pcm.position);
+}
+
+TEST(much_that_was_recorded_after_the_end_of_a_period_is_told_with_it) {
+    begin_with(40 * PERIOD, 10 * PERIOD);
+    pcm.position = 10 * PERIOD + 10 * PERIOD / 8 + 2 * FRAME;
+    CHECK_EQUAL(tell_capture(), pcm.position);
+    pcm.position = 40 * PERIOD; /* all but a frame of a period */
+    CHECK_EQUAL(tell_capture(), pcm.position);
+}
+
+TEST(end_of_the_last_of_several_periods_is_told) {
+    begin();
+    pcm.position = 3 * PERIOD + 10 * FRAME;
+    CHECK_EQUAL(tell_capture(), 3 * PERIOD + FRAME);
+}
+
+TEST(stop_of_a_recording_is_told_as_it_is) {
+    begin();
+    start();
+    pcm.position = PERIOD + 2 * FRAME;
+    xn_pcm_stop(&pcm);
+    while (tell_capture()) continue;
+    CHECK_EQUAL(pcm.reported, BUFFER);
+}

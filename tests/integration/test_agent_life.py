@@ -66,6 +66,26 @@ def test_opener_that_is_killed_is_replaced_together_with_its_agent(
     assert "the opener has ended; the next agent takes over with another" in dom0.log
 
 
+def watched_inodes(pid: int) -> set[int]:
+    """Of what this process may wait for with inotify(7), in whichever process it was asked for."""
+    infos = (info.read_text() for info in Path(f"/proc/{pid}/fdinfo").iterdir())
+    return {
+        int(inode, 16)
+        for info in infos
+        for inode in re.findall(r"^inotify .*ino:(\w+)", info, re.M)
+    }
+
+
+def test_agent_that_is_killed_leaves_its_watches_to_the_next_one(dom0: Dom0) -> None:
+    """The kernel takes long to remove them, and a process has not ended before that is done."""
+    watched = dom0.policy_directory.stat().st_ino
+    assert watched in watched_inodes(dom0.agent_pid)
+    assert watched in watched_inodes(dom0.pid)
+    with dom0.one_more("agent_started"):
+        os.kill(dom0.agent_pid, signal.SIGKILL)
+    dom0.use(ALLOW_ALL)
+
+
 def test_agent_is_confined_in_all_its_threads_while_a_guest_plays(
     dom0: Dom0, pulse: PulseServer, work: Guest
 ) -> None:

@@ -17,12 +17,15 @@ from tests.support.heard import tone
 from tests.support.local_machine import LocalMachine
 from tests.support.pulse_server import PulseServer
 from tests.support.raw_backend import RawBackend, RawBackendStream
+from tests.support.raw_frontend import eventually
 from xensnd.sndif.packets import (
+    Close,
     HwParamQuery,
     Open,
     Operation,
     Response,
     Status,
+    Trigger,
     TriggerRequest,
     encode_response,
     operation_of,
@@ -135,6 +138,51 @@ def open_and_start(stream: RawBackendStream) -> None:
     assert isinstance(stream.accept(), HwParamQuery)
     assert isinstance(stream.accept(), Open)
     assert isinstance(stream.accept(), TriggerRequest)
+
+
+@pytest.fixture
+def waiting(work: Guest, backend: RawBackend, guest_pulse: PulseServer) -> Iterator[Running]:
+    """`serve`, with an application that plays, and with a request START that has no answer."""
+    with (
+        work.start("serve", f"--server={guest_pulse.address}") as agent,
+        playing(guest_pulse, tone(4)),
+    ):
+        stream = backend.connect()
+        assert isinstance(stream.accept(), HwParamQuery)
+        assert isinstance(stream.accept(), Open)
+        yield agent
+        assert "Traceback" not in agent.errors
+
+
+def test_serving_that_ends_while_it_waits_for_an_answer_closes_the_stream_after_it(
+    waiting: Running, backend: RawBackend
+) -> None:
+    stream = backend.streams[0]
+    request_id, start = stream.await_request()
+    waiting.process.terminate()
+    assert not eventually(lambda: stream.has_request, 0.5)
+    stream.answer(encode_response(Response(request_id, operation_of(start), Status.OK)))
+    stop, close = stream.accept(), stream.accept()
+    assert isinstance(stop, TriggerRequest)
+    assert stop.trigger is Trigger.STOP
+    assert isinstance(close, Close)
+    backend.await_frontend(XenbusState.CLOSING)
+    backend.let_go()
+    assert waiting.ended().status == 0
+
+
+def test_serving_tries_again_when_an_answer_does_not_come(
+    waiting: Running, backend: RawBackend
+) -> None:
+    backend.streams[0].await_request()
+    backend.await_frontend(XenbusState.CLOSING)
+    backend.let_go()
+    open_and_start(backend.finish_connecting())
+    assert waiting.errors.count("dom0 does not answer TRIGGER; trying again until it is back") == 1
+    waiting.process.terminate()
+    backend.await_frontend(XenbusState.CLOSING)
+    backend.let_go()
+    assert waiting.ended().status == 0
 
 
 @pytest.fixture

@@ -3,8 +3,9 @@ programs have room."""
 
 from __future__ import annotations
 
+import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -38,6 +39,8 @@ SPREAD = "version: 1\nrules:\n" + "".join(
     f"  - {{guest: '*{digit}', playback: allow, device: sink-{digit}}}\n" for digit in range(SINKS)
 )
 SERVER_CONNECTIONS = 64
+UNIT = Path(__file__).parents[2] / "packaging" / "systemd" / "xensnd-dom0.service"
+FOR_DEFAULTS = 64  # so many guests the unit's limits are for
 
 
 @pytest.fixture
@@ -60,8 +63,12 @@ def pulse(tmp_path: Path) -> Iterator[PulseServer]:
         yield pulse
 
 
-def new_dom0(directory: Path, machine: LocalMachine, server: str, policy: str) -> Dom0:
-    return Dom0(directory / "dom0", machine.url, server, policy=policy, options=[QUEUED])
+def new_dom0(
+    directory: Path, machine: LocalMachine, server: str, policy: str, prefix: Sequence[str] = ()
+) -> Dom0:
+    return Dom0(
+        directory / "dom0", machine.url, server, policy=policy, options=[QUEUED], prefix=prefix
+    )
 
 
 @pytest.fixture
@@ -129,6 +136,37 @@ def test_200_guests_play_each_with_its_name_and_volume_and_again_after_a_restart
         assert eventually(lambda: plays(dom0) == MANY)
         assert inputs(pulse).keys() == {guest.name for guest in guests}
         assert inputs(pulse)[neighbour.name].mute
+
+
+def limit_of_unit(name: str) -> int:
+    (value,) = re.findall(rf"^{name}=(\d+)M?$", UNIT.read_text(), re.M)
+    return int(value)
+
+
+def memory_mib(dom0: Dom0) -> float:
+    """What the service takes: each page once, or this process's share of it."""
+    pids = (dom0.pid, dom0.agent_pid, dom0.opener_pid)
+    maps = (Path(f"/proc/{pid}/smaps_rollup").read_text() for pid in pids)
+    return (
+        sum(int(kib) for each in maps for kib in re.findall(r"^Pss: +(\d+) kB", each, re.M)) / 1024
+    )
+
+
+def test_64_guests_of_the_default_card_play_within_the_limits_of_the_unit(
+    tmp_path: Path, machine: LocalMachine, pulse: PulseServer
+) -> None:
+    descriptors = limit_of_unit("LimitNOFILE")
+    prefix = ["prlimit", f"--nofile={descriptors}:{descriptors}"]
+    with (
+        new_dom0(tmp_path, machine, pulse.address, SPREAD, prefix) as dom0,
+        many_guests(machine, dom0, FOR_DEFAULTS) as guests,
+    ):
+        play_all(guests)
+        assert eventually(lambda: plays(dom0) == FOR_DEFAULTS)
+        assert dom0.events("device_failed") == dom0.events("limit_hit") == []
+        used = memory_mib(dom0)
+        print(f"{FOR_DEFAULTS} guests: {used:.1f} MiB")
+        assert used < limit_of_unit("MemoryMax")
 
 
 def test_more_guests_than_connections_play_with_pipewire(

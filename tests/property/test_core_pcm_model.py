@@ -75,12 +75,15 @@ class Pcm(RuleBasedStateMachine):
         self.tell(events)
 
     def tell(self, events: int) -> None:
-        while events and (position := self.lib.xn_pcm_report(self.pcm)):
+        while events and (position := self._due()):
             events -= 1
             assert self.pcm.reported < position <= self.pcm.position + self.early
             assert position - self.pcm.reported < self.size, "a lap looks like standing still"
             self.lib.xn_pcm_reported(self.pcm, position)
             self._told(position)
+
+    def _due(self) -> int:
+        return int(self.lib.xn_pcm_report(self.pcm))
 
     @precondition(lambda self: not self.pcm.running)
     @rule()
@@ -265,6 +268,13 @@ class LinuxFrontend(Playing):
 
 class Capture(Pcm):
     """A frontend that reads or not, and a server that records or leaves it to the clock."""
+
+    def _due(self) -> int:
+        position, end = super()._due(), self.lib.xn_pcm_period_end(self.pcm)
+        told = int(self.lib.xn_pcm_capture_report(self.pcm))
+        assert 0 <= position - told <= self.period // 8
+        assert (told >= end) == (position >= end), "the end of a period is told in any case"
+        return told
 
     @rule(frames=frames, octet=st.integers(0, 255))
     def server_records(self, frames: int, octet: int) -> None:

@@ -55,9 +55,13 @@ class RawBackendStream:
     def __post_init__(self) -> None:
         self.ring, self.event_words = words(self.ring_page), words(self.event_page)
 
+    @property
+    def has_request(self) -> bool:
+        return self.ring[REQ_PROD_OFFSET // 4] != self.taken
+
     def await_request(self) -> tuple[int, Request]:
         """The next request and its id."""
-        arrived = eventually(lambda: self.ring[REQ_PROD_OFFSET // 4] != self.taken, ANSWER_SECONDS)
+        arrived = eventually(lambda: self.has_request, ANSWER_SECONDS)
         assert arrived, "the frontend asks nothing"
         slot = RING_HEADER_OCTETS + self.taken % RING_SLOTS * PACKET_OCTETS
         self.taken += 1

@@ -7,6 +7,7 @@ from __future__ import annotations
 import select
 import struct
 import threading
+import time
 from dataclasses import dataclass
 from typing import Self
 
@@ -24,16 +25,44 @@ POLL_SECONDS = 0.005
 
 @dataclass(frozen=True, slots=True)
 class Habits:
-    """Of one module: the orders of its rings (left, right), and the least that it reads at once."""
+    """Of one module: the orders of its rings (left, right), and how it uses them."""
 
     playback: tuple[int, int]
     capture: tuple[int, int]
     says_hello: bool = False
     target_octets: int = 1 << 20  # how much of the playback ring it fills
+    cycle_octets: int = 0  # what it records in each cycle, of silence if need be; 0: all, at once
 
 
 PULSEAUDIO = Habits(playback=(11, 13), capture=(13, 11))
-PIPEWIRE = Habits(playback=(11, 16), capture=(20, 11), says_hello=True, target_octets=8192)
+PIPEWIRE = Habits(
+    playback=(11, 16), capture=(20, 11), says_hello=True, target_octets=8192, cycle_octets=4096
+)
+
+
+class Cycles:
+    """When PipeWire's module reads next: it makes its cycle longer while less than 8192 octets
+    are in the ring before it reads, and shorter while there are more."""
+
+    TARGET_OCTETS, ERROR_OCTETS_MAX = 8192, 1024
+    SMOOTHING, GAIN, SUM_GAIN = 0.0116, 3.4e-6, 3.9e-4
+
+    def __init__(self, octets: int) -> None:
+        self._seconds = octets / SECOND_OCTETS
+        self._due = time.monotonic()
+        self._once = self._twice = self._sum = 0.0  # the error, smoothed twice, and added up
+
+    def is_due(self, queued: int) -> bool:
+        """Whether it is time to read, with so many octets in the ring."""
+        if time.monotonic() < self._due:
+            return False
+        most = self.ERROR_OCTETS_MAX
+        error = min(max(self.TARGET_OCTETS - queued, -most), most)
+        self._once += self.SMOOTHING * (self.GAIN * error - self._once)
+        self._twice += self.SMOOTHING * (self._once - self._twice)
+        self._sum += self.SUM_GAIN * self._twice
+        self._due += self._seconds / (1 - self._twice - self._sum)
+        return True
 
 
 class VchanGuest:
@@ -68,6 +97,7 @@ class VchanGuest:
         self._runs = threading.Event()
         self._runs.set()
         self._servers: tuple[VchanServer, VchanServer] | None = None
+        self._cycles: Cycles | None = None  # while it records in cycles
         self._thread = threading.Thread(target=self._run)
         self._urgency = urgent_block()
 
@@ -94,9 +124,12 @@ class VchanGuest:
             self._words += words
 
     def start_recording(self) -> None:
+        if self.habits.cycle_octets:
+            self._cycles = Cycles(self.habits.cycle_octets)
         self.say(ControlWord.SOURCE_START)
 
     def stop_recording(self) -> None:
+        self._cycles = None
         self.say(ControlWord.SOURCE_STOP)
 
     def cork(self) -> None:
@@ -189,9 +222,16 @@ class VchanGuest:
             room = self.habits.target_octets - (playback.right_octets - playback.space())
             if self._to_play and room > 0:
                 del self._to_play[: playback.write(bytes(self._to_play[:room]))]
-        if self.reads and (queued := capture.readable()):
-            self.ages.append(queued / SECOND_OCTETS)
-            self.recorded += capture.read()
+        if self.reads:
+            self._record(capture)
+
+    def _record(self, capture: VchanServer) -> None:
+        queued, cycles = capture.readable(), self._cycles
+        if queued == 0 if cycles is None else not cycles.is_due(queued):
+            return
+        self.ages.append(queued / SECOND_OCTETS)
+        octets = capture.read(queued if cycles is None else self.habits.cycle_octets)
+        self.recorded += octets if cycles is None else octets.ljust(self.habits.cycle_octets, b"\0")
 
     def _await(self, servers: tuple[VchanServer, VchanServer]) -> None:
         self._runs.wait()

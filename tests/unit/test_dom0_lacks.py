@@ -16,6 +16,7 @@ from typing import Self, cast
 import pytest
 
 from agent_dom0 import descriptors
+from agent_dom0.access.dirwatch import new_inotify
 from agent_dom0.agent import Agent, Settings
 from agent_dom0.audio.mixer import Mixer
 from agent_dom0.cards.rings import StreamLink
@@ -406,6 +407,7 @@ def test_agent_that_cannot_read_which_guests_run_connects_again(
     directory = tmp_path / "run"
     directory.mkdir(mode=0o755)
     audit = tmp_path / "audit.jsonl"
+    inotify = new_inotify()
 
     async def test() -> None:
         store = ReadableStore()
@@ -418,6 +420,7 @@ def test_agent_that_cannot_read_which_guests_run_connects_again(
                 policy=PolicyPaths([place.directory], None),
                 about=About("", "", f"unix:{tmp_path}/nobody"),
                 audit=str(audit),
+                inotify=inotify,
                 limits=Limits(),
                 control=directory / "control",
                 control_group=None,
@@ -442,3 +445,4 @@ def test_agent_that_cannot_read_which_guests_run_connects_again(
                 await running
 
     asyncio.run(test())
+    os.close(inotify)

@@ -275,6 +275,41 @@ def test_offer_that_is_refused_is_tried_again_only_when_it_was_written_anew() ->
     run(test())
 
 
+def test_offer_that_is_refused_is_told_once_however_often_xenstore_tells_of_it() -> None:
+    """The node of each port is watched, and both may have been written when the first is read."""
+
+    async def test() -> None:
+        scene = Scene()
+        scene.fails = RemoteProtocolError("no such page")
+        scene.offer(8)
+        scene.device.follow(1)
+        assert len(scene.texts(EventKind.PROTOCOL_VIOLATION)) == 1
+        scene.offer(10, [4713])  # beside the other port's old one
+        assert len(scene.texts(EventKind.PROTOCOL_VIOLATION)) == 1
+        scene.fails = RemoteProtocolError("no such channel")
+        scene.offer(10, [4714])
+        assert len(scene.texts(EventKind.PROTOCOL_VIOLATION)) == 2
+
+    run(test())
+
+
+def test_next_offer_that_is_refused_for_the_same_reason_is_told() -> None:
+    async def test() -> None:
+        scene = Scene()
+        scene.fails = RemoteProtocolError("no such page")
+        for count in (1, 2):
+            scene.offer(8)
+            assert len(scene.texts(EventKind.PROTOCOL_VIOLATION)) == count
+            scene.withdraw()
+        scene.fails = None
+        scene.offer(8)
+        scene.fails = RemoteProtocolError("no such page")
+        scene.offer(10)
+        assert len(scene.texts(EventKind.PROTOCOL_VIOLATION)) == 3
+
+    run(test())
+
+
 def test_next_agent_goes_on_where_the_last_one_was() -> None:
     async def test() -> None:
         saved = NoSaved({4713: VchanOffer(8, 9), 4714: VchanOffer(8, 9)})

@@ -25,14 +25,16 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/timerfd.h>
+#include <time.h>
 #include <unistd.h>
 #include <xenctrl.h>
 #include <xenstore.h>
 
 enum { PLAYBACK_PORT = 4713, CAPTURE_PORT = 4714 };
 enum { OF_NO_USE = 128 }; /* octets of the ring that a module does not need */
-enum { CYCLE_NSEC = 1000000000 / 44100 * 1024 }; /* of PipeWire's graph */
+enum { CYCLE_OCTETS = 4096, ERROR_OCTETS_MAX = 1024 }; /* of PipeWire's graph */
 enum { DISCARDED_AT_ONCE = 2048, READ_AT_ONCE = 16384 };
+static const double CYCLE_NSEC = 1e9 / 44100 * 1024;
 
 static const uint32_t HELLO = 0x00010004;
 static const uint32_t SOURCE[] = {0x00010000, 0x00010001}; /* stopped, started */
@@ -177,6 +179,14 @@ static void play(void) {
     if (libxenvchan_write(playback.vchan, octets, count) < 0) tell("unplayed");
 }
 
+/* PipeWire's module records a cycle's worth, of silence if need be. */
+static void record_cycle(void) {
+    uint8_t octets[CYCLE_OCTETS] = {0};
+    if (libxenvchan_data_ready(capture.vchan) > 0)
+        libxenvchan_read(capture.vchan, octets, sizeof octets);
+    if (write(recorded_fd, octets, sizeof octets) != sizeof octets) fail("recorded");
+}
+
 static void record(void) {
     static uint8_t octets[READ_AT_ONCE];
     int ready;
@@ -237,22 +247,54 @@ static void read_commands(int fd) {
         obey(each);
 }
 
-static int start_cycles(void) {
-    struct itimerspec cycle = {.it_interval = {.tv_nsec = CYCLE_NSEC},
-                               .it_value = {.tv_nsec = CYCLE_NSEC}};
-    int fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC);
-    if (fd < 0 || timerfd_settime(fd, 0, &cycle, NULL) != 0) fail("a timer");
-    return fd;
+static int cycles_fd = -1; /* of PipeWire's graph */
+static double cycle_due_nsec;
+
+static void await_cycle(void) {
+    struct itimerspec due = {.it_value = {.tv_sec = (time_t)(cycle_due_nsec / 1e9)}};
+    due.it_value.tv_nsec = (long)(cycle_due_nsec - 1e9 * (double)due.it_value.tv_sec);
+    if (timerfd_settime(cycles_fd, TFD_TIMER_ABSTIME, &due, NULL) != 0) fail("a timer");
+}
+
+static void start_cycles(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    cycle_due_nsec = (double)now.tv_sec * 1e9 + (double)now.tv_nsec;
+    cycles_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC);
+    if (cycles_fd < 0) fail("a timer");
+    await_cycle();
+}
+
+/* The next cycle comes later while less than it wants is recorded before this one, and earlier
+ * while more is: the error is smoothed twice, and added up. */
+static void follow_recording(void) {
+    static double once, twice, sum;
+    double error = records ? 8192.0 - libxenvchan_data_ready(capture.vchan) : 0;
+    if (!records) once = twice = sum = 0;
+    if (error > ERROR_OCTETS_MAX) error = ERROR_OCTETS_MAX;
+    if (error < -ERROR_OCTETS_MAX) error = -ERROR_OCTETS_MAX;
+    once += 0.0116 * (3.4e-6 * error - once);
+    twice += 0.0116 * (once - twice);
+    sum += 3.9e-4 * twice;
+    cycle_due_nsec += CYCLE_NSEC / (1 - twice - sum);
+    await_cycle();
+}
+
+static void run_cycle(void) {
+    uint64_t count;
+    if (read(cycles_fd, &count, sizeof count) != sizeof count) fail("a timer");
+    follow_recording();
+    play();
+    if (records) record_cycle();
 }
 
 /* PulseAudio's module moves sound at each event, and PipeWire's in each cycle of the graph. */
 static void serve(int commands_fd) {
-    int cycles_fd = habits->is_one_unit ? -1 : start_cycles();
-    bool is_due = habits->is_one_unit;
+    if (!habits->is_one_unit) start_cycles();
     for (;;) {
         open_again();
-        if (is_due) play();
-        if (is_due || !records) record();
+        if (habits->is_one_unit) play();
+        if (habits->is_one_unit || !records) record();
         struct pollfd fds[] = {
             {.fd = libxenvchan_fd_for_select(playback.vchan), .events = POLLIN},
             {.fd = libxenvchan_fd_for_select(capture.vchan), .events = POLLIN},
@@ -262,12 +304,7 @@ static void serve(int commands_fd) {
         if (poll(fds, 4, -1) < 0) fail("poll");
         if (fds[0].revents) take_event(&playback);
         if (fds[1].revents) take_event(&capture);
-        if (fds[3].revents) {
-            uint64_t cycles;
-            is_due = read(cycles_fd, &cycles, sizeof cycles) == sizeof cycles;
-        } else {
-            is_due = habits->is_one_unit;
-        }
+        if (fds[3].revents) run_cycle();
         notice_client(&playback);
         notice_client(&capture);
         say_changes();

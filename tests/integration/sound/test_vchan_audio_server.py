@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,11 +11,13 @@ import pytest
 from tests.support.agents import PATIENT, Dom0
 from tests.support.heard import without_silence
 from tests.support.local_machine import LocalMachine
-from tests.support.pulse_server import PulseServer, noise
+from tests.support.pulse_server import PulseServer, noise, sink_input
 from tests.support.raw_frontend import eventually
 from tests.support.vchan_guest import SECOND_OCTETS, VchanGuest
 
 ALLOW_ALL = 'version: 1\nrules:\n  - guest: "*"\n    playback: allow\n    capture: allow\n'
+
+BACK_SECONDS_MAX = 1.0
 
 
 @pytest.fixture
@@ -59,6 +62,9 @@ def test_guest_goes_on_without_the_audio_server_and_is_heard_when_it_is_back(
     for _ in range(2):
         assert_goes_on_in_silence(guest)
         pulse.start()
+        began = time.monotonic()
+        with sink_input(pulse, "work"):
+            assert time.monotonic() - began < BACK_SECONDS_MAX
         with pulse.listening() as ears:
             assert eventually(lambda: without_silence(ears.heard))
         with dom0.one_more("server_lost", guest="work"):

@@ -14,11 +14,15 @@
  * before sound after silence has to be found: see backend_silence.c. */
 #define FAR_AHEAD_USEC 50000
 
+static uint64_t position_to_report(const struct xn_backend *backend) {
+    return backend->playback ? xn_pcm_report(backend->pcm) : xn_pcm_capture_report(backend->pcm);
+}
+
 void xn_backend_report(struct xn_backend *backend) {
     bool reported = false;
     uint64_t position;
     if (!backend->pcm->buffer) return;
-    while ((position = xn_pcm_report(backend->pcm)) != 0) {
+    while ((position = position_to_report(backend)) != 0) {
         if (xn_event_writer_position(&backend->events, position) < 0) break;
         xn_pcm_reported(backend->pcm, position);
         reported = true;

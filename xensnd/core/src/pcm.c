@@ -322,6 +322,13 @@ uint64_t xn_pcm_report(const struct xn_pcm *pcm) {
            smaller(moved, pcm->config.buffer_octets - pcm->config.frame_octets);
 }
 
+uint64_t xn_pcm_capture_report(const struct xn_pcm *pcm) {
+    uint64_t position = xn_pcm_report(pcm), end = xn_pcm_period_end(pcm);
+    if (position < end || pcm->report_now) return position;
+    uint64_t past_end = (position - end) % pcm->config.period_octets;
+    return past_end <= pcm->config.period_octets / 8 ? position - past_end : position;
+}
+
 void xn_pcm_reported(struct xn_pcm *pcm, uint64_t position) {
     pcm->reported = position;
     if (position >= pcm->position) pcm->report_now = false;

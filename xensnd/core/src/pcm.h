@@ -121,6 +121,12 @@ uint32_t xn_pcm_capture_due(const struct xn_pcm *pcm, int64_t now_usec);
 /* Returns the position to report to the frontend now, or 0 for none. Call xn_pcm_reported() after
  * it was reported. */
 uint64_t xn_pcm_report(const struct xn_pcm *pcm);
+
+/* Capture: the same; but what was recorded past the end of a period is not reported with it, if it is
+ * at most an eighth of a period. A reader that also took that would find less than a period at the
+ * end of the next one, and would not be woken: then a buffer of two periods overruns. */
+uint64_t xn_pcm_capture_report(const struct xn_pcm *pcm);
+
 void xn_pcm_reported(struct xn_pcm *pcm, uint64_t position);
 
 /* Returns the position at which the frontend has to learn that a period is over: one frame past its

@@ -92,16 +92,21 @@ void xn_vchan_fill_server(struct xn_vchan_stream *stream) {
 
 /* ---- capture -------------------------------------------------------------------------------- */
 
-/* Returns how much the guest may be given now. */
-static uint32_t room(struct xn_vchan_stream *stream) {
-    uint32_t unread, size = stream->vchan.to_guest.size;
-    uint32_t most = smaller(size, XN_VCHAN_FRAGMENT_OCTETS);
+/* Returns how much is missing until the guest has `most` to read. */
+static uint32_t missing(struct xn_vchan_stream *stream, uint32_t most) {
+    uint32_t unread;
     if (stream->violation) return 0;
     if (!xn_vchan_unread(&stream->vchan, &unread)) {
         xn_vchan_violate(stream, XN_VIOLATION_RING_INDEX);
         return 0;
     }
     return unread < most ? whole_frames(most - unread) : 0;
+}
+
+/* Returns how much the guest may be given now. */
+static uint32_t room(struct xn_vchan_stream *stream) {
+    return missing(stream, smaller(stream->vchan.to_guest.size,
+                                   XN_VCHAN_FRAGMENT_OCTETS + XN_VCHAN_HEADROOM_OCTETS));
 }
 
 /* Puts one part, or silence instead if the gate is closed or `from` is NULL. */
@@ -113,8 +118,20 @@ static void put_part(struct xn_vchan_stream *stream, const uint8_t *from, uint32
     stream->stats.position_octets += octets;
 }
 
+/* What comes first is so many octets. */
+static void begin_recording(struct xn_vchan_stream *stream, uint32_t octets) {
+    stream->begins = false;
+    if (stream->vchan.to_guest.size <= XN_VCHAN_FRAGMENT_OCTETS) return;
+    uint32_t silence = missing(stream, XN_VCHAN_BEGIN_OCTETS);
+    if (silence <= octets) return;
+    silence = whole_frames(silence - octets);
+    xn_vchan_put(&stream->vchan, NULL, silence);
+    stream->stats.position_octets += silence;
+}
+
 /* Returns how much of it the guest had room for. The rest is lost, as in hardware. */
 static uint32_t put(struct xn_vchan_stream *stream, const uint8_t *from, uint32_t octets) {
+    if (stream->begins && octets) begin_recording(stream, octets);
     uint32_t done = 0, fits = smaller(whole_frames(octets), room(stream));
     while (done < fits) {
         uint32_t part = smaller(fits - done, XN_GATE_OCTETS);

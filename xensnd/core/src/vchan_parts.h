@@ -29,6 +29,7 @@ struct xn_vchan_stream {
     struct xn_audio *audio;
     bool stalled;
     bool underfed; /* playback: the server wants more than the guest has written */
+    bool begins;   /* capture: nothing was given since it was started */
     bool overrun;  /* capture: the guest has not read a whole fragment, and loses what comes */
     int64_t progress_usec; /* when the audio server last asked for octets or gave some */
     int64_t clock_usec;    /* without the server: since when it runs on the clock */

@@ -248,7 +248,7 @@ void xn_vchan_stream_start(struct xn_vchan_stream *stream) {
     xn_engine_lock(stream->engine);
     if (!stream->running) {
         int64_t now_usec = xn_now_usec();
-        stream->running = true;
+        stream->running = stream->begins = true;
         stream->progress_usec = now_usec;
         stream->stalled = stream->overrun = false;
         xn_vchan_begin_clock(stream, now_usec);
@@ -269,11 +269,10 @@ void xn_vchan_stream_stop(struct xn_vchan_stream *stream) {
     xn_engine_unlock(stream->engine);
 }
 
-/* What the server records comes in parts of half its latency. With this, two of them fit into what
- * is queued for the guest at most. */
+/* What the server records comes in parts of half its latency. */
 static uint32_t capture_latency_usec(uint32_t latency_usec) {
-    const uint32_t most = XN_VCHAN_FRAGMENT_OCTETS / XN_VCHAN_FRAME_OCTETS * 1000000ull /
-                          XN_VCHAN_RATE_HZ;
+    const uint32_t most =
+        2 * XN_VCHAN_PART_OCTETS / XN_VCHAN_FRAME_OCTETS * 1000000ull / XN_VCHAN_RATE_HZ;
     return latency_usec < most ? latency_usec : most;
 }
 

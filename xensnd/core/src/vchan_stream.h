@@ -2,7 +2,7 @@
  * the audio server. The sound is 16 bit stereo at 44.1 kHz.
  *
  * Playback is pulled from the guest's ring when the server wants it. Recordings are put into the
- * other ring, but never more than a fragment of them is queued there, however large it is. The
+ * other ring, but never much more than a fragment of them is queued there, however large it is. The
  * vchan of recordings also carries the guest's control words, which wait for Python one at a time.
  *
  * Without a stream at the server, or while the server stalls, it runs on a clock: playback is
@@ -19,9 +19,17 @@
 
 #define XN_VCHAN_RATE_HZ 44100u
 #define XN_VCHAN_FRAME_OCTETS 4u
-/* The most that is queued for a guest to read: 46 ms. It is the whole ring of Qubes' PulseAudio
- * module, and what its PipeWire module wants to have there, which has a ring of 1 MiB. */
+/* What is queued for a guest to read: 46 ms. It is the whole ring of Qubes' PulseAudio module, and
+ * what its PipeWire module, which has a ring of 1 MiB, wants to find there before each cycle. */
 #define XN_VCHAN_FRAGMENT_OCTETS 8192u
+/* In a larger ring so much more fits, 17 ms. A reader that wants a fragment there learns from that to
+ * read faster; without it, what it is too slow for would be lost again and again. */
+#define XN_VCHAN_HEADROOM_OCTETS 3072u
+/* There a recording begins with silence up to this, which is a fragment less half a cycle of 23 ms.
+ * Otherwise the reader would read too slowly at first, and find too little. */
+#define XN_VCHAN_BEGIN_OCTETS 6144u
+/* The audio server is asked for recordings in parts of this at most, 12 ms. */
+#define XN_VCHAN_PART_OCTETS 2048u
 #define XN_VCHAN_WORD_OCTETS 4u
 
 /* What was given to the audio server last. In memory that outlives this process, so that the next
