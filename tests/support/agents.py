@@ -42,7 +42,6 @@ from tests.support.urgency import (
     Urgency,
     children,
     may_be_urgent,
-    urgent_block,
     urgent_family,
 )
 from xensnd.control.client import AgentClient
@@ -398,7 +397,7 @@ def play_and_record(transport: Transport, played: bytes, frames: int = 0) -> byt
                 sink = SampleWriter(recorded.extend, lambda: None)
                 tasks.create_task(Recorder(sink, sound, frames).run(card))
 
-    with urgent_block(), closing(Engine()) as engine:
+    with closing(Engine()) as engine:
         asyncio.run(both(engine))
     return bytes(recorded)
 

@@ -10,7 +10,6 @@ from tests.support.agents import Guest, Running
 from tests.support.heard import RATE_HZ
 from tests.support.pipewire_server import PipeWireServer, ServerProtocol
 from tests.support.pulse_server import Listener, PulseServer, feed
-from tests.support.urgency import Urgency, urgent
 
 AnyServer = PulseServer | PipeWireServer
 
@@ -20,7 +19,6 @@ def playing(server: AnyServer, sound: bytes, *options: str) -> Iterator[subproce
     """An application of the server that plays, until the block ends."""
     command = ["pacat", "--raw", f"--rate={RATE_HZ}", "--latency-msec=20", *options]
     with subprocess.Popen(command, env=server.environment, stdin=subprocess.PIPE) as process:
-        urgent(process, Urgency.GUEST)
         feeder = feed(process, [sound])
         try:
             yield process

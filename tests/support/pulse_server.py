@@ -210,8 +210,8 @@ class Listener:
     """Raw octets that a process gives on its standard output. Heard all the time, whether a test
     looks or not."""
 
-    def __init__(self, process: subprocess.Popen[bytes], urgency: Urgency = Urgency.GUEST) -> None:
-        self.process = urgent(process, urgency)
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self.process = process
         self._heard = bytearray()
         self._ended = False
         self._more = threading.Condition()
@@ -273,9 +273,9 @@ class Ears(Listener):
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
                 bufsize=0,
-            ),
-            Urgency.SERVER,
+            )
         )
+        urgent(self.process, Urgency.SERVER)
         self.listen_until(lambda heard: len(heard) > 0)
 
 

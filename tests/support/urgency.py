@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import os
 import subprocess
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from enum import IntEnum
 from pathlib import Path
 from shutil import which
-
-LEAST_NICE = -15
 
 
 def give_way() -> bool:
@@ -27,11 +23,10 @@ def may_be_urgent() -> bool:
 
 
 class Urgency(IntEnum):
-    """The real-time priority of what sounds and seldom computes for long: servers, and agents that
-    are ready. Guests have none, for they load an interpreter, and that would hold up its equals for
-    100 ms. They share the processors with all others, but get the most, in slices of some ms."""
+    """The real-time priority of agents that are ready, and of servers. Guests have none, nor what
+    starts: an interpreter that loads would hold up its equals for 100 ms. All others share the
+    processors with them, in slices of some ms."""
 
-    GUEST = 0
     SOUNDING = 1
     SERVER = 2
 
@@ -71,37 +66,17 @@ def _urgent(pid: int, urgency: Urgency) -> None:
         _schedule(_threads(pid), urgency)
 
 
-@contextmanager
-def urgent_block() -> Iterator[None]:
-    """The same for this thread, and for those that it starts, until the block ends. What holds the
-    interpreter must run for a guest that waits for it to run."""
-    if not give_way():
-        _schedule([threading.get_native_id()], Urgency.GUEST)
-    try:
-        yield
-    finally:
-        if not give_way():
-            os.setpriority(os.PRIO_PROCESS, 0, 0)
-
-
 def _schedule(threads: list[int], urgency: Urgency) -> bool:
     """Whether they get this priority: from root, or from a sudo that asks no password."""
     try:
         for thread in threads:
             with suppress(ProcessLookupError):  # it has ended
-                if urgency is Urgency.GUEST:
-                    os.setpriority(os.PRIO_PROCESS, thread, LEAST_NICE)
-                else:
-                    os.sched_setscheduler(thread, os.SCHED_RR, os.sched_param(urgency))
+                os.sched_setscheduler(thread, os.SCHED_RR, os.sched_param(urgency))
     except PermissionError:
-        command = ["renice", "-n", str(LEAST_NICE), "-p"]
-        if urgency is not Urgency.GUEST:
-            each = f"for thread; do chrt --rr --pid {int(urgency)} $thread; done"
-            command = ["sh", "-c", each, "sh"]
+        each = f"for thread; do chrt --rr --pid {int(urgency)} $thread; done"
+        command = ["sudo", "-n", "sh", "-c", each, "sh", *map(str, threads)]
         return (
             bool(which("sudo"))
-            and not subprocess.run(
-                ["sudo", "-n", *command, *map(str, threads)], capture_output=True, check=False
-            ).returncode
+            and not subprocess.run(command, capture_output=True, check=False).returncode
         )
     return True

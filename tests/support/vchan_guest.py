@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Self
 
 from tests.support.local_machine import LocalMachine
-from tests.support.urgency import urgent_block
 from tests.support.vchan_server import VchanServer
 from xensnd.errors import TransportLost
 from xensnd.vchan.control import ControlWord
@@ -99,10 +98,8 @@ class VchanGuest:
         self._servers: tuple[VchanServer, VchanServer] | None = None
         self._cycles: Cycles | None = None  # while it records in cycles
         self._thread = threading.Thread(target=self._run)
-        self._urgency = urgent_block()
 
     def __enter__(self) -> Self:
-        self._urgency.__enter__()
         self._thread.start()
         return self
 
@@ -110,7 +107,6 @@ class VchanGuest:
         self._ends.set()
         self._runs.set()
         self._thread.join()
-        self._urgency.__exit__(None, None, None)
 
     # What its applications do
 
