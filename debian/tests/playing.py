@@ -84,7 +84,7 @@ def records(machine: LocalMachine, pulse: PulseServer) -> None:
 def guest(machine: LocalMachine, *arguments: str, stdin: bytes = b"") -> bytes:
     command = ["xensnd-guest", f"--transport={machine.url}", "--domain=work", *arguments]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        urgent(process, Urgency.GUEST)
+        urgent(process, Urgency.SOUNDING)
         said, _ = process.communicate(stdin)
     assert process.returncode == 0
     return said

@@ -15,6 +15,11 @@ def give_way() -> bool:
     return os.sched_getscheduler(0) == os.SCHED_IDLE
 
 
+def is_beside_another() -> bool:
+    """Whether another case that sounds may run at the same time."""
+    return "PYTEST_XDIST_WORKER" in os.environ
+
+
 def may_be_urgent() -> bool:
     if give_way() or not _schedule([os.getpid()], Urgency.SOUNDING):
         return False
@@ -23,9 +28,9 @@ def may_be_urgent() -> bool:
 
 
 class Urgency(IntEnum):
-    """The real-time priority of agents that are ready, and of servers. Guests have none, nor what
-    starts: an interpreter that loads would hold up its equals for 100 ms. All others share the
-    processors with them, in slices of some ms."""
+    """The real-time priority of agents and of servers. Guests have none, nor have agents of which
+    another sounds beside: what computes for long, as an interpreter that loads, would hold up its
+    equals for 100 ms. Without it they share the processors in slices of some ms."""
 
     SOUNDING = 1
     SERVER = 2
