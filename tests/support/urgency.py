@@ -9,6 +9,8 @@ from enum import IntEnum
 from pathlib import Path
 from shutil import which
 
+PREFERRED = -15  # as nice(1) has it
+
 
 def give_way() -> bool:
     """Whether these tests run beside others that sound: `chrt --idle 0`, as in the Makefile."""
@@ -42,6 +44,13 @@ def urgent(process: subprocess.Popen[bytes], urgency: Urgency) -> subprocess.Pop
     last."""
     _urgent(process.pid, urgency)
     return process
+
+
+def preferred(pid: int) -> None:
+    """The process comes before others that are not urgent, where we may say so. For what may be
+    kept busy without an end, and so must not be urgent."""
+    with suppress(PermissionError):
+        os.setpriority(os.PRIO_PROCESS, pid, PREFERRED)
 
 
 def urgent_family(pid: int, urgency: Urgency) -> None:
