@@ -1,8 +1,9 @@
 /* heard_pipewire SERVER SINK LOG: heard.c by PipeWire's own protocol. Records what the sink plays, and
  * logs when each numbered frame is audible.
  *
- * A frame that the sink gets in a cycle is taken for audible so long after the beginning of that cycle
- * as there are frames before it. That is so for a sink without a delay of its own.
+ * A sink that drives the graph has played the frames of a cycle when the next one begins, and only then
+ * its monitor has them. So the last frame of a piece is taken for audible when the cycle begins in which
+ * the piece comes. That is so for a sink without a delay of its own.
  */
 #include <pipewire/pipewire.h>
 #include <spa/param/audio/format-utils.h>
@@ -18,8 +19,6 @@
 
 static struct pw_stream *stream;
 static FILE *log_file;
-static int64_t began_ns; /* this cycle */
-static uint64_t done_frames; /* of it, which may come in pieces */
 
 static int64_t now_ns(void) {
     struct timespec now;
@@ -27,15 +26,11 @@ static int64_t now_ns(void) {
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
-static void keep(const uint32_t *frames, uint64_t count) {
+static void keep(uint32_t number) {
     struct pw_time time;
     if (pw_stream_get_time_n(stream, &time, sizeof time) < 0) return;
-    if (time.now != began_ns) done_frames = 0;
-    began_ns = time.now;
-    done_frames += count;
-    int64_t heard_ns = began_ns + (int64_t)(done_frames * 1000000000 / RATE_HZ);
-    int64_t record[3] = {now_ns(), heard_ns, frames[count - 1]};
-    if (frames[count - 1]) fwrite(record, sizeof record, 1, log_file);
+    int64_t record[3] = {now_ns(), time.now, number};
+    fwrite(record, sizeof record, 1, log_file);
 }
 
 static void on_process(void *data) {
@@ -43,9 +38,9 @@ static void on_process(void *data) {
     struct pw_buffer *buffer = pw_stream_dequeue_buffer(stream);
     if (!buffer) return;
     const struct spa_data *from = &buffer->buffer->datas[0];
-    uint64_t count = from->chunk->size / FRAME_OCTETS;
-    const uint8_t *octets = from->data;
-    if (octets && count) keep((const uint32_t *)(const void *)(octets + from->chunk->offset), count);
+    uint32_t count = from->chunk->size / FRAME_OCTETS, first = from->chunk->offset / FRAME_OCTETS;
+    const uint32_t *frames = from->data;
+    if (frames && count && frames[first + count - 1]) keep(frames[first + count - 1]);
     pw_stream_queue_buffer(stream, buffer);
 }
 
