@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.agents import PATIENT, Dom0, Ended, Guest, play_and_record
+from tests.support.agents import PATIENT, Dom0, Ended, Guest, driver_of, play_and_record
 from tests.support.local_machine import LocalMachine
 from tests.support.pipewire_server import PipeWireServer, ServerProtocol
 from tests.support.pulse_server import (
@@ -23,6 +23,7 @@ from tests.support.pulse_server import (
     write_wav,
 )
 from tests.support.raw_frontend import eventually
+from tests.support.told_positions import assert_none_is_early
 
 PLAYED = Ended(0)
 SECOND = 48000 * 4
@@ -96,6 +97,15 @@ def test_each_sound_is_heard_octet_for_octet_from_its_first_frame_to_its_last(
             played = noise(seconds, seed=number)
             assert work.run("play", str(write_wav(tmp_path / "noise.wav", played))) == PLAYED
             assert ears.hears(played), difference(played, ears.heard)
+
+
+def test_no_position_is_told_before_its_time(
+    dom0: Dom0, machine: LocalMachine, work: Guest
+) -> None:
+    """Each of PipeWire's cycles is longer than a position may be early."""
+    with driver_of(machine, dom0, work) as driver:
+        assert_none_is_early(driver.connect())
+        driver.forget_streams()
 
 
 @pytest.mark.usefixtures("dom0")
