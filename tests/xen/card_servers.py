@@ -23,7 +23,9 @@ UDEV_KNOWS_THE_CARD = (f"{UDEV}/+sound:card0", b"E:SOUND_INITIALIZED=1\n")
 # the lab's 400 ms. In a virtual machine that it recognizes, WirePlumber's own headroom is 171 ms.
 HEADROOM_FRAMES = 24576
 QUANTUM_FRAMES_MAX = 2048
-HEADROOM = f"""\
+# WirePlumber would also begin an application's next sound at the volume that another case left.
+RULES = f"""\
+stream_defaults.enabled = false
 table.insert(alsa_monitor.rules, {{
   matches = {{{{{{"node.name", "matches", "alsa_output.*"}}}}}},
   apply_properties = {{["api.alsa.headroom"] = {HEADROOM_FRAMES}}},
@@ -82,7 +84,7 @@ def pipewire_on_card(guest: XenGuest) -> Iterator[CardServer]:
     env = {"HOME": directory, "XDG_RUNTIME_DIR": directory, "DBUS_SESSION_BUS_ADDRESS": bus}
     rules = f"{directory}/.config/wireplumber/main.lua.d"
     guest.do("mkdir", "-p", rules, UDEV, *LOGIND)
-    guest.write_file(f"{rules}/51-headroom.lua", HEADROOM.encode())
+    guest.write_file(f"{rules}/51-lab.lua", RULES.encode())
     guest.write_file(*UDEV_KNOWS_THE_CARD)
     parts: list[Process] = []
     commands = (

@@ -86,6 +86,12 @@ def whole(found: list[Stretch], frames: int) -> list[Stretch]:
     return in_time
 
 
+def may_be_lost(desk: CardServer) -> set[int]:
+    """At once, after an outage. Emulated, PipeWire's streams miss cycles while it makes up for one:
+    a cycle is lost, or silence comes instead."""
+    return {QUANTUM_FRAMES_MAX} if desk.ahead_frames else set()
+
+
 def test_sounds_one_after_another_are_whole(desk: CardServer, ears: Process, player: Peer) -> None:
     # Longer than the card's buffer: PulseAudio may take shorter ones for drained too early.
     sounds = [noise(1, seed=seed) for seed in range(1, 5)]
@@ -187,8 +193,9 @@ def test_killed_agent_loses_no_frame(
     player.do("drain", 0)
     heard = heard_until(ears, sound[-64:])
     whole(stretches(heard, sound), len(sound) // FRAME_OCTETS)
-    for outage in gaps(heard, sound):
-        assert -QUEUED_MSEC * RATE_HZ // 1000 <= outage.missing <= 0
+    missing = [each.missing for each in gaps(heard, sound)]
+    assert all(each >= -QUEUED_MSEC * RATE_HZ // 1000 for each in missing)
+    assert {each for each in missing if each > 0} <= may_be_lost(desk)
 
 
 def test_sound_goes_on_when_dom0s_audio_server_is_back(
@@ -206,6 +213,4 @@ def test_sound_goes_on_when_dom0s_audio_server_is_back(
         heard = heard_until(ears, sound[-64:])
     assert stretches(heard, sound)[-1].end == len(sound) // FRAME_OCTETS
     lost = {each.missing for each in gaps(heard, sound)}
-    # Emulated, PipeWire's streams miss cycles while it makes up for the outage: a cycle is lost, or
-    # silence comes instead. Other frames are not.
-    assert lost <= ({0, QUANTUM_FRAMES_MAX} if desk.ahead_frames else {0})
+    assert lost <= may_be_lost(desk) | {0}
