@@ -12,18 +12,19 @@ import os
 import select
 import statistics
 import struct
-import subprocess
 import tempfile
 import time
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.measure import percentile
-from bench.processes import running
+from bench.processes import build_heard, build_heard_pipewire, running
 from tests.support.agents import Dom0, Guest, driver_of
 from tests.support.local_machine import LocalMachine
+from tests.support.pipewire_server import PipeWireServer, ServerProtocol
 from tests.support.pulse_server import SINK, PulseServer
 from tests.support.raw_frontend import RawStream, words
 from tests.support.shared_pages import (
@@ -135,19 +136,55 @@ def late_ms(told: Sequence[Told], zero_ns: float) -> list[float]:
     ]
 
 
-def bench(directory: Path, heard: Path, period_frames: int, options: argparse.Namespace) -> str:
-    log = directory / "heard"
+@dataclass(frozen=True, slots=True)
+class Room:
+    """An audio server with a sink, how an agent reaches it, and who hears what the sink plays."""
+
+    address: str
+    agent_prefix: Sequence[str]
+    listen: Sequence[str]  # and a log's name
+
+
+@contextmanager
+def pulseaudio(directory: Path) -> Iterator[Room]:
+    heard = str(build_heard(directory))
+    with PulseServer(directory / "pulse") as pulse:
+        yield Room(pulse.address, (), (heard, pulse.address, f"{SINK}.monitor"))
+
+
+@contextmanager
+def pipewire(directory: Path) -> Iterator[Room]:
+    """By its own protocol, on both sides."""
+    heard = str(build_heard_pipewire(directory))
+    with PipeWireServer(directory / "pipewire") as server:
+        with server.mixer() as mixer:
+            mixer.module_load("module-null-sink", f"sink_name={SINK} rate={RATE_HZ} channels=2")
+        address = server.address_for(ServerProtocol.PIPEWIRE)
+        remote = address.removeprefix("pipewire:")
+        yield Room(address, server.agent_prefix, (heard, remote, SINK))
+
+
+SERVERS: dict[str, Callable[[Path], AbstractContextManager[Room]]] = {
+    "pulseaudio": pulseaudio,
+    "pipewire": pipewire,
+}
+
+
+def bench(directory: Path, period_frames: int, options: argparse.Namespace) -> str:
+    directory.mkdir()
+    log = directory / "heard.log"
     with (
-        PulseServer(directory / "pulse") as pulse,
+        SERVERS[options.server](directory) as room,
         LocalMachine(directory / "xen") as machine,
         Dom0(
             directory / "dom0",
             machine.url,
-            pulse.address,
+            room.address,
             options=[f"--latency={options.latency}"],
+            prefix=room.agent_prefix,
         ) as dom0,
         driver_of(machine, dom0, Guest(machine, "guest")) as driver,
-        running(str(heard), pulse.address, f"{SINK}.monitor", str(log), urgency=Urgency.SERVER),
+        running(*room.listen, str(log), urgency=Urgency.SERVER),
     ):
         player = Player(driver.connect(), period_frames)
         player.play(SETTLE_SECONDS + options.seconds)
@@ -165,11 +202,15 @@ def bench(directory: Path, heard: Path, period_frames: int, options: argparse.Na
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--server", choices=SERVERS, default="pulseaudio")
     parser.add_argument("--periods", type=int, nargs="+", default=[480, 1024, 441, 2048])
     parser.add_argument("--seconds", type=float, default=8.0)
     parser.add_argument("--latency", type=int, default=20, metavar="MS", help="default 20")
     options = parser.parse_args()
-    print(f"48 kHz stereo S16, latency asked {options.latency} ms; times in ms, late is positive")
+    print(
+        f"{options.server}, 48 kHz stereo S16, latency asked {options.latency} ms; "
+        "times in ms, late is positive"
+    )
     print(
         f"{'period':>6}{'told':>10}{'told late by':>18}{'':8}{'away from truth':>18}"
         f"{'after it came':>14}\n"
@@ -177,12 +218,9 @@ def main() -> None:
         f"{'to the ears':>12}"
     )
     with tempfile.TemporaryDirectory(prefix="xensnd-bench-") as name:
-        heard = Path(name) / "heard"
-        source = Path(__file__).with_suffix("").with_name("heard.c")
-        subprocess.run(["gcc", "-O2", "-o", str(heard), str(source), "-lpulse"], check=True)
         for period in options.periods:
             directory = Path(name) / f"period{period}"
-            print(bench(directory, heard, period, options), flush=True)
+            print(bench(directory, period, options), flush=True)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,14 @@ def build_pipewire_probe(directory: Path) -> Path:
     return _build(directory, "probe_pipewire", _PIPEWIRE)
 
 
+def build_heard(directory: Path) -> Path:
+    return _build(directory, "heard", ["-lpulse"])
+
+
+def build_heard_pipewire(directory: Path) -> Path:
+    return _build(directory, "heard_pipewire", _PIPEWIRE)
+
+
 def _build(directory: Path, name: str, options: Sequence[str]) -> Path:
     source = Path(__file__).parent / f"{name}.c"
     command = ["gcc", "-O2", "-o", str(directory / name), str(source), *options]
