@@ -106,4 +106,6 @@ def test_a_predecessor_that_hangs_is_taken_over_by_a_renewed_agent(
 def test_records_go_with_their_streams(work: Guest, dom0: Dom0, machine: LocalMachine) -> None:
     assert work.run("play", "-", stdin=noise(0.2)).status == 0
     dom0.await_event("device_disconnected", guest="work", domid=work.domid)
-    assert eventually(lambda: list((machine.directory / "dom0" / "streams").iterdir()) == [])
+    streams = machine.directory / "dom0" / "streams"
+    eventually(lambda: list(streams.iterdir()) == [])
+    assert list(streams.iterdir()) == []
