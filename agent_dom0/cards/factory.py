@@ -70,6 +70,16 @@ class CardFactory:
     def saved_path(self, domid: int, devid: int, stream: str) -> Path:
         return self.saved_directory / f"{domid}-{devid}-{stream.replace('/', '-')}"
 
+    def saved_paths(self) -> dict[int, list[Path]]:
+        """Those that are there, by the guests' domids."""
+        found: dict[int, list[Path]] = {}
+        if self.saved_directory.is_dir():
+            for path in self.saved_directory.iterdir():
+                domid, _, stream = path.name.partition("-")
+                if stream and domid.isdigit():
+                    found.setdefault(int(domid), []).append(path)
+        return found
+
     def _saved_state(self, owner: ServedGuest, devid: int, stream: str) -> SavedState:
         path = self.saved_path(owner.guest.domid, devid, stream)
         return SavedState(path, owner.guest.uuid, lambda: owner.guest.name)

@@ -147,11 +147,15 @@ class CardFront(Front):
         self._taken_away.discard(guest.guest.domid)
 
     def left_behind(self, running: Collection[int]) -> set[int]:
-        return children(self._store, self._root).difference(running)
+        with_cards = children(self._store, self._root)
+        return with_cards.union(self._factory.saved_paths()).difference(running)
 
     def remove(self, domid: int) -> None:
         if is_ours(self._store, DevicePath(self._guests.domid, domid, DEVID)):
             self._store.remove(f"{self._root}/{domid}")
+        # Also of a card that closed while no agent was there.
+        for path in self._factory.saved_paths().get(domid, []):
+            path.unlink(missing_ok=True)
 
     def _cards_of(self, domid: int) -> list[Device]:
         return [card for card in self._cards.values() if card.path.guest_domid == domid]

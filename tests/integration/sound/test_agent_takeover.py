@@ -103,6 +103,20 @@ def test_a_predecessor_that_hangs_is_taken_over_by_a_renewed_agent(
         assert dom0.agent_pid != old
 
 
+def test_record_of_a_guest_that_went_while_no_agent_was_there_goes_too(
+    dom0: Dom0, machine: LocalMachine
+) -> None:
+    guest = Guest(machine, "gone")
+    with guest.start("play", "-", stdin=[noise(8)]):
+        dom0.await_event("stream_started", domid=guest.domid)
+        assert dom0.stop() == 0
+    guest.destroy()
+    dom0.start()
+    streams = machine.directory / "dom0" / "streams"
+    eventually(lambda: list(streams.iterdir()) == [])
+    assert list(streams.iterdir()) == []
+
+
 def test_records_go_with_their_streams(work: Guest, dom0: Dom0, machine: LocalMachine) -> None:
     assert work.run("play", "-", stdin=noise(0.2)).status == 0
     dom0.await_event("device_disconnected", guest="work", domid=work.domid)
