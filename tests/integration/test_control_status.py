@@ -133,6 +133,7 @@ def test_mute_holds_against_the_guest_and_for_its_next_stream(
 def test_volume_holds_against_the_guest_and_for_its_next_stream(
     dom0: Dom0, pulse: PulseServer, work: Guest
 ) -> None:
+    dom0.await_event("device_made", domid=work.domid)
     assert dom0.ask("volume", guest="work", percent=60) == {"ok": True, "changed": 0}
     with (
         work.start("play", "-", "--volume=0", stdin=[noise(5)]),
