@@ -195,7 +195,7 @@ def test_denied_playback_is_taken_at_its_rate_and_not_heard(
 def test_corked_sink_is_silent_and_goes_on_where_it_was(
     pulse: PulseServer, dom0: Dom0, new_vchan_guest: NewGuest, habits: Habits
 ) -> None:
-    played = noise(4, rate_hz=RATE_HZ)
+    played = noise(3, rate_hz=RATE_HZ)
     guest = new_vchan_guest("work", habits)
     with heard_as_played(pulse) as ears:
         guest.play(played)
@@ -333,7 +333,7 @@ def test_guest_that_is_destroyed_leaves_nothing(
 def test_agent_that_is_killed_is_not_heard_but_for_a_pause(
     pulse: PulseServer, dom0: Dom0, new_vchan_guest: NewGuest, habits: Habits
 ) -> None:
-    played = noise(4, rate_hz=RATE_HZ)
+    played = noise(3, rate_hz=RATE_HZ)
     guest = new_vchan_guest("work", habits)
     with heard_as_played(pulse) as ears:
         guest.play(played)
@@ -388,7 +388,7 @@ def test_agent_that_is_renewed_is_not_heard_but_for_a_pause(
     """And again, since the next opener has the guest's channels by then."""
     guest = new_vchan_guest("work", habits)
     for _ in range(2):
-        played = noise(4, rate_hz=RATE_HZ)
+        played = noise(3, rate_hz=RATE_HZ)
         with heard_as_played(pulse) as ears:
             guest.play(played)
             ears.listen_until(lambda heard: len(without_silence(heard)) > SECOND_OCTETS)

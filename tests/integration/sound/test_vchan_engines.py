@@ -56,7 +56,7 @@ def test_engine_that_is_killed_is_not_heard_but_for_a_pause(
     new_vchan_guest: NewGuest,
     habits: Habits,
 ) -> None:
-    played, agent = noise(4, rate_hz=RATE_HZ), dom0.agent_pid
+    played, agent = noise(3, rate_hz=RATE_HZ), dom0.agent_pid
     guest = new_vchan_guest("work", habits)
     with heard_as_played(pulse) as ears:
         guest.play(played)
