@@ -140,7 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         receiver = open_receiver(options.transport)  # here, so that no child has to load it
         inotify = new_inotify()
-    except (UsageError, OSError) as error:
+    except UsageError as error:
         print(f"xensnd-dom0: {error}", file=sys.stderr)
         return 1
     return supervise(

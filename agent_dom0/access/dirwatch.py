@@ -8,6 +8,8 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from xensnd.errors import UsageError
+
 _IN_ATTRIB = 0x4
 _IN_CLOSE_WRITE = 0x8
 _IN_MOVED_FROM = 0x40
@@ -39,11 +41,14 @@ def new_inotify() -> int:
 
     Whoever closes the last copy of it waits for the kernel to remove its watches: for up to 20 ms,
     and for longer if processors are busy. An agent that has died must not: the next one waits for
-    its end. So the supervisor has a copy.
+    its end. So the supervisor has a copy. UsageError: the system has no more of them.
     """
     fd = int(_libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC))
     if fd < 0:
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), "inotify")
+        raise UsageError(
+            f"the policy's files cannot be watched: {os.strerror(ctypes.get_errno())}; see"
+            " fs.inotify.max_user_instances in sysctl(8), and the limit of open files"
+        )
     return fd
 
 

@@ -35,7 +35,7 @@ from tests.unit.test_dom0_device import PATH, Scene
 from tests.unit.test_dom0_policy_state import ASK, Place, place
 from tests.unit.test_dom0_registry import House, house
 from xensnd.core import AudioClient, Engine
-from xensnd.errors import LimitReached, TransportLost
+from xensnd.errors import LimitReached, TransportLost, UsageError
 from xensnd.sndif.layout import PAGE_OCTETS
 from xensnd.sndif.states import XenbusState
 from xensnd.sndif.store_fields import Direction, StreamRings
@@ -446,3 +446,15 @@ def test_agent_that_cannot_read_which_guests_run_connects_again(
 
     asyncio.run(test())
     os.close(inotify)
+
+
+def test_agent_says_what_to_raise_where_the_system_has_no_watch_left() -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, before[1]))
+    try:
+        with pytest.raises(UsageError) as refused:
+            new_inotify()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert "fs.inotify.max_user_instances" in str(refused.value)
+    assert "Too many open files" in str(refused.value)
