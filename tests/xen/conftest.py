@@ -22,6 +22,7 @@ CASE_SECONDS = 600  # the images are built within the first case's
 TAIL_LINES = 40
 
 _lab = pytest.StashKey[Lab]()
+_pulse = pytest.StashKey[Pulse]()
 _agent = pytest.StashKey[Agent]()
 
 
@@ -40,9 +41,20 @@ def dom0(lab: Lab) -> Machine:
 
 
 @pytest.fixture(scope="session")
-def pulse(dom0: Machine) -> Iterator[Pulse]:
+def pulse(request: pytest.FixtureRequest, dom0: Machine) -> Iterator[Pulse]:
     with Pulse(dom0) as pulse:
+        request.config.stash[_pulse] = pulse
         yield pulse
+
+
+@pytest.fixture(autouse=True)
+def pulse_runs(request: pytest.FixtureRequest) -> None:
+    """The end of a server fails the case in which it ended, and not all that come after it."""
+    pulse = request.config.stash.get(_pulse, None)
+    if pulse is not None and pulse.has_ended:
+        print(f"PulseAudio had ended by itself before this case: {pulse.log}")
+        pulse.stop()
+        pulse.start()
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -94,16 +106,18 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     report: pytest.TestReport = outcome.get_result()
     lab = item.config.stash.get(_lab, None)
     if report.failed and lab is not None:
-        report.sections += _testimony(lab, item.config.stash.get(_agent, None))
+        report.sections += _testimony(lab, item.config.stash)
 
 
-def _testimony(lab: Lab, agent: Agent | None) -> list[tuple[str, str]]:
+def _testimony(lab: Lab, stash: pytest.Stash) -> list[tuple[str, str]]:
     """What explains a failure: consoles, logs, and the devices' nodes."""
     readers: dict[str, Callable[[], str]] = {
         f"console of {guest.name}": guest.read_console for guest in lab.guests
     }
-    if agent is not None:
+    if (agent := stash.get(_agent, None)) is not None:
         readers["log of xensnd-dom0"] = lambda: agent.log
+    if (pulse := stash.get(_pulse, None)) is not None:
+        readers["PulseAudio"] = lambda: pulse.log
     readers["XenStore"] = lambda: _device_nodes(lab)
     readers["dom0's kernel"] = lambda: lab.dom0.do("dmesg", "--level=emerg,alert,crit,err,warn")
     readers["Xen"] = lambda: lab.serial_log

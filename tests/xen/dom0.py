@@ -55,6 +55,19 @@ class Pulse(Startable):
         if process is not None:
             process.close()
 
+    @property
+    def has_ended(self) -> bool:
+        """By itself: nobody stopped it."""
+        return self._process is not None and not self._process.is_running
+
+    @property
+    def log(self) -> str:
+        """Of the server that runs, or of the one that ended by itself, with its exit status."""
+        if self._process is None:
+            return "stopped"
+        end = f"ended: {self._process.ended()}" if self.has_ended else "running"
+        return f"{self._process.errors}\n{end}"
+
     def signal(self, signum: signal.Signals) -> None:
         assert self._process is not None
         self._process.signal(signum)
@@ -68,8 +81,7 @@ class Pulse(Startable):
         command = ["parec", f"--server={self.address}", "--raw", f"--device={device}"]
         command += ["--fix-format", "--fix-rate", "--fix-channels", "--latency-msec=50"]
         with self._dom0.start(*command) as ears:
-            server = self._process.errors if self._process else "stopped"
-            assert ears.listen_until(len), f"parec hears nothing: {ears.errors}{server}"
+            assert ears.listen_until(len), f"parec hears nothing: {ears.errors}{self.log}"
             yield ears
 
     @contextmanager
@@ -77,31 +89,15 @@ class Pulse(Startable):
         self, name: str, *, rate_hz: int = 48000, sample_format: str = "s16le"
     ) -> Iterator[str]:
         """One more null sink, in stereo, for as long as the block lasts. Its monitor."""
-        module = self.pactl(
-            *("load-module", "module-null-sink", f"sink_name={name}", "norewinds=1"),
-            *(f"rate={rate_hz}", f"format={sample_format}", "channels=2"),
-        ).strip()
-        assert module.isdigit(), "pactl has loaded no sink"
-        try:
+        arguments = f"sink_name={name} norewinds=1 rate={rate_hz} format={sample_format} channels=2"
+        with self._module("module-null-sink", arguments):
             yield f"{name}.monitor"
-        finally:
-            self.pactl("unload-module", module)
 
     @contextmanager
     def source(self, name: str, master: str) -> Iterator[str]:
         """A source that is no monitor, and gives what another one gives."""
-        module = self.pactl(
-            "load-module",
-            "module-remap-source",
-            f"source_name={name}",
-            f"master={master}",
-            "remix=no",
-        ).strip()
-        assert module.isdigit(), "pactl has loaded no source"
-        try:
+        with self._module("module-remap-source", f"source_name={name} master={master} remix=no"):
             yield name
-        finally:
-            self.pactl("unload-module", module)
 
     @contextmanager
     def prefers(self, sink: str, source: str) -> Iterator[None]:
@@ -129,6 +125,17 @@ class Pulse(Startable):
         ):
             ears.listen_until(lambda heard: heard.strip(b"\0"))
             yield
+
+    @contextmanager
+    def _module(self, name: str, arguments: str) -> Iterator[None]:
+        """Loaded for as long as the block lasts."""
+        command = ("pactl", f"--server={self.address}", "load-module", name, *arguments.split())
+        loaded = self._dom0.run(*command)
+        assert not loaded.status, f"pactl loads no {name}: {loaded.errors}{self.log}"
+        try:
+            yield
+        finally:
+            self.pactl("unload-module", loaded.output.strip())
 
     def _set_default(self, sink: str, source: str) -> None:
         self.pactl("set-default-sink", sink)

@@ -14,6 +14,9 @@ SECOND = 4 * 48000
 # Until the agent knows what a recording gives; an emulated dom0 takes long over it.
 SOURCE_KNOWN_SECONDS = 0.5
 STEREO = ("-f", "S16_LE", "-r", "48000", "-c", "2")
+# More than 1.1 buffers without a period, and ALSA gives up. The longest that the card has room for:
+# an emulated dom0 takes long over starting another worker.
+LONG_BUFFER = ("--buffer-size=65536", "--period-size=16384")
 
 
 def load_driver(guest: XenGuest) -> None:

@@ -12,7 +12,7 @@ import pytest
 from tests.support.heard import FRAME_OCTETS, gaps, gaps_of_whole, stretches, without_silence
 from tests.support.pulse_server import noise
 from tests.xen.dom0 import PATIENT, QUEUED_MSEC, Pulse
-from tests.xen.guest import STEREO, arecord, cards, load_driver, plays_exactly
+from tests.xen.guest import LONG_BUFFER, STEREO, arecord, cards, load_driver, plays_exactly
 from tests.xen.images import PERSON, build_images
 from tests.xen.lab import Lab, XenGuest, wait_until
 from tests.xen.packages import LATER, apt, build_later, build_packages, install
@@ -23,8 +23,6 @@ SECOND = 4 * 48000
 SERVICE = "xensnd-dom0.service"
 EXPOSURE_MAX = 2.0
 START_SECONDS = 60
-# More than 1.1 buffers without a period, and ALSA gives up.
-LONG_BUFFER = ("--buffer-size=65536", "--period-size=16384")
 
 # Emulated, dom0 is later than any machine that people have: see PATIENT.
 DROP_IN = f"[Service]\nExecStart=\nExecStart=/usr/bin/xensnd-dom0 {PATIENT} {{options}}\n"

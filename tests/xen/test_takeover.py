@@ -6,6 +6,7 @@ from tests.support.heard import FRAME_OCTETS, gaps, gaps_of_whole, seconds_heard
 from tests.support.pulse_server import difference, noise
 from tests.xen.dom0 import ALLOW_BOTH, QUEUED_MSEC, Agent, Pulse
 from tests.xen.guest import (
+    LONG_BUFFER,
     SECOND,
     STEREO,
     aplay,
@@ -20,8 +21,6 @@ from tests.xen.remote import Ended, Machine
 
 POLICY = ALLOW_BOTH
 PLAYED = Ended(0)
-# More than 1.1 buffers without a period, and ALSA gives up: a second is what aplay asks for here.
-LONG_BUFFER = ("--buffer-size=48000", "--period-size=12000")
 
 
 def kill_worker(dom0: Machine, agent: Agent) -> None:
@@ -78,10 +77,9 @@ def test_killed_agent_lets_a_guest_record_on(
 
 
 def test_agent_that_is_upgraded_takes_over_too(pulse: Pulse, agent: Agent, guest: XenGuest) -> None:
-    """Stopped and started again: an interpreter starts in seconds here, so the buffer is long."""
+    """Stopped and started again: an interpreter starts in seconds here."""
     played = noise(12, seed=4)
-    options = ("--buffer-size=65536", "--period-size=16384")
-    with pulse.listening() as ears, start_aplay(guest, played, *options) as playing:
+    with pulse.listening() as ears, start_aplay(guest, played, *LONG_BUFFER) as playing:
         ears.listen_until(lambda heard: len(heard.strip(b"\0")) > 2 * SECOND)
         with agent.one_more("stream_taken_over"):
             assert agent.stop() == 0
