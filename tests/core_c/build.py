@@ -45,13 +45,16 @@ _VCHAN = [
     "budget.c",
     "channel.c",
     "gate.c",
+    "sample_queue.c",
     "schedule.c",
     "vchan_audio.c",
     "vchan_ring.c",
     "vchan_stream.c",
+    "vchan_waiting.c",
 ]
 _BACKEND_TESTS = ["audio", "budget", "clock", "gate", "requests", "silence", "take_over"]
 _PCM_TESTS = ["buffer", "capture", "open", "position", "reports", "stop", "writes"]
+_VCHAN_TESTS = ["capture", "stream"]
 
 # The core's sources that each test_*.c and fuzz_*.c is linked with.
 SOURCES: dict[str, Sequence[str]] = {
@@ -67,14 +70,14 @@ SOURCES: dict[str, Sequence[str]] = {
     "test_schedule": ["schedule.c"],
     **{f"test_backend_{idea}": _BACKEND for idea in _BACKEND_TESTS},
     "test_vchan_ring": ["vchan_ring.c"],
-    "test_vchan_stream": _VCHAN,
+    **{f"test_vchan_{idea}": _VCHAN for idea in _VCHAN_TESTS},
     "fuzz_ring": ["event_page.c", "page_directory.c", "ring.c"],
     "fuzz_pcm": ["pcm.c"],
     "fuzz_vchan": ["vchan_ring.c"],
 }
 _HELPERS = {
     **{f"test_backend_{idea}": ["fake_engine.c"] for idea in _BACKEND_TESTS},
-    "test_vchan_stream": ["fake_engine.c"],
+    **{f"test_vchan_{idea}": ["fake_engine.c"] for idea in _VCHAN_TESTS},
 }
 _LINKED = {
     "test_loop": ["-lpulse"],

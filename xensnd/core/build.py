@@ -47,6 +47,7 @@ SOURCES = [
     "vchan_audio.c",
     "vchan_ring.c",
     "vchan_stream.c",
+    "vchan_waiting.c",
 ]
 
 # Where both distributions have them. The library is loaded when it is needed.

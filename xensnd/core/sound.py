@@ -17,7 +17,8 @@ class BackendStats:
     refused: int
     octets: int
     discarded_octets: int
-    late_octets: int  # playback: overwritten when it was too late
+    # Playback: overwritten when it was too late. Capture over vchan: lost, as the guest reads late.
+    late_octets: int
     position_octets: int
     buffered_octets: int
     gaps: int

@@ -35,7 +35,7 @@ struct xn_backend_stats { /* since the PCM was opened */
     uint64_t refused;  /* READ and WRITE outside the buffer, or with no open PCM */
     uint64_t octets;   /* moved between the guest's buffer and the audio server */
     uint64_t discarded_octets; /* playback: dropped by the clock; capture: silence, by the clock */
-    uint64_t late_octets; /* playback: overwritten when it was too late */
+    uint64_t late_octets; /* playback: overwritten when it was too late; see vchan_stream.h */
     uint64_t position_octets;
     uint64_t buffered_octets; /* playback: written, not yet given to the server */
     uint32_t gaps;    /* playback: audible gaps, because the guest was late */

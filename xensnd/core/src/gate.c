@@ -11,8 +11,14 @@ void xn_gate_open(struct xn_gate *gate, int64_t until_usec) {
     __atomic_store_n(&gate->until_usec, until_usec, __ATOMIC_SEQ_CST);
 }
 
-void xn_gate_close(struct xn_gate *gate) {
+/* Counted before it is opened again: who finds it open has the new count. */
+static void shut(struct xn_gate *gate) {
     __atomic_store_n(&gate->until_usec, 0, __ATOMIC_SEQ_CST);
+    (void)__atomic_fetch_add(&gate->closings, 1, __ATOMIC_SEQ_CST);
+}
+
+void xn_gate_close(struct xn_gate *gate) {
+    shut(gate);
     while (__atomic_load_n(&gate->is_crossed, __ATOMIC_SEQ_CST)) sched_yield();
 }
 
@@ -23,7 +29,7 @@ static int64_t now(void) {
 }
 
 bool xn_gate_close_within(struct xn_gate *gate, int64_t usec) {
-    __atomic_store_n(&gate->until_usec, 0, __ATOMIC_SEQ_CST);
+    shut(gate);
     const int64_t until_usec = now() + usec;
     while (__atomic_load_n(&gate->is_crossed, __ATOMIC_SEQ_CST)) {
         if (now() > until_usec) return false;
@@ -32,13 +38,21 @@ bool xn_gate_close_within(struct xn_gate *gate, int64_t usec) {
     return true;
 }
 
+bool xn_gate_is_open(const struct xn_gate *gate, int64_t now_usec) {
+    return now_usec < __atomic_load_n(&gate->until_usec, __ATOMIC_SEQ_CST);
+}
+
 bool xn_gate_enter(struct xn_gate *gate, int64_t now_usec) {
     __atomic_store_n(&gate->is_crossed, true, __ATOMIC_SEQ_CST);
-    if (now_usec < __atomic_load_n(&gate->until_usec, __ATOMIC_SEQ_CST)) return true;
+    if (xn_gate_is_open(gate, now_usec)) return true;
     xn_gate_leave(gate);
     return false;
 }
 
 void xn_gate_leave(struct xn_gate *gate) {
     __atomic_store_n(&gate->is_crossed, false, __ATOMIC_SEQ_CST);
+}
+
+uint32_t xn_gate_closings(const struct xn_gate *gate) {
+    return __atomic_load_n(&gate->closings, __ATOMIC_SEQ_CST);
 }

@@ -14,6 +14,7 @@
 struct xn_gate {
     int64_t until_usec; /* monotonic; the gate is open until then. 0: closed */
     bool is_crossed;    /* a part is being copied */
+    uint32_t closings;  /* how often it was closed */
 };
 
 /* Opens the gate until `until_usec`; INT64_MAX: without a deadline. */
@@ -29,5 +30,12 @@ bool xn_gate_close_within(struct xn_gate *gate, int64_t usec);
 /* Returns true if one part may be copied now; xn_gate_leave() must follow. */
 bool xn_gate_enter(struct xn_gate *gate, int64_t now_usec);
 void xn_gate_leave(struct xn_gate *gate);
+
+/* Returns whether a part might be copied now. */
+bool xn_gate_is_open(const struct xn_gate *gate, int64_t now_usec);
+
+/* Returns how often it was closed. What was recorded before the last time must not pass, even if the
+ * gate is open again. */
+uint32_t xn_gate_closings(const struct xn_gate *gate);
 
 #endif

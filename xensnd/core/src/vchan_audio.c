@@ -105,8 +105,7 @@ static uint32_t missing(struct xn_vchan_stream *stream, uint32_t most) {
 
 /* Returns how much the guest may be given now. */
 static uint32_t room(struct xn_vchan_stream *stream) {
-    return missing(stream, smaller(stream->vchan.to_guest.size,
-                                   XN_VCHAN_FRAGMENT_OCTETS + XN_VCHAN_HEADROOM_OCTETS));
+    return missing(stream, smaller(stream->vchan.to_guest.size, XN_VCHAN_QUEUED_OCTETS));
 }
 
 /* Puts one part, or silence instead if the gate is closed or `from` is NULL. */
@@ -129,29 +128,70 @@ static void begin_recording(struct xn_vchan_stream *stream, uint32_t octets) {
     stream->stats.position_octets += silence;
 }
 
-/* Returns how much of it the guest had room for. The rest is lost, as in hardware. */
-static uint32_t put(struct xn_vchan_stream *stream, const uint8_t *from, uint32_t octets) {
-    if (stream->begins && octets) begin_recording(stream, octets);
+/* Returns how much of it the guest had room for. */
+static uint32_t put_what_fits(struct xn_vchan_stream *stream, const uint8_t *from,
+                              uint32_t octets) {
     uint32_t done = 0, fits = smaller(whole_frames(octets), room(stream));
     while (done < fits) {
         uint32_t part = smaller(fits - done, XN_GATE_OCTETS);
         put_part(stream, from ? from + done : NULL, part);
         done += part;
     }
-    if (fits < octets && !stream->overrun) stream->stats.gaps++;
-    stream->overrun = fits < octets;
-    if (fits && xn_vchan_owes(&stream->vchan, XN_VCHAN_WRITTEN))
+    return done;
+}
+
+/* Returns how much of what waits the guest had room for. */
+static uint32_t put_waiting(struct xn_vchan_stream *stream) {
+    struct xn_queue *queue = &stream->waiting.queue;
+    uint32_t done = 0, octets, fits;
+    xn_vchan_waiting_follow(&stream->waiting, stream->gate);
+    do {
+        const void *from = xn_queue_peek(queue, &octets);
+        fits = put_what_fits(stream, from, octets);
+        xn_queue_drop(queue, fits);
+        done += fits;
+    } while (fits);
+    return done;
+}
+
+static bool waits(const struct xn_vchan_stream *stream) {
+    return xn_queue_fill(&stream->waiting.queue) > 0;
+}
+
+static void note_lost(struct xn_vchan_stream *stream, uint32_t octets) {
+    if (octets && !stream->overrun) stream->stats.gaps++;
+    stream->stats.late_octets += octets;
+    stream->overrun = octets > 0;
+}
+
+/* Gives it to the guest, after what waits. What the guest has no room for waits, or is lost as in
+ * hardware. */
+static void put(struct xn_vchan_stream *stream, const uint8_t *from, uint32_t octets,
+                int64_t now_usec) {
+    struct xn_vchan_waiting *waiting = &stream->waiting;
+    if (stream->begins && octets) begin_recording(stream, octets);
+    uint32_t waited = put_waiting(stream);
+    uint32_t direct = waits(stream) ? 0 : put_what_fits(stream, from, octets);
+    uint32_t lost = xn_vchan_waiting_keep(waiting, stream->gate, from ? from + direct : NULL,
+                                          whole_frames(octets) - direct, now_usec);
+    if (waits(stream)) {
+        xn_vchan_ask(&stream->vchan, XN_VCHAN_READ);
+        waited += put_waiting(stream); /* it may have read meanwhile */
+    }
+    lost += xn_vchan_waiting_trim(waiting, missing(stream, XN_VCHAN_QUEUED_OCTETS), now_usec);
+    if (octets || lost) note_lost(stream, lost);
+    if (waited + direct && xn_vchan_owes(&stream->vchan, XN_VCHAN_WRITTEN))
         xn_channel_notify(&stream->channel);
-    return fits;
 }
 
 void xn_vchan_take_recorded(struct xn_vchan_stream *stream, int64_t now_usec) {
     const void *from;
     uint32_t octets;
+    if (waits(stream)) put(stream, NULL, 0, now_usec);
     while (stream->audio && xn_audio_peek(stream->audio, &from, &octets)) {
         if (stream->running) {
             note_progress(stream, now_usec);
-            put(stream, from, octets);
+            put(stream, from, octets, now_usec);
         }
         xn_audio_drop(stream->audio);
     }
@@ -204,7 +244,7 @@ void xn_vchan_follow_clock(struct xn_vchan_stream *stream, int64_t now_usec) {
     if (stream->playback) {
         discard(stream, due, now_usec);
     } else {
-        put(stream, NULL, (uint32_t)(due < UINT32_MAX ? due : UINT32_MAX));
+        put(stream, NULL, (uint32_t)(due < UINT32_MAX ? due : UINT32_MAX), now_usec);
         stream->clock_octets += due; /* what the guest had no room for is lost */
     }
 }
@@ -212,9 +252,12 @@ void xn_vchan_follow_clock(struct xn_vchan_stream *stream, int64_t now_usec) {
 int64_t xn_vchan_due_usec(const struct xn_vchan_stream *stream, int64_t now_usec) {
     uint32_t octets;
     if (!stream->running || stream->violation) return XN_NEVER;
-    if (!is_on_clock(stream))
-        return stream->playback && stream->underfed ? XN_NEVER
-                                                    : stream->progress_usec + STALL_USEC + 1;
+    if (!is_on_clock(stream)) {
+        int64_t stalls_usec = stream->progress_usec + STALL_USEC + 1;
+        if (stream->playback) return stream->underfed ? XN_NEVER : stalls_usec;
+        int64_t trim_usec = xn_vchan_waiting_due_usec(&stream->waiting, now_usec);
+        return trim_usec < stalls_usec ? trim_usec : stalls_usec;
+    }
     if (stream->playback && (!xn_vchan_readable(&stream->vchan, &octets) || !whole_frames(octets)))
         return XN_NEVER; /* until the guest writes */
     return (now_usec / TICK_USEC + 1) * TICK_USEC; /* streams share these wakeups */

@@ -11,6 +11,7 @@
 #include "engine.h"
 #include "gate.h"
 #include "vchan_stream.h"
+#include "vchan_waiting.h"
 
 struct xn_vchan_stream {
     struct xn_engine *engine;
@@ -30,11 +31,12 @@ struct xn_vchan_stream {
     bool stalled;
     bool underfed; /* playback: the server wants more than the guest has written */
     bool begins;   /* capture: nothing was given since it was started */
-    bool overrun;  /* capture: the guest has not read a whole fragment, and loses what comes */
+    bool overrun;  /* capture: the guest has lost what came last */
     int64_t progress_usec; /* when the audio server last asked for octets or gave some */
     int64_t clock_usec;    /* without the server: since when it runs on the clock */
     uint64_t clock_octets; /* moved by the clock since then */
 
+    struct xn_vchan_waiting waiting; /* capture */
     struct xn_vchan_given own_given, *given;
     uint64_t again; /* playback: from here on, what was given is given again */
     struct xn_backend_stats stats;
@@ -49,13 +51,13 @@ void xn_vchan_note_idle(struct xn_vchan_stream *stream, int64_t now_usec);
 void xn_vchan_fill_server(struct xn_vchan_stream *stream);
 
 /* Capture: takes all that the server has recorded, and copies it to the guest, or silence if the
- * gate is closed. */
+ * gate is closed. What the guest has no room for waits. */
 void xn_vchan_take_recorded(struct xn_vchan_stream *stream, int64_t now_usec);
 
 /* Moves what the clock moves, if it is in the server's place. */
 void xn_vchan_follow_clock(struct xn_vchan_stream *stream, int64_t now_usec);
 
-/* Returns when the clock or a stalled server needs a pass; XN_NEVER: not before another event. */
+/* Returns when the clock, a stalled server or what waits needs a pass; XN_NEVER: not before another event. */
 int64_t xn_vchan_due_usec(const struct xn_vchan_stream *stream, int64_t now_usec);
 
 void xn_vchan_begin_clock(struct xn_vchan_stream *stream, int64_t now_usec);

@@ -133,6 +133,10 @@ struct xn_vchan_stream *xn_vchan_stream_new(struct xn_engine *engine, bool playb
                                             struct xn_gate *gate) {
     struct xn_vchan_stream *stream = calloc(1, sizeof *stream);
     if (!stream) return NULL;
+    if (!playback && !xn_vchan_waiting_init(&stream->waiting)) {
+        free(stream);
+        return NULL;
+    }
     stream->engine = engine;
     stream->playback = playback;
     stream->vchan = *vchan;
@@ -192,6 +196,7 @@ static void end(struct xn_vchan_stream *stream, bool goes_on) {
     xn_engine_api(stream->engine)->io_free(stream->io);
     xn_engine_remove_task(stream->engine, &stream->tick);
     xn_engine_unlock(stream->engine);
+    xn_vchan_waiting_free(&stream->waiting);
     free(stream);
 }
 
@@ -239,6 +244,7 @@ void xn_vchan_stream_reset(struct xn_vchan_stream *stream) {
     release_audio(stream, true);
     xn_gate_close(stream->gate);
     stream->running = false;
+    xn_vchan_waiting_clear(&stream->waiting);
     memset(&stream->stats, 0, sizeof stream->stats);
     run_pass(stream, xn_now_usec(), false);
     xn_engine_unlock(stream->engine);
@@ -264,6 +270,7 @@ void xn_vchan_stream_stop(struct xn_vchan_stream *stream) {
         stream->running = false;
         /* What the server has is heard: it is no longer in the guest's ring. */
         if (stream->audio) xn_audio_stop(stream->audio, stream->playback);
+        xn_vchan_waiting_clear(&stream->waiting);
         run_pass(stream, xn_now_usec(), false);
     }
     xn_engine_unlock(stream->engine);

@@ -2,8 +2,10 @@
  * the audio server. The sound is 16 bit stereo at 44.1 kHz.
  *
  * Playback is pulled from the guest's ring when the server wants it. Recordings are put into the
- * other ring, but never much more than a fragment of them is queued there, however large it is. The
- * vchan of recordings also carries the guest's control words, which wait for Python one at a time.
+ * other ring, but never much more than a fragment of them is queued there, however large it is. What
+ * it has no room for waits here until the guest has read (vchan_waiting.h), and is lost if the guest
+ * does not. The vchan of recordings also carries the guest's control words, which wait for Python one
+ * at a time.
  *
  * Without a stream at the server, or while the server stalls, it runs on a clock: playback is
  * discarded, and a microphone gives silence.
@@ -25,6 +27,9 @@
 /* In a larger ring so much more fits, 17 ms. A reader that wants a fragment there learns from that to
  * read faster; without it, what it is too slow for would be lost again and again. */
 #define XN_VCHAN_HEADROOM_OCTETS 3072u
+/* So much of a recording is queued for a guest at most, but for a moment: 64 ms, in its ring and, if
+ * that is smaller, here. */
+#define XN_VCHAN_QUEUED_OCTETS (XN_VCHAN_FRAGMENT_OCTETS + XN_VCHAN_HEADROOM_OCTETS)
 /* There a recording begins with silence up to this, which is a fragment less half a cycle of 23 ms.
  * Otherwise the reader would read too slowly at first, and find too little. */
 #define XN_VCHAN_BEGIN_OCTETS 6144u
@@ -90,6 +95,7 @@ bool xn_vchan_stream_source(struct xn_vchan_stream *stream, uint32_t *index, cha
 enum xn_admission xn_vchan_stream_admit_source(struct xn_vchan_stream *stream, uint32_t index,
                                                const char *name);
 uint32_t xn_vchan_stream_audio_index(struct xn_vchan_stream *stream);
+/* Recordings: `late_octets` and `gaps` are what the guest has lost, and how often. */
 void xn_vchan_stream_stats(struct xn_vchan_stream *stream, struct xn_backend_stats *stats);
 
 /* Copies the octets that were given or recorded last. Returns how many: at most so many. */
