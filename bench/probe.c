@@ -1,9 +1,9 @@
 /* Bare clients of an audio server: what the agent is compared with, and what hears both.
  *
- *   probe play SERVER SINK LATENCY_MS left|right|silent LOG   writes when it is asked
- *   probe listen SERVER SOURCE LOG [FRAGMENT_MS [RATE_HZ]]    records
- *   probe idle SERVER                                         is connected, and has no stream
- *   probe feed left|right|silent LOG                          writes to standard output
+ *   probe play SERVER SINK LATENCY_MS left|right|silent LOG [RATE_HZ]   writes when it is asked
+ *   probe listen SERVER SOURCE LOG [FRAGMENT_MS [RATE_HZ]]              records
+ *   probe idle SERVER                             is connected, and has no stream
+ *   probe feed left|right|silent LOG              writes to standard output
  *
  * 48 kHz, or that rate, stereo S16. Of the sound on the left, or on the right, each sample is the number of its
  * frame: 1 to 65535, and again from 1. 0 is silence. LOG is "-" if nothing is to be logged. `play`
@@ -160,11 +160,12 @@ static void open_log(const char *name) {
 int main(int argc, char **argv) {
     const char *what = argc > 1 ? argv[1] : "";
     int status = 2;
-    if (!strcmp(what, "play") && argc == 7) {
+    if (!strcmp(what, "play") && (argc == 7 || argc == 8)) {
         device = argv[3];
         latency_ms = (uint32_t)atoi(argv[4]);
         side = argv[5];
         open_log(argv[6]);
+        if (argc == 8) rate_hz = (uint32_t)atoi(argv[7]);
         status = be_client(argv[2]);
     } else if (!strcmp(what, "listen") && argc >= 5 && argc <= 7) {
         device = argv[3];

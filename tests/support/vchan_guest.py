@@ -8,6 +8,7 @@ import select
 import struct
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
@@ -87,6 +88,7 @@ class VchanGuest:
         self.connections = 0  # how often a client has come
         self.recorded = bytearray()
         self.ages: list[float] = []  # of what it reads, by how much was queued, in seconds
+        self.on_recorded: Callable[[bytes], None] = self.recorded.extend
         self.reads = True
         self._to_play = bytearray()
         self._words: list[int] = []
@@ -227,7 +229,9 @@ class VchanGuest:
             return
         self.ages.append(queued / SECOND_OCTETS)
         octets = capture.read(queued if cycles is None else self.habits.cycle_octets)
-        self.recorded += octets if cycles is None else octets.ljust(self.habits.cycle_octets, b"\0")
+        self.on_recorded(
+            octets if cycles is None else octets.ljust(self.habits.cycle_octets, b"\0")
+        )
 
     def _await(self, servers: tuple[VchanServer, VchanServer]) -> None:
         self._runs.wait()
