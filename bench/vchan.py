@@ -1,6 +1,6 @@
 """`python -m bench.vchan`: what the agent costs while a guest plays or records over vchan, beside a
-guest that does the same over sndif; how late the sound is that it has taken out of the rings; and
-how old what a guest records is when it reads it.
+guest that does the same over sndif, and while 16 of each do; how late the sound is that it has
+taken out of the rings; and how old what a guest records is when it reads it.
 
 Wanted: CPU for a stream at most 1.2 times that over sndif; from the ring to the sink within 2 ms of
 sndif; 99 of 100 recordings no older than 60 ms, without the way of the sound to whoever records.
@@ -31,7 +31,12 @@ from tests.support.vchan_guest import PIPEWIRE, PULSEAUDIO, Habits, VchanGuest
 
 RATE_HZ = 44100
 SETTLE_SECONDS = 0.5
+MANY = 16
 PART_MS = 10  # of what the agent gets at a time
+POLICY_OF_MONITOR = (
+    'version: 1\nrules:\n  - {guest: "*", playback: allow}\n'
+    '  - {guest: "*", capture: allow, device: voice.monitor, monitor: allow}\n'
+)
 POLICY = 'version: 1\nrules:\n  - guest: "*"\n    playback: allow\n    capture: allow\n'
 
 
@@ -78,9 +83,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=3)
     parser.add_argument("--latency", type=int, default=20, metavar="MS", help="default 20")
-    parser.add_argument("--only", choices=["cost", "latency", "age"])
+    parser.add_argument("--only", choices=list(PARTS))
     options = parser.parse_args()
-    for name, measure in (("cost", bench_cost), ("latency", bench_latency), ("age", bench_age)):
+    for name, measure in PARTS.items():
         if options.only in {None, name}:
             measure(options)
 
@@ -149,7 +154,6 @@ def bench_age(options: argparse.Namespace) -> None:
     """From a frame's being spoken to its being read, by a bare client of the audio server and by
     guests: what the guests' is longer, is the agent's and the ring's."""
     print(f"\n{'age of recordings, ms':34}{'median':>10}{'p99':>10}{'lost':>10}")
-    policy = f"{POLICY}    device: voice.monitor\n    monitor: allow\n"
     with (
         tempfile.TemporaryDirectory(prefix="xensnd-bench-") as name,
         PulseServer(Path(name) / "pulse") as pulse,
@@ -157,7 +161,7 @@ def bench_age(options: argparse.Namespace) -> None:
         pulse.sink("voice", rate_hz=RATE_HZ),
         Dom0(
             *(Path(name) / "dom0", machine.url, pulse.address),
-            policy=policy,
+            policy=POLICY_OF_MONITOR,
             options=["--vchan", f"--latency={options.latency}"],
         ) as dom0,
     ):
@@ -166,17 +170,18 @@ def bench_age(options: argparse.Namespace) -> None:
         speak = [str(probe), "play", pulse.address, "voice", "20", "left", str(written)]
         listen = [str(probe), "listen", pulse.address, "voice.monitor", str(heard)]
         fragment_ms = str(PART_MS)
+        logs: list[tuple[str, Path, tuple[int, int]]] = []
         with (
             running(*speak, str(RATE_HZ), urgency=Urgency.SERVER),
             running(*listen, fragment_ms, str(RATE_HZ), urgency=Urgency.SERVER),
         ):
             for kind, habits in (("PulseAudio", PULSEAUDIO), ("PipeWire", PIPEWIRE)):
                 log = Path(name) / kind
-                since_ns, until_ns = recorded(dom0, machine, kind, habits, log, options)
-                for who, path in (("bare client", heard), (f"vchan, as {kind} has it", log)):
-                    age = lateness(written, path, since_ns, until_ns)
-                    figures = f"{age.median_ms:10.1f}{age.p99_ms:10.1f}{age.lost_frames:10}"
-                    print(f"{who:34}{figures}", flush=True)
+                times = recorded(dom0, machine, kind, habits, log, options)
+                logs += [("bare client", heard, times), (f"vchan, as {kind} has it", log, times)]
+        for who, path, times in logs:  # which are whole by now
+            age = lateness(written, path, *times)
+            print(f"{who:34}{age.median_ms:10.1f}{age.p99_ms:10.1f}{age.lost_frames:10}")
 
 
 def recorded(
@@ -241,6 +246,41 @@ def of_vchan(
     machine.destroy(name)
     return figures
 
+
+def bench_many(options: argparse.Namespace) -> None:
+    """Guests of each kind that keep their buffer full, all in one process of theirs."""
+    print(f"\n{f'{MANY} guests, each':34}{'CPU ms/s':>10}{'wakeups/s':>10}{'x sndif':>10}")
+    python = [sys.executable, "-P"]
+    with (
+        tempfile.TemporaryDirectory(prefix="xensnd-bench-") as name,
+        PulseServer(Path(name) / "pulse") as pulse,
+        LocalMachine(Path(name) / "xen") as machine,
+        Dom0(
+            Path(name) / "dom0", machine.url, pulse.address, policy=POLICY, options=["--vchan"]
+        ) as dom0,
+    ):
+        found: dict[str, list[tuple[float, float]]] = {"sndif": [], "vchan": []}
+        for number in range(options.rounds):
+            for kind, rounds in found.items():
+                names = [f"{kind}-{number}-{each}" for each in range(MANY)]
+                for each in names:
+                    machine.create(each)
+                command = [sys.executable, "-m", "bench.vchan_guests", machine.url, *names]
+                if kind == "sndif":
+                    command = [*python, "bench/guest.py", machine.url, "20", "-", *names]
+                    command += ["--full", f"--rate={RATE_HZ}"]
+                with running(*command, urgency=Urgency.SOUNDING):
+                    for each in names:
+                        dom0.await_event("stream_started", guest=each, direction="playback")
+                    figures = measured(dom0, names[0], "play", options.seconds)
+                rounds.append((figures[0] / MANY, figures[1] / MANY))
+                for each in names:
+                    machine.destroy(each)
+        for kind, rounds in found.items():
+            print(row(f"play, {kind}", rounds, found["sndif"]), flush=True)
+
+
+PARTS = {"cost": bench_cost, "many": bench_many, "latency": bench_latency, "age": bench_age}
 
 if __name__ == "__main__":
     main()

@@ -65,16 +65,46 @@ TEST(guest_is_asked_for_nothing_while_the_server_has_enough) {
     xn_vchan_stream_free(stream);
 }
 
-TEST(guest_that_waits_for_room_is_notified_when_there_is_some) {
+/* Lets the server ask for so much at a time. Returns how often the guest, which waits for room, was
+ * notified. */
+static unsigned told_of_room(uint32_t octets, int times) {
+    unsigned before = channel.notified;
+    for (int i = 0; i < times; i++) {
+        page->cli_notify |= XN_VCHAN_READ;
+        CHECK_EQUAL(fake_server_asks(octets), octets);
+    }
+    return channel.notified - before;
+}
+
+TEST(guest_that_waits_for_room_is_notified_once_when_there_is_some) {
     play();
     server_writes(PLAY);
     fake_arrive();
-    page->cli_notify = XN_VCHAN_READ;
+    CHECK_EQUAL(told_of_room(2048, 1), 1);
     unsigned before = channel.notified;
-    fake_server_asks(400);
-    CHECK_EQUAL(channel.notified, before + 1);
-    fake_server_asks(400);
-    CHECK_EQUAL(channel.notified, before + 1);
+    fake_server_asks(2048);
+    CHECK_EQUAL(channel.notified, before);
+    xn_vchan_stream_free(stream);
+}
+
+TEST(guest_that_has_written_ahead_is_told_of_room_in_larger_parts) {
+    play();
+    server_writes(PLAY);
+    CHECK_EQUAL(told_of_room(512, 8), 2);
+    xn_vchan_stream_free(stream);
+}
+
+TEST(guest_that_has_little_more_to_play_is_told_of_any_room) {
+    play();
+    server_writes(3000);
+    CHECK_EQUAL(told_of_room(400, 5), 5);
+    xn_vchan_stream_free(stream);
+    connect_to(true, 1024);
+    attach();
+    xn_vchan_stream_start(stream);
+    server_writes(1024);
+    CHECK_EQUAL(told_of_room(64, 8), 2); /* until half of it is empty */
+    CHECK_EQUAL(told_of_room(64, 8), 8);
     xn_vchan_stream_free(stream);
 }
 

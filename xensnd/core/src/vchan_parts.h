@@ -29,6 +29,7 @@ struct xn_vchan_stream {
     struct xn_gate own_gate, *gate; /* capture */
     struct xn_audio *audio;
     bool stalled;
+    uint32_t untold_octets; /* playback: taken since the guest was told of room */
     bool underfed; /* playback: the server wants more than the guest has written */
     bool begins;   /* capture: nothing was given since it was started */
     bool overrun;  /* capture: the guest has lost what came last */

@@ -36,6 +36,9 @@
 /* The audio server is asked for recordings in parts of this at most, 12 ms. */
 #define XN_VCHAN_PART_OCTETS 2048u
 #define XN_VCHAN_WORD_OCTETS 4u
+/* A guest that still has so much to play, 23 ms, is told of room for so much at least, 12 ms. */
+#define XN_VCHAN_AHEAD_OCTETS 4096u
+#define XN_VCHAN_ROOM_OCTETS 2048u
 
 /* What was given to the audio server last. In memory that outlives this process, so that the next
  * one can give again what was not heard. */
