@@ -196,6 +196,8 @@ class VchanGuest:
             while not all(server.has_client for server in servers):
                 if self._ends.is_set() or self._restarts:
                     return
+                if not self.habits.says_hello:  # it does not look whether a client is there
+                    self._say(servers[1])
                 self._await(servers)
             self.connections += 1
             for server in servers:
@@ -213,10 +215,14 @@ class VchanGuest:
             for server in servers:
                 server.close()
 
-    def _pump(self, playback: VchanServer, capture: VchanServer) -> None:
+    def _say(self, capture: VchanServer) -> None:
         with self._lock:
             while self._words and capture.space() >= 4:
                 capture.write(struct.pack("<I", self._words.pop(0)))
+
+    def _pump(self, playback: VchanServer, capture: VchanServer) -> None:
+        self._say(capture)
+        with self._lock:
             room = self.habits.target_octets - (playback.right_octets - playback.space())
             if self._to_play and room > 0:
                 del self._to_play[: playback.write(bytes(self._to_play[:room]))]

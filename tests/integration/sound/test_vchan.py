@@ -422,3 +422,20 @@ def test_agent_that_is_stopped_and_started_again_is_connected_anew(
     assert eventually(lambda: not guest.is_connected)
     dom0.start()
     assert eventually(lambda: guest.is_connected)
+
+
+def test_what_a_guest_says_while_no_agent_is_there_is_followed_by_the_next_one(
+    pulse: PulseServer, dom0: Dom0, new_vchan_guest: NewGuest
+) -> None:
+    """PulseAudio's module says it once, into the ring that it has offered."""
+    guest = new_vchan_guest("work")
+    assert dom0.stop() == 0
+    assert eventually(lambda: not guest.is_connected)
+    guest.start_recording()
+    guest.cork()
+    with pulse.microphone(noise(20, rate_hz=RATE_HZ), rate_hz=RATE_HZ):
+        dom0.start()
+        assert eventually(lambda: without_silence(bytes(guest.recorded))), dom0.end_of_log
+        assert playback_state(dom0, guest) == "paused"
+        guest.stop_recording()
+        assert eventually(lambda: "capture" not in streams(dom0, guest))
