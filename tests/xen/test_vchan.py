@@ -37,6 +37,7 @@ from tests.xen.qubes_sound import (
     install_program,
 )
 from tests.xen.remote import Machine, Process
+from tests.xen.traces import held
 
 RATE_HZ = 44100
 HEARD_SECONDS = 30
@@ -229,6 +230,52 @@ def test_guest_plays_on_where_it_was_interrupted_and_after_the_agent_was_renewed
             dom0.do("kill", f"-{RENEW.name}", agent.supervisor)
         sound.play(later)
         assert ears.hears(later), difference(later, ears.heard)
+
+
+# What goes away while it sounds
+
+
+def mapped(agent: Agent) -> int:
+    """How many mappings of guests' pages the agent has."""
+    return int(held(agent)["grant mappings"])
+
+
+def await_mapped(agent: Agent, count: int) -> None:
+    wait_until(lambda: mapped(agent) == count, 10, lambda: f"{mapped(agent)}, not {count}")
+
+
+def test_guest_that_is_destroyed_while_it_sounds_leaves_nothing_mapped_and_its_neighbour_plays_on(
+    pulse: Pulse,
+    agent: Agent,
+    guest: XenGuest,
+    new_guest: Callable[..., XenGuest],
+    program: Path,
+) -> None:
+    one, two = (noise(12, frame_octets=2, seed=seed, rate_hz=RATE_HZ) for seed in (11, 12))
+    leaving = new_guest("leaving")
+    install_program(leaving, program)
+    with (
+        sound_of(guest, PULSEAUDIO) as sound,
+        pulse.microphone(noise(40, seed=13, rate_hz=RATE_HZ), rate_hz=RATE_HZ),
+        heard_as_played(pulse, MICROPHONE) as ears,
+    ):
+        sound.load(on_left(one))
+        alone = mapped(agent)
+        leaving_sound = QubesSound(leaving, PIPEWIRE)
+        leaving_sound.__enter__()  # its domain ends before it does
+        leaving_sound.await_connected()
+        leaving_sound.load(on_right(two))
+        leaving_sound.do("start")
+        sound.play_loaded()
+        leaving_sound.play_loaded()
+        ears.listen_until(both_sound)
+        assert leaving_sound.await_recorded(SECOND_OCTETS).strip(b"\0")
+        with agent.one_more("device_disconnected", guest="leaving"):
+            leaving.destroy()
+        await_mapped(agent, alone)
+        ears.listen_until(lambda heard: one[-64:] in left_of(heard[-SECOND_OCTETS:]), HEARD_SECONDS)
+        assert sound.times("closed 4713") == 0
+        assert_whole(left_of(ears.heard), one)
 
 
 # Against the rules
