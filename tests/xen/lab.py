@@ -27,7 +27,7 @@ from tests.xen.images import Images
 from tests.xen.remote import Machine
 
 ROOT = Path(__file__).parents[2]
-TREE = ("xensnd", "agent_dom0", "agent_guest", "policy", "tests")
+TREE = ("xensnd", "agent_dom0", "agent_guest", "agent_session", "policy", "tests")
 TREE_SUFFIXES = (".py", ".so", ".yaml")
 TREE_IN_A_MACHINE = "opt/xensnd"
 

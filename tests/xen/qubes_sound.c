@@ -226,6 +226,12 @@ static void obey(char *command) {
         said_plays = plays = habits->is_one_unit;
         offer(&playback);
         offer(&capture);
+    } else if (strncmp(command, "move ", 5) == 0) { /* PipeWire's module is told of another domain */
+        close_vchan(&playback);
+        close_vchan(&capture);
+        audio_domid = atoi(command + 5);
+        offer(&playback);
+        offer(&capture);
     } else if (strcmp(command, "quit") == 0) {
         close_vchan(&playback);
         close_vchan(&capture);

@@ -19,6 +19,7 @@ from tests.xen.dom0 import (
     ALLOW_BOTH,
     ALLOW_PLAYBACK,
     MICROPHONE,
+    PATIENT,
     QUEUED_MSEC,
     Agent,
     Pulse,
@@ -37,7 +38,7 @@ from tests.xen.qubes_sound import (
     install_program,
 )
 from tests.xen.remote import Machine, Process
-from tests.xen.traces import held
+from tests.xen.traces import gives_all_back, held
 
 RATE_HZ = 44100
 HEARD_SECONDS = 30
@@ -122,6 +123,10 @@ def assert_all_is_recorded_but_what_is_counted(
     found = gaps_of_recording(sound.recorded[before:].strip(b"\0"), spoken)
     print(f"counted as late: {late} octets")
     assert sum(each.missing for each in found) * FRAME_OCTETS <= late
+
+
+def assert_whole_frames(heard: bytes, played: bytes) -> None:
+    assert without_silence(heard) == played, gaps(heard, played)
 
 
 def assert_whole(heard: bytes, played: bytes) -> list[Gap]:
@@ -276,6 +281,54 @@ def test_guest_that_is_destroyed_while_it_sounds_leaves_nothing_mapped_and_its_n
         ears.listen_until(lambda heard: one[-64:] in left_of(heard[-SECOND_OCTETS:]), HEARD_SECONDS)
         assert sound.times("closed 4713") == 0
         assert_whole(left_of(ears.heard), one)
+
+
+@contextmanager
+def registered(audio: XenGuest, guest: XenGuest) -> Iterator[None]:
+    """With the agent of the audio domain, as qvm-start-daemon does it there."""
+    command = ["python3", "-m", "agent_session.pacat", f"--pidfile=/run/pacat.{guest.domid}"]
+    command += ["-l", str(guest.domid), guest.name]
+    with audio.start(*command, env={"PYTHONPATH": "/opt/xensnd"}) as pacat:
+        try:
+            yield
+        finally:
+            print(f"xensnd-pacat said: {pacat.errors!r}")
+
+
+def test_guest_that_moves_to_an_audio_domain_while_it_plays_is_heard_there_and_back_again(
+    pulse: Pulse, agent: Agent, guest: XenGuest, new_guest: Callable[..., XenGuest]
+) -> None:
+    here = noise(20, seed=14, rate_hz=RATE_HZ)
+    there, back = (noise(2, seed=seed, rate_hz=RATE_HZ) for seed in (15, 16))
+    audio = new_guest("audio")
+    others = mapped(agent)
+    with (
+        Pulse(audio) as audio_pulse,
+        Agent(audio, audio_pulse, PATIENT, "--vchan=registered", policy=POLICY) as audio_agent,
+        registered(audio, guest),
+        gives_all_back(audio_agent),
+        sound_of(guest, PIPEWIRE) as sound,
+    ):
+        with heard_as_played(pulse) as ears:
+            sound.play(here)
+            ears.listen_until(heard_seconds(1))
+            with agent.one_more("device_disconnected", guest="work"):
+                sound.do(f"move {audio.domid}")
+            await_mapped(agent, others)
+            assert without_silence(ears.heard) in here
+        audio_agent.await_event("device_connected", guest="work")
+        with heard_as_played(audio_pulse) as ears:
+            sound.play(there)
+            ears.listen_until(lambda heard: there[-64:] in heard, HEARD_SECONDS)
+            assert_whole_frames(ears.heard, there)
+            with audio_agent.one_more("device_disconnected", guest="work"):
+                sound.do("move 0")
+        await_mapped(audio_agent, 0)
+        sound.await_connected(3)
+        with heard_as_played(pulse) as ears:
+            sound.play(back)
+            ears.listen_until(lambda heard: back[-64:] in heard, HEARD_SECONDS)
+            assert_whole_frames(ears.heard, back)
 
 
 # Against the rules
