@@ -40,7 +40,7 @@ def dom0(lab: Lab) -> Machine:
     return lab.dom0
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def pulse(request: pytest.FixtureRequest, dom0: Machine) -> Iterator[Pulse]:
     with Pulse(dom0) as pulse:
         request.config.stash[_pulse] = pulse
