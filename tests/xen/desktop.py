@@ -25,7 +25,7 @@ def desktop(guest: XenGuest) -> Iterator[XenGuest]:
     guest.do("mkdir", "-p", DIRECTORY)
     environment = pulse_environment(DIRECTORY)
     # Emulated, it has no time to resample well, and Linux kills real-time threads that take 200 ms.
-    command = (*pulseaudio(DIRECTORY), "--resample-method=trivial", "--realtime=no")
+    command = (*pulseaudio(DIRECTORY), "--resample-method=trivial")
     with Detached(guest, *command, env=environment) as server:
         wait_until(
             lambda: SINK in pactl(guest, "list", "short", "sinks"),
