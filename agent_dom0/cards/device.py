@@ -268,7 +268,7 @@ class Device(GuestDevice):
         if forget:
             self._end_streams()
             for later in (self._poll_later, self._step_again):
-                self._owner.budget.forget(later)
+                self._owner.forget(later)
             self._watched.close(self._store)
             return
         self._hand_over_streams()
@@ -385,7 +385,7 @@ class Device(GuestDevice):
 
     def _connect(self, *, adopt: bool = False) -> BackendPhase:
         self._end_streams()
-        if not adopt and not self._owner.budget.admits_connection("cards", self._step_again):
+        if not adopt and not self._may_connect():
             return BackendPhase.OFFERED
         self._may_revive = False
         try:
@@ -402,6 +402,11 @@ class Device(GuestDevice):
             return BackendPhase.CLOSED
         self._retries_connect = False
         return BackendPhase.ANSWERED
+
+    def _may_connect(self) -> bool:
+        """Whether its engine runs, and its budget allows it. Otherwise it is tried again."""
+        owner, again = self._owner, self._step_again
+        return owner.has_engine(again) and owner.budget.admits_connection("cards", again)
 
     def _step_again(self) -> None:
         self._run(self.step)

@@ -22,6 +22,10 @@ class GuestEngine(Protocol):
     def prepare(self) -> None:
         """Begin to start what is not running yet."""
 
+    def is_ready(self, later: Callable[[], None]) -> bool:
+        """Return whether it runs. If not, it starts, and `later` is called once it runs, or cannot.
+        OSError: it could not be started. Who calls anything else waits until it runs."""
+
     def map_pages(self, domid: int, refs: Sequence[int], *, writable: bool) -> Pages: ...
     def bind_channel(self, domid: int, port: int) -> EventChannel: ...
     def new_client(self, server: str | None, properties: Mapping[str, str]) -> AudioClient: ...

@@ -45,6 +45,7 @@ class ServedGuest:
         self.budget = GuestBudget(self.audit)
         self._pauses = 0  # of the engine, as of the last call of was_paused()
         self.devices: dict[str, GuestDevice] = {}
+        self._awaiting_engine: dict[Callable[[], None], None] = {}
         self.trail = trail
         self._most_streams = most_streams
 
@@ -148,6 +149,24 @@ class ServedGuest:
         """Let its engine start, and do not wait for it."""
         self.engine.prepare()
 
+    def has_engine(self, again: Callable[[], None]) -> bool:
+        """Return whether its engine runs. If not, it starts, and `again` is called once it runs, or
+        cannot. OSError: it could not be started."""
+        is_ready = self.engine.is_ready(self._tell_ready)
+        if not is_ready:
+            self._awaiting_engine[again] = None
+        return is_ready
+
+    def _tell_ready(self) -> None:
+        awaiting, self._awaiting_engine = self._awaiting_engine, {}
+        for again in awaiting:
+            again()
+
+    def forget(self, again: Callable[[], None]) -> None:
+        """Do not call `again` any more, whatever it waits for."""
+        self._awaiting_engine.pop(again, None)
+        self.budget.forget(again)
+
     def expect_sound(self) -> None:
         """Connect to the audio server, for streams that are about to be taken over."""
         with self.serving(), suppress(EngineLost):
@@ -192,6 +211,7 @@ class ServedGuest:
 
     def close(self, *, forget: bool = False) -> None:
         """Its devices were closed before. `forget`: it is gone."""
+        self._awaiting_engine.clear()
         self.budget.close()
         self.audio.close(forget=forget)
         self.engine.close()

@@ -156,7 +156,7 @@ class VchanDevice(GuestDevice):
         self._end()
         if forget:
             for later in (self._poll_later, self._step_later):
-                self._owner.budget.forget(later)
+                self._owner.forget(later)
             self._watched.close(self._store)
 
     # Offers
@@ -201,7 +201,8 @@ class VchanDevice(GuestDevice):
         if self._connection is not None and self._connection.link.offers == offers:
             return  # the guest has not removed it yet
         self._end()
-        if self._owner.budget.admits_connection("vchans", self._step_later):
+        again = self._step_later
+        if self._owner.has_engine(again) and self._owner.budget.admits_connection("vchans", again):
             self._connect(offers)
 
     def _connect(self, offers: dict[int, VchanOffer]) -> None:
