@@ -18,7 +18,7 @@ from agent_dom0.engines.interface import EngineLost
 from agent_dom0.events import EventKind, Priority
 from agent_dom0.streams.failures import FAILURES, Recovery
 from agent_dom0.streams.guest_device import DeviceOwner, GuestDevice
-from agent_dom0.streams.throttle import TOO_MANY_REQUESTS, cost_of
+from agent_dom0.streams.throttle import cost_of
 from agent_dom0.streams.watched_nodes import WatchedNodes
 from xensnd.errors import RemoteProtocolError, TransportLost
 from xensnd.sndif.states import (
@@ -243,7 +243,7 @@ class Device(GuestDevice):
         if self._owner.budget.requests.admits(cost_of(packet)):
             stream.answer(packet)
             return
-        stream.tell_limit(f"{stream.name}: {TOO_MANY_REQUESTS}")
+        stream.tell_limit(f"{stream.name}: {self._owner.budget.too_many_requests}")
         self._owner.budget.requests.poll_later(self._poll_later)
 
     def _poll_later(self) -> None:

@@ -29,7 +29,7 @@ from agent_dom0.engines.interface import (
 )
 from agent_dom0.engines.replies import Snapshot
 from agent_dom0.engines.zygote import Child, Starting, Zygote
-from xensnd.core import AudioClient, BackendStream, RingMemory, VchanCore
+from xensnd.core import USUAL_PERCENT, AudioClient, BackendStream, RingMemory, VchanCore
 from xensnd.transport.interface import (
     HANDED_PAGES_MAX,
     EventChannel,
@@ -66,6 +66,7 @@ class EngineApart(GuestEngine):
         self._running: Running | None = None
         self._seen: Snapshot | None = None  # while it is valid
         self._last_seen = Snapshot()
+        self._budget_percent = USUAL_PERCENT
 
     # What the handles below use
 
@@ -255,6 +256,10 @@ class EngineApart(GuestEngine):
                 self.call_to_end(replies.nothing, "unmap", address=shared)
             raise
 
+    def set_budget(self, percent: int) -> None:
+        self._budget_percent = percent
+        self.call_to_end(replies.nothing, "budget", percent=percent)
+
     @property
     def pauses(self) -> int:
         return self.snapshot().pauses
@@ -318,6 +323,8 @@ class EngineApart(GuestEngine):
             max(patience_seconds, self._patience_seconds), REPLY_SECONDS_MAX
         )
         self._started(connection)
+        if self._budget_percent != USUAL_PERCENT:
+            self.set_budget(self._budget_percent)
         return self._running
 
 

@@ -119,6 +119,9 @@ class EngineHere(GuestEngine):
             served_address=served_address,
         )
 
+    def set_budget(self, percent: int) -> None:
+        self._budget.set_percent(percent)
+
     @property
     def pauses(self) -> int:
         return self._budget.pauses

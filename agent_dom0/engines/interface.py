@@ -56,6 +56,9 @@ class GuestEngine(Protocol):
     ) -> VchanCore:
         """`given`: where the core keeps what it gave to the audio server last."""
 
+    def set_budget(self, percent: int) -> None:
+        """Let the guest cause so much of the usual work, also in an engine that starts later."""
+
     @property
     def pauses(self) -> int:
         """How often the core has paused the guest, which was over its budget."""

@@ -27,7 +27,8 @@ def stream_id(domid: int, device: str, name: str) -> str:
 
 class ServedGuest:
     """`devices` are those of all fronts, by their names in a stream's id. `most_streams` returns
-    how many streams its cards may have in a direction."""
+    how many streams its cards may have in a direction, `percent_of` how much of the usual budget it
+    has."""
 
     def __init__(
         self,
@@ -37,6 +38,7 @@ class ServedGuest:
         quarantine: Quarantine,
         trail: GuestTrail,
         most_streams: Callable[[RunningGuest, Direction], int],
+        percent_of: Callable[[RunningGuest], int],
     ) -> None:
         self.guest = guest
         self.engine = engine
@@ -48,6 +50,20 @@ class ServedGuest:
         self._awaiting_engine: dict[Callable[[], None], None] = {}
         self.trail = trail
         self._most_streams = most_streams
+        self._percent_of = percent_of
+        self.follow_policy()
+
+    def follow_policy(self) -> None:
+        """Let it have the budget that policy gives it now."""
+        percent = self._percent_of(self.guest)
+        if percent != self.budget.percent:
+            self.budget.set_percent(percent)
+            self.trail.set_percent(percent)
+            self.engine.set_budget(percent)
+
+    @property
+    def budget_percent(self) -> int:
+        return self.budget.percent
 
     @property
     def is_in_use(self) -> bool:

@@ -16,7 +16,7 @@ from agent_dom0.engines.interface import EngineLost
 from agent_dom0.events import EventKind, Priority
 from agent_dom0.streams.failures import FAILURES, Recovery
 from agent_dom0.streams.guest_device import DeviceOwner, GuestDevice
-from agent_dom0.streams.throttle import OPEN_COUNTS_AS, REQUESTS_A_SECOND
+from agent_dom0.streams.throttle import OPEN_COUNTS_AS
 from agent_dom0.streams.watched_nodes import WatchedNodes
 from agent_dom0.vchan.link import VchanLink
 from agent_dom0.vchan.saved_link import Offers, SavedLink
@@ -290,10 +290,11 @@ class VchanDevice(GuestDevice):
         core, saved = connection.link.capture, connection.link.saved
         while (word := core.next_word()) is not None:
             opens = word == ControlWord.SOURCE_START
-            if not self._owner.budget.requests.admits(OPEN_COUNTS_AS if opens else 1):
+            requests = self._owner.budget.requests
+            if not requests.admits(OPEN_COUNTS_AS if opens else 1):
                 capture = connection.streams[Direction.CAPTURE]
-                capture.tell_limit(f"{REQUESTS_A_SECOND} control words within a second")
-                self._owner.budget.requests.poll_later(self._poll_later)
+                capture.tell_limit(f"{requests.at_once} control words within a second")
+                requests.poll_later(self._poll_later)
                 return
             saved.sound = saved.sound.after(word)
             core.drop_word()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import socket
 import time
@@ -14,6 +15,7 @@ from typing import cast
 import pytest
 
 from agent_dom0.engines import replies
+from agent_dom0.engines.apart import EngineApart
 from agent_dom0.engines.follow import EnginesApart, _Followed
 from agent_dom0.engines.interface import EngineLate
 from agent_dom0.engines.zygote import Zygote
@@ -163,6 +165,29 @@ def test_engine_that_does_not_answer_at_all_is_ended_and_blamed(
         assert scene.lost == [(GUEST, "it does not respond", True)]
 
     in_scene(tmp_path, test)
+
+
+def test_engine_is_told_of_its_guests_budget_now_and_when_it_starts(tmp_path: Path) -> None:
+    told = tmp_path / "told"
+
+    def work(control: socket.socket) -> None:
+        socket.send_fds(control, [b"{}"], [os.eventfd(0)])
+        while call := control.recv(1 << 16):
+            asked = json.loads(call)
+            with told.open("a") as file:
+                file.write(f"{asked['do']} {asked.get('percent')}\n")
+            reply = {"n": asked["n"], "is": 1 if asked["do"] == "share" else None}
+            control.send(json.dumps(reply).encode())
+
+    with closing(Zygote(tmp_path / "lock", work)) as zygote:
+        engine = EngineApart(cast(Transport, None), zygote, lambda _: None)
+        engine.set_budget(50)
+        assert not told.exists()
+        engine.call(replies.nothing, "start")
+        engine.set_budget(200)
+        engine.close()
+    said = ["share None", "budget 50", "start None", "budget 200"]
+    assert told.read_text().splitlines() == said
 
 
 def test_loop_goes_on_while_an_engine_starts(tmp_path: Path) -> None:

@@ -376,7 +376,7 @@ def test_card_is_taken_over_by_what_was_read_of_it_a_moment_ago() -> None:
     scene.recent = read_card_nodes(cast(Store, scene.store), PATH.frontend)
     for name in scene.recent:
         if name.startswith("0/"):
-            del scene.store.nodes[f"{PATH.frontend}/{name}"]
+            scene.store.nodes.pop(f"{PATH.frontend}/{name}", None)
     device = scene.device()
     device.step()
     assert [stream.name for stream in device.streams] == ["0/0", "0/1"]
