@@ -421,10 +421,13 @@ class Device(GuestDevice):
         return phase if connected is BackendPhase.ANSWERED else connected
 
     def _read_rings(self, stream: str) -> StreamRings | None:
-        directory = f"{self.path.frontend}/{stream}"
-        nodes = {name: self._read(f"{directory}/{name}") for name in StreamRings.NODES}
+        names, directory = StreamRings.NODES, f"{self.path.frontend}/{stream}"
+        values = self._store.read_each([f"{directory}/{name}" for name in names])
+        nodes = {
+            name: value for name, value in zip(names, values, strict=True) if value is not None
+        }
         try:
-            return parse_rings({name: value for name, value in nodes.items() if value is not None})
+            return parse_rings(nodes)
         except RemoteProtocolError:
             return None
 

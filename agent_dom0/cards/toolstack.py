@@ -108,8 +108,7 @@ def _write_tree(
     store.remove(directory)
     store.mkdir(directory)
     store.set_permissions(directory, permissions)
-    for name, value in nodes.items():
-        store.write(f"{directory}/{name}", value)
+    store.write_each({f"{directory}/{name}": value for name, value in nodes.items()})
 
 
 def is_ours(store: Store, path: DevicePath) -> bool:

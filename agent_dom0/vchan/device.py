@@ -170,9 +170,7 @@ class VchanDevice(GuestDevice):
         connection = self._connection
         if connection is not None and not connection.link.is_open:
             self._end()
-        values = [
-            (self._read(nodes.ring_ref), self._read(nodes.event_channel)) for nodes in self._nodes
-        ]
+        values = [self._read(nodes.ring_ref, nodes.event_channel) for nodes in self._nodes]
         if values == self._refused:
             return
         try:
@@ -344,11 +342,11 @@ class VchanDevice(GuestDevice):
 
     # XenStore
 
-    def _read(self, path: str) -> str | None:
+    def _read(self, *paths: str) -> Sequence[str | None]:
         try:
-            return self._store.read(path)
-        except (KeyError, PermissionError):
-            return None
+            return self._store.read_each(paths)
+        except PermissionError:
+            return [None for _ in paths]
 
 
 def _runs(sound: GuestSound, direction: Direction) -> bool:
