@@ -26,6 +26,7 @@ from collections.abc import Callable
 from agent_dom0.audit import NOT_WRITTEN, AuditTrail
 from agent_dom0.events import Event, EventKind, Priority, guest_event, late
 from policy.model import Direction, Verb
+from xensnd.core import USUAL_PERCENT
 
 # The budget of one guest. A guest that begins has all of it.
 BUDGET_RECORDS = 100
@@ -85,6 +86,7 @@ class GuestTrail:
         self._trail = trail
         self._on_room = on_room
         self._clock = clock
+        self._percent = USUAL_PERCENT
         self._records_left = float(BUDGET_RECORDS)
         self._refilled_at = clock()
         self._told: dict[_Subject, str] = {}  # the last texts that were written
@@ -92,6 +94,11 @@ class GuestTrail:
         self._counts: _Counts | None = None
         self._awaits_room = False  # a decision that did not fit
         self._timer: asyncio.TimerHandle | None = None
+
+    def set_percent(self, percent: int) -> None:
+        """Let the guest have so much of the usual budget from now on."""
+        self._refilled()
+        self._percent = percent
 
     def append(self, event: Event, *, by_guest: bool = True) -> bool:
         """Write the event, or count it. False: the trail is lost, and allows nothing.
@@ -137,7 +144,7 @@ class GuestTrail:
     def _has_room(self, *, is_new: bool) -> bool:
         if is_new:
             return not self._postponed and self._refilled() >= 1
-        return self._refilled() >= 1 + RESERVED_RECORDS
+        return self._refilled() >= 1 + self._share_of(RESERVED_RECORDS)
 
     def _refilled(self) -> float:
         """Return how many records the guest may write now."""
@@ -145,10 +152,14 @@ class GuestTrail:
         # While the trail is lost, records are kept in memory that all guests share. So a guest gets
         # no more room there than it had.
         if not self._trail.is_lost:
-            refill = (now - self._refilled_at) * RECORDS_A_SECOND
-            self._records_left = min(self._records_left + refill, BUDGET_RECORDS)
+            refill = (now - self._refilled_at) * self._share_of(RECORDS_A_SECOND)
+            most = self._share_of(BUDGET_RECORDS)
+            self._records_left = min(self._records_left + refill, most)
         self._refilled_at = now
         return self._records_left
+
+    def _share_of(self, usual: float) -> float:
+        return usual * self._percent / USUAL_PERCENT
 
     def _write(self, event: Event) -> bool:
         is_written = self._trail.append(event)

@@ -120,6 +120,8 @@ class Registry(Guests):
         while; so what is denied now falls silent in all guests before the first of them."""
         for device in self._devices():
             device.close_denied_gates()
+        for guest in self.served():
+            guest.follow_policy()
         for device in self._devices():
             device.decide()
 

@@ -38,6 +38,10 @@ def build_heard_pipewire(directory: Path) -> Path:
     return _build(directory, "heard_pipewire", _PIPEWIRE)
 
 
+def build_stalls(directory: Path) -> Path:
+    return _build(directory, "stalls", ["-pthread"])
+
+
 def _build(directory: Path, name: str, options: Sequence[str]) -> Path:
     source = Path(__file__).parent / f"{name}.c"
     command = ["gcc", "-O2", "-o", str(directory / name), str(source), *options]

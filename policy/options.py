@@ -35,6 +35,7 @@ class Options:
     max_streams: int | None = None  # open at once, of this guest in this direction
     max_buffer_octets: int | None = None  # of one stream, in the guest's memory
     max_memory_octets: int | None = None  # of all its open streams' buffers in this direction
+    budget_percent: int | None = None  # of what the guest may cause in a time
     latency_usec: int | None = None  # of one stream, queued in dom0
 
     @property
@@ -173,6 +174,15 @@ KEYS = (
         },
         "How large the buffers of all streams that the guest has open in this direction may be "
         "together, in octets.",
+    ),
+    Key(
+        "budget",
+        "budget_percent",
+        values.read_budget,
+        values.write_percent,
+        {"type": "string", "pattern": "^([1-9][0-9]{1,2}|1000)%$", "examples": ["50%", "200%"]},
+        "How much the guest may make dom0 do in a time, of what guests may by default: requests, "
+        "changes of its nodes, connections, records in the audit trail, questions to a person.",
     ),
     Key(
         "latency",

@@ -12,6 +12,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 
 from xensnd.backoff import BackOff
+from xensnd.core import USUAL_PERCENT
 
 ASKED_MAX = 6  # within this time
 ASKED_SECONDS = 60.0
@@ -23,7 +24,8 @@ FORGET_SECONDS = 7200.0  # after it was asked; no question is open for so long
 
 @dataclass(slots=True)
 class _History:
-    asked: deque[float] = field(default_factory=lambda: deque(maxlen=ASKED_MAX))  # when
+    asked: deque[float] = field(default_factory=deque)  # when, the last ones
+    percent: int = USUAL_PERCENT  # how often it may be asked, of the usual
     withdrawn: int = 0
     paused_until: float = float("-inf")
     paused_seconds: float = 0.0
@@ -31,6 +33,9 @@ class _History:
     back_off: BackOff = field(
         default_factory=lambda: BackOff(PAUSE_FIRST_SECONDS, PAUSE_LAST_SECONDS)
     )
+
+    def share_of(self, usual: int) -> int:
+        return max(usual * self.percent // USUAL_PERCENT, 1)
 
 
 class Pauses:
@@ -48,11 +53,16 @@ class Pauses:
         now = _now()
         if now < history.paused_until:
             return history.paused_until, f"{history.why} less than {history.paused_seconds:g} s ago"
-        asked = history.asked
-        if len(asked) == ASKED_MAX and now < asked[0] + ASKED_SECONDS:
-            why = f"the question was asked {ASKED_MAX} times within {ASKED_SECONDS:g} s"
-            return asked[0] + ASKED_SECONDS, why
+        asked, most = history.asked, history.share_of(ASKED_MAX)
+        if len(asked) >= most and now < asked[-most] + ASKED_SECONDS:
+            why = f"the question was asked {most} times within {ASKED_SECONDS:g} s"
+            return asked[-most] + ASKED_SECONDS, why
         return None
+
+    def set_percent(self, key: Hashable, percent: int) -> None:
+        """Let this question be asked so much of what is usual, if it was asked before."""
+        if key in self._histories:
+            self._histories[key].percent = percent
 
     def note_asked(self, key: Hashable) -> None:
         now = _now()
@@ -61,12 +71,15 @@ class Pauses:
             for each, history in self._histories.items()
             if now < max(history.asked[-1], history.paused_until) + FORGET_SECONDS
         }
-        self._histories.setdefault(key, _History()).asked.append(now)
+        asked = self._histories.setdefault(key, _History()).asked
+        while asked and asked[0] + ASKED_SECONDS <= now:
+            asked.popleft()
+        asked.append(now)
 
     def note_withdrawn(self, key: Hashable) -> None:
         history = self._histories[key]
         history.withdrawn += 1
-        if history.withdrawn > WITHDRAWN_FREE:
+        if history.withdrawn > history.share_of(WITHDRAWN_FREE):
             self._pause(history, "the question was withdrawn once more")
 
     def note_no(self, key: Hashable, why: str) -> None:
@@ -80,7 +93,8 @@ class Pauses:
 
     def _pause(self, history: _History, why: str) -> None:
         history.why = why
-        history.paused_seconds = history.back_off.next_seconds()
+        usual_seconds = history.back_off.next_seconds()
+        history.paused_seconds = usual_seconds * USUAL_PERCENT / history.percent
         history.paused_until = _now() + history.paused_seconds
 
 

@@ -18,7 +18,7 @@ from policy.edit import editor, grants
 from policy.engine import decide, gives_device, next_change
 from policy.language import identities, platform
 from policy.language.loader import load
-from policy.model import Decision, Direction, GuestIdentity, Policy, Verb
+from policy.model import Decision, Direction, GuestIdentity, Options, Policy, Verb
 from policy.paths import PolicyPaths
 from xensnd.errors import PolicyError
 
@@ -177,6 +177,10 @@ class PolicyState:
     def verb(self, guest: RunningGuest, direction: Direction) -> Verb:
         """Return what the last good policy says, whatever else denies it now."""
         return decide(self._policy, self.known(guest), direction, self._now()).verb
+
+    def limits(self, guest: RunningGuest, direction: Direction) -> Options:
+        """Return those that the last good policy sets."""
+        return decide(self._policy, self.known(guest), direction, self._now()).options
 
     def gives_device(self, guest: RunningGuest) -> bool:
         return bool(gives_device(self._policy, self.known(guest), self._now()))

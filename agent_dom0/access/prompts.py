@@ -24,6 +24,7 @@ from agent_dom0.audit import AuditTrail
 from agent_dom0.events import EventKind, Priority, guest_event
 from policy.model import Direction
 from xensnd.control.answers import LASTING, Answer
+from xensnd.core import USUAL_PERCENT
 from xensnd.errors import AccessDenied, UsageError
 
 ANSWER_SECONDS = 30.0
@@ -120,9 +121,11 @@ class Prompts:
             if each.is_shown
         ]
 
-    def why_not(self, guest: str, direction: Direction) -> str | None:
-        """Return why this question cannot be asked now; None: it can."""
+    def why_not(self, guest: str, direction: Direction, percent: int = USUAL_PERCENT) -> str | None:
+        """Return why this question cannot be asked now; None: it can. `percent`: how often this
+        guest may ask, of the usual."""
         key = guest, direction
+        self._pauses.set_percent(key, percent)
         if (pause := self._pauses.until(key)) is not None:
             return pause[1]
         if self._is_open(key):
@@ -144,17 +147,19 @@ class Prompts:
         direction: Direction,
         answered: Callable[[Answer], None],
         source: str | None = None,
+        percent: int = USUAL_PERCENT,
     ) -> int:
         """Returns the question's number, or raises NotAsked. `source` is what would be recorded, if
-        a rule says so. `answered` is called once, unless the
+        a rule says so. `percent`: as for why_not(). `answered` is called once, unless the
         question is withdrawn; then all streams are decided anew."""
         key = guest, direction
-        why_not = self.why_not(guest, direction)
+        why_not = self.why_not(guest, direction, percent)
         if why_not is not None:
             self._wait(key)
             raise NotAsked(why_not)
         loop = asyncio.get_running_loop()
         self._pauses.note_asked(key)
+        self._pauses.set_percent(key, percent)
         prompt = Prompt(self._next_number(), guest, domid, direction, self._seconds)
         timer = loop.call_later(self._seconds, self._end, prompt.number, Answer.NONE, 0, "")
         self._open[prompt.number] = _Open(prompt, answered, timer)

@@ -28,6 +28,10 @@ class StreamOwner(Protocol):
     @property
     def guest(self) -> RunningGuest: ...
 
+    @property
+    def budget_percent(self) -> int:
+        """How much of the usual budget it has."""
+
     def open_streams(self, direction: Direction) -> int:
         """Return how many it has open now."""
 
@@ -88,7 +92,8 @@ class StreamAccess:
         if options.on_deny is OnDeny.SILENCE:
             return
         if decision.verb is Verb.ASK:
-            why_not = self._prompts.why_not(self._owner.guest.name, self._direction)
+            owner = self._owner
+            why_not = self._prompts.why_not(owner.guest.name, self._direction, owner.budget_percent)
             if why_not is None:
                 return
             decision = Decision(Verb.DENY, decision.rule, f"the person was not asked: {why_not}")
@@ -193,6 +198,7 @@ class StreamAccess:
                     self._direction,
                     self._answered,
                     decision.options.device,
+                    self._owner.budget_percent,
                 )
             except NotAsked as why_not:
                 self._audit.tell_limit(f"stays silent, and no question is asked: {why_not}")

@@ -18,7 +18,7 @@ from agent_dom0.engines.interface import EngineLost
 from agent_dom0.events import EventKind, Priority
 from agent_dom0.streams.failures import FAILURES, Recovery
 from agent_dom0.streams.guest_device import DeviceOwner, GuestDevice
-from agent_dom0.streams.throttle import TOO_MANY_REQUESTS, cost_of
+from agent_dom0.streams.throttle import cost_of
 from agent_dom0.streams.watched_nodes import WatchedNodes
 from xensnd.errors import RemoteProtocolError, TransportLost
 from xensnd.sndif.states import (
@@ -243,7 +243,7 @@ class Device(GuestDevice):
         if self._owner.budget.requests.admits(cost_of(packet)):
             stream.answer(packet)
             return
-        stream.tell_limit(f"{stream.name}: {TOO_MANY_REQUESTS}")
+        stream.tell_limit(f"{stream.name}: {self._owner.budget.too_many_requests}")
         self._owner.budget.requests.poll_later(self._poll_later)
 
     def _poll_later(self) -> None:
@@ -268,7 +268,7 @@ class Device(GuestDevice):
         if forget:
             self._end_streams()
             for later in (self._poll_later, self._step_again):
-                self._owner.budget.forget(later)
+                self._owner.forget(later)
             self._watched.close(self._store)
             return
         self._hand_over_streams()
@@ -385,7 +385,7 @@ class Device(GuestDevice):
 
     def _connect(self, *, adopt: bool = False) -> BackendPhase:
         self._end_streams()
-        if not adopt and not self._owner.budget.admits_connection("cards", self._step_again):
+        if not adopt and not self._may_connect():
             return BackendPhase.OFFERED
         self._may_revive = False
         try:
@@ -403,6 +403,11 @@ class Device(GuestDevice):
         self._retries_connect = False
         return BackendPhase.ANSWERED
 
+    def _may_connect(self) -> bool:
+        """Whether its engine runs, and its budget allows it. Otherwise it is tried again."""
+        owner, again = self._owner, self._step_again
+        return owner.has_engine(again) and owner.budget.admits_connection("cards", again)
+
     def _step_again(self) -> None:
         self._run(self.step)
 
@@ -416,10 +421,13 @@ class Device(GuestDevice):
         return phase if connected is BackendPhase.ANSWERED else connected
 
     def _read_rings(self, stream: str) -> StreamRings | None:
-        directory = f"{self.path.frontend}/{stream}"
-        nodes = {name: self._read(f"{directory}/{name}") for name in StreamRings.NODES}
+        names, directory = StreamRings.NODES, f"{self.path.frontend}/{stream}"
+        values = self._store.read_each([f"{directory}/{name}" for name in names])
+        nodes = {
+            name: value for name, value in zip(names, values, strict=True) if value is not None
+        }
         try:
-            return parse_rings({name: value for name, value in nodes.items() if value is not None})
+            return parse_rings(nodes)
         except RemoteProtocolError:
             return None
 

@@ -18,14 +18,14 @@ from agent_dom0.events import EventKind
 from agent_dom0.guest import RunningGuest, children, read_guest_of_backend
 from agent_dom0.streams.front import Front, Guests
 from agent_dom0.streams.served_guest import ServedGuest
-from xensnd.sndif.store_fields import VERSIONS
+from xensnd.sndif.store_fields import CAPTURE_IN_PLACE, VERSIONS
 from xensnd.transport.interface import Store, WatchEvent
 
 _BACKEND = "backend"
 
-# What a device reads of its own directory at each step. A change of other nodes there may be a
-# device that comes or goes.
-_STEPPED_BY = ("state", "online", VERSIONS)
+# What a device reads or writes of its own directory. A change of other nodes there may be a device
+# that comes or goes, and all guests are read again for that.
+_STEPPED_BY = ("state", "online", VERSIONS, CAPTURE_IN_PLACE)
 
 
 class CardFront(Front):

@@ -28,8 +28,8 @@ from agent_dom0.engines.interface import (
     SavedPositions,
 )
 from agent_dom0.engines.replies import Snapshot
-from agent_dom0.engines.zygote import Child, Zygote
-from xensnd.core import AudioClient, BackendStream, RingMemory, VchanCore
+from agent_dom0.engines.zygote import Child, Starting, Zygote
+from xensnd.core import USUAL_PERCENT, AudioClient, BackendStream, RingMemory, VchanCore
 from xensnd.transport.interface import (
     HANDED_PAGES_MAX,
     EventChannel,
@@ -62,10 +62,11 @@ class EngineApart(GuestEngine):
         self._zygote = zygote
         self._started = started
         self._patience_seconds = patience_seconds
-        self._starting: Child | None = None  # the process, before the first use
-        self._running: _Running | None = None
+        self._starting: Starting | None = None  # the process, until it is ready
+        self._running: Running | None = None
         self._seen: Snapshot | None = None  # while it is valid
         self._last_seen = Snapshot()
+        self._budget_percent = USUAL_PERCENT
 
     # What the handles below use
 
@@ -127,8 +128,13 @@ class EngineApart(GuestEngine):
     # As GuestEngine has it
 
     def prepare(self) -> None:
-        if self._running is None and self._starting is None:
-            self._starting = self._zygote.start()
+        if self._running is None:
+            self._start()
+
+    def is_ready(self, _later: Callable[[], None]) -> bool:
+        """It is waited for here: without an event loop there is nothing else to do."""
+        self._run()
+        return True
 
     def map_pages(self, domid: int, refs: Sequence[int], *, writable: bool) -> Pages:
         handed: list[Handed] = []
@@ -250,6 +256,10 @@ class EngineApart(GuestEngine):
                 self.call_to_end(replies.nothing, "unmap", address=shared)
             raise
 
+    def set_budget(self, percent: int) -> None:
+        self._budget_percent = percent
+        self.call_to_end(replies.nothing, "budget", percent=percent)
+
     @property
     def pauses(self) -> int:
         return self.snapshot().pauses
@@ -273,30 +283,55 @@ class EngineApart(GuestEngine):
             running.connection.close()
         starting, self._starting = self._starting, None
         if starting is not None:
-            self._zygote.kill(starting)
             starting.close()
 
-    def _run(self) -> _Running:
-        """Return the process, which is started if there is none."""
-        if self._running is None:
-            self.prepare()
-            child, self._starting = self._starting, None
-            connection = EngineCalls(self._zygote, child)
-            began = time.monotonic()
-            try:
-                self._running = _Running(connection, Gates(connection))
-            except OSError as error:
-                connection.lose("it does not start")
-                connection.close()
-                raise OSError(errno.EIO, "its engine does not start") from error
-            patience_seconds = FIRST_ANSWERS * (time.monotonic() - began)
-            connection.patience_seconds = min(
-                max(patience_seconds, self._patience_seconds), REPLY_SECONDS_MAX
-            )
-            self._started(connection)
+    def _run(self) -> Running:
+        """Return the process. If there is none, it is started, and waited for."""
+        running = self._running or self._finish_start(Starting.wait)
+        if running is None:
+            raise _no_start()
+        return running
+
+    def _start(self) -> Starting:
+        if self._starting is None:
+            self._starting = self._zygote.start()
+        return self._starting
+
+    def _finish_start(self, follow: Callable[[Starting], Child | None]) -> Running | None:
+        """Return the process if it is ready now. `follow` reads what it says. OSError: it does not
+        start."""
+        starting = self._start()
+        try:
+            child = follow(starting)
+        except (OSError, ValueError) as error:
+            self._starting = None
+            starting.close()
+            raise _no_start() from error
+        if child is None:
+            return None
+        self._starting = None
+        connection = EngineCalls(self._zygote, child)
+        began = time.monotonic()
+        try:
+            self._running = Running(connection, Gates(connection))
+        except OSError as error:
+            connection.lose("it does not start")
+            connection.close()
+            raise _no_start() from error
+        patience_seconds = FIRST_ANSWERS * (time.monotonic() - began)
+        connection.patience_seconds = min(
+            max(patience_seconds, self._patience_seconds), REPLY_SECONDS_MAX
+        )
+        self._started(connection)
+        if self._budget_percent != USUAL_PERCENT:
+            self.set_budget(self._budget_percent)
         return self._running
 
 
-class _Running(NamedTuple):
+def _no_start() -> OSError:
+    return OSError(errno.EIO, "its engine does not start")
+
+
+class Running(NamedTuple):
     connection: EngineCalls
     gates: Gates

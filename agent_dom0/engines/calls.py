@@ -23,7 +23,7 @@ from agent_dom0.engines.replies import Nonsense
 from agent_dom0.engines.zygote import Child, Zygote
 from xensnd.text import escaped
 
-START_SECONDS_MAX = 1.0
+SENT_SECONDS_MAX = 1.0
 # So long may a reply take for which somebody has waited, or for which nobody has.
 REPLY_SECONDS_MAX = 1.0
 PROBED_SECONDS_MAX = 3.0
@@ -39,7 +39,7 @@ T = TypeVar("T")
 
 class EngineCalls:
     """Raises EngineLost once the process has ended, has not answered in time, or has said what it
-    cannot say. `why` says which. `child` is the process; None: it is started here.
+    cannot say. `why` says which.
 
     The caller waits for `patience_seconds` at most. EngineLate: the reply has not come by then, and
     until it comes, no other call is made. What was asked may be done or not, so when the reply
@@ -53,14 +53,14 @@ class EngineCalls:
     def __init__(
         self,
         zygote: Zygote,
-        child: Child | None = None,
+        child: Child,
         patience_seconds: float = REPLY_SECONDS_MAX,
     ) -> None:
         self._zygote = zygote
         self.patience_seconds = patience_seconds
-        self._child = child or zygote.start()
+        self._child = child
         self._control = self._child.control
-        self._control.settimeout(START_SECONDS_MAX)
+        self._control.settimeout(SENT_SECONDS_MAX)
         self._calls = 0
         self._waited, self._period_began = 0.0, time.monotonic()
         self._open: deque[int] = deque()  # the calls for whose replies nobody waits, or no longer
@@ -71,17 +71,15 @@ class EngineCalls:
         self._is_out_of_step = False  # whether a call may be done or not
         self.is_at_fault = True  # if it was ended
         self.why: str | None = None
-        try:
-            _, fds, _, _ = socket.recv_fds(self._control, MESSAGE_OCTETS_MAX, 1)
-            (self.wake_fd,) = fds
-        except (OSError, ValueError) as error:
-            self.lose(str(error))
-            self._child.close()
-            raise OSError(errno.EIO, "its engine does not start") from error
 
     def fileno(self) -> int:
         """Return a descriptor that is readable when follow() has something to do."""
         return self._control.fileno()
+
+    @property
+    def wake_fd(self) -> int:
+        """A descriptor that is readable when the core needs a decision."""
+        return self._child.wake_fd
 
     @property
     def end_fd(self) -> int:
@@ -194,7 +192,6 @@ class EngineCalls:
         """End the process."""
         self.lose("it was ended")
         self._child.close()
-        os.close(self.wake_fd)
 
     def _send(self, do: str, fds: Sequence[int], arguments: dict[str, object]) -> int:
         self._calls += 1

@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 
-from agent_dom0.engines.apart import EngineApart
+from agent_dom0.engines.apart import EngineApart, Running
 from agent_dom0.engines.calls import REPLY_SECONDS_MAX, EngineCalls
 from agent_dom0.engines.interface import Engines, GuestEngine
-from agent_dom0.engines.zygote import Zygote
+from agent_dom0.engines.zygote import START_SECONDS_MAX, Child, Starting, Zygote
 from xensnd.transport.interface import Transport
 
 log = logging.getLogger("xensnd-dom0")
@@ -101,8 +101,23 @@ class _Followed(EngineApart):
         self._connection: EngineCalls | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._was_late_at = -math.inf  # in the loop's time
+        self._followed: int | None = None  # the socket of a process that starts
+        self._start_ends: asyncio.TimerHandle | None = None
+        self._on_ready: Callable[[], None] | None = None
+        self._failure: OSError | None = None  # of the last start, until it was told
+
+    def is_ready(self, later: Callable[[], None]) -> bool:
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
+        if self._running is None:
+            self._on_ready = later
+            self._follow_start()
+        return self._running is not None
 
     def close(self) -> None:
+        self._on_ready = self._failure = None
+        self._leave_start()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -114,6 +129,43 @@ class _Followed(EngineApart):
             loop.remove_reader(connection.end_fd)
         super().close()
 
+    # While it starts
+
+    def _follow_start(self) -> None:
+        if self._followed is None:
+            loop = asyncio.get_running_loop()
+            self._followed = self._start().fileno()
+            loop.add_reader(self._followed, self._go_on, Starting.follow)
+            self._start_ends = loop.call_later(START_SECONDS_MAX, self._go_on, _give_up)
+
+    def _go_on(self, follow: Callable[[Starting], Child | None]) -> None:
+        try:
+            self._finish_start(follow)
+        except OSError as failure:
+            self._failure = failure
+
+    def _finish_start(self, follow: Callable[[Starting], Child | None]) -> Running | None:
+        try:
+            return super()._finish_start(follow)
+        except OSError:
+            self._leave_start()
+            raise
+
+    def _leave_start(self) -> None:
+        """It has come to an end, one way or the other."""
+        loop = asyncio.get_running_loop()
+        if self._followed is not None:
+            loop.remove_reader(self._followed)
+            self._followed = None
+        if self._start_ends is not None:
+            self._start_ends.cancel()
+            self._start_ends = None
+        if self._on_ready is not None:
+            loop.call_soon(self._on_ready)
+            self._on_ready = None
+
+    # While it runs
+
     @property
     def _until(self) -> float | None:
         return self._haste.until
@@ -123,6 +175,7 @@ class _Followed(EngineApart):
         return asyncio.get_running_loop().time() < self._was_late_at + LATE_AGAIN_SECONDS
 
     def _begin(self, connection: EngineCalls) -> None:
+        self._leave_start()
         loop = asyncio.get_running_loop()
         if self._was_late:
             usual_seconds = connection.patience_seconds
@@ -163,3 +216,7 @@ class _Followed(EngineApart):
         self._timer = asyncio.get_running_loop().call_later(
             PROBE_SECONDS, self._on_time, connection
         )
+
+
+def _give_up(_starting: Starting) -> None:
+    raise TimeoutError

@@ -58,6 +58,9 @@ class EngineHere(GuestEngine):
     def prepare(self) -> None:
         """Nothing: it runs."""
 
+    def is_ready(self, _later: Callable[[], None]) -> bool:
+        return True
+
     def map_pages(self, domid: int, refs: Sequence[int], *, writable: bool) -> Pages:
         return self._transport.map_pages(domid, refs, writable=writable)
 
@@ -115,6 +118,9 @@ class EngineHere(GuestEngine):
             budget=self._budget,
             served_address=served_address,
         )
+
+    def set_budget(self, percent: int) -> None:
+        self._budget.set_percent(percent)
 
     @property
     def pauses(self) -> int:

@@ -22,6 +22,10 @@ class GuestEngine(Protocol):
     def prepare(self) -> None:
         """Begin to start what is not running yet."""
 
+    def is_ready(self, later: Callable[[], None]) -> bool:
+        """Return whether it runs. If not, it starts, and `later` is called once it runs, or cannot.
+        OSError: it could not be started. Who calls anything else waits until it runs."""
+
     def map_pages(self, domid: int, refs: Sequence[int], *, writable: bool) -> Pages: ...
     def bind_channel(self, domid: int, port: int) -> EventChannel: ...
     def new_client(self, server: str | None, properties: Mapping[str, str]) -> AudioClient: ...
@@ -51,6 +55,9 @@ class GuestEngine(Protocol):
         served_address: int,
     ) -> VchanCore:
         """`given`: where the core keeps what it gave to the audio server last."""
+
+    def set_budget(self, percent: int) -> None:
+        """Let the guest cause so much of the usual work, also in an engine that starts later."""
 
     @property
     def pauses(self) -> int:

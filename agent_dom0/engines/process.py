@@ -76,6 +76,7 @@ class EngineProcess:
         self._last = 0
         self._verbs: dict[str, Callable[..., object]] = {
             "snapshot": self._snapshot,
+            "budget": self._set_budget,
             "map": self._map,
             "share": self._share,
             "unmap": self._unmap,
@@ -162,6 +163,9 @@ class EngineProcess:
 
     def _end(self, _: list[int], *, channel: int) -> None:
         self._channels.pop(channel).close()
+
+    def _set_budget(self, _: list[int], *, percent: int) -> None:
+        self._budget.set_percent(percent)
 
     # The audio server
 

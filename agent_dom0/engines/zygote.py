@@ -13,6 +13,7 @@ import fcntl
 import os
 import signal
 import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +21,8 @@ from typing import NamedTuple
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
 _SECONDS = 5.0
+# So long may a process take until it is ready.
+START_SECONDS_MAX = 5.0
 
 Work = Callable[[socket.socket], None]
 
@@ -27,11 +30,53 @@ Work = Callable[[socket.socket], None]
 class Child(NamedTuple):
     number: int
     pidfd: int  # readable when it has ended
+    wake_fd: int
     control: socket.socket  # the agent's end
 
     def close(self) -> None:
         self.control.close()
         os.close(self.pidfd)
+        os.close(self.wake_fd)
+
+
+class Starting:
+    """A process that was asked for. It says who it is, and then that it is ready, each time with a
+    descriptor. If it cannot be forked, or fails before, its socket is closed."""
+
+    def __init__(self, control: socket.socket, kill: Callable[[int], None]) -> None:
+        self._control = control
+        self._kill = kill
+        self._number: int | None = None  # the process's, once it has said that
+        self._pidfd = -1
+
+    def fileno(self) -> int:
+        """Return a descriptor that is readable when follow() has something to read."""
+        return self._control.fileno()
+
+    def follow(self) -> Child | None:
+        """Read the next of what it says. Return the process when that was all. Raises OSError."""
+        said, fds, _, _ = socket.recv_fds(self._control, 32, 1)
+        if not fds:
+            raise OSError(errno.EIO, "it has ended")
+        if self._number is None:
+            self._number, self._pidfd = int(said), fds[0]
+            return None
+        return Child(self._number, self._pidfd, fds[0], self._control)
+
+    def wait(self) -> Child:
+        """Return the process when it is ready. Raises OSError."""
+        until = time.monotonic() + START_SECONDS_MAX
+        while True:
+            self._control.settimeout(max(until - time.monotonic(), 0.001))
+            if (child := self.follow()) is not None:
+                return child
+
+    def close(self) -> None:
+        """End the process. Before it says who it is, it ends by itself, as its socket is closed."""
+        self._control.close()
+        if self._number is not None:
+            self._kill(self._number)
+            os.close(self._pidfd)
 
 
 class Zygote:
@@ -52,22 +97,23 @@ class Zygote:
         """Return a descriptor that is readable when the process has ended."""
         return self._control.fileno()
 
-    def start(self) -> Child:
-        """Raises OSError."""
+    def start(self) -> Starting:
+        """Ask for a process, and do not wait for it. Raises OSError."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             try:
                 socket.send_fds(self._control, [b"\0"], [theirs.fileno()])
-                number, fds, _, _ = socket.recv_fds(self._control, 32, 1)
-                (pidfd,) = fds
-                return Child(int(number), pidfd, ours)
-            except (OSError, ValueError) as error:
+            except OSError as error:
                 ours.close()
                 raise OSError(errno.EAGAIN, "no process for its engine can be started") from error
+        return Starting(ours, self._kill)
 
     def kill(self, child: Child) -> None:
+        self._kill(child.number)
+
+    def _kill(self, number: int) -> None:
         with contextlib.suppress(OSError):
-            self._control.send(str(child.number).encode())
+            self._control.send(str(number).encode())
 
     def close(self) -> None:
         self._control.close()
@@ -111,17 +157,20 @@ def _serve(control: socket.socket, parent: int, lock: Path, work: Work) -> None:
             child = os.fork()
         except OSError:  # no process or memory is left
             os.close(fds[0])
-            control.send(b"0")
             continue
         if child == 0:
             control.close()
             _end_with(us)
             ctypes.CDLL(None).prctl(_PR_SET_NAME, b"xensnd-engine")
             with contextlib.suppress(BaseException), socket.socket(fileno=fds[0]) as end:
+                _introduce_ourselves(end)
                 work(end)
             os._exit(0)
         children.add(child)
         os.close(fds[0])
-        pidfd = os.pidfd_open(child)
-        socket.send_fds(control, [str(child).encode()], [pidfd])
-        os.close(pidfd)
+
+
+def _introduce_ourselves(end: socket.socket) -> None:
+    pidfd = os.pidfd_open(os.getpid())
+    socket.send_fds(end, [str(os.getpid()).encode()], [pidfd])
+    os.close(pidfd)

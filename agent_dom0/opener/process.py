@@ -156,8 +156,9 @@ class Opener:
         are."""
         return (
             self._lasting.has_pages(domid, refs)
-            or self._reach.has_rings(domid)
+            or self._reach.had_rings(domid)
             or self._reach.offers_pages(domid, refs)
+            or self._reach.has_rings(domid)
         )
 
     def _hand_channel(self, untrusted: Any) -> Handed:

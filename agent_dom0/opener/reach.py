@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import time
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -27,7 +27,7 @@ from xensnd.vchan.nodes import PORTS, VchanNodes, VchanOffer, parse_offer
 from xensnd.vchan.page import parse_page
 
 # How long what was read counts.
-_READ_SECONDS = 1.0
+READ_SECONDS = 1.0
 # The nodes of a larger card are not kept.
 _CARD_OCTETS_MAX = 1 << 14
 
@@ -65,13 +65,18 @@ class Reach:
     def exists(self, domid: int) -> bool:
         """Return whether a domain runs, or has a card that is not removed yet. An audio domain may
         not ask; there XenStore itself limits what it may write."""
-        if time.monotonic() > self._known_at + _READ_SECONDS or domid not in self._known:
+        if time.monotonic() > self._known_at + READ_SECONDS or domid not in self._known:
             self._read_known()
         return domid in self._known or not self._may_ask
 
+    def had_rings(self, domid: int) -> bool:
+        """Return whether the guest has a card, and its frontend had published a ring when it was
+        looked at last."""
+        return self._recent(domid).has_rings
+
     def has_rings(self, domid: int) -> bool:
-        """Return whether the guest has a card, and its frontend has published a ring."""
-        return self._recent(domid).has_rings or self._read_published(domid).has_rings
+        """Return the same as it is now, which costs a request of XenStore for each node."""
+        return self._read_published(domid).has_rings
 
     def offers_port(self, domid: int, port: int) -> bool:
         """Return whether a frontend of the guest has published this event channel."""
@@ -95,7 +100,7 @@ class Reach:
     def recent_card(self, domid: int, devid: int) -> Mapping[str, str] | None:
         """Return the nodes of a card, if they were read recently."""
         found = self._published.get(domid)
-        if found is None or time.monotonic() > found.read_at + _READ_SECONDS:
+        if found is None or time.monotonic() > found.read_at + READ_SECONDS:
             return None
         return found.cards.get(devid)
 
@@ -129,7 +134,7 @@ class Reach:
 
     def _recent(self, domid: int) -> _Published:
         found = self._published.get(domid)
-        if found is None or time.monotonic() > found.read_at + _READ_SECONDS:
+        if found is None or time.monotonic() > found.read_at + READ_SECONDS:
             return self._read_published(domid)
         return found
 
@@ -162,12 +167,9 @@ class Reach:
         offers = []
         for port in PORTS:
             nodes = VchanNodes(domid, self._transport.domid, port)
-            values = [
-                self._ask(partial(_value, path=path))
-                for path in (nodes.ring_ref, nodes.event_channel)
-            ]
-            with suppress(RemoteProtocolError):
-                offers.append(parse_offer(*values))
+            read = partial(_values, paths=(nodes.ring_ref, nodes.event_channel))
+            with suppress(RemoteProtocolError, PermissionError):
+                offers.append(parse_offer(*self._ask(read)))
         return [offer for offer in offers if offer is not None]
 
     def _vchan_refs(self, domid: int, offer: VchanOffer) -> Set[int]:
@@ -181,11 +183,8 @@ class Reach:
         return {offer.ring_ref, *rings}
 
 
-def _value(store: Store, path: str) -> str | None:
-    try:
-        return store.read(path)
-    except (KeyError, PermissionError):
-        return None
+def _values(store: Store, paths: Sequence[str]) -> Sequence[str | None]:
+    return store.read_each(paths)
 
 
 def _octets(nodes: Mapping[str, str]) -> int:

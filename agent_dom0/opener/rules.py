@@ -20,7 +20,6 @@ from agent_dom0.cards.toolstack import (
     backend_permissions,
     frontend_nodes,
     frontend_permissions,
-    parents,
 )
 from xensnd.sndif.states import XenbusState
 from xensnd.sndif.store_fields import CAPTURE_IN_PLACE, SUPPORTED_VERSIONS, VERSIONS
@@ -95,10 +94,9 @@ class VsndRules:
             return False
         half = _half(device, is_backend)
         if op == Op.MKDIR:
-            return node in half.directories
+            return node is None
         if op == Op.SET_PERMS:
-            is_known = node in half.directories or node in half.values
-            return is_known and rest == half.permissions
+            return node is None and rest == half.permissions
         return rest in half.values.get(node or "", ())
 
     def _is_guest(self, domid: int) -> bool:
@@ -109,9 +107,8 @@ class VsndRules:
 class _Half:
     """All that an agent writes into one half of a device."""
 
-    directories: Set[str | None]  # None: its own
     values: Mapping[str, Set[str]]  # by node
-    permissions: str  # of each of them, as they are on the wire
+    permissions: str  # of its directory, as they are on the wire
 
 
 @functools.lru_cache(maxsize=64)
@@ -121,8 +118,7 @@ def _half(device: DevicePath, is_backend: bool) -> _Half:
     values: dict[str, Set[str]] = {name: {value} for name, value in nodes.items()}
     if is_backend:
         values |= {"state": _STATES, VERSIONS: {SUPPORTED_VERSIONS}, CAPTURE_IN_PLACE: {"1"}}
-    directories = {None, *(parent for name in nodes for parent in parents(name))}
-    return _Half(directories, values, "".join(f"{word}\0" for word in words))
+    return _Half(values, "".join(f"{word}\0" for word in words))
 
 
 def _one_of(*patterns: str) -> re.Pattern[str]:

@@ -12,9 +12,11 @@ from agent_dom0.events import EventKind, Priority
 from agent_dom0.streams.throttle import (
     CONNECTIONS_A_SECOND,
     CONNECTIONS_AT_ONCE,
+    OPEN_COUNTS_AS,
     STORE_EVENTS_A_SECOND,
     Throttle,
 )
+from xensnd.core import USUAL_PERCENT
 
 
 class GuestAudit(Protocol):
@@ -29,13 +31,27 @@ class GuestBudget:
         self.requests = Throttle()
         self.store_events = Throttle(STORE_EVENTS_A_SECOND)
         self.connections = Throttle(CONNECTIONS_A_SECOND, CONNECTIONS_AT_ONCE)
+        self._throttles = (self.requests, self.store_events, self.connections)
+        self.percent = USUAL_PERCENT
+
+    def set_percent(self, percent: int) -> None:
+        """Let the guest have so much of the usual budget from now on."""
+        self.percent = percent
+        for throttle in self._throttles:
+            throttle.set_percent(percent)
+
+    @property
+    def too_many_requests(self) -> str:
+        most = self.requests.at_once
+        return f"{most} requests within a second; an OPEN counts as {OPEN_COUNTS_AS}"
 
     def admits_store_events(self, times: int) -> bool:
         """Return whether XenStore's `times` events, which came at once, may be followed."""
         if self.store_events.admits(times):
             return True
         if self.store_events.exceeds_anew:
-            text = f"more than {STORE_EVENTS_A_SECOND} changes of its nodes in XenStore in a second"
+            most = self.store_events.at_once
+            text = f"more than {most} changes of its nodes in XenStore in a second"
             self._audit(EventKind.LIMIT_HIT, f"{text}; they wait", Priority.NOTICE)
         return False
 
@@ -46,8 +62,8 @@ class GuestBudget:
             return True
         if self.connections.exceeds_anew:
             text = (
-                f"more than {CONNECTIONS_AT_ONCE} connections of its {devices}, "
-                f"and than {CONNECTIONS_A_SECOND} a second; the next ones wait"
+                f"more than {self.connections.at_once} connections of its {devices}, "
+                f"and than {self.connections.a_second:g} a second; the next ones wait"
             )
             self._audit(EventKind.LIMIT_HIT, text, Priority.NOTICE)
         self.connections.poll_later(later)
@@ -55,10 +71,10 @@ class GuestBudget:
 
     def forget(self, poll: Callable[[], None]) -> None:
         """Do not call `poll` any more, whatever it waits for."""
-        for throttle in (self.requests, self.store_events, self.connections):
+        for throttle in self._throttles:
             throttle.forget(poll)
 
     def close(self) -> None:
         """The guest is gone, or the agent ends: nothing waits any more."""
-        for throttle in (self.requests, self.store_events, self.connections):
+        for throttle in self._throttles:
             throttle.close()

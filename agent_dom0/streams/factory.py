@@ -23,7 +23,7 @@ from agent_dom0.stream_audit import StreamAudit
 from agent_dom0.streams.quarantine import Quarantine
 from agent_dom0.streams.served_guest import ServedGuest, stream_id
 from xensnd.control.answers import Answer
-from xensnd.core import SoundCore
+from xensnd.core import USUAL_PERCENT, SoundCore
 from xensnd.sndif.store_fields import Direction
 from xensnd.transport.interface import Transport
 
@@ -50,7 +50,9 @@ class Factory:
         connections = self.connections.of_engine(engine.new_client)
         audio = GuestClient(connections, self.mixer, guest, trail, record)
         quarantine = Quarantine(runtime / "guests" / (guest.uuid or f"domain-{guest.domid}"))
-        served = ServedGuest(guest, engine, audio, quarantine, trail, self._most_streams)
+        served = ServedGuest(
+            guest, engine, audio, quarantine, trail, self._most_streams, self._budget_percent
+        )
         return served
 
     def _most_streams(self, guest: RunningGuest, direction: Direction) -> int:
@@ -58,6 +60,12 @@ class Factory:
         card may have."""
         options = self.policy.decide(guest, direction).options
         return max(limits_within(self.limits, options).max_streams, self.limits.max_streams)
+
+    def _budget_percent(self, guest: RunningGuest) -> int:
+        """If the rules of both directions say it, the lower holds."""
+        limits = (self.policy.limits(guest, direction) for direction in Direction)
+        said = [each.budget_percent for each in limits if each.budget_percent is not None]
+        return min(said, default=USUAL_PERCENT)
 
     def audit(self, owner: ServedGuest, direction: Direction) -> StreamAudit:
         return StreamAudit(owner.trail, owner, direction)

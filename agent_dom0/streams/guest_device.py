@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -66,5 +66,12 @@ class DeviceOwner(Protocol):
 
     def require_room(self, added: Sequence[Direction]) -> None:
         """Check that so many streams may be added. LimitReached: they may not."""
+
+    def has_engine(self, again: Callable[[], None]) -> bool:
+        """Whether what serves its rings runs. If not, `again` is called when it is to be tried
+        again. OSError: it could not be started."""
+
+    def forget(self, again: Callable[[], None]) -> None:
+        """Do not call `again` any more, whatever it waits for."""
 
     def audit(self, kind: EventKind, text: str, priority: Priority = Priority.INFO) -> None: ...

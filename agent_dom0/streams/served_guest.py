@@ -27,7 +27,8 @@ def stream_id(domid: int, device: str, name: str) -> str:
 
 class ServedGuest:
     """`devices` are those of all fronts, by their names in a stream's id. `most_streams` returns
-    how many streams its cards may have in a direction."""
+    how many streams its cards may have in a direction, `percent_of` how much of the usual budget it
+    has."""
 
     def __init__(
         self,
@@ -37,6 +38,7 @@ class ServedGuest:
         quarantine: Quarantine,
         trail: GuestTrail,
         most_streams: Callable[[RunningGuest, Direction], int],
+        percent_of: Callable[[RunningGuest], int],
     ) -> None:
         self.guest = guest
         self.engine = engine
@@ -45,8 +47,23 @@ class ServedGuest:
         self.budget = GuestBudget(self.audit)
         self._pauses = 0  # of the engine, as of the last call of was_paused()
         self.devices: dict[str, GuestDevice] = {}
+        self._awaiting_engine: dict[Callable[[], None], None] = {}
         self.trail = trail
         self._most_streams = most_streams
+        self._percent_of = percent_of
+        self.follow_policy()
+
+    def follow_policy(self) -> None:
+        """Let it have the budget that policy gives it now."""
+        percent = self._percent_of(self.guest)
+        if percent != self.budget.percent:
+            self.budget.set_percent(percent)
+            self.trail.set_percent(percent)
+            self.engine.set_budget(percent)
+
+    @property
+    def budget_percent(self) -> int:
+        return self.budget.percent
 
     @property
     def is_in_use(self) -> bool:
@@ -148,6 +165,24 @@ class ServedGuest:
         """Let its engine start, and do not wait for it."""
         self.engine.prepare()
 
+    def has_engine(self, again: Callable[[], None]) -> bool:
+        """Return whether its engine runs. If not, it starts, and `again` is called once it runs, or
+        cannot. OSError: it could not be started."""
+        is_ready = self.engine.is_ready(self._tell_ready)
+        if not is_ready:
+            self._awaiting_engine[again] = None
+        return is_ready
+
+    def _tell_ready(self) -> None:
+        awaiting, self._awaiting_engine = self._awaiting_engine, {}
+        for again in awaiting:
+            again()
+
+    def forget(self, again: Callable[[], None]) -> None:
+        """Do not call `again` any more, whatever it waits for."""
+        self._awaiting_engine.pop(again, None)
+        self.budget.forget(again)
+
     def expect_sound(self) -> None:
         """Connect to the audio server, for streams that are about to be taken over."""
         with self.serving(), suppress(EngineLost):
@@ -192,6 +227,7 @@ class ServedGuest:
 
     def close(self, *, forget: bool = False) -> None:
         """Its devices were closed before. `forget`: it is gone."""
+        self._awaiting_engine.clear()
         self.budget.close()
         self.audio.close(forget=forget)
         self.engine.close()

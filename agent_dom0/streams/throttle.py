@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from xensnd.core import USUAL_PERCENT
 from xensnd.sndif.packets import Operation, peek_request
 
 # READ and WRITE do not count here. ALSA sends some hundred queries when a stream is opened, and a
@@ -18,9 +19,6 @@ REQUESTS_A_SECOND = 500
 
 # An OPEN maps a buffer, which takes some milliseconds. So 25 of them are a second's share.
 OPEN_COUNTS_AS = 20
-TOO_MANY_REQUESTS = (
-    f"{REQUESTS_A_SECOND} requests within a second; an OPEN counts as {OPEN_COUNTS_AS}"
-)
 
 # A frontend writes its state about five times until it is connected.
 STORE_EVENTS_A_SECOND = 100
@@ -52,18 +50,24 @@ class Throttle:
 
     def __init__(self, a_second: int = REQUESTS_A_SECOND, at_once: int | None = None) -> None:
         self.exceeds_anew = False
-        self._a_second = a_second
-        self._at_once = a_second if at_once is None else at_once
+        self._usual = a_second, a_second if at_once is None else at_once
+        self.set_percent(USUAL_PERCENT)
         self._left = 0.0
         self._refilled_at = self._exceeded_at = float("-inf")
         self._timer: asyncio.TimerHandle | None = None
         self._waiting: dict[Callable[[], None], None] = {}  # in the order in which they came
 
+    def set_percent(self, percent: int) -> None:
+        """Admit so much of the usual from now on."""
+        a_second, at_once = self._usual
+        self.a_second = a_second * percent / USUAL_PERCENT
+        self.at_once = max(at_once * percent // USUAL_PERCENT, 1)
+
     def admits(self, count: int = 1) -> bool:
         """Return whether so many more are served now. Call it once for all that came at once."""
         now = asyncio.get_running_loop().time()
-        refill = (now - self._refilled_at) * self._a_second
-        self._left, self._refilled_at = min(self._left + refill, self._at_once), now
+        refill = (now - self._refilled_at) * self.a_second
+        self._left, self._refilled_at = min(self._left + refill, self.at_once), now
         if count <= self._left + _EARLY_TIMER:
             self._left -= count
             return True

@@ -16,7 +16,7 @@ from agent_dom0.engines.interface import EngineLost
 from agent_dom0.events import EventKind, Priority
 from agent_dom0.streams.failures import FAILURES, Recovery
 from agent_dom0.streams.guest_device import DeviceOwner, GuestDevice
-from agent_dom0.streams.throttle import OPEN_COUNTS_AS, REQUESTS_A_SECOND
+from agent_dom0.streams.throttle import OPEN_COUNTS_AS
 from agent_dom0.streams.watched_nodes import WatchedNodes
 from agent_dom0.vchan.link import VchanLink
 from agent_dom0.vchan.saved_link import Offers, SavedLink
@@ -156,7 +156,7 @@ class VchanDevice(GuestDevice):
         self._end()
         if forget:
             for later in (self._poll_later, self._step_later):
-                self._owner.budget.forget(later)
+                self._owner.forget(later)
             self._watched.close(self._store)
 
     # Offers
@@ -170,9 +170,7 @@ class VchanDevice(GuestDevice):
         connection = self._connection
         if connection is not None and not connection.link.is_open:
             self._end()
-        values = [
-            (self._read(nodes.ring_ref), self._read(nodes.event_channel)) for nodes in self._nodes
-        ]
+        values = [self._read(nodes.ring_ref, nodes.event_channel) for nodes in self._nodes]
         if values == self._refused:
             return
         try:
@@ -201,7 +199,8 @@ class VchanDevice(GuestDevice):
         if self._connection is not None and self._connection.link.offers == offers:
             return  # the guest has not removed it yet
         self._end()
-        if self._owner.budget.admits_connection("vchans", self._step_later):
+        again = self._step_later
+        if self._owner.has_engine(again) and self._owner.budget.admits_connection("vchans", again):
             self._connect(offers)
 
     def _connect(self, offers: dict[int, VchanOffer]) -> None:
@@ -289,10 +288,11 @@ class VchanDevice(GuestDevice):
         core, saved = connection.link.capture, connection.link.saved
         while (word := core.next_word()) is not None:
             opens = word == ControlWord.SOURCE_START
-            if not self._owner.budget.requests.admits(OPEN_COUNTS_AS if opens else 1):
+            requests = self._owner.budget.requests
+            if not requests.admits(OPEN_COUNTS_AS if opens else 1):
                 capture = connection.streams[Direction.CAPTURE]
-                capture.tell_limit(f"{REQUESTS_A_SECOND} control words within a second")
-                self._owner.budget.requests.poll_later(self._poll_later)
+                capture.tell_limit(f"{requests.at_once} control words within a second")
+                requests.poll_later(self._poll_later)
                 return
             saved.sound = saved.sound.after(word)
             core.drop_word()
@@ -342,11 +342,11 @@ class VchanDevice(GuestDevice):
 
     # XenStore
 
-    def _read(self, path: str) -> str | None:
+    def _read(self, *paths: str) -> Sequence[str | None]:
         try:
-            return self._store.read(path)
-        except (KeyError, PermissionError):
-            return None
+            return self._store.read_each(paths)
+        except PermissionError:
+            return [None for _ in paths]
 
 
 def _runs(sound: GuestSound, direction: Direction) -> bool:

@@ -15,6 +15,7 @@ from xensnd.sndif.formats import PLAYABLE, SampleFormat
 MAX_DURATION = timedelta(days=365)
 RATE_HZ_MIN, RATE_HZ_MAX = 1_000, 768_000
 STREAMS_MAX = 64
+BUDGET_PERCENT_MIN, BUDGET_PERCENT_MAX = 10, 1000
 BUFFER_OCTETS_MIN, BUFFER_OCTETS_MAX = 1 << 10, 16 << 20
 _LATENCY_USEC_MIN, _LATENCY_USEC_MAX = 1_000, 2_000_000
 
@@ -56,6 +57,12 @@ def read_percent(text: str) -> int:
 
 def write_percent(percent: int) -> str:
     return f"{percent}%"
+
+
+def read_budget(text: str) -> int:
+    digits = text[:-1] if text.endswith("%") else ""
+    hint = "write such as 50% for half of the usual, or 200%"
+    return _read_integer(digits, BUDGET_PERCENT_MIN, BUDGET_PERCENT_MAX, "%", hint)
 
 
 def read_octets(text: str) -> int:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 
+from agent_dom0.engines import replies
 from agent_dom0.engines.zygote import Zygote
 from tests.support.core_stream import Setting
 from tests.support.engine_apart import SettingApart, running_zygote
@@ -63,6 +65,11 @@ __all__ = [
 def zygote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zygote]:
     with running_zygote(tmp_path_factory.mktemp("engines")) as zygote:
         yield zygote
+
+
+def test_engine_takes_the_budget_of_its_guest(playback: Setting) -> None:
+    apart = cast(SettingApart, playback).apart
+    apart.call(replies.nothing, "budget", percent=50)
 
 
 @pytest.fixture

@@ -54,6 +54,10 @@ def snapshot(stream: object = STREAM, **others: object) -> Answer:
     return result({"pauses": 0, "clients": {}, "streams": {"1": stream}} | others)
 
 
+def start(zygote: Zygote) -> EngineCalls:
+    return EngineCalls(zygote, zygote.start().wait())
+
+
 def has_ended(connection: EngineCalls) -> bool:
     return bool(select.select([connection.end_fd], [], [], ENDS_SECONDS)[0])
 
@@ -61,7 +65,7 @@ def has_ended(connection: EngineCalls) -> bool:
 def lose(tmp_path: Path, answer: Answer) -> str | None:
     """Why it was lost, at its first call."""
     with closing(Zygote(tmp_path / "lock", says(answer))) as zygote:
-        connection = EngineCalls(zygote)
+        connection = start(zygote)
         with pytest.raises(EngineLost):
             connection.call(replies.snapshot, "snapshot")
         assert has_ended(connection)
@@ -114,7 +118,7 @@ def test_process_that_does_not_answer_is_waited_for_once_and_ended_later(
 ) -> None:
     asked = []
     with closing(Zygote(tmp_path / "lock", says(lambda _: b""))) as zygote:
-        connection = EngineCalls(zygote, patience_seconds=0.001)
+        connection = EngineCalls(zygote, zygote.start().wait(), patience_seconds=0.001)
         connection.on_late = lambda: asked.append("late")
         for _ in range(3):
             with pytest.raises(EngineLate):
@@ -145,7 +149,7 @@ def late(tmp_path: Path) -> Iterator[tuple[EngineCalls, Callable[[], None]]]:
         connection.follow()
 
     with closing(Zygote(tmp_path / "lock", says(answer))) as zygote:
-        connection = EngineCalls(zygote, patience_seconds=0.001)
+        connection = EngineCalls(zygote, zygote.start().wait(), patience_seconds=0.001)
         yield connection, answered
         connection.close()
 
@@ -232,7 +236,7 @@ def test_process_that_answers_as_it_should_is_kept(tmp_path: Path) -> None:
     request = bytes(range(64))
     answer = snapshot([1, "no", 7, [3, "microphone"], request.hex(), 5, False])
     with closing(Zygote(tmp_path / "lock", says(answer))) as zygote:
-        connection = EngineCalls(zygote)
+        connection = start(zygote)
         seen = connection.call(replies.snapshot, "snapshot")
         assert seen.streams["1"] == replies.StreamSeen(
             Violation.RING_INDEX, "no", 7, (3, "microphone"), request, 5, is_open=False
@@ -247,7 +251,7 @@ def test_what_it_says_of_an_error_is_cut_and_escaped(tmp_path: Path) -> None:
         return json.dumps(failed).encode()
 
     with closing(Zygote(tmp_path / "lock", says(answer))) as zygote:
-        connection = EngineCalls(zygote)
+        connection = start(zygote)
         with pytest.raises(OSError, match=r"\\x1b\[2J") as raised:
             connection.call(replies.nothing, "start")
         assert len(str(raised.value)) < 1000
@@ -262,7 +266,7 @@ def test_process_that_answers_what_was_not_asked_is_ended(tmp_path: Path) -> Non
         control.recv(1)
 
     with closing(Zygote(tmp_path / "lock", work)) as zygote:
-        connection = EngineCalls(zygote)
+        connection = start(zygote)
         assert select.select([connection], [], [], ENDS_SECONDS)[0]
         connection.follow()
         assert connection.why == NO_ENGINE
@@ -273,7 +277,7 @@ def test_probe_that_is_not_answered_in_time_ends_the_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with closing(Zygote(tmp_path / "lock", says(lambda _: b""))) as zygote:
-        connection = EngineCalls(zygote)
+        connection = start(zygote)
         connection.probe()
         connection.probe()
         assert not connection.is_lost
@@ -285,7 +289,7 @@ def test_probe_that_is_not_answered_in_time_ends_the_process(
 
 def test_answer_to_a_probe_may_come_before_that_to_a_call(tmp_path: Path) -> None:
     with closing(Zygote(tmp_path / "lock", says(snapshot()))) as zygote:
-        connection = EngineCalls(zygote)
+        connection = start(zygote)
         for _ in range(3):
             connection.probe()
             assert connection.call(replies.snapshot, "snapshot").pauses == 0
@@ -300,7 +304,8 @@ def test_engine_that_was_prepared_and_never_used_is_ended(tmp_path: Path) -> Non
         engine.prepare()
         engine.prepare()
         assert engine._starting is not None
-        end = os.dup(engine._starting.pidfd)
+        assert engine._starting.follow() is None  # it has said who it is
+        end = os.dup(engine._starting._pidfd)
         engine.close()
         assert select.select([end], [], [], ENDS_SECONDS)[0]
         os.close(end)
@@ -313,7 +318,7 @@ def engines(tmp_path: Path) -> Zygote:
 
 def test_engines_end_with_what_started_them(tmp_path: Path) -> None:
     zygote = engines(tmp_path)
-    connection = EngineCalls(zygote)
+    connection = start(zygote)
     zygote.close()
     assert has_ended(connection)
     connection.close()
@@ -321,14 +326,14 @@ def test_engines_end_with_what_started_them(tmp_path: Path) -> None:
 
 def test_engines_of_the_next_agent_start_when_the_last_ones_have_ended(tmp_path: Path) -> None:
     first = engines(tmp_path)
-    connection = EngineCalls(first)
+    connection = start(first)
     second, started = engines(tmp_path), threading.Event()
 
-    def start() -> None:
-        EngineCalls(second).close()
+    def begin() -> None:
+        start(second).close()
         started.set()
 
-    waiting = threading.Thread(target=start)
+    waiting = threading.Thread(target=begin)
     waiting.start()
     assert not started.wait(0.2)
     first.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import socket
 import time
@@ -14,6 +15,7 @@ from typing import cast
 import pytest
 
 from agent_dom0.engines import replies
+from agent_dom0.engines.apart import EngineApart
 from agent_dom0.engines.follow import EnginesApart, _Followed
 from agent_dom0.engines.interface import EngineLate
 from agent_dom0.engines.zygote import Zygote
@@ -24,9 +26,11 @@ GUEST = 7
 
 def answers_slowly(while_there: Path) -> Callable[[socket.socket], None]:
     """What a process does that answers each call with its number, and none while there is this
-    file."""
+    file. Nor is it ready before."""
 
     def work(control: socket.socket) -> None:
+        while while_there.exists():
+            time.sleep(0.001)
         socket.send_fds(control, [b"{}"], [os.eventfd(0)])
         number = 0
         while control.recv(1 << 16):
@@ -161,3 +165,91 @@ def test_engine_that_does_not_answer_at_all_is_ended_and_blamed(
         assert scene.lost == [(GUEST, "it does not respond", True)]
 
     in_scene(tmp_path, test)
+
+
+def test_engine_is_told_of_its_guests_budget_now_and_when_it_starts(tmp_path: Path) -> None:
+    told = tmp_path / "told"
+
+    def work(control: socket.socket) -> None:
+        socket.send_fds(control, [b"{}"], [os.eventfd(0)])
+        while call := control.recv(1 << 16):
+            asked = json.loads(call)
+            with told.open("a") as file:
+                file.write(f"{asked['do']} {asked.get('percent')}\n")
+            reply = {"n": asked["n"], "is": 1 if asked["do"] == "share" else None}
+            control.send(json.dumps(reply).encode())
+
+    with closing(Zygote(tmp_path / "lock", work)) as zygote:
+        engine = EngineApart(cast(Transport, None), zygote, lambda _: None)
+        engine.set_budget(50)
+        assert not told.exists()
+        engine.call(replies.nothing, "start")
+        engine.set_budget(200)
+        engine.close()
+    said = ["share None", "budget 50", "start None", "budget 200"]
+    assert told.read_text().splitlines() == said
+
+
+def test_loop_goes_on_while_an_engine_starts(tmp_path: Path) -> None:
+    async def test(scene: Scene) -> None:
+        scene.slow.touch()
+        is_told = asyncio.Event()
+        assert not scene.engine.is_ready(is_told.set)
+        assert not scene.engine.is_ready(is_told.set)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(is_told.wait(), 0.05)
+        scene.slow.unlink()
+        await asyncio.wait_for(is_told.wait(), 5)
+        assert scene.engine.is_ready(is_told.set)
+        assert scene.engine.call(replies.integer, "start") > 0
+        assert not scene.lost
+
+    in_scene(tmp_path, test)
+
+
+def test_who_waits_for_an_engine_is_told_if_it_was_needed_sooner(tmp_path: Path) -> None:
+    async def test(scene: Scene) -> None:
+        is_told = asyncio.Event()
+        assert not scene.engine.is_ready(is_told.set)
+        assert scene.engine.call(replies.integer, "start") > 0
+        await asyncio.wait_for(is_told.wait(), 5)
+        assert scene.engine.is_ready(is_told.set)
+
+    in_scene(tmp_path, test)
+
+
+def test_engine_that_does_not_get_ready_in_time_is_an_error_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent_dom0.engines.follow.START_SECONDS_MAX", 0.05)
+
+    async def test(scene: Scene) -> None:
+        scene.slow.touch()
+        is_told = asyncio.Event()
+        assert not scene.engine.is_ready(is_told.set)
+        await asyncio.wait_for(is_told.wait(), 5)
+        with pytest.raises(OSError, match="its engine does not start"):
+            scene.engine.is_ready(is_told.set)
+        monkeypatch.setattr("agent_dom0.engines.follow.START_SECONDS_MAX", 5)
+        scene.slow.unlink()
+        is_told.clear()
+        assert not scene.engine.is_ready(is_told.set)
+        await asyncio.wait_for(is_told.wait(), 5)
+        assert scene.engine.is_ready(is_told.set)
+
+    in_scene(tmp_path, test)
+
+
+def test_engine_that_ends_while_it_starts_is_an_error(tmp_path: Path) -> None:
+    async def run() -> None:
+        zygote = Zygote(tmp_path / "lock", lambda _control: None)
+        engines = EnginesApart(cast(Transport, None), zygote, lambda: None, lambda *_: None)
+        engine, is_told = engines.of_guest(GUEST), asyncio.Event()
+        assert not engine.is_ready(is_told.set)
+        await asyncio.wait_for(is_told.wait(), 5)
+        with pytest.raises(OSError, match="its engine does not start"):
+            engine.is_ready(is_told.set)
+        engine.close()
+        zygote.close()
+
+    asyncio.run(run())

@@ -11,7 +11,9 @@ import select
 import socket
 import struct
 import threading
+import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from pyxs._internal import Op
@@ -20,6 +22,7 @@ from agent_dom0.cards.device import DevicePath
 from agent_dom0.cards.toolstack import make_device, remove_device
 from agent_dom0.opener.lasting import OF_A_GUEST_MAX, LastingChannels
 from agent_dom0.opener.process import CONNECTIONS_MAX, Opener
+from agent_dom0.opener.reach import READ_SECONDS, Reach
 from tests.support.local_machine import LocalMachine
 from tests.support.opener import Anything, RunningOpener
 from tests.support.raw_frontend import eventually
@@ -192,6 +195,26 @@ def test_vchan_of_sound_that_a_guest_offers_is_reached_and_nothing_else_of_it(
     with pytest.raises(RemoteProtocolError, match="no vchan of sound with these pages"):
         opener.transport.map_pages(guest.domid, both, writable=True)
     opener.transport.bind_lasting_channel(guest.domid, port).close()
+
+
+def test_card_of_a_guest_is_not_read_again_for_each_page_of_its_vchan(
+    machine: LocalMachine, opener: RunningOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its card has some thirty nodes, and the agent serves nobody meanwhile."""
+    reads: list[int] = []
+    read = Reach._read_published
+
+    def note_read(reach: Reach, domid: int) -> Any:
+        reads.append(domid)
+        return read(reach, domid)
+
+    monkeypatch.setattr(Reach, "_read_published", note_read)
+    guest = VchanServer(machine, "sounding")
+    guest.offer(4713)
+    began = time.monotonic()
+    for pages in (guest.page, guest.ring) * 10:
+        opener.transport.map_pages(guest.domid, pages.refs, writable=True).close()
+    assert reads.count(guest.domid) <= 1 + (time.monotonic() - began) // READ_SECONDS
 
 
 def test_page_that_no_client_could_use_states_no_others(

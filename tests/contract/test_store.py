@@ -55,6 +55,23 @@ def test_empty_value_is_written_and_read(store: XenStore) -> None:
     assert store.read("/a") == ""
 
 
+def test_many_nodes_are_written_and_read_at_once(store: XenStore, other_store: XenStore) -> None:
+    nodes = {f"/top/{number}": f"value {number}" for number in range(100)}
+    store.write_each(nodes)
+    paths = [*nodes, "/top/missing"]
+    assert other_store.read_each(paths) == [*nodes.values(), None]
+    assert other_store.read_each([]) == []
+
+
+def test_one_of_many_that_fails_is_raised_and_the_connection_goes_on(store: XenStore) -> None:
+    with pytest.raises(OSError, match="not a XenStore path"):
+        store.write_each({"/a": "1", "/b c": "2"})
+    with pytest.raises(OSError, match="@b"):
+        store.write_each({"/a": "1", "@b": "2", "/c": "3"})
+    assert store.read("/a") == "1"
+    assert store.read_each(["/a", "/none"]) == ["1", None]
+
+
 def test_value_that_is_not_printable_is_shown_escaped(store: XenStore) -> None:
     store.write("/a", "one\ntwo\0three ü")
     assert store.read("/a") == "one\\x0atwo\\x00three \\xc3\\xbc"

@@ -33,6 +33,21 @@ TEST(guest_that_rings_without_end_takes_a_twentieth_of_the_engine_and_a_burst) {
     xn_backend_free(backend);
 }
 
+TEST(guest_may_be_given_more_or_less_than_the_usual) {
+    unsigned percents[] = {10, 1000};
+    for (unsigned i = 0; i < 2; i++) {
+        connect(true);
+        xn_budget_set_percent(&backend->own_budget, percents[i]);
+        fake_pass_usec(1000 * MSEC); /* now it has what may be kept of it */
+        uint64_t before_usec = spent().engine_usec;
+        storm(2000);
+        uint64_t usual_usec = (spent().engine_usec - before_usec) * 100 / percents[i];
+        CHECK(usual_usec <= 2 * 50000 + 25000 + 1000);
+        CHECK(usual_usec > 25000);
+        xn_backend_free(backend);
+    }
+}
+
 TEST(guest_that_rings_without_end_is_paused_within_a_second_and_python_told) {
     connect(true);
     storm(1000);

@@ -110,6 +110,7 @@ options = st.builds(
     max_streams=st.none() | st.integers(1, 64),
     max_buffer_octets=st.none() | st.integers(1 << 10, 16 << 20),
     max_memory_octets=st.none() | st.integers(1 << 10, 16 << 20),
+    budget_percent=st.none() | st.integers(10, 1000),
     latency_usec=st.none() | st.integers(1_000, 2_000_000),
 )
 

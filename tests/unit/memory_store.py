@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -30,6 +30,13 @@ class MemoryStore:
         if path in self.broken:
             raise self.broken[path]
         return self.nodes[path]
+
+    def read_each(self, paths: Sequence[str]) -> list[str | None]:
+        return [self.read(path) if path in self.nodes else None for path in paths]
+
+    def write_each(self, nodes: Mapping[str, str]) -> None:
+        for path, value in nodes.items():
+            self.write(path, value)
 
     def write(self, path: str, value: str) -> None:
         if any(path.startswith(refused) for refused in self.refused):

@@ -81,6 +81,8 @@ class Scene:
         self.lack: Exception | None = None
         self.paused = False  # by the engine
         self.is_quarantined = False
+        self.runs_engine = True
+        self.awaiting_engine: list[Callable[[], None]] = []
         self.is_served = False
         self.times_served = 0
         self.events: list[Event] = []
@@ -102,6 +104,14 @@ class Scene:
         self.is_served = False
 
     most_streams = 64
+
+    def has_engine(self, again: Callable[[], None]) -> bool:
+        if not self.runs_engine:
+            self.awaiting_engine.append(again)
+        return self.runs_engine
+
+    def forget(self, again: Callable[[], None]) -> None:
+        self.budget.forget(again)
 
     def require_room(self, added: Sequence[Direction]) -> None:
         assert len(added) == 2
@@ -157,6 +167,25 @@ def test_card_without_room_for_its_streams_is_audited_once_and_tried_until_there
         assert device.is_in_use
         assert scene.store.state(PATH) is XenbusState.CONNECTED
         assert len(scene.failures) == 1
+
+    run(test())
+
+
+def test_card_whose_engine_starts_waits_for_it_and_then_connects() -> None:
+    async def test() -> None:
+        scene = Scene()
+        device = scene.device()
+        device.step()
+        scene.runs_engine = False
+        scene.store.publish(PATH)
+        device.step()
+        assert not device.is_in_use
+        assert scene.store.state(PATH) is XenbusState.INIT_WAIT
+        scene.runs_engine = True
+        for again in scene.awaiting_engine:
+            again()
+        assert device.is_in_use
+        assert scene.store.state(PATH) is XenbusState.CONNECTED
 
     run(test())
 
@@ -347,7 +376,7 @@ def test_card_is_taken_over_by_what_was_read_of_it_a_moment_ago() -> None:
     scene.recent = read_card_nodes(cast(Store, scene.store), PATH.frontend)
     for name in scene.recent:
         if name.startswith("0/"):
-            del scene.store.nodes[f"{PATH.frontend}/{name}"]
+            scene.store.nodes.pop(f"{PATH.frontend}/{name}", None)
     device = scene.device()
     device.step()
     assert [stream.name for stream in device.streams] == ["0/0", "0/1"]

@@ -97,6 +97,18 @@ def with_guests(test: Callable[[Guests], Coroutine[None, None, None]]) -> Callab
 
 
 @with_guests
+async def test_rule_lowers_and_raises_how_many_records_a_guest_has(guests: Guests) -> None:
+    for percent in (50, 200):
+        guests.evil.set_percent(percent)
+        await later(60)  # it has all of its budget
+        before = len(guests.records(EventKind.STREAM_OPENED))
+        for _ in range(3 * BUDGET_RECORDS):
+            guests.evil.append(opened())
+        written = len(guests.records(EventKind.STREAM_OPENED)) - before
+        assert written == REPEATABLE_RECORDS * percent // 100
+
+
+@with_guests
 async def test_flood_is_bounded_by_the_guests_budget_and_hides_nothing_of_others(
     guests: Guests,
 ) -> None:

@@ -35,12 +35,15 @@ class Desk:
             AuditTrail(self.trail), self, self.queue, lambda *said: self.written.append(said)
         )
 
-    def ask(self, guest: str = "work", direction: Direction = CAPTURE) -> int:
-        return self.prompts.ask(guest, 7, direction, self.answered.append)
+    def ask(
+        self, guest: str = "work", direction: Direction = CAPTURE, *, percent: int = 100
+    ) -> int:
+        answered = self.answered.append
+        return self.prompts.ask(guest, 7, direction, answered, percent=percent)
 
-    def why_not(self, guest: str = "work") -> str:
+    def why_not(self, guest: str = "work", *, percent: int = 100) -> str:
         with pytest.raises(NotAsked) as refused:
-            self.ask(guest)
+            self.ask(guest, percent=percent)
         return str(refused.value)
 
     def prompt_shown(self, prompt: Prompt) -> None:
@@ -213,6 +216,24 @@ def test_guest_that_asks_and_leaves_is_shown_a_few_times_a_minute() -> None:
         desk.ask("other")
         await later(61)
         desk.ask()
+
+    run(test())
+
+
+@pytest.mark.parametrize(("percent", "times"), [(50, 3), (200, 12)])
+def test_rule_lowers_and_raises_how_often_a_guest_asks(percent: int, times: int) -> None:
+    async def test() -> None:
+        desk = Desk()
+        for _ in range(times):
+            desk.prompts.withdraw(desk.ask(percent=percent))
+        said = f"the question was asked {times} times within 60 s"
+        assert desk.why_not(percent=percent) == said
+        await later(61)
+        desk.prompts.answer(desk.ask(percent=percent), "work", CAPTURE, Answer.NO)
+        seconds = 1000 // percent
+        assert desk.why_not(percent=percent) == f"the person said no less than {seconds} s ago"
+        await later(seconds)
+        desk.ask(percent=percent)
 
     run(test())
 

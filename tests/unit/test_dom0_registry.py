@@ -210,5 +210,6 @@ def test_gates_of_all_guests_are_closed_before_the_first_is_decided(
     notes: list[str] = []
     devices = [NotedDevice(name, notes) for name in ("work", "mail")]
     monkeypatch.setattr(Registry, "_devices", lambda _: devices)
+    monkeypatch.setattr(Registry, "served", lambda _: [])
     Registry.decide(object.__new__(Registry))
     assert notes == ["gates of work", "gates of mail", "decide work", "decide mail"]

@@ -140,3 +140,15 @@ def test_state_that_we_write_ourselves_makes_nobody_else_be_read(store_house: Ho
         assert (looks(store_house, HOSTILE), looks(store_house, OTHER)) == (2, 1)
 
     run(test(), stands_still=True)
+
+
+def test_card_that_is_offered_anew_costs_no_other_guest_a_look(store_house: House) -> None:
+    async def test() -> None:
+        begin(store_house)
+        for node in ("feature-capture-in-place", "versions", "state"):  # as we write them
+            store_house.changed(f"{HOSTILE.backend}/{node}", "backend")
+        assert looks(store_house, HOSTILE) == 3
+        assert looks(store_house, OTHER) == 0
+        assert store_house.store.reads["/local/domain/8/name"] == 0
+
+    run(test(), stands_still=True)

@@ -85,6 +85,8 @@ class OpenStream:
 class Scene:
     """A guest, its streams, and all that decides over them."""
 
+    budget_percent = 100
+
     def __init__(self, place: Place) -> None:
         self.guest = WORK
         self.place = place
@@ -451,6 +453,20 @@ def test_buffers_have_two_mebibytes_unless_a_rule_says_otherwise(scene: Scene) -
         raised = "{guest: work, capture: allow, max-memory: 4MiB}"
         await scene.use(f"version: 1\nrules:\n  - {raised}\n")
         one_more.open()
+
+    run(test())
+
+
+def test_guest_with_half_of_the_budget_asks_half_as_often(scene: Scene) -> None:
+    async def test() -> None:
+        scene.budget_percent = 50
+        await scene.use(ASK)
+        for number in range(4):
+            stream = scene.stream(f"7/0/{number}")
+            stream.open()
+            stream.close()
+        assert len(scene.shown) == 3
+        assert "asked 3 times within 60 s" in scene.trail.events[-2].text
 
     run(test())
 

@@ -28,6 +28,30 @@ def test_pause_gives_no_more_than_what_is_admitted_at_once() -> None:
     run(scene(), stands_still=True)
 
 
+def test_rule_lowers_and_raises_what_is_admitted() -> None:
+    async def scene() -> None:
+        throttle = Throttle(10)
+        throttle.set_percent(50)
+        assert [throttle.admits(5), throttle.admits()] == [True, False]
+        await later(1)
+        throttle.set_percent(200)
+        await later(1)
+        assert [throttle.admits(20), throttle.admits()] == [True, False]
+
+    run(scene(), stands_still=True)
+
+
+def test_rule_lets_something_be_admitted_however_low_it_is() -> None:
+    async def scene() -> None:
+        throttle = Throttle(1, at_once=8)
+        throttle.set_percent(10)
+        assert [throttle.admits(), throttle.admits()] == [True, False]
+        await later(10)
+        assert throttle.admits()
+
+    run(scene(), stands_still=True)
+
+
 def test_many_at_once_are_refused_together() -> None:
     async def scene() -> None:
         throttle = Throttle(10)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import cast
 
 from agent_dom0.events import EventKind, Priority
@@ -112,6 +112,8 @@ class Scene:
         self.links: list[NoLink] = []
         self.made: dict[Direction, NoVchanStream] = {}
         self.fails: Exception | None = None
+        self.runs_engine = True
+        self.awaiting_engine: list[Callable[[], None]] = []
         self.saved = saved
         self.store = MemoryStore()
         self.device = VchanDevice(cast(Store, self.store), 0, self, self, lambda work: work())
@@ -124,6 +126,14 @@ class Scene:
 
     def was_paused(self) -> bool:
         return False
+
+    def has_engine(self, again: Callable[[], None]) -> bool:
+        if not self.runs_engine:
+            self.awaiting_engine.append(again)
+        return self.runs_engine
+
+    def forget(self, again: Callable[[], None]) -> None:
+        self.budget.forget(again)
 
     def require_room(self, added: Sequence[Direction]) -> None:
         assert list(added) == [Direction.PLAYBACK, Direction.CAPTURE]
@@ -165,6 +175,20 @@ class Scene:
 
     def texts(self, kind: EventKind) -> list[str]:
         return [text for each, text in self.events if each is kind]
+
+
+def test_both_are_connected_once_the_engine_of_their_guest_runs() -> None:
+    async def test() -> None:
+        scene = Scene()
+        scene.runs_engine = False
+        scene.offer(8)
+        assert not scene.device.is_in_use
+        scene.runs_engine = True
+        for again in scene.awaiting_engine:
+            again()
+        assert scene.device.is_in_use
+
+    run(test())
 
 
 def test_both_are_connected_once_both_are_offered_and_not_again_by_their_withdrawal() -> None:

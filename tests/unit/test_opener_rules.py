@@ -101,12 +101,14 @@ def test_both_halves_of_a_card_are_written_as_the_agent_writes_them() -> None:
     ):
         assert admits(Op.RM, directory)
         assert admits(Op.MKDIR, directory)
+        assert admits(Op.SET_PERMS, directory, *permissions)
+        assert not admits(Op.SET_PERMS, directory, "b0")
+        assert not admits(Op.SET_PERMS, directory, *permissions, "r8")
         for name, value in nodes.items():
             assert admits(Op.WRITE, f"{directory}/{name}", value)
             assert not admits(Op.WRITE, f"{directory}/{name}", f"{value}x")
-            assert admits(Op.SET_PERMS, f"{directory}/{name}", *permissions)
-            assert not admits(Op.SET_PERMS, f"{directory}/{name}", "b0")
-            assert not admits(Op.SET_PERMS, f"{directory}/{name}", *permissions, "r8")
+            assert not admits(Op.MKDIR, f"{directory}/{name}")
+            assert not admits(Op.SET_PERMS, f"{directory}/{name}", *permissions)
 
 
 def test_backends_state_and_versions_are_written() -> None:

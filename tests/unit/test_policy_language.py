@@ -16,7 +16,7 @@ WRITE_ONE = "write allow, deny or ask"
 NAME = "write a name, or a glob in quotes such as 'work-*'"
 KNOWN = (
     "known keys: guest, playback, capture, max-volume, on-deny, device, monitor, formats, "
-    "rates, max-streams, max-buffer, max-memory, latency, from, until, for, once, taken-by"
+    "rates, max-streams, max-buffer, max-memory, budget, latency, from, until, for, once, taken-by"
 )
 ITEMS = "(start each item with '- ', or write 'rules: []' for none)"
 INDENT = "check the indentation, and that quotes and brackets are closed"

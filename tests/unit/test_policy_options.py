@@ -49,6 +49,8 @@ GOOD = {
     "max-buffer: 256KiB": Options(max_buffer_octets=256 * 1024),
     "max-buffer: 1MiB": Options(max_buffer_octets=1024 * 1024),
     "max-memory: 4MiB": Options(max_memory_octets=4 << 20),
+    "budget: 10%": Options(budget_percent=10),
+    "budget: 1000%": Options(budget_percent=1000),
     "latency: 20ms": Options(latency_usec=20_000),
     "latency: 2.5ms": Options(latency_usec=2_500),
 }
@@ -61,6 +63,7 @@ def test_option_is_read_from_its_text(line: str, options: Options) -> None:
 
 VOLUME = "(write such as 80%; for no sound, deny playback)"
 COUNT = "(write a number; for no streams, deny)"
+BUDGET = "(write such as 50% for half of the usual, or 200%)"
 OCTETS = "(write such as 65536 or 64KiB)"
 NOT_A_NAME = (
     "is not the name of a sink or source (write a name, not a number; "
@@ -116,6 +119,9 @@ BAD = {
     "max-buffer: 512": f"5:15: max-buffer: '512' is not 1KiB to 16MiB {OCTETS}",
     "max-memory: 512": f"5:15: max-memory: '512' is not 1KiB to 16MiB {OCTETS}",
     "max-buffer: 999999999MiB": f"5:15: max-buffer: '999999999MiB' is not 1KiB to 16MiB {OCTETS}",
+    "budget: 0.5": f"5:11: budget: '0.5' is not 10% to 1000% {BUDGET}",
+    "budget: 9%": f"5:11: budget: '9%' is not 10% to 1000% {BUDGET}",
+    "budget: 1001%": f"5:11: budget: '1001%' is not 10% to 1000% {BUDGET}",
     "latency: 20": "5:12: latency: '20' is not a time in milliseconds (write such as 20ms)",
     "latency: 20us": "5:12: latency: '20us' is not a time in milliseconds (write such as 20ms)",
     "latency: 0.5ms": "5:12: latency: '0.5ms' is not 1ms to 2000ms (write such as 20ms)",
@@ -151,12 +157,14 @@ def test_rule_with_options_only_is_refused() -> None:
 
 def test_text_of_a_rule_has_its_options_as_one_writes_them() -> None:
     lines = (
-        "latency: 2.500ms", "max-buffer: 1024KiB", "max-streams: 2", "rates: [ 48000,44100 ]",
-        "formats: ['s16_le']", "device: mic", "on-deny: refuse", "max-volume: 80%",
+        "latency: 2.500ms", "budget: 200%", "max-buffer: 1024KiB", "max-streams: 2",
+        "rates: [ 48000,44100 ]", "formats: ['s16_le']", "device: mic",
+        "on-deny: refuse", "max-volume: 80%",
     )  # fmt: skip
     assert rule(*lines).text == (
         "guest: a, capture: allow, max-volume: 80%, on-deny: refuse, device: mic, "
-        "formats: [s16_le], rates: [48000, 44100], max-streams: 2, max-buffer: 1MiB, latency: 2.5ms"
+        "formats: [s16_le], rates: [48000, 44100], max-streams: 2, max-buffer: 1MiB, "
+        "budget: 200%, latency: 2.5ms"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import cast
 
 import pytest
@@ -20,6 +21,10 @@ class Nodes:
         self._vanishing = vanishing
         self.reads: list[str] = []
 
+    def read_each(self, paths: Sequence[str]) -> list[str | None]:
+        self.reads += [path for path in paths if path not in self._vanishing]
+        return [None if path in self._vanishing else self._nodes.get(path, "") for path in paths]
+
     def list(self, path: str) -> list[str]:
         if path in self._vanishing:
             raise KeyError(path)
@@ -28,12 +33,6 @@ class Nodes:
             each[len(prefix) :].split("/")[0] for each in self._nodes if each.startswith(prefix)
         }
         return sorted(below)
-
-    def read(self, path: str) -> str:
-        if path in self._vanishing:
-            raise KeyError(path)
-        self.reads.append(path)
-        return self._nodes.get(path, "")
 
 
 def read(nodes: Nodes, streams_max: int = 64) -> dict[str, str]:

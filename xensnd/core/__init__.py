@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from .audio_client import Admission, AudioClient, AudioStreamConfig, ClientState
 from .backend import PCM_STATE_OCTETS, REFUSED_MAX, BackendStream, Violation
-from .budget import Budget, BudgetStats
+from .budget import USUAL_PERCENT, Budget, BudgetStats
 from .confine import filter_system_calls
 from .device import GraphDevice
 from .engine import Engine
@@ -29,6 +29,7 @@ __all__ = [
     "PCM_STATE_OCTETS",
     "PIPEWIRE",
     "REFUSED_MAX",
+    "USUAL_PERCENT",
     "VCHAN_GIVEN_OCTETS",
     "Admission",
     "AudioClient",

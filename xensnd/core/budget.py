@@ -7,6 +7,8 @@ from typing import Any
 
 from ._core import ffi, lib
 
+USUAL_PERCENT = 100  # of a budget
+
 
 @dataclass(frozen=True, slots=True)
 class BudgetStats:
@@ -33,6 +35,10 @@ class Budget:
             raise MemoryError
         self.handle: Any = ffi.gc(handle, lib.xn_budget_free)
         self._stats = ffi.new("struct xn_budget_stats *")
+
+    def set_percent(self, percent: int) -> None:
+        """Give the guest so much of the usual budget, from now on."""
+        lib.xn_budget_set_percent(self.handle, percent)
 
     @property
     def pauses(self) -> int:

@@ -109,6 +109,7 @@ struct xn_budget_stats {
 struct xn_budget { ...; };
 struct xn_budget *xn_budget_new(void);
 void xn_budget_free(struct xn_budget *);
+void xn_budget_set_percent(struct xn_budget *, unsigned percent);
 void xn_budget_stats(const struct xn_budget *, struct xn_budget_stats *);
 
 /* gate.h */

@@ -34,13 +34,14 @@ def read_card_nodes(
         if _is_numbered(name)
     }
     listed |= {stream: _list(store, frontend + stream) for stream in streams}
-    for directory, names in listed.items():
-        for name in CARD_NODES.intersection(names):
-            try:
-                nodes[f"{directory}/{name}"[1:]] = store.read(f"{frontend}{directory}/{name}")
-            except KeyError:
-                continue
-    return nodes
+    wanted = [
+        f"{directory}/{name}"
+        for directory, names in listed.items()
+        for name in CARD_NODES.intersection(names)
+    ]
+    values = store.read_each([f"{frontend}{path}" for path in wanted])
+    found = zip(wanted, values, strict=True)
+    return nodes | {path[1:]: value for path, value in found if value is not None}
 
 
 def _list(store: Store, path: str) -> Sequence[str]:

@@ -90,7 +90,14 @@ class Store(Protocol):
     """
 
     def read(self, path: str) -> str: ...
+    def read_each(self, paths: Sequence[str]) -> Sequence[str | None]:
+        """Return the values; None: there is no such node. Sooner than one after the other."""
+
     def write(self, path: str, value: str) -> None: ...
+    def write_each(self, nodes: Mapping[str, str]) -> None:
+        """Write all of these, sooner than one after the other. If one fails, others may be
+        written."""
+
     def list(self, path: str) -> list[str]: ...
     def remove(self, path: str) -> None:
         """Remove a node and all below it; a node that is not there is no error."""

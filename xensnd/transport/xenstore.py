@@ -16,10 +16,11 @@ import socket
 import struct
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
+from typing import NamedTuple
 
 from pyxs import PyXSError
 from pyxs._internal import Op, Packet
@@ -38,6 +39,9 @@ ATTEMPTS_MAX = 100  # of a transaction: a guest that keeps writing must not dela
 PAYLOAD_OCTETS_MAX = 4096
 # About so many events are read at a time, so that who writes without end holds up nobody else.
 EVENTS_AT_ONCE = 1024
+# So many requests are made before the first reply is taken. All fit into the socket's buffer, and
+# who is on its other side need not be waited for each time.
+REQUESTS_AT_ONCE = 16
 DIRECTORY_PART = 22  # which pyxs does not know
 
 _HEADER = struct.Struct("=IIII")  # operation, request, transaction, octets that follow
@@ -107,12 +111,14 @@ class _Connection(UnixSocketConnection):  # type: ignore[misc]
         return _Descriptor(self._open_fd)
 
 
-class _Failure(Exception):
+class _Failure(NamedTuple):
     """XenStore answered with the error of this name."""
+
+    name: bytes
 
 
 class _Wire:
-    """One connection: one request and its reply at a time, and events that arrive meanwhile."""
+    """One connection: requests, their replies, and events that arrive meanwhile."""
 
     def __init__(
         self,
@@ -145,26 +151,39 @@ class _Wire:
     def fileno(self) -> int:
         return self._ready.fileno()
 
-    def call(self, op: int, payload: bytes, transaction: int) -> bytes:
+    def call(
+        self, op: int, payloads: Sequence[bytes], transaction: int
+    ) -> Sequence[bytes | _Failure]:
+        """Make all requests, a few at a time, and return the replies."""
         self._require_alive()
-        if len(payload) > self._payload_octets_max:
+        if any(len(payload) > self._payload_octets_max for payload in payloads):
             raise OSError(errno.E2BIG, f"more than {self._payload_octets_max} octets for XenStore")
+        replies: list[bytes | _Failure] = []
+        for start in range(0, len(payloads), REQUESTS_AT_ONCE):
+            some = payloads[start : start + REQUESTS_AT_ONCE]
+            numbers = [self._send(op, payload, transaction) for payload in some]
+            deadline = time.monotonic() + self._timeout
+            replies += [self._reply(number, deadline) for number in numbers]
+        return replies
+
+    def _send(self, op: int, payload: bytes, transaction: int) -> int:
         self._request = (self._request + 1) & 0xFFFF_FFFF
         packet = Packet(Op.READ, payload, self._request, transaction)._replace(op=op)
         try:
             self._connection.send(packet)
         except (PyXSError, OSError) as error:
             raise self._lose("accepts no requests") from error
-        deadline = time.monotonic() + self._timeout
+        return self._request
+
+    def _reply(self, number: int, deadline: float) -> bytes | _Failure:
+        """Return the reply to the request of this number. They come in order."""
         while not self._replies:
             self._wait_until(deadline)
             self._receive()
         answered, request, content = self._replies.popleft()
-        if request != self._request:
+        if request != number:
             raise self._lose("answered a request that was not made")
-        if answered == Op.ERROR:
-            raise _Failure(content.rstrip(b"\0"))
-        return content
+        return _Failure(content.rstrip(b"\0")) if answered == Op.ERROR else content
 
     def events(self) -> list[WatchEvent]:
         self._require_alive()
@@ -265,8 +284,27 @@ class XenStore(Store):
     def read(self, path: str) -> str:
         return _decoded(self._on_path(Op.READ, path))
 
+    def read_each(self, paths: Sequence[str]) -> list[str | None]:
+        payloads = [_payload(path) for path in paths]
+        answers = self._wire.call(Op.READ, payloads, self._transaction)
+        values: list[str | None] = []
+        for path, answer in zip(paths, answers, strict=True):
+            try:
+                values.append(_decoded(_content(answer, path)))
+            except KeyError:
+                values.append(None)
+        return values
+
     def write(self, path: str, value: str) -> None:
-        self._on_path(Op.WRITE, path, value.encode(errors="backslashreplace"))
+        self.write_each({path: value})
+
+    def write_each(self, nodes: Mapping[str, str]) -> None:
+        payloads = [
+            _payload(path, value.encode(errors="backslashreplace")) for path, value in nodes.items()
+        ]
+        answers = self._wire.call(Op.WRITE, payloads, self._transaction)
+        for path, answer in zip(nodes, answers, strict=True):
+            _content(answer, path)
 
     def list(self, path: str) -> list[str]:
         try:
@@ -353,20 +391,11 @@ class XenStore(Store):
         self._call(Op.RELEASE, b"%d\0" % domid, f"dom{domid}")
 
     def _on_path(self, op: int, path: str, rest: bytes = b"") -> bytes:
-        if not _PATH.fullmatch(path) or len(path) > _PATH_MAX:
-            raise OSError(errno.EINVAL, "not a XenStore path", path)
-        return self._call(op, path.encode() + b"\0" + rest, path)
+        return self._call(op, _payload(path, rest), path)
 
     def _call(self, op: int, payload: bytes, subject: str | None = None) -> bytes:
-        try:
-            return self._wire.call(op, payload, self._transaction)
-        except _Failure as failure:
-            name = failure.args[0]
-            if name == b"ENOENT":
-                raise KeyError(subject) from None
-            number = _ERRNO.get(name, errno.EIO)
-            text = os.strerror(number) if name in _ERRNO else f"XenStore says {_decoded(name)}"
-            raise OSError(number, text, subject) from None
+        (answer,) = self._wire.call(op, [payload], self._transaction)
+        return _content(answer, subject)
 
 
 class _Attempt(AbstractContextManager[Store]):
@@ -393,6 +422,24 @@ class _Attempt(AbstractContextManager[Store]):
                 raise
         else:
             self.committed = kind is None
+
+
+def _payload(path: str, rest: bytes = b"") -> bytes:
+    if not _PATH.fullmatch(path) or len(path) > _PATH_MAX:
+        raise OSError(errno.EINVAL, "not a XenStore path", path)
+    return path.encode() + b"\0" + rest
+
+
+def _content(answer: bytes | _Failure, subject: str | None) -> bytes:
+    """Return what XenStore has answered about this subject, or raise the error."""
+    if isinstance(answer, bytes):
+        return answer
+    if answer.name == b"ENOENT":
+        raise KeyError(subject)
+    number = _ERRNO.get(answer.name, errno.EIO)
+    is_known = answer.name in _ERRNO
+    text = os.strerror(number) if is_known else f"XenStore says {_decoded(answer.name)}"
+    raise OSError(number, text, subject)
 
 
 def _token(token: str) -> bytes:

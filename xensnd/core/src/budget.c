@@ -17,13 +17,15 @@
  * frame. */
 #define KEPT_USEC 500000
 
+#define USUAL_PERCENT 100
 #define PAUSE_MIN_USEC 10000
 #define PAUSE_MAX_USEC (PAUSE_MIN_USEC << 8)
 /* After so long within its budget, a guest's next pause is the shortest again. */
 #define FORGIVEN_USEC 1000000
 
 void xn_budget_init(struct xn_budget *budget) {
-    *budget = (struct xn_budget){.refilled_usec = -KEPT_USEC, .resumes_usec = -FORGIVEN_USEC};
+    *budget = (struct xn_budget){
+        .percent = USUAL_PERCENT, .refilled_usec = -KEPT_USEC, .resumes_usec = -FORGIVEN_USEC};
 }
 
 struct xn_budget *xn_budget_new(void) {
@@ -33,6 +35,10 @@ struct xn_budget *xn_budget_new(void) {
 }
 
 void xn_budget_free(struct xn_budget *budget) { free(budget); }
+
+void xn_budget_set_percent(struct xn_budget *budget, unsigned percent) {
+    __atomic_store_n(&budget->percent, percent, __ATOMIC_RELAXED);
+}
 
 /* Counters are written only under the engine's lock, and read without it. */
 static void add(uint64_t *counter, uint64_t count) {
@@ -58,7 +64,8 @@ bool xn_budget_is_open(const struct xn_budget *budget, int64_t now_usec) {
 
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
-static int64_t refilled(int64_t left, int64_t a_second, int64_t usec) {
+static int64_t refilled(int64_t left, int64_t a_second, unsigned percent, int64_t usec) {
+    a_second = a_second / USUAL_PERCENT * percent;
     int64_t kept = a_second / 1000 * KEPT_USEC / 1000;
     return smaller(left + a_second / 1000 * usec / 1000, kept);
 }
@@ -69,8 +76,10 @@ static void refill(struct xn_budget *budget, int64_t now_usec) {
     if (usec <= 0) return;
     budget->refilled_usec += usec;
     usec = smaller(usec, 2 * KEPT_USEC); /* more makes no difference */
-    budget->requests_left = refilled(budget->requests_left, REQUESTS_A_SECOND, usec);
-    budget->engine_nsec_left = refilled(budget->engine_nsec_left, ENGINE_NSEC_A_SECOND, usec);
+    unsigned percent = __atomic_load_n(&budget->percent, __ATOMIC_RELAXED);
+    budget->requests_left = refilled(budget->requests_left, REQUESTS_A_SECOND, percent, usec);
+    budget->engine_nsec_left =
+        refilled(budget->engine_nsec_left, ENGINE_NSEC_A_SECOND, percent, usec);
 }
 
 static enum xn_verdict pause(struct xn_budget *budget, int64_t now_usec) {

@@ -23,6 +23,7 @@ struct xn_budget_stats { /* since the budget was made */
 };
 
 struct xn_budget {
+    unsigned percent;      /* of the usual amount a second */
     int64_t refilled_usec; /* when the next two were last refilled */
     int64_t requests_left, engine_nsec_left; /* below zero: over budget */
     int64_t pause_usec;    /* length of the last pause */
@@ -36,7 +37,8 @@ struct xn_budget *xn_budget_new(void);
 void xn_budget_free(struct xn_budget *budget);
 void xn_budget_init(struct xn_budget *budget);
 
-/* May be called in any thread. */
+/* May be called in any thread. `percent`: 1 to 1000. */
+void xn_budget_set_percent(struct xn_budget *budget, unsigned percent);
 void xn_budget_stats(const struct xn_budget *budget, struct xn_budget_stats *stats);
 
 /* The functions below must be called under the engine's lock. */
