@@ -10,14 +10,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from xensnd.core import CONTROL_REQUESTS_A_SECOND, OPEN_COUNTS_AS
 from xensnd.sndif.packets import Operation, peek_request
 
 # READ and WRITE do not count here. ALSA sends some hundred queries when a stream is opened, and a
-# desktop opens two.
-REQUESTS_A_SECOND = 500
-
-# An OPEN maps a buffer, which takes some milliseconds. So 25 of them are a second's share.
-OPEN_COUNTS_AS = 20
+# desktop opens two. An OPEN maps a buffer, which takes some milliseconds, so 25 of them are a
+# second's share (OPEN_COUNTS_AS). The core counts all of them too: it serves START and STOP by
+# itself as long as the guest is within this limit.
+REQUESTS_A_SECOND = CONTROL_REQUESTS_A_SECOND
 TOO_MANY_REQUESTS = (
     f"{REQUESTS_A_SECOND} requests within a second; an OPEN counts as {OPEN_COUNTS_AS}"
 )

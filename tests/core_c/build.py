@@ -33,6 +33,7 @@ _BACKEND = [
     "backend_clock.c",
     "backend_requests.c",
     "backend_silence.c",
+    "backend_trigger.c",
     "budget.c",
     "channel.c",
     "event_page.c",
@@ -50,7 +51,7 @@ _VCHAN = [
     "vchan_ring.c",
     "vchan_stream.c",
 ]
-_BACKEND_TESTS = ["audio", "budget", "clock", "gate", "requests", "silence", "take_over"]
+_BACKEND_TESTS = ["audio", "budget", "clock", "gate", "requests", "silence", "take_over", "trigger"]
 _PCM_TESTS = ["buffer", "capture", "open", "position", "reports", "stop", "writes"]
 
 # The core's sources that each test_*.c and fuzz_*.c is linked with.

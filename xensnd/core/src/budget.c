@@ -17,6 +17,11 @@
  * frame. */
 #define KEPT_USEC 500000
 
+/* Control requests are counted in thousandths. Fewer are kept than Python keeps, who counts them a
+ * little later. */
+#define CONTROL_REQUEST INT64_C(1000)
+#define CONTROL_KEPT (XN_CONTROL_REQUESTS_A_SECOND * CONTROL_REQUEST * 4 / 5)
+
 #define PAUSE_MIN_USEC 10000
 #define PAUSE_MAX_USEC (PAUSE_MIN_USEC << 8)
 /* After so long within its budget, a guest's next pause is the shortest again. */
@@ -57,11 +62,13 @@ bool xn_budget_is_open(const struct xn_budget *budget, int64_t now_usec) {
 }
 
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+static int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 
-static int64_t refilled(int64_t left, int64_t a_second, int64_t usec) {
-    int64_t kept = a_second / 1000 * KEPT_USEC / 1000;
+static int64_t refilled(int64_t left, int64_t a_second, int64_t usec, int64_t kept) {
     return smaller(left + a_second / 1000 * usec / 1000, kept);
 }
+
+static int64_t kept_of(int64_t a_second) { return a_second / 1000 * KEPT_USEC / 1000; }
 
 static void refill(struct xn_budget *budget, int64_t now_usec) {
     /* Whole milliseconds, so that no fraction of a request is lost. */
@@ -69,8 +76,20 @@ static void refill(struct xn_budget *budget, int64_t now_usec) {
     if (usec <= 0) return;
     budget->refilled_usec += usec;
     usec = smaller(usec, 2 * KEPT_USEC); /* more makes no difference */
-    budget->requests_left = refilled(budget->requests_left, REQUESTS_A_SECOND, usec);
-    budget->engine_nsec_left = refilled(budget->engine_nsec_left, ENGINE_NSEC_A_SECOND, usec);
+    budget->requests_left = refilled(budget->requests_left, REQUESTS_A_SECOND, usec,
+                                     kept_of(REQUESTS_A_SECOND));
+    budget->engine_nsec_left = refilled(budget->engine_nsec_left, ENGINE_NSEC_A_SECOND, usec,
+                                        kept_of(ENGINE_NSEC_A_SECOND));
+    budget->control_left =
+        refilled(budget->control_left, XN_CONTROL_REQUESTS_A_SECOND * CONTROL_REQUEST, usec,
+                 CONTROL_KEPT);
+}
+
+bool xn_budget_charge_control(struct xn_budget *budget, int64_t now_usec, bool opens) {
+    refill(budget, now_usec);
+    int64_t cost = (opens ? XN_OPEN_COUNTS_AS : 1) * CONTROL_REQUEST;
+    budget->control_left = larger(budget->control_left - cost, -CONTROL_KEPT);
+    return budget->control_left >= 0;
 }
 
 static enum xn_verdict pause(struct xn_budget *budget, int64_t now_usec) {

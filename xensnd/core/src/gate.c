@@ -32,6 +32,10 @@ bool xn_gate_close_within(struct xn_gate *gate, int64_t usec) {
     return true;
 }
 
+bool xn_gate_is_open(const struct xn_gate *gate, int64_t now_usec) {
+    return now_usec < __atomic_load_n(&gate->until_usec, __ATOMIC_SEQ_CST);
+}
+
 bool xn_gate_enter(struct xn_gate *gate, int64_t now_usec) {
     __atomic_store_n(&gate->is_crossed, true, __ATOMIC_SEQ_CST);
     if (now_usec < __atomic_load_n(&gate->until_usec, __ATOMIC_SEQ_CST)) return true;
