@@ -81,7 +81,34 @@ TEST(python_follows_what_was_answered_and_nothing_is_answered_twice) {
     xn_backend_free(backend);
 }
 
-TEST(next_request_waits_until_python_has_followed) {
+TEST(writes_behind_a_start_do_not_wait_for_python) {
+    open_allowed(true);
+    send(XN_TRIGGER_START, false);
+    request(XN_OP_WRITE, 0, 400, true);
+    CHECK_EQUAL(answer(), 0);
+    fake_arrive();
+    CHECK_EQUAL(answer(), 0);
+    CHECK_EQUAL(transfer(XN_OP_WRITE, 400, 400), 0);
+    CHECK_EQUAL(stats().buffered_octets, 800);
+    CHECK_EQUAL(follow(0), XN_TRIGGER_START);
+    CHECK_EQUAL(transfer(XN_OP_WRITE, 800, 400), 0);
+    xn_backend_free(backend);
+}
+
+TEST(request_behind_one_that_python_follows_costs_no_wakeups) {
+    open_allowed(true);
+    write_all(0, BUFFER);
+    pull(XN_TRIGGER_START);
+    send(XN_TRIGGER_STOP, true);
+    unsigned quiet = fake_pass_usec(4 * MSEC);
+    CHECK(quiet <= 1);
+    follow(0);
+    CHECK_EQUAL(answer(), 0);
+    CHECK(!backend->pcm->running);
+    xn_backend_free(backend);
+}
+
+TEST(next_trigger_waits_until_python_has_followed) {
     open_allowed(true);
     send(XN_TRIGGER_START, false), send(XN_TRIGGER_STOP, false);
     request(XN_OP_WRITE, 0, 400, true);

@@ -205,7 +205,7 @@ void xn_backend_answer(struct xn_backend *backend, const uint8_t response[64]) {
             xn_backend_ring_answer(&backend->ring, &packet);
             xn_channel_notify(&backend->requests_channel);
         }
-        backend->request_waits = false;
+        backend->request_waits = backend->next_waits = false;
         run_pass(backend, xn_now_usec(), false);
     }
     xn_engine_unlock(backend->engine);

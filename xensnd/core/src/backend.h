@@ -3,7 +3,8 @@
  *
  * READ and WRITE are answered here, at once. Every other request waits for Python, one at a time.
  * The requests behind it wait too, so that requests take effect in order. START, STOP and PAUSE of a
- * stream that is allowed are served and answered at once, and then wait for Python to follow.
+ * stream that is allowed are served and answered at once; then they wait for Python to follow, and
+ * only those behind them that are for Python wait, too.
  *
  * Without a stream at the server, or while the server stalls, the PCM runs on a clock: playback is
  * discarded, capture is silence. So the device keeps working for a guest that may not record, and

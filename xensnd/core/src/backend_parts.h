@@ -31,6 +31,7 @@ struct xn_backend {
     struct xn_packet request; /* the one that waits for Python */
     bool request_waits;
     enum xn_progress progress; /* of that request */
+    bool next_waits;    /* behind one that Python follows: a request that is for Python, too */
     bool more_requests; /* there are more than one pass serves */
     unsigned refused;   /* since it began, across all OPENs */
     enum xn_violation violation;

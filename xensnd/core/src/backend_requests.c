@@ -29,6 +29,11 @@ static int32_t transfer(struct xn_backend *backend, struct xn_transfer transfer)
     return STATUS_OK;
 }
 
+static bool is_transfer(const struct xn_packet *request) {
+    uint8_t operation = xn_wire_operation(request);
+    return operation == XN_OP_READ || operation == XN_OP_WRITE;
+}
+
 static void await_python(struct xn_backend *backend, const struct xn_packet *request,
                          int64_t now_usec) {
     bool opens = xn_wire_operation(request) == XN_OP_OPEN;
@@ -42,9 +47,8 @@ static void await_python(struct xn_backend *backend, const struct xn_packet *req
 
 /* Returns true if it was answered, and false if it waits for Python. */
 static bool serve(struct xn_backend *backend, const struct xn_packet *request, int64_t now_usec) {
-    uint8_t operation = xn_wire_operation(request);
     backend->stats.requests++;
-    if (operation != XN_OP_READ && operation != XN_OP_WRITE) {
+    if (!is_transfer(request)) {
         await_python(backend, request, now_usec);
         return false;
     }
@@ -61,7 +65,9 @@ static bool wants_notice(const struct xn_backend *backend) {
 }
 
 static bool may_serve(const struct xn_backend *backend) {
-    return backend->has_begun && !backend->request_waits && !backend->violation;
+    if (!backend->has_begun || backend->violation) return false;
+    if (!backend->request_waits) return true;
+    return backend->progress == XN_REQUEST_ANSWERED && !backend->next_waits;
 }
 
 /* Returns how many were served. */
@@ -77,6 +83,11 @@ static unsigned drain(struct xn_backend *backend, int64_t now_usec) {
         }
         if (taken < 0) {
             violate(backend, XN_VIOLATION_RING_INDEX);
+            break;
+        }
+        if (backend->request_waits && !is_transfer(&request)) {
+            xn_backend_ring_give_back(&backend->ring);
+            backend->next_waits = true;
             break;
         }
         served++;
@@ -119,6 +130,6 @@ void xn_backend_await_requests(struct xn_backend *backend, int64_t now_usec) {
             ->io_enable(backend->requests_io, listens ? PA_IO_EVENT_INPUT : PA_IO_EVENT_NULL);
     backend->is_polled = listens;
     if (!listens) backend->more_requests = false; /* they are served after the pause */
-    if (!listens || backend->request_waits || backend->more_requests) return;
+    if (!listens || !may_serve(backend) || backend->more_requests) return;
     if (wants_notice(backend) && xn_backend_ring_ask(&backend->ring)) backend->more_requests = true;
 }

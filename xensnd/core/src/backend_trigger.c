@@ -3,11 +3,11 @@
  *
  *     the pass starts or stops the PCM, moves sound, tells the position, and answers the frontend
  *     -> Python is woken, gets the same request, notes the new state, audits it, and "answers"
- *     -> the requests behind it are served
+ *     -> the next request that is for Python is served; READs and WRITEs were served meanwhile
  *
  * Nothing sounds that would not without this. The gate says that Python has allowed the stream, and
  * is closed first when it is not any more; and Python starts a stream, too, before it decides again.
- * As the next request waits for Python, a guest toggles no faster than Python lets it. If the process
+ * As the next TRIGGER waits for Python, a guest toggles no faster than Python lets it. If the process
  * ends in between, xn_pcm.ahead tells the next one, which lets its own Python follow.
  */
 #include "backend_parts.h"
