@@ -40,7 +40,7 @@ def dom0(lab: Lab) -> Machine:
     return lab.dom0
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def pulse(request: pytest.FixtureRequest, dom0: Machine) -> Iterator[Pulse]:
     with Pulse(dom0) as pulse:
         request.config.stash[_pulse] = pulse
@@ -116,6 +116,7 @@ def _testimony(lab: Lab, stash: pytest.Stash) -> list[tuple[str, str]]:
     }
     if (agent := stash.get(_agent, None)) is not None:
         readers["log of xensnd-dom0"] = lambda: agent.log
+        readers["audit trail"] = lambda: agent.trail
     if (pulse := stash.get(_pulse, None)) is not None:
         readers["PulseAudio"] = lambda: pulse.log
     readers["XenStore"] = lambda: _device_nodes(lab)

@@ -24,8 +24,8 @@ def desktop(guest: XenGuest) -> Iterator[XenGuest]:
     """A guest with an audio server."""
     guest.do("mkdir", "-p", DIRECTORY)
     environment = pulse_environment(DIRECTORY)
-    # Emulated, it has no time to resample well, and Linux kills real-time threads that take 200 ms.
-    command = (*pulseaudio(DIRECTORY), "--resample-method=trivial", "--realtime=no")
+    # Emulated, it has no time to resample well.
+    command = (*pulseaudio(DIRECTORY), "--resample-method=trivial")
     with Detached(guest, *command, env=environment) as server:
         wait_until(
             lambda: SINK in pactl(guest, "list", "short", "sinks"),
