@@ -80,8 +80,8 @@ void xn_backend_open_pcm(struct xn_backend *backend, const struct xn_pcm_config 
 
 /* Continues, from its positions, a PCM that another process had open. What that process gave to the
  * audio server, and was not heard, is given again. A START or STOP that it has answered, and that
- * Python may not have followed, waits for Python again. Returns false if the positions are not valid for
- * such a PCM. */
+ * Python may not have followed, waits for Python again. Returns false if the positions are not valid
+ * for such a PCM. */
 bool xn_backend_adopt_pcm(struct xn_backend *backend, const struct xn_pcm_config *config,
                           void *buffer);
 

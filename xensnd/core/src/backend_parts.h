@@ -1,7 +1,8 @@
 /* The parts of backend.c, which makes the same pass over a stream for every event:
  *
  *     drain a limited number of requests -> move sound to or from the server -> advance the clock
- *     and report the position -> conclude a START or a STOP -> await requests -> schedule the next pass
+ *     and report the position -> conclude a START or a STOP -> await requests -> schedule the next
+ *     pass
  *
  * Each step is one of the functions below. None of them starts a pass, so no packet of a guest can
  * make a function call itself. All run under the engine's lock.
@@ -45,7 +46,7 @@ struct xn_backend {
     bool stalled;
     bool is_held; /* playback: the server has data and has not begun to play it */
     bool is_corked;     /* playback: the server's stream is corked, since all was silence */
-    bool uncorks;       /* the PCM was started in this pass: the server's stream is at its end */
+    bool uncorks;       /* the PCM was started in this pass, whose end uncorks the server's stream */
     uint64_t sound_end; /* playback: end of the last data given that was not silence */
     bool underfed; /* the audio server wants more than the guest has written */
     int64_t rewrite_usec;  /* overwritten data is not given to the server before this time */
