@@ -12,11 +12,10 @@ from agent_dom0.events import EventKind, Priority
 from agent_dom0.streams.throttle import (
     CONNECTIONS_A_SECOND,
     CONNECTIONS_AT_ONCE,
-    OPEN_COUNTS_AS,
     STORE_EVENTS_A_SECOND,
     Throttle,
 )
-from xensnd.core import USUAL_PERCENT
+from xensnd.core import OPEN_COUNTS_AS, USUAL_PERCENT
 
 
 class GuestAudit(Protocol):

@@ -10,15 +10,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from xensnd.core import USUAL_PERCENT
+from xensnd.core import CONTROL_REQUESTS_A_SECOND, OPEN_COUNTS_AS, USUAL_PERCENT
 from xensnd.sndif.packets import Operation, peek_request
 
 # READ and WRITE do not count here. ALSA sends some hundred queries when a stream is opened, and a
-# desktop opens two.
-REQUESTS_A_SECOND = 500
-
-# An OPEN maps a buffer, which takes some milliseconds. So 25 of them are a second's share.
-OPEN_COUNTS_AS = 20
+# desktop opens two. An OPEN maps a buffer, which takes some milliseconds, so 25 of them are a
+# second's share (OPEN_COUNTS_AS). The core counts all of them too: it serves START and STOP by
+# itself as long as the guest is within this limit.
+REQUESTS_A_SECOND = CONTROL_REQUESTS_A_SECOND
 
 # A frontend writes its state about five times until it is connected.
 STORE_EVENTS_A_SECOND = 100

@@ -16,12 +16,11 @@ from agent_dom0.engines.interface import EngineLost
 from agent_dom0.events import EventKind, Priority
 from agent_dom0.streams.failures import FAILURES, Recovery
 from agent_dom0.streams.guest_device import DeviceOwner, GuestDevice
-from agent_dom0.streams.throttle import OPEN_COUNTS_AS
 from agent_dom0.streams.watched_nodes import WatchedNodes
 from agent_dom0.vchan.link import VchanLink
 from agent_dom0.vchan.saved_link import Offers, SavedLink
 from agent_dom0.vchan.vchan_stream import VchanStream
-from xensnd.core import Violation
+from xensnd.core import OPEN_COUNTS_AS, Violation
 from xensnd.errors import RemoteProtocolError
 from xensnd.sndif.store_fields import Direction
 from xensnd.transport.interface import Store

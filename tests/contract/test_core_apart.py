@@ -36,6 +36,8 @@ from tests.unit.test_core_requests import (
     test_control_requests_wait_for_python_one_at_a_time_and_in_order,
     test_full_buffer_of_writes_is_answered_before_start,
     test_read_is_answered_without_python,
+    test_start_and_stop_of_an_allowed_stream_are_answered_before_python_follows,
+    test_start_of_a_stream_that_is_denied_again_waits_for_python,
     test_write_is_answered_without_python,
 )
 
@@ -56,6 +58,8 @@ __all__ = [
     "test_position_events_come_more_often_than_once_a_period",
     "test_read_is_answered_without_python",
     "test_ring_index_beyond_the_ring_is_noticed",
+    "test_start_and_stop_of_an_allowed_stream_are_answered_before_python_follows",
+    "test_start_of_a_stream_that_is_denied_again_waits_for_python",
     "test_stop_moves_the_position_to_the_next_lap_and_tells_it",
     "test_write_is_answered_without_python",
 ]

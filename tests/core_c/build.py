@@ -33,6 +33,7 @@ _BACKEND = [
     "backend_clock.c",
     "backend_requests.c",
     "backend_silence.c",
+    "backend_trigger.c",
     "budget.c",
     "channel.c",
     "event_page.c",
@@ -52,7 +53,7 @@ _VCHAN = [
     "vchan_stream.c",
     "vchan_waiting.c",
 ]
-_BACKEND_TESTS = ["audio", "budget", "clock", "gate", "requests", "silence", "take_over"]
+_BACKEND_TESTS = ["audio", "budget", "clock", "gate", "requests", "silence", "take_over", "trigger"]
 _PCM_TESTS = ["buffer", "capture", "open", "position", "reports", "stop", "writes"]
 _VCHAN_TESTS = ["capture", "stream"]
 

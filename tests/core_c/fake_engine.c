@@ -112,7 +112,10 @@ bool fake_arrive(void) {
 }
 
 static int notify(void *context) {
-    ((struct fake_channel *)context)->notified++;
+    static unsigned notifications;
+    struct fake_channel *channel = context;
+    channel->notified++;
+    channel->last = ++notifications;
     return 0;
 }
 
@@ -128,7 +131,7 @@ struct xn_channel fake_channel_end(struct fake_channel *channel) {
 /* ---- the audio server ----------------------------------------------------------------------- */
 
 int64_t fake_latency_usec;
-uint32_t fake_asked_latency_usec;
+uint32_t fake_asked_latency_usec, fake_had_when_started;
 bool fake_server_failed;
 uint32_t fake_server_plays;
 uint32_t fake_server_wants_again;
@@ -229,7 +232,10 @@ bool xn_audio_peek(struct xn_audio *recorder, const void **from, uint32_t *octet
 
 void xn_audio_drop(struct xn_audio *recorder) { recorder->recorded_octets = 0; }
 
-void xn_audio_start(struct xn_audio *started) { started->running = true; }
+void xn_audio_start(struct xn_audio *started) {
+    started->running = true;
+    fake_had_when_started = started->given;
+}
 
 void xn_audio_stop(struct xn_audio *stopped, bool drain) {
     (void)drain;

@@ -33,6 +33,7 @@ void fake_wake(void);
 struct fake_channel {
     unsigned notified;
     unsigned cleared;
+    unsigned last; /* which of all channels' notifications its last one was */
 };
 struct xn_channel fake_channel_end(struct fake_channel *channel);
 
@@ -48,6 +49,7 @@ extern uint32_t fake_asked_latency_usec;
 extern bool fake_server_failed;
 bool fake_is_attached(void);
 bool fake_is_running(void); /* uncorked */
+extern uint32_t fake_had_when_started; /* what it had been given when it was uncorked */
 
 /* Lets the server ask for so much, and takes what it is given. Returns the octets. */
 uint32_t fake_server_asks(uint32_t octets);

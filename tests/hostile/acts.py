@@ -21,7 +21,7 @@ from xensnd.sndif.packets import Close, HwParamQuery, Request, Trigger, TriggerR
 from xensnd.sndif.params import HwParams, Interval
 
 FRAME_OCTETS = 4
-START = TriggerRequest(Trigger.START)
+START, STOP = TriggerRequest(Trigger.START), TriggerRequest(Trigger.STOP)
 _ALL = Interval(1, 2**32 - 1)
 _OVER_BUDGET = "more requests than the guest's budget allows; all its streams wait"
 _FOR_TOO_LONG = "too many requests or notifications for too long"
@@ -43,6 +43,14 @@ def query_all(_: RawStream) -> Sequence[Request]:
 
 def open_and_start(stream: RawStream) -> Sequence[Request]:
     return (stream.good_open(), START)
+
+
+def open_alone(stream: RawStream) -> Sequence[Request]:
+    return (stream.good_open(),)
+
+
+def start_and_stop(_: RawStream) -> Sequence[Request]:
+    return (START, STOP)
 
 
 def open_and_close(stream: RawStream) -> Sequence[Request]:
@@ -136,6 +144,13 @@ HOSTILE_ACTS = (
         "keeps its ring full of OPEN and CLOSE",
         "control requests a second, of which an OPEN takes 20 (throttle.py)",
         Loop("flood_ring", open_and_close),
+        (Said("limit_hit", _TOO_MANY_REQUESTS),),
+    ),
+    Act(
+        "START and STOP",
+        "keeps its ring full of START and STOP",
+        "control requests a second (throttle.py)",
+        Loop("flood_ring", start_and_stop, first=open_alone),
         (Said("limit_hit", _TOO_MANY_REQUESTS),),
     ),
     Act(

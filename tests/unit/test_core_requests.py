@@ -1,4 +1,6 @@
-"""Requests to the core: READ and WRITE are answered at once, all others wait for Python."""
+"""Requests to the core: READ and WRITE are answered at once, and START and STOP of a stream that is
+allowed. All others wait for Python.
+"""
 
 from __future__ import annotations
 
@@ -38,6 +40,29 @@ def test_control_requests_wait_for_python_one_at_a_time_and_in_order(playback: S
         playback.answer()
         assert playback.guest.answers() == [Response(request_id, Operation.TRIGGER, Status.OK)]
     assert playback.next_request() is None
+
+
+def test_start_and_stop_of_an_allowed_stream_are_answered_before_python_follows(
+    playback: Setting,
+) -> None:
+    playback.open(config())
+    playback.backend.open_gate()
+    for request in (START, STOP):
+        assert playback.guest.ask(request) == Status.OK
+        assert playback.await_request()[1] == request
+        playback.answer()
+        assert playback.guest.answers() == []
+    assert playback.next_request() is None
+
+
+def test_start_of_a_stream_that_is_denied_again_waits_for_python(playback: Setting) -> None:
+    playback.open(config())
+    playback.backend.open_gate()
+    playback.backend.close_gate()
+    playback.guest.send(START)
+    assert playback.await_request()[1] == START
+    assert playback.guest.answers() == []
+    assert playback.backend.stats().position_octets == 0
 
 
 def test_answer_says_what_python_decided(playback: Setting) -> None:

@@ -17,13 +17,13 @@ from agent_dom0.streams.budget import GuestBudget
 from agent_dom0.streams.guest_device import GuestDevice
 from agent_dom0.streams.throttle import (
     CONNECTIONS_AT_ONCE,
-    OPEN_COUNTS_AS,
     REQUESTS_A_SECOND,
     WAIT_SECONDS,
 )
 from tests.unit.fake_clock import later, run
 from tests.unit.memory_store import MemoryStore
 from tests.unit.test_dom0_policy_state import place
+from xensnd.core import OPEN_COUNTS_AS
 from xensnd.sndif.formats import SampleFormat
 from xensnd.sndif.packets import Close, Open, Request, encode_request
 from xensnd.sndif.states import XenbusState

@@ -12,7 +12,13 @@ from __future__ import annotations
 
 from .audio_client import Admission, AudioClient, AudioStreamConfig, ClientState
 from .backend import PCM_STATE_OCTETS, REFUSED_MAX, BackendStream, Violation
-from .budget import USUAL_PERCENT, Budget, BudgetStats
+from .budget import (
+    CONTROL_REQUESTS_A_SECOND,
+    OPEN_COUNTS_AS,
+    USUAL_PERCENT,
+    Budget,
+    BudgetStats,
+)
 from .confine import filter_system_calls
 from .device import GraphDevice
 from .engine import Engine
@@ -25,7 +31,9 @@ from .sound import BackendStats, SoundCore
 from .vchan import VCHAN_GIVEN_OCTETS, RingMemory, VchanCore
 
 __all__ = [
+    "CONTROL_REQUESTS_A_SECOND",
     "GATE_OCTETS",
+    "OPEN_COUNTS_AS",
     "PCM_STATE_OCTETS",
     "PIPEWIRE",
     "REFUSED_MAX",

@@ -7,6 +7,9 @@ from typing import Any
 
 from ._core import ffi, lib
 
+CONTROL_REQUESTS_A_SECOND = int(lib.XN_CONTROL_REQUESTS_A_SECOND)
+OPEN_COUNTS_AS = int(lib.XN_OPEN_COUNTS_AS)
+
 USUAL_PERCENT = 100  # of a budget
 
 

@@ -17,6 +17,7 @@ SOURCES = [
     "backend_clock.c",
     "backend_requests.c",
     "backend_silence.c",
+    "backend_trigger.c",
     "budget.c",
     "channel.c",
     "confine.c",
@@ -102,6 +103,8 @@ uint32_t xn_directory_read(const void *page, uint32_t wanted, uint32_t *refs, ui
 uint32_t xn_directory_write(void *page, const uint32_t *refs, uint32_t count, uint32_t next);
 
 /* budget.h */
+#define XN_CONTROL_REQUESTS_A_SECOND ...
+#define XN_OPEN_COUNTS_AS ...
 struct xn_budget_stats {
     uint64_t requests; uint64_t refused; uint64_t notifications; uint64_t engine_usec;
     uint64_t pauses; uint64_t paused_usec;

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 
 from agent_dom0.supervisor.supervise import PREDECESSOR, RENEW
@@ -11,7 +12,9 @@ from tests.support.agents import QUEUED_MSEC, SECOND_OCTETS, Dom0, Guest
 from tests.support.heard import FRAME_OCTETS, gaps, gaps_of_whole, seconds_heard
 from tests.support.local_machine import LocalMachine
 from tests.support.pulse_server import PulseServer, noise
-from tests.support.raw_frontend import eventually
+from tests.support.raw_frontend import ANSWER_SECONDS, BUFFER_OCTETS, RawStream, eventually
+from tests.support.shared_pages import RSP_PROD_OFFSET
+from xensnd.sndif.packets import Status, Trigger, TriggerRequest, Write, encode_request
 
 POLICY = 'version: 1\nrules:\n  - guest: "*"\n    playback: allow\n    capture: allow\n'
 
@@ -123,3 +126,50 @@ def test_records_go_with_their_streams(work: Guest, dom0: Dom0, machine: LocalMa
     streams = machine.directory / "dom0" / "streams"
     eventually(lambda: list(streams.iterdir()) == [])
     assert list(streams.iterdir()) == []
+
+
+def kill_at_the_answer(stream: RawStream, trigger: Trigger, dom0: Dom0) -> None:
+    """The agent dies as soon as the guest has its answer, and most likely before its Python has
+    seen the request. Until the next one has taken over."""
+    killed = dom0.agent_pid
+    with dom0.one_more("stream_taken_over"):
+        stream.put(encode_request(stream.sent & 0xFFFF, TriggerRequest(trigger)))
+        stream.requests.notify()
+        end = time.monotonic() + ANSWER_SECONDS
+        while stream.ring[RSP_PROD_OFFSET // 4] != stream.sent:
+            assert time.monotonic() < end, "no answer"
+        os.kill(killed, signal.SIGKILL)
+    assert stream.answers(1)[0].status == Status.OK
+
+
+def open_and_fill(stream: RawStream) -> None:
+    assert stream.ask(stream.good_open()) == Status.OK
+    assert stream.ask(Write(0, BUFFER_OCTETS)) == Status.OK
+
+
+def await_position(stream: RawStream, octets: int) -> None:
+    while stream.next_position() < octets:
+        pass
+
+
+def test_stream_that_starts_as_its_agent_dies_plays_with_the_next(
+    stream: RawStream, dom0: Dom0
+) -> None:
+    open_and_fill(stream)
+    kill_at_the_answer(stream, Trigger.START, dom0)
+    dom0.await_event("stream_started")
+    await_position(stream, BUFFER_OCTETS)
+
+
+def test_stream_that_stops_as_its_agent_dies_stays_stopped_and_can_start_again(
+    stream: RawStream, dom0: Dom0
+) -> None:
+    open_and_fill(stream)
+    assert stream.ask(TriggerRequest(Trigger.START)) == Status.OK
+    dom0.await_event("stream_started")
+    with dom0.one_more("stream_stopped"):
+        kill_at_the_answer(stream, Trigger.STOP, dom0)
+    assert stream.ask(Write(0, BUFFER_OCTETS)) == Status.OK
+    with dom0.one_more("stream_started"):
+        assert stream.ask(TriggerRequest(Trigger.START)) == Status.OK
+    await_position(stream, stream.next_position() + BUFFER_OCTETS // 2)

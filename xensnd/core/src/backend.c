@@ -6,6 +6,7 @@
 
 #include "backend_parts.h"
 #include "served.h"
+#include "wire.h"
 
 /* ---- the pass: see backend_parts.h ---------------------------------------------------------- */
 
@@ -19,6 +20,7 @@ static void run_pass(struct xn_backend *backend, int64_t now_usec, bool notified
         xn_backend_take_recorded(backend, now_usec);
     xn_backend_advance(backend, now_usec);
     xn_backend_report(backend);
+    xn_backend_conclude(backend);
     xn_backend_await_requests(backend, now_usec);
     xn_backend_schedule(backend, now_usec);
     xn_mark_served(backend->served, 0);
@@ -197,9 +199,13 @@ void xn_backend_answer(struct xn_backend *backend, const uint8_t response[64]) {
     memcpy(packet.octets, response, XN_PACKET_OCTETS);
     xn_engine_lock(backend->engine);
     if (backend->request_waits) {
-        xn_backend_ring_answer(&backend->ring, &packet);
-        xn_channel_notify(&backend->requests_channel);
-        backend->request_waits = false;
+        if (backend->progress == XN_REQUEST_ANSWERED) {
+            xn_backend_followed(backend, xn_wire_status(&packet) != 0);
+        } else {
+            xn_backend_ring_answer(&backend->ring, &packet);
+            xn_channel_notify(&backend->requests_channel);
+        }
+        backend->request_waits = backend->next_waits = false;
         run_pass(backend, xn_now_usec(), false);
     }
     xn_engine_unlock(backend->engine);
@@ -219,6 +225,7 @@ bool xn_backend_adopt_pcm(struct xn_backend *backend, const struct xn_pcm_config
     xn_engine_lock(backend->engine);
     xn_gate_close(backend->gate);
     bool adopted = xn_pcm_adopt(backend->pcm, config, buffer, xn_now_usec());
+    if (adopted) xn_backend_follow_again(backend);
     xn_engine_unlock(backend->engine);
     return adopted;
 }
@@ -237,14 +244,11 @@ void xn_backend_close_pcm(struct xn_backend *backend) {
 
 void xn_backend_start(struct xn_backend *backend) {
     xn_engine_lock(backend->engine);
-    if (backend->pcm->buffer && !backend->pcm->running) {
+    struct xn_pcm *pcm = backend->pcm;
+    if (pcm->buffer && !pcm->running && pcm->ahead != XN_STOPPED_AHEAD) {
         int64_t now_usec = xn_now_usec();
-        xn_pcm_start(backend->pcm, now_usec);
-        xn_backend_begin_sound(backend);
-        backend->progress_usec = now_usec;
-        backend->stalled = false;
+        xn_backend_run(backend, now_usec);
         run_pass(backend, now_usec, false);
-        if (backend->audio) xn_audio_start(backend->audio);
     }
     xn_engine_unlock(backend->engine);
 }
@@ -252,9 +256,7 @@ void xn_backend_start(struct xn_backend *backend) {
 void xn_backend_stop(struct xn_backend *backend) {
     xn_engine_lock(backend->engine);
     if (backend->pcm->buffer && backend->pcm->running) {
-        bool all_taken = xn_pcm_available(backend->pcm) == 0 && !backend->is_corked;
-        if (backend->audio) xn_audio_stop(backend->audio, all_taken);
-        xn_pcm_stop(backend->pcm);
+        xn_backend_halt(backend);
         run_pass(backend, xn_now_usec(), false);
     }
     xn_engine_unlock(backend->engine);

@@ -2,7 +2,9 @@
  * most one stream at the audio server.
  *
  * READ and WRITE are answered here, at once. Every other request waits for Python, one at a time.
- * The requests behind it wait too, so that requests take effect in order.
+ * The requests behind it wait too, so that requests take effect in order. START, STOP and PAUSE of a
+ * stream that is allowed are served and answered at once; then they wait for Python to follow, and
+ * only those behind them that are for Python wait, too.
  *
  * Without a stream at the server, or while the server stalls, the PCM runs on a clock: playback is
  * discarded, capture is silence. So the device keeps working for a guest that may not record, and
@@ -68,7 +70,8 @@ enum xn_violation xn_backend_violation(struct xn_backend *backend);
 /* Copies the request that waits for a decision. Returns false if none waits. */
 bool xn_backend_next_request(struct xn_backend *backend, uint8_t request[64]);
 
-/* Answers that request. The requests behind it are served again. */
+/* Answers that request; or, if it was served before Python saw it, says that Python has followed it,
+ * and undoes it if the response's status is not 0. The requests behind it are served again. */
 void xn_backend_answer(struct xn_backend *backend, const uint8_t response[64]);
 
 /* `buffer` is shared with the frontend and stays mapped until xn_backend_close_pcm(). */
@@ -76,8 +79,9 @@ void xn_backend_open_pcm(struct xn_backend *backend, const struct xn_pcm_config 
                          void *buffer);
 
 /* Continues, from its positions, a PCM that another process had open. What that process gave to the
- * audio server, and was not heard, is given again. Returns false if the positions are not valid for
- * such a PCM. */
+ * audio server, and was not heard, is given again. A START or STOP that it has answered, and that
+ * Python may not have followed, waits for Python again. Returns false if the positions are not valid
+ * for such a PCM. */
 bool xn_backend_adopt_pcm(struct xn_backend *backend, const struct xn_pcm_config *config,
                           void *buffer);
 

@@ -1,7 +1,8 @@
 /* The parts of backend.c, which makes the same pass over a stream for every event:
  *
  *     drain a limited number of requests -> move sound to or from the server -> advance the clock
- *     and report the position -> await requests -> schedule the next pass
+ *     and report the position -> conclude a START or a STOP -> await requests -> schedule the next
+ *     pass
  *
  * Each step is one of the functions below. None of them starts a pass, so no packet of a guest can
  * make a function call itself. All run under the engine's lock.
@@ -12,6 +13,12 @@
 #include "backend.h"
 #include "event_page.h"
 #include "ring.h"
+
+enum xn_progress {
+    XN_REQUEST_SEEN,     /* Python serves it, and answers */
+    XN_REQUEST_SERVED,   /* in this pass, whose end answers it */
+    XN_REQUEST_ANSWERED, /* Python only follows */
+};
 
 struct xn_backend {
     struct xn_engine *engine;
@@ -24,6 +31,8 @@ struct xn_backend {
 
     struct xn_packet request; /* the one that waits for Python */
     bool request_waits;
+    enum xn_progress progress; /* of that request */
+    bool next_waits;    /* behind one that Python follows: a request that is for Python, too */
     bool more_requests; /* there are more than one pass serves */
     unsigned refused;   /* since it began, across all OPENs */
     enum xn_violation violation;
@@ -37,6 +46,7 @@ struct xn_backend {
     bool stalled;
     bool is_held; /* playback: the server has data and has not begun to play it */
     bool is_corked;     /* playback: the server's stream is corked, since all was silence */
+    bool uncorks;       /* the PCM was started in this pass, whose end uncorks the server's stream */
     uint64_t sound_end; /* playback: end of the last data given that was not silence */
     bool underfed; /* the audio server wants more than the guest has written */
     int64_t rewrite_usec;  /* overwritten data is not given to the server before this time */
@@ -55,6 +65,26 @@ void xn_backend_drain_requests(struct xn_backend *backend, int64_t now_usec, boo
 /* Polls the request channel if the budget allows it. Requests a notification of the next request,
  * unless passes come often enough without it. */
 void xn_backend_await_requests(struct xn_backend *backend, int64_t now_usec);
+
+/* backend_trigger.c */
+
+/* Lets the PCM run, or stops it. The rest of the pass does what follows of that. */
+void xn_backend_run(struct xn_backend *backend, int64_t now_usec);
+void xn_backend_halt(struct xn_backend *backend);
+
+/* Serves the request that waits before Python has seen it, if that may be. The rest of the pass does
+ * what follows of it, and answers it. Returns whether it was served. */
+bool xn_backend_serve_ahead(struct xn_backend *backend, int64_t now_usec);
+
+/* Ends what a START or STOP has begun in this pass: uncorks the server's stream, which has data by
+ * now, and answers the frontend, which has been told the position by now. */
+void xn_backend_conclude(struct xn_backend *backend);
+
+/* Python has followed what was served before. `refused`: it should not have been, so it is undone. */
+void xn_backend_followed(struct xn_backend *backend, bool refused);
+
+/* Lets Python follow what was served before by another process, whose agent did not. */
+void xn_backend_follow_again(struct xn_backend *backend);
 
 /* backend_audio.c */
 

@@ -29,14 +29,27 @@ static int32_t transfer(struct xn_backend *backend, struct xn_transfer transfer)
     return STATUS_OK;
 }
 
-/* Returns true if it was answered, and false if it waits for Python. */
-static bool serve(struct xn_backend *backend, const struct xn_packet *request) {
+static bool is_transfer(const struct xn_packet *request) {
     uint8_t operation = xn_wire_operation(request);
+    return operation == XN_OP_READ || operation == XN_OP_WRITE;
+}
+
+static void await_python(struct xn_backend *backend, const struct xn_packet *request,
+                         int64_t now_usec) {
+    bool opens = xn_wire_operation(request) == XN_OP_OPEN;
+    bool are_few = xn_budget_charge_control(backend->budget, now_usec, opens);
+    backend->request = *request;
+    backend->request_waits = true;
+    backend->progress = XN_REQUEST_SEEN;
+    if (are_few && xn_backend_serve_ahead(backend, now_usec)) return;
+    xn_engine_wake_python(backend->engine);
+}
+
+/* Returns true if it was answered, and false if it waits for Python. */
+static bool serve(struct xn_backend *backend, const struct xn_packet *request, int64_t now_usec) {
     backend->stats.requests++;
-    if (operation != XN_OP_READ && operation != XN_OP_WRITE) {
-        backend->request = *request;
-        backend->request_waits = true;
-        xn_engine_wake_python(backend->engine);
+    if (!is_transfer(request)) {
+        await_python(backend, request, now_usec);
         return false;
     }
     struct xn_packet response;
@@ -52,11 +65,13 @@ static bool wants_notice(const struct xn_backend *backend) {
 }
 
 static bool may_serve(const struct xn_backend *backend) {
-    return backend->has_begun && !backend->request_waits && !backend->violation;
+    if (!backend->has_begun || backend->violation) return false;
+    if (!backend->request_waits) return true;
+    return backend->progress == XN_REQUEST_ANSWERED && !backend->next_waits;
 }
 
 /* Returns how many were served. */
-static unsigned drain(struct xn_backend *backend) {
+static unsigned drain(struct xn_backend *backend, int64_t now_usec) {
     bool answered = false;
     unsigned served = 0, refused = backend->refused;
     while (served < REQUESTS_AT_ONCE && may_serve(backend)) {
@@ -70,8 +85,13 @@ static unsigned drain(struct xn_backend *backend) {
             violate(backend, XN_VIOLATION_RING_INDEX);
             break;
         }
+        if (backend->request_waits && !is_transfer(&request)) {
+            xn_backend_ring_give_back(&backend->ring);
+            backend->next_waits = true;
+            break;
+        }
         served++;
-        if (serve(backend, &request)) answered = true;
+        if (serve(backend, &request, now_usec)) answered = true;
         if (backend->refused >= XN_REFUSED_MAX) violate(backend, XN_VIOLATION_REFUSED);
     }
     /* A frontend does not expect to be refused, and should not learn of it late. */
@@ -87,7 +107,7 @@ void xn_backend_drain_requests(struct xn_backend *backend, int64_t now_usec, boo
     if (!may_serve(backend) && !notified) return;
     if (!xn_budget_is_open(backend->budget, now_usec)) return;
     unsigned refused = backend->refused;
-    unsigned served = drain(backend);
+    unsigned served = drain(backend, now_usec);
     backend->more_requests = served == REQUESTS_AT_ONCE && may_serve(backend);
     switch (xn_budget_charge(backend->budget, now_usec, woken, served,
                              backend->refused - refused)) {
@@ -110,6 +130,6 @@ void xn_backend_await_requests(struct xn_backend *backend, int64_t now_usec) {
             ->io_enable(backend->requests_io, listens ? PA_IO_EVENT_INPUT : PA_IO_EVENT_NULL);
     backend->is_polled = listens;
     if (!listens) backend->more_requests = false; /* they are served after the pause */
-    if (!listens || backend->request_waits || backend->more_requests) return;
+    if (!listens || !may_serve(backend) || backend->more_requests) return;
     if (wants_notice(backend) && xn_backend_ring_ask(&backend->ring)) backend->more_requests = true;
 }

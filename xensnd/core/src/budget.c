@@ -18,6 +18,12 @@
 #define KEPT_USEC 500000
 
 #define USUAL_PERCENT 100
+
+/* Control requests are counted in thousandths. Fewer are kept than Python keeps, who counts them a
+ * little later. */
+#define CONTROL_REQUEST INT64_C(1000)
+#define CONTROL_A_SECOND (XN_CONTROL_REQUESTS_A_SECOND * CONTROL_REQUEST)
+
 #define PAUSE_MIN_USEC 10000
 #define PAUSE_MAX_USEC (PAUSE_MIN_USEC << 8)
 /* After so long within its budget, a guest's next pause is the shortest again. */
@@ -63,12 +69,19 @@ bool xn_budget_is_open(const struct xn_budget *budget, int64_t now_usec) {
 }
 
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+static int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 
-static int64_t refilled(int64_t left, int64_t a_second, unsigned percent, int64_t usec) {
-    a_second = a_second / USUAL_PERCENT * percent;
-    int64_t kept = a_second / 1000 * KEPT_USEC / 1000;
+static int64_t share_of(int64_t a_second, unsigned percent) {
+    return a_second / USUAL_PERCENT * percent;
+}
+
+static int64_t refilled(int64_t left, int64_t a_second, int64_t kept, int64_t usec) {
     return smaller(left + a_second / 1000 * usec / 1000, kept);
 }
+
+static int64_t kept_of(int64_t a_second) { return a_second / 1000 * KEPT_USEC / 1000; }
+
+static int64_t control_kept_of(int64_t a_second) { return a_second * 4 / 5; }
 
 static void refill(struct xn_budget *budget, int64_t now_usec) {
     /* Whole milliseconds, so that no fraction of a request is lost. */
@@ -77,9 +90,20 @@ static void refill(struct xn_budget *budget, int64_t now_usec) {
     budget->refilled_usec += usec;
     usec = smaller(usec, 2 * KEPT_USEC); /* more makes no difference */
     unsigned percent = __atomic_load_n(&budget->percent, __ATOMIC_RELAXED);
-    budget->requests_left = refilled(budget->requests_left, REQUESTS_A_SECOND, percent, usec);
+    int64_t requests = share_of(REQUESTS_A_SECOND, percent);
+    int64_t engine_nsec = share_of(ENGINE_NSEC_A_SECOND, percent);
+    int64_t control = share_of(CONTROL_A_SECOND, percent);
+    budget->requests_left = refilled(budget->requests_left, requests, kept_of(requests), usec);
     budget->engine_nsec_left =
-        refilled(budget->engine_nsec_left, ENGINE_NSEC_A_SECOND, percent, usec);
+        refilled(budget->engine_nsec_left, engine_nsec, kept_of(engine_nsec), usec);
+    budget->control_left = refilled(budget->control_left, control, control_kept_of(control), usec);
+}
+
+bool xn_budget_charge_control(struct xn_budget *budget, int64_t now_usec, bool opens) {
+    refill(budget, now_usec);
+    int64_t cost = (opens ? XN_OPEN_COUNTS_AS : 1) * CONTROL_REQUEST;
+    budget->control_left = larger(budget->control_left - cost, -control_kept_of(CONTROL_A_SECOND));
+    return budget->control_left >= 0;
 }
 
 static enum xn_verdict pause(struct xn_budget *budget, int64_t now_usec) {

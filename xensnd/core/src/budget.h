@@ -24,13 +24,19 @@ struct xn_budget_stats { /* since the budget was made */
 
 struct xn_budget {
     unsigned percent;      /* of the usual amount a second */
-    int64_t refilled_usec; /* when the next two were last refilled */
+    int64_t refilled_usec; /* when the next three were last refilled */
     int64_t requests_left, engine_nsec_left; /* below zero: over budget */
+    int64_t control_left; /* in thousandths of a request; below zero: Python has to see it first */
     int64_t pause_usec;    /* length of the last pause */
     int64_t resumes_usec;  /* end of the last pause */
     uint64_t engine_nsec;
     struct xn_budget_stats stats;
 };
+
+/* Control requests of a guest a second, and as how many of them an OPEN counts, since it maps a
+ * buffer. Python lets those beyond it wait. */
+#define XN_CONTROL_REQUESTS_A_SECOND 500
+#define XN_OPEN_COUNTS_AS 20
 
 /* Returns NULL if there is no memory. Free the streams that share it first. */
 struct xn_budget *xn_budget_new(void);
@@ -45,6 +51,10 @@ void xn_budget_stats(const struct xn_budget *budget, struct xn_budget_stats *sta
 
 /* Returns whether the guest is served now, that is, not paused. */
 bool xn_budget_is_open(const struct xn_budget *budget, int64_t now_usec);
+
+/* Charges a control request, which Python charges as well. Returns whether the guest has sent so few
+ * of them that Python will admit this one too. */
+bool xn_budget_charge_control(struct xn_budget *budget, int64_t now_usec, bool opens);
 
 enum xn_verdict {
     XN_WITHIN_BUDGET,

@@ -31,6 +31,10 @@ struct xn_pcm_config {
 
 #define XN_NOT_REWRITTEN UINT64_MAX
 
+/* What the frontend has an answer to, and the agent does not know yet: see backend_trigger.c. It is
+ * here because it must outlive the process. */
+enum xn_ahead { XN_NOTHING_AHEAD, XN_STARTED_AHEAD, XN_STOPPED_AHEAD };
+
 struct xn_pcm {
     struct xn_pcm_config config;
     uint8_t *buffer; /* NULL: not open. Shared with the peer, which may change it at any moment */
@@ -45,6 +49,7 @@ struct xn_pcm {
     uint64_t clock_octets; /* the position at clock_usec; the clock runs on from there */
     int64_t clock_usec;
     bool report_now; /* the frontend must get the position at once */
+    uint8_t ahead;   /* enum xn_ahead; the positions do not depend on it */
 };
 
 void xn_pcm_open(struct xn_pcm *pcm, const struct xn_pcm_config *config, void *buffer);

@@ -25,6 +25,8 @@ int xn_backend_ring_take(struct xn_backend_ring *ring, struct xn_packet *request
     return 1;
 }
 
+void xn_backend_ring_give_back(struct xn_backend_ring *ring) { ring->req_cons--; }
+
 bool xn_backend_ring_ask(struct xn_backend_ring *ring) {
     xn_store_index(&ring->page->req_event, ring->req_cons + 1);
     /* Either the frontend sees our req_event and notifies, or we see the request that it published

@@ -36,6 +36,9 @@ void xn_backend_ring_attach(struct xn_backend_ring *ring, void *page);
  * more requests than the ring has slots. */
 int xn_backend_ring_take(struct xn_backend_ring *ring, struct xn_packet *request);
 
+/* Gives back the request that was taken last, so that the next one taken is that slot again. */
+void xn_backend_ring_give_back(struct xn_backend_ring *ring);
+
 /* Requests a notification of the next request. Returns true if one is there already: no
  * notification comes for that one. A backend that does not request notifications has to poll the
  * ring. */

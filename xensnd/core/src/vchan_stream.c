@@ -50,6 +50,7 @@ static bool has_word(struct xn_vchan_stream *stream) {
 static void look_for_word(struct xn_vchan_stream *stream) {
     if (stream->word_waits || !has_word(stream)) return;
     stream->word_waits = true;
+    (void)xn_budget_charge_control(stream->budget, xn_now_usec(), true); /* it may open */
     xn_engine_wake_python(stream->engine);
 }
 

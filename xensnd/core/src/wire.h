@@ -11,7 +11,9 @@
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "sndif packets are little-endian");
 
-enum { XN_OP_READ = 2, XN_OP_WRITE = 3 };
+enum { XN_OP_OPEN = 0, XN_OP_READ = 2, XN_OP_WRITE = 3, XN_OP_TRIGGER = 8 };
+
+enum xn_trigger { XN_TRIGGER_START, XN_TRIGGER_PAUSE, XN_TRIGGER_STOP, XN_TRIGGER_RESUME };
 
 struct xn_transfer { /* XENSND_OP_READ and XENSND_OP_WRITE */
     uint16_t id;
@@ -55,6 +57,15 @@ static inline void xn_wire_transfer_request(struct xn_packet *request,
     request->octets[2] = transfer.operation;
     memcpy(request->octets + 8, &transfer.offset, sizeof transfer.offset);
     memcpy(request->octets + 12, &transfer.octets, sizeof transfer.octets);
+}
+
+/* Of a TRIGGER; may be any octet. */
+static inline uint8_t xn_wire_trigger(const struct xn_packet *request) { return request->octets[8]; }
+
+static inline void xn_wire_trigger_request(struct xn_packet *request, enum xn_trigger trigger) {
+    memset(request, 0, sizeof *request);
+    request->octets[2] = XN_OP_TRIGGER;
+    request->octets[8] = (uint8_t)trigger;
 }
 
 static inline void xn_wire_response(struct xn_packet *response, const struct xn_packet *request,
