@@ -307,8 +307,8 @@ def test_guest_that_moves_to_an_audio_domain_while_it_plays_is_heard_there_and_b
     with (
         Pulse(audio) as audio_pulse,
         Agent(audio, audio_pulse, PATIENT, "--vchan=registered", policy=POLICY) as audio_agent,
-        registered(audio, guest),
         gives_all_back(audio_agent),
+        registered(audio, guest),
         sound_of(guest, PIPEWIRE) as sound,
     ):
         with heard_as_played(pulse) as ears:
