@@ -97,7 +97,8 @@ def new_guest(lab: Lab) -> Iterator[Callable[..., XenGuest]]:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        item.add_marker(pytest.mark.timeout(CASE_SECONDS))
+        if item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(CASE_SECONDS))
 
 
 @pytest.hookimpl(hookwrapper=True)
