@@ -84,6 +84,7 @@ class VchanDevice(GuestDevice):
         self._refused: object = None  # the values of the nodes that are the guest's fault
         self._why_refused: str | None = None  # as it was told, until another offer comes
         self._recovery = Recovery(self._tell_failure, self._step_later)
+        self._another_look = Recovery(lambda _failure: None, self._look_again)  # at what is refused
         self.use_store(store)
 
     @property
@@ -136,7 +137,7 @@ class VchanDevice(GuestDevice):
 
     def hand_over(self) -> None:
         """Stop serving. The guest does not notice: the next agent adopts what is connected."""
-        self._recovery.close()
+        self._wait_no_more()
         self._hand_over()
 
     def _hand_over(self) -> None:
@@ -151,12 +152,16 @@ class VchanDevice(GuestDevice):
 
     def close(self, *, forget: bool) -> None:
         """Stop serving. The guest offers its vchans anew, to whatever agent comes next."""
-        self._recovery.close()
+        self._wait_no_more()
         self._end()
         if forget:
             for later in (self._poll_later, self._step_later):
                 self._owner.forget(later)
             self._watched.close(self._store)
+
+    def _wait_no_more(self) -> None:
+        self._recovery.close()
+        self._another_look.close()
 
     # Offers
 
@@ -184,6 +189,8 @@ class VchanDevice(GuestDevice):
         except RemoteProtocolError as error:
             self._refused = values
             self._refuse(str(error))
+            # Its nodes may have been read while the guest wrote them anew: then no event follows.
+            self._another_look.note_failure(error)
 
     def _refuse(self, why: str) -> None:
         """XenStore tells of an offer more than once, as it has several nodes: its fault is audited
@@ -246,6 +253,7 @@ class VchanDevice(GuestDevice):
             stream.adopt(saved.answer(direction), runs=_runs(saved.sound, direction))
 
     def _enter(self, link: VchanLink) -> _Connection:
+        self._another_look.note_success()
         self._connection = _Connection(link, self._maker.streams(link))
         self._owner.devices[NAME] = self
         return self._connection
@@ -311,6 +319,10 @@ class VchanDevice(GuestDevice):
 
     def _step_later(self) -> None:
         self._run(self.step)
+
+    def _look_again(self) -> None:
+        self._refused = None
+        self._step_later()
 
     # Failures
 

@@ -282,7 +282,7 @@ def test_lack_of_descriptors_is_audited_once_and_tried_again() -> None:
     run(test())
 
 
-def test_offer_that_is_refused_is_tried_again_only_when_it_was_written_anew() -> None:
+def test_offer_that_is_refused_is_tried_again_when_it_was_written_anew_and_after_a_while() -> None:
     async def test() -> None:
         scene = Scene()
         scene.fails = RemoteProtocolError("no such page")
@@ -295,6 +295,15 @@ def test_offer_that_is_refused_is_tried_again_only_when_it_was_written_anew() ->
         assert scene.links == []
         scene.offer(8)
         assert len(scene.links) == 1
+
+        scene.fails = RemoteProtocolError("no such page")
+        scene.offer(10)
+        await later(3 * RETRY_FIRST_SECONDS)
+        assert len(scene.links) == 1
+        assert len(scene.texts(EventKind.PROTOCOL_VIOLATION)) == 2
+        scene.fails = None
+        await later(100 * RETRY_FIRST_SECONDS)
+        assert len(scene.links) == 2
 
     run(test())
 

@@ -176,7 +176,7 @@ def test_killed_agent_loses_no_frame_that_guests_play_and_tells_its_gaps(
     dom0: Machine, pulse: Pulse, agent: Agent, guest: XenGuest, other: XenGuest
 ) -> None:
     one, two = (noise(8, frame_octets=2, seed=seed, rate_hz=RATE_HZ) for seed in (3, 4))
-    spoken = noise(25, seed=5, rate_hz=RATE_HZ)
+    spoken = noise(60, seed=5, rate_hz=RATE_HZ)
     with (
         sound_of(guest, PULSEAUDIO) as sound,
         sound_of(other, PIPEWIRE) as other_sound,
@@ -203,7 +203,12 @@ def test_killed_agent_loses_no_frame_that_guests_play_and_tells_its_gaps(
                     taken_over.enter_context(
                         agent.one_more("stream_taken_over", guest=name, direction=direction)
                     )
+            # Late, on an emulated processor: the agent learns first what it records.
+            for name in ("work", "personal"):
+                taken_over.enter_context(agent.one_more("source_admitted", guest=name, seconds=60))
             dom0.do("kill", "-KILL", agent.worker)
+        for each in both:
+            each.await_recorded(SECOND_OCTETS)
         wait_until(
             lambda: one[-64:] in left_of(ears.heard) and two[-64:] in right_of(ears.heard),
             HEARD_SECONDS,
