@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -54,9 +54,17 @@ class GuestStore(XenStore):
 
     home = ""
 
+    def read_each(self, paths: Sequence[str]) -> list[str | None]:
+        return super().read_each([self._absolute(path) for path in paths])
+
+    def write_each(self, nodes: Mapping[str, str]) -> None:
+        super().write_each({self._absolute(path): value for path, value in nodes.items()})
+
     def _on_path(self, op: int, path: str, rest: bytes = b"") -> bytes:
-        absolute = path if path.startswith(("/", "@")) else f"{self.home}/{path}"
-        return super()._on_path(op, absolute, rest)
+        return super()._on_path(op, self._absolute(path), rest)
+
+    def _absolute(self, path: str) -> str:
+        return path if path.startswith(("/", "@")) else f"{self.home}/{path}"
 
 
 class GuestTransport(LocalTransport):
