@@ -14,9 +14,10 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from typing import NamedTuple
 
 from bench.cost import cost, family
 from bench.guest import PIECE_MS
@@ -38,6 +39,34 @@ POLICY_OF_MONITOR = (
     '  - {guest: "*", capture: allow, device: voice.monitor, monitor: allow}\n'
 )
 POLICY = 'version: 1\nrules:\n  - guest: "*"\n    playback: allow\n    capture: allow\n'
+
+
+class Stage(NamedTuple):
+    directory: Path
+    pulse: PulseServer
+    machine: LocalMachine
+    dom0: Dom0
+
+
+@contextmanager
+def stage(
+    *options: str,
+    policy: str = POLICY,
+    sink: Callable[[PulseServer], AbstractContextManager[object]] = nullcontext,
+) -> Iterator[Stage]:
+    """An agent with these options, and a server with one more `sink`."""
+    with (
+        tempfile.TemporaryDirectory(prefix="xensnd-bench-") as name,
+        PulseServer(Path(name) / "pulse") as pulse,
+        LocalMachine(Path(name) / "xen") as machine,
+        sink(pulse),
+        Dom0(
+            *(Path(name) / "dom0", machine.url, pulse.address),
+            policy=policy,
+            options=["--vchan", *options],
+        ) as dom0,
+    ):
+        yield Stage(Path(name), pulse, machine, dom0)
 
 
 @contextmanager
@@ -95,18 +124,11 @@ def bench_latency(options: argparse.Namespace) -> None:
     both the audio server gets all that it wants: what a guest writes over sndif, the agent takes at
     once, so this guest's buffer must hold as much as the server's."""
     print(f"\n{'latency, ms':34}{'median':>10}{'p99':>10}{'lost':>10}")
-    with (
-        tempfile.TemporaryDirectory(prefix="xensnd-bench-") as name,
-        PulseServer(Path(name) / "pulse") as pulse,
-        LocalMachine(Path(name) / "xen") as machine,
-        pulse.default_sink("same", rate_hz=RATE_HZ),
-        Dom0(
-            *(Path(name) / "dom0", machine.url, pulse.address),
-            policy=POLICY,
-            options=["--vchan", f"--latency={options.latency}"],
-        ) as dom0,
-    ):
-        probe = build_probe(Path(name))
+    with stage(
+        f"--latency={options.latency}",
+        sink=lambda pulse: pulse.default_sink("same", rate_hz=RATE_HZ),
+    ) as (directory, pulse, machine, dom0):
+        probe = build_probe(directory)
         medians: dict[str, list[float]] = {"sndif": [], "vchan": []}
         for number in range(options.rounds):
             for kind, player, latency_ms, more in (
@@ -119,7 +141,7 @@ def bench_latency(options: argparse.Namespace) -> None:
                 ("vchan", ["-m", "bench.vchan_player"], options.latency, []),
             ):
                 guest = f"{kind}-{number}"
-                log = Path(name) / guest
+                log = directory / guest
                 listen = [str(probe), "listen", pulse.address, "same.monitor", f"{log}.heard"]
                 play = [*player, machine.url, str(latency_ms), f"{log}.written", guest, *more]
                 machine.create(guest)
@@ -154,19 +176,13 @@ def bench_age(options: argparse.Namespace) -> None:
     """From a frame's being spoken to its being read, by a bare client of the audio server and by
     guests: what the guests' is longer, is the agent's and the ring's."""
     print(f"\n{'age of recordings, ms':34}{'median':>10}{'p99':>10}{'lost':>10}")
-    with (
-        tempfile.TemporaryDirectory(prefix="xensnd-bench-") as name,
-        PulseServer(Path(name) / "pulse") as pulse,
-        LocalMachine(Path(name) / "xen") as machine,
-        pulse.sink("voice", rate_hz=RATE_HZ),
-        Dom0(
-            *(Path(name) / "dom0", machine.url, pulse.address),
-            policy=POLICY_OF_MONITOR,
-            options=["--vchan", f"--latency={options.latency}"],
-        ) as dom0,
-    ):
-        probe = build_probe(Path(name))
-        written, heard = Path(name) / "written", Path(name) / "heard"
+    with stage(
+        f"--latency={options.latency}",
+        policy=POLICY_OF_MONITOR,
+        sink=lambda pulse: pulse.sink("voice", rate_hz=RATE_HZ),
+    ) as (directory, pulse, machine, dom0):
+        probe = build_probe(directory)
+        written, heard = directory / "written", directory / "heard"
         speak = [str(probe), "play", pulse.address, "voice", "20", "left", str(written)]
         listen = [str(probe), "listen", pulse.address, "voice.monitor", str(heard)]
         fragment_ms = str(PART_MS)
@@ -176,7 +192,7 @@ def bench_age(options: argparse.Namespace) -> None:
             running(*listen, fragment_ms, str(RATE_HZ), urgency=Urgency.SERVER),
         ):
             for kind, habits in (("PulseAudio", PULSEAUDIO), ("PipeWire", PIPEWIRE)):
-                log = Path(name) / kind
+                log = directory / kind
                 times = recorded(dom0, machine, kind, habits, log, options)
                 logs += [("bare client", heard, times), (f"vchan, as {kind} has it", log, times)]
         for who, path, times in logs:  # which are whole by now
@@ -210,14 +226,7 @@ def recorded(
 def bench_cost(options: argparse.Namespace) -> None:
     sound = noise(options.seconds + 2, rate_hz=RATE_HZ)
     print(f"{'':34}{'CPU ms/s':>10}{'wakeups/s':>10}{'x sndif':>10}")
-    with (
-        tempfile.TemporaryDirectory(prefix="xensnd-bench-") as name,
-        PulseServer(Path(name) / "pulse") as pulse,
-        LocalMachine(Path(name) / "xen") as machine,
-        Dom0(
-            Path(name) / "dom0", machine.url, pulse.address, policy=POLICY, options=["--vchan"]
-        ) as dom0,
-    ):
+    with stage() as (_, _, machine, dom0):
         for verb in ("play", "record"):
             found: dict[str, list[tuple[float, float]]] = {}
             for number in range(options.rounds):
@@ -251,14 +260,7 @@ def bench_many(options: argparse.Namespace) -> None:
     """Guests of each kind that keep their buffer full, all in one process of theirs."""
     print(f"\n{f'{MANY} guests, each':34}{'CPU ms/s':>10}{'wakeups/s':>10}{'x sndif':>10}")
     python = [sys.executable, "-P"]
-    with (
-        tempfile.TemporaryDirectory(prefix="xensnd-bench-") as name,
-        PulseServer(Path(name) / "pulse") as pulse,
-        LocalMachine(Path(name) / "xen") as machine,
-        Dom0(
-            Path(name) / "dom0", machine.url, pulse.address, policy=POLICY, options=["--vchan"]
-        ) as dom0,
-    ):
+    with stage() as (_, _, machine, dom0):
         found: dict[str, list[tuple[float, float]]] = {"sndif": [], "vchan": []}
         for number in range(options.rounds):
             for kind, rounds in found.items():

@@ -78,10 +78,10 @@ class EngineApart(GuestEngine):
         self._seen = None
         return self._run().connection.call(check, do, fds, **arguments)
 
-    def call_to_end(
+    def call_if_running(
         self, check: Callable[[object], T], do: str, /, **arguments: object
     ) -> T | None:
-        """Call what ends something, which has ended if the process has. Returns None then."""
+        """Call what has no object once the process has ended. Returns None then."""
         self._seen = None
         with suppress(EngineLost):
             if self._running is not None:
@@ -155,7 +155,7 @@ class EngineApart(GuestEngine):
             for each in handed:
                 each.close()
         return MappedPages(
-            address, refs, lambda: self.call_to_end(replies.nothing, "unmap", address=address)
+            address, refs, lambda: self.call_if_running(replies.nothing, "unmap", address=address)
         )
 
     def bind_channel(self, domid: int, port: int) -> EventChannel:
@@ -253,12 +253,12 @@ class EngineApart(GuestEngine):
                 raise
         except BaseException:
             if shared is not None:
-                self.call_to_end(replies.nothing, "unmap", address=shared)
+                self.call_if_running(replies.nothing, "unmap", address=shared)
             raise
 
     def set_budget(self, percent: int) -> None:
         self._budget_percent = percent
-        self.call_to_end(replies.nothing, "budget", percent=percent)
+        self.call_if_running(replies.nothing, "budget", percent=percent)
 
     @property
     def pauses(self) -> int:

@@ -42,10 +42,10 @@ class Caller(Protocol):
         """Return the result as `check` does. Raises EngineLost, or what the other process has
         raised."""
 
-    def call_to_end(
+    def call_if_running(
         self, check: Callable[[object], T], do: str, /, **arguments: object
     ) -> T | None:
-        """Call what ends something, which has ended if the process has. Returns None then."""
+        """Call what has no object once the process has ended. Returns None then."""
 
     def look(self, check: Callable[[object], T], do: str, /, **arguments: object) -> T | None:
         """Ask what changes nothing. Returns None if the process has ended, or is late."""
@@ -86,7 +86,7 @@ class ChannelApart(EventChannel):
     def close(self) -> None:
         if self._is_open:
             self._is_open = False
-            self._engine.call_to_end(nothing, "end", channel=self._number)
+            self._engine.call_if_running(nothing, "end", channel=self._number)
             self._end()
 
 
@@ -107,7 +107,7 @@ class ClientApart(AudioClient):
 
     def close(self) -> None:
         if self.handle:
-            self._engine.call_to_end(nothing, "disconnect", client=self.handle)
+            self._engine.call_if_running(nothing, "disconnect", client=self.handle)
             self.handle = None
 
     def _seen(self) -> tuple[ClientState, str]:
@@ -140,7 +140,7 @@ class SoundApart(SoundCore):
         self._call(nothing, "start")
 
     def stop(self) -> None:
-        self._call_to_end(nothing, "stop")
+        self._call_if_running(nothing, "stop")
 
     def attach_audio(self, client: AudioClient, config: AudioStreamConfig) -> None:
         arguments = {"client": client.handle, "config": asdict(config)}
@@ -150,7 +150,7 @@ class SoundApart(SoundCore):
             raise AudioUnavailable(str(error)) from error
 
     def detach_audio(self) -> None:
-        self._call_to_end(nothing, "detach_audio")
+        self._call_if_running(nothing, "detach_audio")
 
     def open_gate(self, until_usec: int | None = None) -> None:
         self._gate.open(until_usec)
@@ -188,9 +188,9 @@ class SoundApart(SoundCore):
     def close(self) -> None:
         if self.handle is not None:
             self.handle = None
-            self._engine.call_to_end(nothing, "free", stream=self._number)
+            self._engine.call_if_running(nothing, "free", stream=self._number)
             if self._shared is not None:
-                self._engine.call_to_end(nothing, "unmap", address=self._shared)
+                self._engine.call_if_running(nothing, "unmap", address=self._shared)
             self._gate.free()
 
     @property
@@ -207,8 +207,10 @@ class SoundApart(SoundCore):
             check, "of_stream", stream=self._number, verb=verb, arguments=list(arguments)
         )
 
-    def _call_to_end(self, check: Callable[[object], T], verb: str, *arguments: object) -> T | None:
-        return self._engine.call_to_end(
+    def _call_if_running(
+        self, check: Callable[[object], T], verb: str, *arguments: object
+    ) -> T | None:
+        return self._engine.call_if_running(
             check, "of_stream", stream=self._number, verb=verb, arguments=list(arguments)
         )
 
@@ -231,7 +233,7 @@ class StreamApart(SoundApart, BackendStream):
         return self._engine.call(flag, "adopt_pcm", stream=self._number, **arguments)
 
     def close_pcm(self) -> None:
-        self._call_to_end(nothing, "close_pcm")
+        self._call_if_running(nothing, "close_pcm")
 
     def peek(self, offset: int, octets: int) -> bytes:
         return self._call(replies.octets(octets, octets), "peek", offset, octets)
@@ -243,7 +245,7 @@ class StreamApart(SoundApart, BackendStream):
 class VchanApart(SoundApart, VchanCore):
     def hand_over(self) -> None:
         if self.handle is not None:
-            self._call_to_end(nothing, "hand_over")
+            self._call_if_running(nothing, "hand_over")
             self.close()
 
     @property
@@ -258,7 +260,7 @@ class VchanApart(SoundApart, VchanCore):
 
     def reset(self) -> None:
         self.close_gate()
-        self._call_to_end(nothing, "reset")
+        self._call_if_running(nothing, "reset")
 
 
 _NOTHING = StreamSeen(Violation.NONE)

@@ -20,6 +20,7 @@ from agent_dom0.streams.throttle import (
     REQUESTS_A_SECOND,
     WAIT_SECONDS,
 )
+from tests.unit.awaited_engine import AwaitedEngine
 from tests.unit.fake_clock import later, run
 from tests.unit.memory_store import MemoryStore
 from tests.unit.test_dom0_policy_state import place
@@ -70,10 +71,11 @@ class NoStream:
         self.ends.append("left")
 
 
-class Scene:
+class Scene(AwaitedEngine):
     """A device of a guest, whose streams are made while `room` is there for them."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.store = MemoryStore()
         self.guest = WORK
         self.devices: dict[str, GuestDevice] = {}
@@ -81,8 +83,6 @@ class Scene:
         self.lack: Exception | None = None
         self.paused = False  # by the engine
         self.is_quarantined = False
-        self.runs_engine = True
-        self.awaiting_engine: list[Callable[[], None]] = []
         self.is_served = False
         self.times_served = 0
         self.events: list[Event] = []
@@ -104,14 +104,6 @@ class Scene:
         self.is_served = False
 
     most_streams = 64
-
-    def has_engine(self, again: Callable[[], None]) -> bool:
-        if not self.runs_engine:
-            self.awaiting_engine.append(again)
-        return self.runs_engine
-
-    def forget(self, again: Callable[[], None]) -> None:
-        self.budget.forget(again)
 
     def require_room(self, added: Sequence[Direction]) -> None:
         assert len(added) == 2
@@ -181,9 +173,7 @@ def test_card_whose_engine_starts_waits_for_it_and_then_connects() -> None:
         device.step()
         assert not device.is_in_use
         assert scene.store.state(PATH) is XenbusState.INIT_WAIT
-        scene.runs_engine = True
-        for again in scene.awaiting_engine:
-            again()
+        scene.let_engine_run()
         assert device.is_in_use
         assert scene.store.state(PATH) is XenbusState.CONNECTED
 

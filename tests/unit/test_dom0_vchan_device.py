@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import cast
 
 from agent_dom0.events import EventKind, Priority
@@ -18,6 +18,7 @@ from agent_dom0.vchan.link import VchanLink
 from agent_dom0.vchan.saved_link import Offers, SavedLink
 from agent_dom0.vchan.vchan_stream import VchanStream
 from policy.model import Direction
+from tests.unit.awaited_engine import AwaitedEngine
 from tests.unit.fake_clock import later, run
 from tests.unit.memory_store import MemoryStore
 from xensnd.core import Violation
@@ -98,13 +99,14 @@ class NoVchanStream:
         self.runs = None
 
 
-class Scene:
+class Scene(AwaitedEngine):
     """A guest, its device, and what was made for it."""
 
     is_quarantined = False
     most_streams = 64
 
     def __init__(self, saved: NoSaved | None = None) -> None:
+        super().__init__()
         self.guest = RunningGuest(DOMID, "work", "uuid-7")
         self.devices: dict[str, GuestDevice] = {}
         self.budget = GuestBudget(self.audit)
@@ -112,8 +114,6 @@ class Scene:
         self.links: list[NoLink] = []
         self.made: dict[Direction, NoVchanStream] = {}
         self.fails: Exception | None = None
-        self.runs_engine = True
-        self.awaiting_engine: list[Callable[[], None]] = []
         self.saved = saved
         self.store = MemoryStore()
         self.device = VchanDevice(cast(Store, self.store), 0, self, self, lambda work: work())
@@ -126,14 +126,6 @@ class Scene:
 
     def was_paused(self) -> bool:
         return False
-
-    def has_engine(self, again: Callable[[], None]) -> bool:
-        if not self.runs_engine:
-            self.awaiting_engine.append(again)
-        return self.runs_engine
-
-    def forget(self, again: Callable[[], None]) -> None:
-        self.budget.forget(again)
 
     def require_room(self, added: Sequence[Direction]) -> None:
         assert list(added) == [Direction.PLAYBACK, Direction.CAPTURE]
@@ -183,9 +175,7 @@ def test_both_are_connected_once_the_engine_of_their_guest_runs() -> None:
         scene.runs_engine = False
         scene.offer(8)
         assert not scene.device.is_in_use
-        scene.runs_engine = True
-        for again in scene.awaiting_engine:
-            again()
+        scene.let_engine_run()
         assert scene.device.is_in_use
 
     run(test())

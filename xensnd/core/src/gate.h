@@ -38,9 +38,6 @@ bool xn_gate_is_open(const struct xn_gate *gate, int64_t now_usec);
 bool xn_gate_enter(struct xn_gate *gate, int64_t now_usec);
 void xn_gate_leave(struct xn_gate *gate);
 
-/* Returns whether a part might be copied now. */
-bool xn_gate_is_open(const struct xn_gate *gate, int64_t now_usec);
-
 /* Returns how often it was closed. What was recorded before the last time must not pass, even if the
  * gate is open again. */
 uint32_t xn_gate_closings(const struct xn_gate *gate);
