@@ -241,7 +241,10 @@ class Dialogue(RuleBasedStateMachine):
             store.remove(f"{card}/{pcm}")
         self._write(card_nodes(default_card()))
         self._evil.forget_streams()
-        stream = self._evil.connect()
+        if not self._evil.tries_to_connect():  # only now it was closed for what it had said last
+            self._evil.forget_streams()
+            assert self._evil.tries_to_connect(), self._stage.dom0.end_of_log
+        stream = self._evil.streams[0]
         assert stream.ask(stream.good_open()) == Status.OK
 
     def _is_blamed(self) -> bool:

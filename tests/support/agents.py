@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import json
 import os
 import select
 import signal
@@ -22,6 +21,7 @@ from agent_guest.card import Card
 from agent_guest.pcm import SampleSpec
 from agent_guest.play_record import Player, Recorder
 from agent_guest.soundfile_io import SampleReader, SampleWriter
+from tests.support.audit_records import records_in
 from tests.support.audit_table import assert_documented
 from tests.support.daemon import READY_SECONDS, Daemon
 from tests.support.heard import find_gaps
@@ -197,15 +197,7 @@ class Dom0(Daemon):
         """What the trail says, of one kind (`decision`), with these XENSND_ fields (guest=...)."""
         if not self.audit_file.exists():
             return []
-        lines = self.audit_file.read_text().splitlines()
-        records = [json.loads(line) for line in lines if kind is None or kind in line]
-        wanted = {f"XENSND_{name.upper()}": value for name, value in fields.items()}
-        return [
-            record
-            for record in records
-            if (kind is None or record["EVENT"] == kind)
-            and all(record.get(name) == value for name, value in wanted.items())
-        ]
+        return records_in(self.audit_file.read_text(), kind, fields)
 
     def await_event(
         self, kind: str, *, count: int = 1, seconds: float = 10, **fields: object

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Self
 
+from tests.support.audit_records import records_in
 from tests.support.daemon import Startable
 from tests.xen.images import SINK, SOURCE
 from tests.xen.lab import wait_until
@@ -269,14 +269,7 @@ class Agent:
 
     def events(self, kind: str | None = None, **fields: object) -> list[dict[str, Any]]:
         """What the audit trail says, of one kind (`decision`), with these XENSND_ fields."""
-        lines = self._dom0.read_file(self._audit_file).splitlines()
-        wanted = {f"XENSND_{name.upper()}": value for name, value in fields.items()}
-        return [
-            record
-            for record in map(json.loads, lines)
-            if (kind is None or record["EVENT"] == kind)
-            and all(record.get(name) == value for name, value in wanted.items())
-        ]
+        return records_in(self._dom0.read_file(self._audit_file), kind, fields)
 
     def await_event(
         self, kind: str, *, count: int = 1, seconds: float = EVENT_SECONDS, **fields: object
