@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Set
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, TypeVar
@@ -79,15 +79,18 @@ class Registry(Guests):
 
     def follow_store(self, store: Store) -> None:
         """Follow what XenStore tells."""
-        is_behind = False
+        has_changed, named = False, set()
         for event in store.events():
-            if event.token == _DOMAINS or event.token.startswith(_NAME):
-                is_behind = True
+            if event.token == _DOMAINS:
+                has_changed = True
+            elif event.token.startswith(_NAME):
+                named.add(int(event.token.removeprefix(_NAME)))
             else:
                 for front in self._fronts:
                     front.note(event)
-        if is_behind or any(front.is_behind for front in self._fronts):
-            self._read_all(store)
+        behind = named.union(*(front.behind for front in self._fronts))
+        if has_changed or behind:
+            self._read(store, behind)
         for front in self._fronts:
             front.follow()
 
@@ -113,7 +116,7 @@ class Registry(Guests):
         guest.lose_engine(why, is_fault=is_fault)
         if is_fault:
             self._begin_quarantine(guest)
-        self._read_all(self._store)
+        self._read(self._store, {domid})
 
     def decide(self) -> None:
         """Decide every open stream again. Each decision goes to the audit trail, which may take a
@@ -127,9 +130,7 @@ class Registry(Guests):
 
     def provision(self) -> None:
         """Make and remove devices, so that each running guest has those that policy gives it."""
-        for front in self._fronts:
-            for guest in self.served():
-                front.provision(guest)
+        self._provision(self.served())
 
     def close(self, *, is_renewed: bool) -> None:
         """Stop serving and leave the states as they are: the next agent takes the devices over.
@@ -248,20 +249,38 @@ class Registry(Guests):
         return [device for guest in self._guests.values() for device in guest.devices.values()]
 
     def _read_all(self, store: Store) -> None:
-        self._read_guests(store)
-        self.provision()
-        for front in self._fronts:
-            front.read()
+        self._read(store, self._guests.keys())
 
-    def _read_guests(self, store: Store) -> None:
+    def _read(self, store: Store, domids: Set[int]) -> None:
+        """Read these guests, and those that came. No others: that would hold up all who wait for the
+        agent, for longer with each guest that runs."""
         running = self._running(store) - {0, self.domid}
-        for domid in self._guests.keys() - running:
+        came, gone = running - self._guests.keys(), self._guests.keys() - running
+        for domid in gone:
             with self.contained(domid, "its end"):
                 self._forget_guest(store, domid)
-        for domid in sorted(running):
+        read = self._with_stubdomains(domids | came | gone) & running
+        for domid in sorted(read):
             with self.contained(domid, "its identity"):
                 self._follow_guest(store, domid)
         self._find_shared_names()
+        guests = [self._guests[domid] for domid in sorted(read & self._guests.keys())]
+        self._provision(guests)
+        for front in self._fronts:
+            front.read(guests)
+
+    def _with_stubdomains(self, domids: Set[int]) -> Set[int]:
+        """Return these, and the stubdomains that may be one of theirs."""
+        return domids | {
+            domid
+            for domid, each in self._guests.items()
+            if each.guest.target in domids or each.guest.name.endswith(STUBDOMAIN)
+        }
+
+    def _provision(self, guests: Iterable[ServedGuest]) -> None:
+        for front in self._fronts:
+            for guest in guests:
+                front.provision(guest)
 
     def _follow_guest(self, store: Store, domid: int) -> None:
         guest = self._read_guest(store, domid)

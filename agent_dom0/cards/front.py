@@ -7,7 +7,7 @@ that the toolstack has put into its own backend directory, and makes none.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence, Set
 from contextlib import suppress
 
 from agent_dom0.access.policy_state import PolicyState
@@ -24,7 +24,7 @@ from xensnd.transport.interface import Store, WatchEvent
 _BACKEND = "backend"
 
 # What a device reads or writes of its own directory. A change of other nodes there may be a device
-# that comes or goes, and all guests are read again for that.
+# that comes or goes, and its guest is read again for that.
 _STEPPED_BY = ("state", "online", VERSIONS, CAPTURE_IN_PLACE)
 
 
@@ -44,7 +44,7 @@ class CardFront(Front):
         # nodes on our side were, by the backend's path.
         self._changed: Counter[str] = Counter()
         self._to_step: dict[str, None] = {}
-        self._reads_all = False
+        self._behind: set[int] = set()
 
     def use_store(self, store: Store) -> None:
         self._store = store
@@ -62,21 +62,28 @@ class CardFront(Front):
 
     def note(self, event: WatchEvent) -> None:
         directory, _, node = event.path.rpartition("/")
-        if event.token == _BACKEND and node in _STEPPED_BY:
+        if event.token == _BACKEND and node in _STEPPED_BY and directory in self._cards:
             self._to_step[directory] = None
         elif event.token == _BACKEND:
-            self._reads_all = True
+            self._behind |= self._guests_at(event.path)
         elif event.token.startswith(f"{self._root}/"):
             self._changed[event.token] += event.times
 
+    def _guests_at(self, path: str) -> set[int]:
+        """Return whose devices are at this path of our directory."""
+        name = path.removeprefix(f"{self._root}/").partition("/")[0]
+        if name.isascii() and name.isdigit():
+            return {int(name)}
+        return {guest.guest.domid for guest in self._guests.served()}
+
     @property
-    def is_behind(self) -> bool:
-        return self._reads_all or not self._to_step.keys() <= self._cards.keys()
+    def behind(self) -> Set[int]:
+        return self._behind
 
     def follow(self) -> None:
         to_step, self._to_step = self._to_step.keys() & self._cards.keys(), {}
         changed, self._changed = self._changed, Counter()
-        self._reads_all = False
+        self._behind = set()
         for path in to_step:
             self._cards[path].step()
         for path in changed.keys() & self._cards.keys():
@@ -88,17 +95,18 @@ class CardFront(Front):
             if guest is not None:
                 self.provision(guest)
 
-    def read(self) -> None:
-        """Follow every device below our backend's directory, whoever made it."""
+    def read(self, guests: Sequence[ServedGuest]) -> None:
+        """Follow their devices below our backend's directory, whoever made them."""
         left: list[ServedGuest] = []
-        for guest in self._guests.served():
+        for guest in guests:
             with self._guests.contained(guest.guest.domid, "its devices"):
                 is_new = self._read_devices_of(guest)
                 if is_new and self._factory.has_left_open(guest):
                     left.append(guest)
         self._guests.prepare(left)
-        for card in list(self._cards.values()):
-            card.step()
+        for guest in guests:
+            for card in self._cards_of(guest.guest.domid):
+                card.step()
 
     def _read_devices_of(self, guest: ServedGuest) -> bool:
         """Return whether there are new ones."""

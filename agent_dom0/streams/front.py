@@ -6,7 +6,7 @@ what one guest may make the agent do, whether a stream may sound, the audio serv
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence, Set
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -47,14 +47,15 @@ class Front(Protocol):
         """Note an event of XenStore. follow() is called after the last one."""
 
     @property
-    def is_behind(self) -> bool:
-        """Whether a device came or went by what was noted: read() is called before follow()."""
+    def behind(self) -> Set[int]:
+        """The domids of guests whose devices may have come or gone, by what was noted: read() is
+        called for these guests, before follow()."""
 
     def follow(self) -> None:
         """Do what was noted. Many events about one device are one step of it."""
 
-    def read(self) -> None:
-        """Read which devices there are, of all guests that run, and let each of them do a step."""
+    def read(self, guests: Sequence[ServedGuest]) -> None:
+        """Read which devices these guests have, and let each of them do a step."""
 
     def provision(self, guest: ServedGuest) -> None:
         """Make or remove its device, as policy says."""

@@ -13,7 +13,7 @@ that was registered is all that is known, and whoever may register may also answ
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence, Set
 
 from agent_dom0.guest import RunningGuest, read_name
 from agent_dom0.streams.front import Front, Guests
@@ -55,8 +55,8 @@ class VchanFront(Front):
         return None if name is None else RunningGuest(domid, name)
 
     @property
-    def is_behind(self) -> bool:
-        return self._registrations.has_changed
+    def behind(self) -> Set[int]:
+        return self._registrations.changed
 
     def note(self, event: WatchEvent) -> None:
         if event.token.startswith(f"{NAME}:"):
@@ -64,14 +64,14 @@ class VchanFront(Front):
 
     def follow(self) -> None:
         changed, self._changed = self._changed, Counter()
+        self._registrations.changed.clear()
         for device in list(self._devices.values()):
             if device.token in changed:
                 device.follow(changed[device.token])
 
-    def read(self) -> None:
-        self._registrations.has_changed = False
+    def read(self, guests: Sequence[ServedGuest]) -> None:
         left: list[ServedGuest] = []
-        for guest in self._guests.served():
+        for guest in guests:
             domid = guest.guest.domid
             if not self._serves_all and not self._registrations.includes(guest.guest):
                 self.forget(guest)
@@ -80,8 +80,9 @@ class VchanFront(Front):
                 if self._factory.saved_path(domid).exists():
                     left.append(guest)
         self._guests.prepare(left)
-        for device in list(self._devices.values()):
-            device.step()
+        for guest in guests:
+            if device := self._devices.get(guest.guest.domid):
+                device.step()
 
     def provision(self, guest: ServedGuest) -> None:
         """The guest makes its vchans itself."""

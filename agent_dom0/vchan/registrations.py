@@ -41,7 +41,7 @@ class Registrations:
         self._on_change = on_change
         self._found: dict[int, _Registration] = {}
         self._timer: asyncio.TimerHandle | None = None
-        self.has_changed = True  # since it was last set to False
+        self.changed: set[int] = set()  # the domids that were registered or dropped, until cleared
 
     def begin(self) -> None:
         """Go on with what was registered with an earlier agent, until the programs come again."""
@@ -78,9 +78,8 @@ class Registrations:
             )
         if domid not in self._found and len(self._found) >= REGISTERED_MAX:
             raise LimitReached(f"{REGISTERED_MAX} guests are registered, which is the most")
-        self._found = {n: each for n, each in self._found.items() if each.by is not by}
-        self._found[domid] = _Registration(name, by)
-        self._save()
+        kept = {n: each for n, each in self._found.items() if each.by is not by}
+        self._replace({**kept, domid: _Registration(name, by)})
 
     def remove(self, by: object) -> bool:
         """Drop what `by` has registered. Return whether there was anything."""
@@ -95,12 +94,13 @@ class Registrations:
         kept = {domid: each for domid, each in self._found.items() if is_kept(each)}
         if len(kept) == len(self._found):
             return False
-        self._found = kept
-        self._save()
+        self._replace(kept)
         return True
 
-    def _save(self) -> None:
-        self.has_changed = True
+    def _replace(self, found: dict[int, _Registration]) -> None:
+        before, self._found = self._found, found
+        both = before.keys() | found.keys()
+        self.changed |= {domid for domid in both if before.get(domid) != found.get(domid)}
         names = {str(domid): each.name for domid, each in self._found.items()}
         with suppress(OSError):  # the next agent then waits until the programs come again
             replace_file(self._path, json.dumps(names).encode(), is_synced=False)

@@ -13,7 +13,7 @@ import pytest
 from agent_dom0.access.prompts import Prompts
 from agent_dom0.audio.connections import Connections
 from agent_dom0.audio.mixer import Mixer
-from agent_dom0.cards.device import Device
+from agent_dom0.cards.device import Device, DevicePath
 from agent_dom0.cards.factory import CardFactory
 from agent_dom0.cards.front import CardFront
 from agent_dom0.cards.saved_state import SavedState
@@ -143,13 +143,75 @@ def test_guests_of_one_name_share_it_until_one_of_them_is_renamed(house: House) 
     run(test())
 
 
+@pytest.mark.parametrize("change", ["comes", "goes", "is renamed", "gets a card"])
+def test_others_are_not_read_again_when_a_guest(house: House, change: str) -> None:
+    async def test() -> None:
+        house.store.add_guest(7, "work")
+        house.store.add_guest(8, "personal")
+        house.registry.use_store(cast(Store, house.store))
+        card = DevicePath(0, 8, 1)
+        house.store.reads.clear()
+        match change:
+            case "comes":
+                house.store.add_guest(9, "mail")
+                house.changed("@introduceDomain", "domains")
+            case "goes":
+                house.store.remove("/local/domain/8")
+                house.changed("@releaseDomain", "domains")
+            case "is renamed":
+                house.rename(8, "vault")
+            case "gets a card":
+                house.store.nodes[f"{card.backend}/state"] = "1"
+                house.changed(f"{card.backend}/state", "backend")
+        guests = [guest.name for guest in house.registry.guests()]
+        devices = [len(guest["devices"]) for guest in house.registry.status()]
+        assert (guests, devices) == {
+            "comes": (["work", "personal", "mail"], [1, 1, 1]),
+            "goes": (["work"], [1]),
+            "is renamed": (["work", "vault"], [1, 1]),
+            "gets a card": (["work", "personal"], [1, 2]),
+        }[change]
+        first = [path for path in house.store.reads if "/7/" in path]
+        assert first == []
+
+    run(test())
+
+
+def test_guest_that_got_its_name_late_is_served_then(house: House) -> None:
+    async def test() -> None:
+        house.registry.use_store(cast(Store, house.store))
+        house.store.nodes["/local/domain/7/vm"] = "/vm/uuid-7"
+        house.changed("@introduceDomain", "domains")
+        assert house.registry.guests() == []
+        house.rename(7, "work")
+        assert house.registry.guests() == [WORK]
+
+    run(test())
+
+
+def test_stubdomain_is_its_targets_as_soon_as_that_has_its_name(house: House) -> None:
+    async def test() -> None:
+        house.store.add_guest(7, "work.partial")
+        house.store.add_guest(8, "work-dm")
+        house.store.nodes["/local/domain/8/target"] = "7"
+        house.registry.use_store(cast(Store, house.store))
+        assert house.registry.guests()[1].target is None
+        house.rename(7, "work")
+        assert [guest.name for guest in house.registry.guests()] == ["work", "work"]
+        assert house.registry.guests()[1].target == 7
+        house.rename(7, "personal")
+        assert house.registry.guests()[1].target is None
+
+    run(test())
+
+
 def test_other_guest_of_the_same_number_is_another_one(house: House) -> None:
     async def test() -> None:
         house.store.add_guest(7, "work")
         house.registry.use_store(cast(Store, house.store))
         house.registry.named("work")[0].set_volume(Direction.PLAYBACK, percent=30)
         house.store.nodes["/local/domain/7/vm"] = "/vm/another"
-        house.changed("@introduceDomain", "domains")
+        house.rename(7, "work")
         (guest,) = house.registry.guests()
         assert guest.uuid == "another"
         assert house.texts(EventKind.GUEST_RENAMED) == []
