@@ -8,8 +8,9 @@ as it minds the rules.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
+from itertools import count
 from typing import Any
 
 import pytest
@@ -51,6 +52,7 @@ from xensnd.sndif.packets import (
 )
 from xensnd.sndif.states import XenbusState
 from xensnd.sndif.store_fields import StreamRings, card_nodes
+from xensnd.transport.interface import Store
 
 EXAMPLES, STEPS = 12, 25  # within a part of a minute
 LONG_STEPS = 60
@@ -104,14 +106,32 @@ class Stage:
 
     machine: LocalMachine
     dom0: Dom0
+    store: Store
+    other_domid: int
     other: RawStream
     agent_pid: int
+    names: Iterator[str]
+
+    def let_agent_follow(self) -> None:
+        """Until it has followed all that was written up to now: it is told of that in order, and
+        shows what was written last."""
+        name = next(self.names)
+        self.store.write(f"/local/domain/{self.other_domid}/name", name)
+
+        def is_shown() -> bool:
+            return any(each["name"] == name for each in self.dom0.ask("status")["guests"])
+
+        assert eventually(is_shown), self.dom0.end_of_log
 
 
 @pytest.fixture(scope="module")
 def stage(machine: LocalMachine, dom0: Dom0) -> Iterator[Stage]:
-    with EvilGuest(machine, dom0, Guest(machine, "other")) as other:
-        yield Stage(machine, dom0, other.connect(), dom0.agent_pid)
+    names = map("other-{}".format, count())
+    with (
+        EvilGuest(machine, dom0, Guest(machine, "other")) as other,
+        closing(machine.open_store()) as store,
+    ):
+        yield Stage(machine, dom0, store, other.domid, other.connect(), dom0.agent_pid, names)
 
 
 class Dialogue(RuleBasedStateMachine):
@@ -126,6 +146,7 @@ class Dialogue(RuleBasedStateMachine):
 
     @rule()
     def goes_on_as_it_should(self) -> None:
+        self._stage.let_agent_follow()  # or it may answer now to what was entered before
         match self._evil.backend_state():
             case XenbusState.INIT_WAIT:
                 self.publishes_rings()
@@ -226,6 +247,7 @@ class Dialogue(RuleBasedStateMachine):
     def teardown(self) -> None:
         dom0, domid = self._stage.dom0, self._guest.domid
         try:
+            self._stage.let_agent_follow()
             if self._evil.backend_state() is XenbusState.CLOSED and not self._has_left:
                 assert self._is_blamed(), f"closed, and nobody knows why\n{dom0.end_of_log}"
             self._minds_the_rules()
