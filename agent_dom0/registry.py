@@ -252,7 +252,7 @@ class Registry(Guests):
         self._read(store, self._guests.keys())
 
     def _read(self, store: Store, domids: Set[int]) -> None:
-        """Read these guests, and those that came. No others: that would hold up all who wait for the
+        """Read these guests, and those that came. Reading all would hold up who waits for the
         agent, for longer with each guest that runs."""
         running = self._running(store) - {0, self.domid}
         came, gone = running - self._guests.keys(), self._guests.keys() - running

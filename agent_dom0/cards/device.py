@@ -470,7 +470,8 @@ class Device(GuestDevice):
         self._streams.clear()
 
     def _violated(self, text: str) -> None:
-        what = f"device {self.path.devid}: {text}; the device is closed"
+        closed = self._owner.budget.count_closure()
+        what = f"device {self.path.devid}: {text}; the device is {closed}"
         self._owner.audit(EventKind.PROTOCOL_VIOLATION, what, Priority.WARNING)
         self._end_streams()
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from agent_dom0.events import EventKind, Priority
+from agent_dom0.streams.closures import Closures
 from agent_dom0.streams.throttle import (
     CONNECTIONS_A_SECOND,
     CONNECTIONS_AT_ONCE,
@@ -31,6 +32,7 @@ class GuestBudget:
         self.store_events = Throttle(STORE_EVENTS_A_SECOND)
         self.connections = Throttle(CONNECTIONS_A_SECOND, CONNECTIONS_AT_ONCE)
         self._throttles = (self.requests, self.store_events, self.connections)
+        self._closures = Closures()
         self.percent = USUAL_PERCENT
 
     def set_percent(self, percent: int) -> None:
@@ -57,9 +59,10 @@ class GuestBudget:
     def admits_connection(self, devices: str, later: Callable[[], None]) -> bool:
         """Return whether one of its `devices` may connect now. If not, `later` is called when it
         may be tried again."""
-        if self.connections.admits():
+        are_closed = not self._closures.are_over
+        if not are_closed and self.connections.admits():
             return True
-        if self.connections.exceeds_anew:
+        if not are_closed and self.connections.exceeds_anew:
             text = (
                 f"more than {self.connections.at_once} connections of its {devices}, "
                 f"and than {self.connections.a_second:g} a second; the next ones wait"
@@ -67,6 +70,11 @@ class GuestBudget:
             self._audit(EventKind.LIMIT_HIT, text, Priority.NOTICE)
         self.connections.poll_later(later)
         return False
+
+    def count_closure(self) -> str:
+        """Count a device that is closed for what the guest has done. Returns how, for people."""
+        seconds = self._closures.add()
+        return f"closed for {seconds:g} s" if seconds else "closed"
 
     def forget(self, poll: Callable[[], None]) -> None:
         """Do not call `poll` any more, whatever it waits for."""

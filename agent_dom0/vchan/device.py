@@ -347,7 +347,7 @@ class VchanDevice(GuestDevice):
         self._owner.audit(EventKind.DEVICE_FAILED, text, Priority.WARNING)
 
     def _violated(self, text: str) -> None:
-        what = f"device {NAME}: {text}; it is closed"
+        what = f"device {NAME}: {text}; it is {self._owner.budget.count_closure()}"
         self._owner.audit(EventKind.PROTOCOL_VIOLATION, what, Priority.WARNING)
         self._end()
 

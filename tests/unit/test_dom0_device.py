@@ -14,6 +14,7 @@ from agent_dom0.cards.toolstack import make_device
 from agent_dom0.events import Event, EventKind, Priority
 from agent_dom0.guest import RunningGuest
 from agent_dom0.streams.budget import GuestBudget
+from agent_dom0.streams.closures import FORGOTTEN_SECONDS, FREE_CLOSURES
 from agent_dom0.streams.guest_device import GuestDevice
 from agent_dom0.streams.throttle import (
     CONNECTIONS_AT_ONCE,
@@ -25,6 +26,7 @@ from tests.unit.fake_clock import later, run
 from tests.unit.memory_store import MemoryStore
 from tests.unit.test_dom0_policy_state import place
 from xensnd.core import OPEN_COUNTS_AS
+from xensnd.errors import RemoteProtocolError
 from xensnd.sndif.formats import SampleFormat
 from xensnd.sndif.packets import Close, Open, Request, encode_request
 from xensnd.sndif.states import XenbusState
@@ -278,6 +280,42 @@ def test_driver_that_is_loaded_again_each_second_never_waits() -> None:
         for _ in range(5 * CONNECTIONS_AT_ONCE):
             assert connect_again(scene, device)
             await later(1)
+        assert scene.texts(EventKind.LIMIT_HIT) == []
+
+    run(test(), stands_still=True)
+
+
+def test_guest_that_is_closed_for_what_it_does_again_and_again_stays_closed_for_longer() -> None:
+    async def test() -> None:
+        scene = Scene()
+        device = scene.device()
+        device.step()
+        scene.store.publish(PATH)
+
+        def violate() -> str:
+            """Returns what is told of it."""
+            assert device.is_in_use
+            scene.made[-1].error = RemoteProtocolError("no request")
+            device.poll()
+            assert scene.store.state(PATH) is XenbusState.CLOSED
+            return scene.texts(EventKind.PROTOCOL_VIOLATION)[-1]
+
+        for _ in range(FREE_CLOSURES):
+            await later(1)
+            assert connect_again(scene, device)
+            assert violate() == "device 0: no request; the device is closed"
+        await later(1)
+        assert connect_again(scene, device)
+        for seconds in (2, 4, 8, 16, 32, 64, 128, 128):
+            assert violate() == f"device 0: no request; the device is closed for {seconds} s"
+            assert not connect_again(scene, device)
+            await later(seconds - 0.5)
+            assert scene.store.state(PATH) is XenbusState.INIT_WAIT
+            await later(0.5 + WAIT_SECONDS)
+        violate()
+        await later(FORGOTTEN_SECONDS)
+        assert connect_again(scene, device)
+        assert violate() == "device 0: no request; the device is closed"
         assert scene.texts(EventKind.LIMIT_HIT) == []
 
     run(test(), stands_still=True)
