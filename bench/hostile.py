@@ -24,13 +24,14 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from bench.asker import real_time
 from bench.cost import stolen_ms
 from bench.measure import Lateness, lateness, percentile
 from bench.processes import MEMORY, build_probe, running
@@ -156,22 +157,6 @@ def look(
         throttled_ms = (when(first) - began) * 1000
     revoked_ms = [revoke(dom0, adversary) for _ in range(options.rounds) if act.records]
     return memory.growth_kib, control_ms, open_ms, throttled_ms, revoked_ms
-
-
-@contextmanager
-def real_time() -> Iterator[None]:
-    """In the block this thread waits for nobody but the audio server, where we may say so."""
-    usual = os.sched_param(0)
-    try:
-        priority = os.sched_param(Urgency.SOUNDING)
-        os.sched_setscheduler(0, os.SCHED_RR | os.SCHED_RESET_ON_FORK, priority)
-    except PermissionError:
-        yield
-        return
-    try:
-        yield
-    finally:
-        os.sched_setscheduler(0, os.SCHED_OTHER, usual)
 
 
 def when(event: Any) -> float:
