@@ -146,3 +146,20 @@ def test_name_of_the_toolstack_comes_first(tmp_path: Path) -> None:
     guest = front.identify(7)
     assert guest == RunningGuest(7, "personal")
     assert not registered.includes(guest)
+
+
+def test_guests_whose_registration_has_changed_are_read_again_and_no_others(
+    tmp_path: Path,
+) -> None:
+    front, registered = front_of(tmp_path, AudioDomainStore(None))
+    work, personal = Program(), Program()
+    registered.add(7, "work", work)
+    registered.add(8, "personal", personal)
+    assert front.behind == {7, 8}
+    front.follow()
+    assert front.behind == set()
+    registered.add(9, "work", work)
+    assert front.behind == {7, 9}
+    front.follow()
+    registered.remove(personal)
+    assert front.behind == {8}
