@@ -55,7 +55,7 @@ from xensnd.sndif.store_fields import StreamRings, card_nodes
 from xensnd.transport.interface import Store
 
 EXAMPLES, STEPS = 12, 25  # within a part of a minute
-LONG_STEPS = 60
+LONG_STEPS, LONG_EXAMPLE_SECONDS = 60, 2
 SOON_SECONDS = 0.3
 
 _U32 = st.one_of(
@@ -310,7 +310,7 @@ def test_whatever_a_guest_says_the_agent_and_the_others_go_on(
     run_state_machine_as_test(
         OnThisStage,
         settings=settings(
-            max_examples=max(EXAMPLES, seconds),
+            max_examples=max(EXAMPLES, seconds // LONG_EXAMPLE_SECONDS),
             stateful_step_count=LONG_STEPS if seconds else STEPS,
             deadline=None,
             phases=[Phase.generate],  # what a real process did once it may not do again
