@@ -11,7 +11,8 @@ XenStore's daemon comes before guests, as dom0's processes do on Xen. Who asks o
 socket is real-time, so that the answers are late by the agent alone. "stolen" is what others on the
 same host have taken of the processors meanwhile, and "stall" the longest time in which one of them
 ran nothing, not even what comes first of all (stalls.c). On a machine of one's own both are next to
-0. A frame may be lost by a stall alone, if that is nearly as long as what the victim keeps.
+0. A frame may be lost by a stall alone, if that is longer than what the audio server itself has at
+least: half of the latency.
 """
 
 from __future__ import annotations
