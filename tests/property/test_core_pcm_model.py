@@ -144,6 +144,8 @@ class Playing(Pcm):
 
     @property
     def past_end(self) -> int:
+        if self.size // 3 >= self.period:
+            return 0
         return min(self.period // 4, self.rate_hz * 5 // 1000 * self.frame)
 
     def _report(self, pcm: Any) -> int:

@@ -10,8 +10,9 @@
 #define STALE_USEC 50000
 /* Positions between the ends of periods are not reported more often than this. */
 #define BETWEEN_USEC 8000
-/* What was played past the end of a period is reported later, if it is no more than so much, and than
- * a quarter of the period: a little more than LATE_USEC, for a thread that wakes late. */
+/* What was played past the end of a period is reported later, if the buffer has less than three of
+ * them, and it is no more than so much, and than a quarter of the period: a little more than
+ * LATE_USEC, for a thread that wakes late. */
 #define PAST_END_USEC 5000
 
 static uint64_t smaller(uint64_t a, uint64_t b) { return a < b ? a : b; }
@@ -335,8 +336,10 @@ static uint64_t without_rest(const struct xn_pcm *pcm, uint64_t position, uint64
 }
 
 uint64_t xn_pcm_playback_report(const struct xn_pcm *pcm) {
-    uint64_t most = smaller(pcm->config.period_octets / 4, octets_in(pcm, PAST_END_USEC));
-    return without_rest(pcm, due_position(pcm), most);
+    const struct xn_pcm_config *config = &pcm->config;
+    bool are_few = config->buffer_octets / 3 < config->period_octets;
+    uint64_t most = smaller(config->period_octets / 4, octets_in(pcm, PAST_END_USEC));
+    return without_rest(pcm, due_position(pcm), are_few ? most : 0);
 }
 
 uint64_t xn_pcm_capture_report(const struct xn_pcm *pcm) {

@@ -125,9 +125,10 @@ uint32_t xn_pcm_capture_due(const struct xn_pcm *pcm, int64_t now_usec);
 
 /* Return the position to report to the frontend now, or 0 for none. Call xn_pcm_reported() after it
  * was reported. What is a little past the end of a period is not reported with the end: of a
- * recording an eighth of a period at most, and of playback a quarter, and 5 ms. Linux wakes a reader
- * or a writer at the end of a period, if it finds a whole period then. One that had used more at the
- * end before would find less, and would not be woken: then a buffer of two periods fails. */
+ * recording an eighth of a period at most; of playback a quarter and 5 ms, if the buffer has less than
+ * three periods. Linux wakes a reader or a writer at the end of a period, if it finds a whole period
+ * then. One that had used more at the end before would find less, and would not be woken: then a
+ * buffer of two periods fails. */
 uint64_t xn_pcm_playback_report(const struct xn_pcm *pcm);
 uint64_t xn_pcm_capture_report(const struct xn_pcm *pcm);
 
