@@ -30,8 +30,8 @@
 #define NUMBERS 65535
 #define FRAME_OCTETS 4
 #define FEED_FRAMES 120
-#define BEAT_MS 10
 #define BEAT_FRAMES 480
+#define LOOK_USEC 2500
 #define RELAY_FRAMES (10 * BEAT_FRAMES)
 
 static pa_mainloop_api *api;
@@ -62,13 +62,13 @@ static void make_sound(uint32_t *frames, size_t count) {
         frames[i] = (uint32_t)(1 + (written_frames + i) % NUMBERS) << shift;
 }
 
-/* What a child writes, as a guest does into its ring: at its own time, 10 ms at a time. Each write
- * rings the doorbell. */
+/* What a child writes, as a guest does into its ring: at its own time, as late as it may, 10 ms at a
+ * time. Each write rings the doorbell. `heard` is how far it has been heard, as far as is known. */
 static struct {
-    _Atomic uint64_t written;
+    _Atomic uint64_t written, heard;
     uint32_t frames[RELAY_FRAMES];
 } *relay;
-static int doorbell, starter;
+static int doorbell;
 static uint64_t relayed_frames;
 
 static void write_beat(void) {
@@ -79,16 +79,29 @@ static void write_beat(void) {
 }
 
 static void write_beats(void) {
-    eventfd_t started;
-    if (eventfd_read(starter, &started) < 0) return;
-    for (uint32_t ms = BEAT_MS; ms < latency_ms; ms += BEAT_MS) write_beat();
-    for (int64_t next_ns = now_ns();; next_ns += BEAT_MS * 1000000) {
+    uint64_t most = (latency_ms * 1000 - LOOK_USEC) * rate_hz / 1000000;
+    for (int64_t next_ns = now_ns();; next_ns += LOOK_USEC * 1000) {
         struct timespec next = {next_ns / 1000000000, next_ns % 1000000000};
         clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &next, NULL);
+        uint64_t heard = atomic_load_explicit(&relay->heard, memory_order_relaxed);
+        if (written_frames + BEAT_FRAMES > heard + most) continue;
         write_beat();
         eventfd_write(doorbell, 1);
         if (log_file) fflush(log_file);
     }
+}
+
+/* Before the server plays, libpulse's time is not that of the stream. */
+static void note_heard(pa_stream *stream) {
+    static bool has_begun;
+    pa_usec_t usec;
+    int negative;
+    const pa_timing_info *timing = pa_stream_get_timing_info(stream);
+    has_begun = has_begun || (timing && timing->playing);
+    if (!has_begun || pa_stream_get_latency(stream, &usec, &negative) < 0) return;
+    uint64_t queued = negative ? 0 : usec * rate_hz / 1000000;
+    atomic_store_explicit(&relay->heard, queued < relayed_frames ? relayed_frames - queued : 0,
+                          memory_order_relaxed);
 }
 
 static void relay_what_is_there(pa_stream *stream) {
@@ -115,12 +128,13 @@ static void on_doorbell(pa_mainloop_api *a, pa_io_event *event, int fd, pa_io_ev
     eventfd_t rung;
     eventfd_read(fd, &rung);
     relay_what_is_there(stream);
+    note_heard(stream);
 }
 
 static void on_relay_write(pa_stream *stream, size_t octets, void *data) {
     (void)octets, (void)data;
-    if (!relayed_frames && !atomic_load(&relay->written)) eventfd_write(starter, 1);
     relay_what_is_there(stream);
+    note_heard(stream);
 }
 
 static void on_write(pa_stream *stream, size_t octets, void *data) {
@@ -177,7 +191,9 @@ static void make_stream(pa_context *context) {
         pa_stream_set_read_callback(stream, on_read, NULL);
     }
     if (side) {
-        pa_stream_connect_playback(stream, device, &attributes, PA_STREAM_ADJUST_LATENCY, NULL, NULL);
+        pa_stream_flags_t flags = PA_STREAM_ADJUST_LATENCY;
+        if (relay) flags |= PA_STREAM_AUTO_TIMING_UPDATE | PA_STREAM_INTERPOLATE_TIMING;
+        pa_stream_connect_playback(stream, device, &attributes, flags, NULL, NULL);
     } else {
         pa_stream_connect_record(stream, device, &attributes, PA_STREAM_ADJUST_LATENCY);
     }
@@ -214,8 +230,7 @@ static int be_client(const char *server) {
 static int be_relay(const char *server) {
     relay = mmap(NULL, sizeof *relay, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     doorbell = eventfd(0, EFD_NONBLOCK);
-    starter = eventfd(0, 0);
-    if (relay == MAP_FAILED || doorbell < 0 || starter < 0) return 1;
+    if (relay == MAP_FAILED || doorbell < 0) return 1;
     pid_t child = fork();
     if (child < 0) return 1;
     if (child) return be_client(server);
