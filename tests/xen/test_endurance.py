@@ -88,7 +88,7 @@ def test_frames_of_both_frontends_are_all_heard_one_after_another(
             given_up, took_seconds = json.loads(ended.output)
             print(f"{SECONDS} s of sound took {took_seconds:.3f} s")
             assert given_up == 0
-            assert SECONDS <= took_seconds <= SECONDS + BEGIN_SECONDS
+            assert abs(took_seconds - SECONDS) <= BEGIN_SECONDS
             assert judged(judge) == [1, "end"]
             ended = ours.ended(60)
             assert (ended.status, ended.errors) == (0, "")
