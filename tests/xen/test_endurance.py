@@ -27,7 +27,7 @@ SECONDS = int(os.environ.get("XENSND_ENDURANCE", "20"))
 DEATHS = int(os.environ.get("XENSND_DEATHS", "20" if SECONDS >= 600 else "2"))
 DEATH_SECONDS = 4  # from one to the next: until the next agent stands by, emulated
 # What a sound's beginning and its end take; more would be a drift.
-BEGIN_SECONDS = 0.25
+BEGIN_SECONDS = 0.5
 HERE = {"PYTHONPATH": "/opt/xensnd"}
 COUNTED = ("python3", "-m", "tests.xen.counted")
 OTHER_SINK = "other"
