@@ -63,9 +63,11 @@ static void make_sound(uint32_t *frames, size_t count) {
 }
 
 /* What a child writes, as a guest does into its ring: at its own time, as late as it may, 10 ms at a
- * time. Each write rings the doorbell. `heard` is how far it has been heard, as far as is known. */
+ * time. Each write rings the doorbell. `begin_ns` is when its first frame was heard, as far as is
+ * known; 0: it was not. */
 static struct {
-    _Atomic uint64_t written, heard;
+    _Atomic uint64_t written;
+    _Atomic int64_t begin_ns;
     uint32_t frames[RELAY_FRAMES];
 } *relay;
 static int doorbell;
@@ -83,7 +85,9 @@ static void write_beats(void) {
     for (int64_t next_ns = now_ns();; next_ns += LOOK_USEC * 1000) {
         struct timespec next = {next_ns / 1000000000, next_ns % 1000000000};
         clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &next, NULL);
-        uint64_t heard = atomic_load_explicit(&relay->heard, memory_order_relaxed);
+        int64_t begin_ns = atomic_load_explicit(&relay->begin_ns, memory_order_relaxed);
+        int64_t heard_ns = begin_ns ? now_ns() - begin_ns : 0;
+        uint64_t heard = heard_ns > 0 ? (uint64_t)heard_ns * rate_hz / 1000000000 : 0;
         if (written_frames + BEAT_FRAMES > heard + most) continue;
         write_beat();
         eventfd_write(doorbell, 1);
@@ -99,9 +103,9 @@ static void note_heard(pa_stream *stream) {
     const pa_timing_info *timing = pa_stream_get_timing_info(stream);
     has_begun = has_begun || (timing && timing->playing);
     if (!has_begun || pa_stream_get_latency(stream, &usec, &negative) < 0) return;
-    uint64_t queued = negative ? 0 : usec * rate_hz / 1000000;
-    atomic_store_explicit(&relay->heard, queued < relayed_frames ? relayed_frames - queued : 0,
-                          memory_order_relaxed);
+    int64_t relayed_usec = (int64_t)(relayed_frames * 1000000 / rate_hz);
+    int64_t heard_usec = relayed_usec - (negative ? -(int64_t)usec : (int64_t)usec);
+    atomic_store_explicit(&relay->begin_ns, now_ns() - heard_usec * 1000, memory_order_relaxed);
 }
 
 static void relay_what_is_there(pa_stream *stream) {
