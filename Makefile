@@ -79,6 +79,7 @@ bench:
 	@$(PYTHON) -m bench.revoke
 	@$(PYTHON) -m bench.policy
 	@$(PYTHON) -m bench.vchan
+	@$(PYTHON) -m bench.protocols
 
 # Packages of what is committed, into dist/.
 dist:

@@ -43,7 +43,8 @@ def subjects(options: argparse.Namespace) -> list[Subject]:
             has_pipewire=True,
             plays_by_pipewire=True,
         ),
-        Bare(),
+        Bare("bare clients"),
+        Bare("bare clients, fed", is_fed=True),
         Tunnel(),
         *(
             Command(command, f"peer {number}: {command.split()[0]}")

@@ -21,11 +21,27 @@ class Part:
     def counts_frames(self) -> bool:
         return self.listens or self.records
 
+    @property
+    def is_timed(self) -> bool:
+        """A guest whose whole buffer is full has put all of that between itself and its sound."""
+        return self.counts_frames and not self.is_full
+
+    @property
+    def is_fed(self) -> bool:
+        """Guests write at their own time, and not when somebody asks."""
+        return self.listens and not self.is_full and not self.is_path
+
 
 PARTS = {
     part.name: part
     for part in (
         Part("playback", "playback; nobody listens", is_full=True),
+        Part(
+            "listened",
+            "playback; one listens to the monitor",
+            is_full=True,
+            listens=True,
+        ),
         Part("heard", "playback as late as it may be; one listens to the monitor", listens=True),
         Part("capture", "capture; one speaks into the microphone", records=True),
         # Agents cork a stream that is silent for a while.

@@ -1,28 +1,38 @@
 /* Bare clients of an audio server: what the agent is compared with, and what hears both.
  *
  *   probe play SERVER SINK LATENCY_MS left|right|silent LOG [RATE_HZ]   writes when it is asked
+ *   probe relay SERVER SINK LATENCY_MS left|right|silent LOG            plays what a child writes
  *   probe listen SERVER SOURCE LOG [FRAGMENT_MS [RATE_HZ]]              records
  *   probe idle SERVER                             is connected, and has no stream
  *   probe feed left|right|silent LOG              writes to standard output
  *
  * 48 kHz, or that rate, stereo S16. Of the sound on the left, or on the right, each sample is the number of its
- * frame: 1 to 65535, and again from 1. 0 is silence. LOG is "-" if nothing is to be logged. `play`
- * and `feed` log records of two 64-bit words: CLOCK_MONOTONIC in ns, and the count of frames
+ * frame: 1 to 65535, and again from 1. 0 is silence. LOG is "-" if nothing is to be logged. `play`,
+ * `relay` and `feed` log records of two 64-bit words: CLOCK_MONOTONIC in ns, and the count of frames
  * written up to then. `listen` logs what came, each time: CLOCK_MONOTONIC in ns, the count of octets
  * (64-bit words as well), and these octets.
  */
+#define _GNU_SOURCE
 #include <pulse/pulseaudio.h>
 #include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
 #include <time.h>
 #include <unistd.h>
 
 #define NUMBERS 65535
 #define FRAME_OCTETS 4
 #define FEED_FRAMES 120
+#define BEAT_FRAMES 480
+#define LOOK_USEC 2500
+#define RELAY_FRAMES (10 * BEAT_FRAMES)
 
 static pa_mainloop_api *api;
 static FILE *log_file;
@@ -50,6 +60,85 @@ static void make_sound(uint32_t *frames, size_t count) {
     }
     for (size_t i = 0; i < count; i++)
         frames[i] = (uint32_t)(1 + (written_frames + i) % NUMBERS) << shift;
+}
+
+/* What a child writes, as a guest does into its ring: at its own time, as late as it may, 10 ms at a
+ * time. Each write rings the doorbell. `begin_ns` is when its first frame was heard, as far as is
+ * known; 0: it was not. */
+static struct {
+    _Atomic uint64_t written;
+    _Atomic int64_t begin_ns;
+    uint32_t frames[RELAY_FRAMES];
+} *relay;
+static int doorbell;
+static uint64_t relayed_frames;
+
+static void write_beat(void) {
+    make_sound(relay->frames + written_frames % RELAY_FRAMES, BEAT_FRAMES);
+    written_frames += BEAT_FRAMES;
+    keep(now_ns(), (int64_t)written_frames);
+    atomic_store_explicit(&relay->written, written_frames, memory_order_release);
+}
+
+static void write_beats(void) {
+    uint64_t most = (latency_ms * 1000 - LOOK_USEC) * rate_hz / 1000000;
+    for (int64_t next_ns = now_ns();; next_ns += LOOK_USEC * 1000) {
+        struct timespec next = {next_ns / 1000000000, next_ns % 1000000000};
+        clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &next, NULL);
+        int64_t begin_ns = atomic_load_explicit(&relay->begin_ns, memory_order_relaxed);
+        int64_t heard_ns = begin_ns ? now_ns() - begin_ns : 0;
+        uint64_t heard = heard_ns > 0 ? (uint64_t)heard_ns * rate_hz / 1000000000 : 0;
+        if (written_frames + BEAT_FRAMES > heard + most) continue;
+        write_beat();
+        eventfd_write(doorbell, 1);
+        if (log_file) fflush(log_file);
+    }
+}
+
+/* Before the server plays, libpulse's time is not that of the stream. */
+static void note_heard(pa_stream *stream) {
+    static bool has_begun;
+    pa_usec_t usec;
+    int negative;
+    const pa_timing_info *timing = pa_stream_get_timing_info(stream);
+    has_begun = has_begun || (timing && timing->playing);
+    if (!has_begun || pa_stream_get_latency(stream, &usec, &negative) < 0) return;
+    int64_t relayed_usec = (int64_t)(relayed_frames * 1000000 / rate_hz);
+    int64_t heard_usec = relayed_usec - (negative ? -(int64_t)usec : (int64_t)usec);
+    atomic_store_explicit(&relay->begin_ns, now_ns() - heard_usec * 1000, memory_order_relaxed);
+}
+
+static void relay_what_is_there(pa_stream *stream) {
+    size_t wanted = pa_stream_writable_size(stream) / FRAME_OCTETS;
+    while (wanted) {
+        uint64_t written = atomic_load_explicit(&relay->written, memory_order_acquire);
+        uint64_t at = relayed_frames % RELAY_FRAMES, count = written - relayed_frames;
+        void *to;
+        size_t room = wanted * FRAME_OCTETS;
+        if (!count || pa_stream_begin_write(stream, &to, &room) < 0) return;
+        if (count > wanted) count = wanted;
+        if (count > room / FRAME_OCTETS) count = room / FRAME_OCTETS;
+        if (count > RELAY_FRAMES - at) count = RELAY_FRAMES - at;
+        memcpy(to, relay->frames + at, count * FRAME_OCTETS);
+        pa_stream_write(stream, to, count * FRAME_OCTETS, NULL, 0, PA_SEEK_RELATIVE);
+        relayed_frames += count;
+        wanted -= count;
+    }
+}
+
+static void on_doorbell(pa_mainloop_api *a, pa_io_event *event, int fd, pa_io_event_flags_t flags,
+                        void *stream) {
+    (void)a, (void)event, (void)flags;
+    eventfd_t rung;
+    eventfd_read(fd, &rung);
+    relay_what_is_there(stream);
+    note_heard(stream);
+}
+
+static void on_relay_write(pa_stream *stream, size_t octets, void *data) {
+    (void)octets, (void)data;
+    relay_what_is_there(stream);
+    note_heard(stream);
 }
 
 static void on_write(pa_stream *stream, size_t octets, void *data) {
@@ -97,11 +186,19 @@ static void make_stream(pa_context *context) {
         .minreq = (uint32_t)-1,
         .fragsize = fragment_ms * rate_hz / 1000 * FRAME_OCTETS,
     };
-    if (side) {
+    if (relay) {
+        api->io_new(api, doorbell, PA_IO_EVENT_INPUT, on_doorbell, stream);
+        pa_stream_set_write_callback(stream, on_relay_write, NULL);
+    } else if (side) {
         pa_stream_set_write_callback(stream, on_write, NULL);
-        pa_stream_connect_playback(stream, device, &attributes, PA_STREAM_ADJUST_LATENCY, NULL, NULL);
     } else {
         pa_stream_set_read_callback(stream, on_read, NULL);
+    }
+    if (side) {
+        pa_stream_flags_t flags = PA_STREAM_ADJUST_LATENCY;
+        if (relay) flags |= PA_STREAM_AUTO_TIMING_UPDATE | PA_STREAM_INTERPOLATE_TIMING;
+        pa_stream_connect_playback(stream, device, &attributes, flags, NULL, NULL);
+    } else {
         pa_stream_connect_record(stream, device, &attributes, PA_STREAM_ADJUST_LATENCY);
     }
 }
@@ -134,6 +231,18 @@ static int be_client(const char *server) {
     return status;
 }
 
+static int be_relay(const char *server) {
+    relay = mmap(NULL, sizeof *relay, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    doorbell = eventfd(0, EFD_NONBLOCK);
+    if (relay == MAP_FAILED || doorbell < 0) return 1;
+    pid_t child = fork();
+    if (child < 0) return 1;
+    if (child) return be_client(server);
+    prctl(PR_SET_PDEATHSIG, SIGTERM);
+    write_beats();
+    return 1;
+}
+
 static int feed(void) {
     uint32_t frames[FEED_FRAMES];
     for (;;) {
@@ -160,13 +269,14 @@ static void open_log(const char *name) {
 int main(int argc, char **argv) {
     const char *what = argc > 1 ? argv[1] : "";
     int status = 2;
-    if (!strcmp(what, "play") && (argc == 7 || argc == 8)) {
+    bool relays = !strcmp(what, "relay") && argc == 7;
+    if (relays || (!strcmp(what, "play") && (argc == 7 || argc == 8))) {
         device = argv[3];
         latency_ms = (uint32_t)atoi(argv[4]);
         side = argv[5];
         open_log(argv[6]);
         if (argc == 8) rate_hz = (uint32_t)atoi(argv[7]);
-        status = be_client(argv[2]);
+        status = relays ? be_relay(argv[2]) : be_client(argv[2]);
     } else if (!strcmp(what, "listen") && argc >= 5 && argc <= 7) {
         device = argv[3];
         open_log(argv[4]);

@@ -12,6 +12,8 @@ ALWAYS = (
     "- The agent is one process for all guests, bare clients are one each, as guests would be.",
     "- The agent corks a stream that is silent; bare clients play zeros.",
     "- A listener asks for 2 ms, and with that for the audio server's period, of all subjects.",
+    "- heard: a guest's writes wake the agent. Bare clients are woken by the server alone, unless",
+    "  they are fed; then another process makes their sound, and is not in their CPU.",
     "- Guests look for recorded frames once a millisecond; bare clients are woken.",
     "- path: CPU and memory are of all between the application and dom0's audio server, with the",
     "  guest's audio server. There frames are dropped and repeated where clocks differ.",

@@ -138,10 +138,11 @@ class Stage:
         if not self.case.part.counts_frames:
             return figures
         late = lateness(self.written, self.heard, window.since_ns, window.until_ns)
+        is_timed = self.case.part.is_timed
         return replace(
             figures,
-            latency_median_ms=late.median_ms,
-            latency_p99_ms=late.p99_ms,
+            latency_median_ms=late.median_ms if is_timed else None,
+            latency_p99_ms=late.p99_ms if is_timed else None,
             lost_frames=late.lost_frames,
             repeated_frames=late.repeated_frames,
         )

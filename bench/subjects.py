@@ -79,12 +79,15 @@ def _kind(part: Part) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Bare:
-    """Clients in C that do nothing else."""
+    """Clients in C that do nothing else. They make their sound when they are asked for it; or, if
+    they are fed, another process makes it at its own time, as a guest does."""
 
-    name: str = "bare clients"
+    name: str
+    is_fed: bool = False
 
     def does(self, case: Case) -> bool:
-        return not case.part.is_path and case.streams <= CLIENTS_MAX
+        does = case.part.is_fed if self.is_fed else not case.part.is_path
+        return does and case.streams <= CLIENTS_MAX
 
     @contextmanager
     def performing(self, stage: Stage) -> Iterator[Sequence[int]]:
@@ -106,7 +109,8 @@ class Bare:
             return stage.probe("listen", server, MICROPHONE, log, stage.fragment_ms)
         log = stage.log_if_first(number, stage.written)
         side = side_of(part, number)
-        return stage.probe("play", server, SINK, stage.settings.latency_ms, side, log)
+        how = "relay" if self.is_fed else "play"
+        return stage.probe(how, server, SINK, stage.settings.latency_ms, side, log)
 
 
 def side_of(part: Part, number: int) -> str:

@@ -48,7 +48,8 @@ static void require_playback_order(const struct xn_pcm *before) {
 }
 
 static void tell(uint32_t most, bool playback) {
-    uint64_t (*report)(const struct xn_pcm *) = playback ? xn_pcm_report : xn_pcm_capture_report;
+    uint64_t (*report)(const struct xn_pcm *) =
+        playback ? xn_pcm_playback_report : xn_pcm_capture_report;
     for (uint64_t position; most-- && (position = report(&pcm)) != 0;) {
         REQUIRE(is_nonsense || position > pcm.reported);
         REQUIRE(is_nonsense || position <= pcm.position + early_octets());

@@ -65,7 +65,7 @@ void xn_pcm_hold(struct xn_pcm *, int64_t now_usec);
 void xn_pcm_rewind_to_position(struct xn_pcm *);
 uint32_t xn_pcm_capture(struct xn_pcm *, const void *from, uint32_t octets, int64_t now_usec);
 uint32_t xn_pcm_capture_due(const struct xn_pcm *, int64_t now_usec);
-uint64_t xn_pcm_report(const struct xn_pcm *);
+uint64_t xn_pcm_playback_report(const struct xn_pcm *);
 uint64_t xn_pcm_capture_report(const struct xn_pcm *);
 uint64_t xn_pcm_period_end(const struct xn_pcm *);
 void xn_pcm_reported(struct xn_pcm *, uint64_t position);

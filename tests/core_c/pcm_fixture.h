@@ -41,7 +41,7 @@ static inline void play_until(int64_t now_usec, uint64_t heard) {
 
 /* Reports the position, if it is due. Returns it, or 0. */
 static inline uint64_t tell(void) {
-    uint64_t position = xn_pcm_report(&pcm);
+    uint64_t position = xn_pcm_playback_report(&pcm);
     if (position) xn_pcm_reported(&pcm, position);
     return position;
 }

@@ -30,10 +30,10 @@ static void tell_driver(struct driver *driver) {
     }
 }
 
-static void write_again(uint64_t *written, uint64_t known) {
-    while (*written < known + BUFFER) {
-        uint32_t offset = (uint32_t)(*written % BUFFER);
-        uint64_t room = known + BUFFER - *written, end = BUFFER - offset;
+static void write_again(uint64_t *written, uint64_t known, uint32_t size) {
+    while (*written < known + size) {
+        uint32_t offset = (uint32_t)(*written % size);
+        uint64_t room = known + size - *written, end = size - offset;
         write_all(offset, (uint32_t)(room < end ? room : end));
         *written += room < end ? room : end;
     }
@@ -46,7 +46,7 @@ static void count_periods(uint32_t period_frames, int64_t jitter_usec, bool with
     fake_jitter_usec = jitter_usec;
     struct driver driver = {.period_octets = period_frames * FRAME};
     uint64_t written = 0;
-    write_again(&written, 0);
+    write_again(&written, 0, BUFFER);
     xn_backend_start(backend);
     if (with_server) fake_server_asks(30 * OCTETS_A_MSEC);
     int64_t started_usec = fake_now_usec, asked_usec = 0;
@@ -57,7 +57,7 @@ static void count_periods(uint32_t period_frames, int64_t jitter_usec, bool with
         if (asks) fake_server_asks(10 * OCTETS_A_MSEC);
         fake_pass_usec(100);
         tell_driver(&driver);
-        write_again(&written, driver.known);
+        write_again(&written, driver.known, BUFFER);
         int64_t octets = (usec - 2 * MSEC) * OCTETS_A_MSEC / MSEC;
         CHECK((int64_t)driver.periods >= octets / (int64_t)driver.period_octets);
         int64_t early_usec = with_server ? 1250 : 0;
@@ -103,6 +103,29 @@ TEST(reader_finds_a_period_at_the_end_of_each_also_if_the_buffer_has_but_two) {
         if (driver.periods == periods || driver.known - read < LONG_PERIOD) continue;
         CHECK(driver.known - read < 2 * LONG_PERIOD);
         read = driver.known;
+        wakeups++;
+    }
+    CHECK_EQUAL(wakeups, driver.periods);
+    xn_backend_free(backend);
+}
+
+/* As Linux wakes it: at the end of a period, if there is room for a whole period. */
+TEST(writer_finds_room_for_a_period_at_the_end_of_each_also_if_the_buffer_has_but_two) {
+    enum { LONG_PERIOD = 100 * OCTETS_A_MSEC, SIZE = 2 * LONG_PERIOD };
+    connect(true), open_with(SIZE, LONG_PERIOD);
+    struct driver driver = {.period_octets = LONG_PERIOD};
+    uint64_t written = 0, wakeups = 0;
+    write_again(&written, 0, SIZE);
+    xn_backend_start(backend);
+    fake_jitter_usec = MSEC;
+    for (int64_t end_usec = fake_now_usec + 5000 * MSEC; fake_now_usec < end_usec;) {
+        uint64_t periods = driver.periods;
+        fake_pass_usec(100);
+        tell_driver(&driver);
+        CHECK(driver.known < written); /* no underrun */
+        bool has_room = driver.known + SIZE >= written + LONG_PERIOD;
+        if (driver.periods == periods || !has_room) continue;
+        write_again(&written, driver.known, SIZE);
         wakeups++;
     }
     CHECK_EQUAL(wakeups, driver.periods);
@@ -171,7 +194,7 @@ static unsigned play_beside_requests(int64_t after_usec) {
     connect(true), open(), attach();
     uint64_t written = 0, known = 0, periods = 0;
     unsigned wakeups = 0;
-    write_again(&written, 0);
+    write_again(&written, 0, BUFFER);
     xn_backend_start(backend);
     fake_server_asks(20 * OCTETS_A_MSEC);
     for (int64_t usec = 0; usec < 1000 * MSEC; usec += 5 * MSEC) {
@@ -181,7 +204,7 @@ static unsigned play_beside_requests(int64_t after_usec) {
         uint64_t position = hear();
         if (position / PERIOD > known / PERIOD) periods++;
         if (position) known = position;
-        write_again(&written, known);
+        write_again(&written, known, BUFFER);
     }
     CHECK(periods >= 49);
     xn_backend_free(backend);

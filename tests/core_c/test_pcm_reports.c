@@ -31,6 +31,30 @@ TEST(end_of_a_period_is_told_one_frame_past_it_however_little_that_is) {
     CHECK_EQUAL(xn_pcm_period_end(&pcm), 2 * PERIOD + FRAME);
 }
 
+TEST(little_that_was_played_past_the_end_of_one_of_two_periods_is_told_later) {
+    begin_with(2 * PERIOD, PERIOD);
+    pcm.position = PERIOD + PERIOD / 4 + FRAME;
+    CHECK_EQUAL(tell(), PERIOD + FRAME);
+    CHECK_EQUAL(tell(), 0);
+    pcm.position = PERIOD + FRAME + 8 * OCTETS_A_MSEC;
+    CHECK_EQUAL(tell(), pcm.position);
+}
+
+TEST(little_that_was_played_past_the_end_of_one_of_three_periods_is_told_with_it) {
+    begin_with(3 * PERIOD, PERIOD);
+    pcm.position = PERIOD + 2 * FRAME;
+    CHECK_EQUAL(tell(), pcm.position);
+}
+
+TEST(more_than_a_quarter_of_a_period_or_5_ms_past_its_end_is_told_with_it) {
+    begin_with(2 * PERIOD, PERIOD);
+    pcm.position = PERIOD + PERIOD / 4 + 2 * FRAME;
+    CHECK_EQUAL(tell(), pcm.position);
+    begin_with(20 * PERIOD, 10 * PERIOD);
+    pcm.position = 10 * PERIOD + 5 * OCTETS_A_MSEC + 2 * FRAME;
+    CHECK_EQUAL(tell(), pcm.position);
+}
+
 /* 1.25 ms are 12 frames. */
 #define EARLY (12 * FRAME)
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.cases import PARTS, cases
+from bench.cases import PARTS, Case, cases
 from bench.options import parse
+from bench.subjects import Bare
 
 
 def test_all_parts_and_four_numbers_of_streams_are_the_default() -> None:
@@ -27,7 +28,7 @@ def test_parts_streams_and_checkouts_are_chosen() -> None:
     [
         ("--streams=0", "'0': give numbers from 1 to 200, as in 1,4,16"),
         ("--streams=4,x", "'4,x': give numbers from 1 to 200, as in 1,4,16"),
-        ("--only=play", "'play' is no part; give playback,heard,capture,silence,idle,path"),
+        ("--only=play", f"'play' is no part; give {','.join(PARTS)}"),
         ("--rounds=0", "'0': give a number from 1 to 2000"),
         ("--seconds=soon", "'soon': give 0.1 to 3600 seconds"),
     ],
@@ -50,3 +51,13 @@ def test_idle_cpu_is_not_divided_by_streams() -> None:
     (idle,) = cases(["idle"], [16])
     (heard,) = cases(["heard"], [16])
     assert (idle.sharing, heard.sharing) == (1, 16)
+
+
+def test_latency_is_known_where_no_full_buffer_is_part_of_it() -> None:
+    assert [part.name for part in PARTS.values() if part.is_timed] == ["heard", "capture", "path"]
+
+
+def test_clients_are_fed_where_guests_write_at_their_own_time() -> None:
+    fed = Bare("fed", is_fed=True)
+    assert [part for part in PARTS if fed.does(Case(PARTS[part], 1))] == ["heard"]
+    assert not fed.does(Case(PARTS["heard"], 61))

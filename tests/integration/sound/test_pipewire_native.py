@@ -181,6 +181,24 @@ def test_mixers_show_the_guest_and_its_stream(
         assert eventually(lambda: dom0.stream("work")["device"] == SINK)
 
 
+@pytest.mark.usefixtures("dom0")
+def test_volume_is_remembered_for_its_guest_alone(
+    machine: LocalMachine, pipewire: PipeWireServer, work: Guest
+) -> None:
+    """WirePlumber remembers it by the role of the media, if there is one: so there is none."""
+    personal = Guest(machine, "personal")
+    with work.start("play", "-", stdin=[noise(20)]), sink_input(pipewire, "work") as now:
+        with pipewire.mixer() as mixer:
+            mixer.volume_set_all_chans(now(), 0.4)
+        assert eventually(lambda: round(now().volume.value_flat, 2) == 0.4)
+    for guest, volume in ((personal, 1.0), (work, 0.4)):
+        with (
+            guest.start("play", "-", stdin=[noise(20)]),
+            sink_input(pipewire, guest.name) as now,
+        ):
+            assert eventually(lambda: round(now().volume.value_flat, 2) == volume)  # noqa: B023
+
+
 def test_sound_comes_back_by_itself_when_pipewire_was_restarted(
     dom0: Dom0, pipewire: PipeWireServer, work: Guest
 ) -> None:

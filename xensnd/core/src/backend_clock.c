@@ -15,7 +15,8 @@
 #define FAR_AHEAD_USEC 50000
 
 static uint64_t position_to_report(const struct xn_backend *backend) {
-    return backend->playback ? xn_pcm_report(backend->pcm) : xn_pcm_capture_report(backend->pcm);
+    return backend->playback ? xn_pcm_playback_report(backend->pcm)
+                             : xn_pcm_capture_report(backend->pcm);
 }
 
 void xn_backend_report(struct xn_backend *backend) {

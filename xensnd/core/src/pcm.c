@@ -10,6 +10,10 @@
 #define STALE_USEC 50000
 /* Positions between the ends of periods are not reported more often than this. */
 #define BETWEEN_USEC 8000
+/* What was played past the end of a period is reported later, if the buffer has less than three of
+ * them, and it is no more than so much, and than a quarter of the period: a little more than
+ * LATE_USEC, for a thread that wakes late. */
+#define PAST_END_USEC 5000
 
 static uint64_t smaller(uint64_t a, uint64_t b) { return a < b ? a : b; }
 static uint64_t larger(uint64_t a, uint64_t b) { return a > b ? a : b; }
@@ -306,7 +310,8 @@ struct xn_window xn_pcm_capture_window(const struct xn_pcm *pcm) {
     return around(pcm, xn_pcm_period_end(pcm), 0);
 }
 
-uint64_t xn_pcm_report(const struct xn_pcm *pcm) {
+/* Returns the position to report, as it is; or 0. */
+static uint64_t due_position(const struct xn_pcm *pcm) {
     if (!pcm->config.period_octets) return 0;
     uint64_t end = xn_pcm_period_end(pcm);
     bool period_is_over = pcm->position + early_for(pcm, end) >= end;
@@ -322,11 +327,23 @@ uint64_t xn_pcm_report(const struct xn_pcm *pcm) {
            smaller(moved, pcm->config.buffer_octets - pcm->config.frame_octets);
 }
 
-uint64_t xn_pcm_capture_report(const struct xn_pcm *pcm) {
-    uint64_t position = xn_pcm_report(pcm), end = xn_pcm_period_end(pcm);
+/* Returns the end of a period instead of a position that is at most so many octets past it. */
+static uint64_t without_rest(const struct xn_pcm *pcm, uint64_t position, uint64_t most) {
+    uint64_t end = xn_pcm_period_end(pcm);
     if (position < end || pcm->report_now) return position;
     uint64_t past_end = (position - end) % pcm->config.period_octets;
-    return past_end <= pcm->config.period_octets / 8 ? position - past_end : position;
+    return past_end <= most ? position - past_end : position;
+}
+
+uint64_t xn_pcm_playback_report(const struct xn_pcm *pcm) {
+    const struct xn_pcm_config *config = &pcm->config;
+    bool are_few = config->buffer_octets / 3 < config->period_octets;
+    uint64_t most = smaller(config->period_octets / 4, octets_in(pcm, PAST_END_USEC));
+    return without_rest(pcm, due_position(pcm), are_few ? most : 0);
+}
+
+uint64_t xn_pcm_capture_report(const struct xn_pcm *pcm) {
+    return without_rest(pcm, due_position(pcm), pcm->config.period_octets / 8);
 }
 
 void xn_pcm_reported(struct xn_pcm *pcm, uint64_t position) {

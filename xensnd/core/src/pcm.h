@@ -123,13 +123,13 @@ uint32_t xn_pcm_capture(struct xn_pcm *pcm, const void *from, uint32_t octets, i
 /* Capture: returns how many octets should have been recorded since the last data, by the clock. */
 uint32_t xn_pcm_capture_due(const struct xn_pcm *pcm, int64_t now_usec);
 
-/* Returns the position to report to the frontend now, or 0 for none. Call xn_pcm_reported() after
- * it was reported. */
-uint64_t xn_pcm_report(const struct xn_pcm *pcm);
-
-/* Capture: the same; but what was recorded past the end of a period is not reported with it, if it is
- * at most an eighth of a period. A reader that also took that would find less than a period at the
- * end of the next one, and would not be woken: then a buffer of two periods overruns. */
+/* Return the position to report to the frontend now, or 0 for none. Call xn_pcm_reported() after it
+ * was reported. What is a little past the end of a period is not reported with the end: of a
+ * recording an eighth of a period at most; of playback a quarter and 5 ms, if the buffer has less than
+ * three periods. Linux wakes a reader or a writer at the end of a period, if it finds a whole period
+ * then. One that had used more at the end before would find less, and would not be woken: then a
+ * buffer of two periods fails. */
+uint64_t xn_pcm_playback_report(const struct xn_pcm *pcm);
 uint64_t xn_pcm_capture_report(const struct xn_pcm *pcm);
 
 void xn_pcm_reported(struct xn_pcm *pcm, uint64_t position);
