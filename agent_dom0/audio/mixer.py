@@ -151,6 +151,9 @@ class Mixer:
         self._to_refresh: dict[_Key, None] = {}
         self._to_report: dict[MixerStream, tuple[MixerState, int]] = {}
         self._asks_default: list[Callable[[str | None], None]] = []
+        self._is_expected = False  # a connection, for streams that come soon
+        # Of this connection: what the server has told last of each source, by its index.
+        self._sources: dict[int, AudioDevice] = {}
         # Of the thread: whether a stream has come, gone or changed, and when they may be counted.
         self._must_count = False
         self._counts_at = 0.0
@@ -175,6 +178,17 @@ class Mixer:
             self._asks_default.append(told)
         self._start()
         self._wake()
+
+    def expect(self) -> None:
+        """Connect now, for streams that come soon, and ask for all sources."""
+        self._is_expected = True
+        self._start()
+        self._wake()
+
+    def known_source(self, index: int, name: str) -> AudioDevice | None:
+        """Return a source as the server has described it; None: it has not, in this connection."""
+        source = self._sources.get(index)
+        return source if source is not None and source.name == name else None
 
     def _start(self) -> None:
         if self._thread is not None:
@@ -221,7 +235,8 @@ class Mixer:
     def _run(self) -> None:
         back_off = BackOff(RETRY_FIRST_SECONDS, RETRY_LAST_SECONDS)
         while not self._is_closing:
-            if not self._streams and not self._asks_default:
+            is_needed = bool(self._streams or self._asks_default)
+            if not is_needed and not self._is_expected:
                 self._wait(math.inf)
                 continue
             try:
@@ -234,7 +249,7 @@ class Mixer:
                 self._rest(RETRY_FIRST_SECONDS)
             except (pulsectl.PulseError, LimitReached, OSError, MemoryError) as error:
                 self._report_default(None)
-                if not back_off.has_failed:
+                if is_needed and not back_off.has_failed:
                     where = self.server or "of this session"
                     log.warning("mixer of audio server %s: %s; it tries again", where, error)
                 self._rest(back_off.next_seconds())
@@ -261,12 +276,15 @@ class Mixer:
 
     def _serve(self) -> None:
         """Connect, and follow the streams until there has been none for LINGER_SECONDS."""
+        is_expected, self._is_expected = self._is_expected, False
         descriptors.require_free(_DESCRIPTORS)
         pulse = pulsectl.Pulse("xensnd", server=mixer_address(self.server), connect=False)
         try:
             pulse.set_poll_func(lambda fds, seconds: self._poll(pulse, fds, seconds), _log_error)
             pulse.event_callback_set(self._on_event)
             pulse.connect()
+            if is_expected:
+                self._sources = _all_sources(pulse)
             pulse.event_mask_set("sink_input", "source_output")
             with self.lock:
                 self._to_refresh = dict.fromkeys(self._streams)
@@ -285,6 +303,7 @@ class Mixer:
                 raise
         finally:
             self._is_listening = False
+            self._sources = {}
             self._note_crowded(())
             pulse.close()
 
@@ -372,7 +391,10 @@ class Mixer:
         if now != (allowed := _capped(now, cap)):
             server.set_volume(allowed)
             now = allowed
-        self._report(stream, MixerState(now, bool(info.mute), server.device(info)), serial)
+        device = server.device(info)
+        if device is not None and stream.direction is Direction.CAPTURE:
+            self._sources[device.index] = device
+        self._report(stream, MixerState(now, bool(info.mute), device), serial)
 
     def _report(self, stream: MixerStream, state: MixerState, serial: int) -> None:
         with self.lock:
@@ -443,13 +465,21 @@ def _sink(pulse: Any, index: int) -> AudioDevice | None:
 def _source(pulse: Any, index: int) -> AudioDevice | None:
     if index == _NO_INDEX:
         return None
-    info = pulse.source_info(index)
+    return _described(pulse.source_info(index), pulse.server_info().default_source_name)
+
+
+def _all_sources(pulse: Any) -> dict[int, AudioDevice]:
+    default = pulse.server_info().default_source_name
+    return {info.index: _described(info, default) for info in pulse.source_list()}
+
+
+def _described(info: Any, default: str) -> AudioDevice:
     return AudioDevice(
-        index,
+        info.index,
         info.name,
         info.description or info.name,
         _is_monitor(info),
-        is_default=info.name == pulse.server_info().default_source_name,
+        is_default=info.name == default,
     )
 
 

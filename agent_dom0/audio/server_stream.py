@@ -3,6 +3,9 @@
 A guest gets the sound of a source only when the source is known and is not the monitor of a sink.
 A monitor would give it what other guests play. Until then, and again from the moment that the
 server moves the stream, the core gives silence; see xn_audio_admit_source().
+
+The mixer asks the server for the source. If the server has described it before, the guest does not
+wait for that, and the answer is checked all the same. So a stream that is taken over is heard soon.
 """
 
 from __future__ import annotations
@@ -139,6 +142,7 @@ class ServerStream:
             self._source = self._core.source
             self._is_admitted = False
             self._stream.poll()
+            self._admit_known()
 
     @property
     def audio_error(self) -> str | None:
@@ -163,20 +167,33 @@ class ServerStream:
         if self._direction is Direction.CAPTURE and state.device is not None:
             self._check_source(state.device)
 
+    def _admit_known(self) -> None:
+        if self._source is None:
+            return
+        source = self._client.mixer.known_source(*self._source)
+        if source is not None and why_refused(source, self._options) is None:
+            self._admit(source)
+
     def _check_source(self, source: AudioDevice) -> None:
         why_not = why_refused(source, self._options)
         if why_not is not None:
+            was_admitted = self._is_admitted and self._source == (source.index, source.name)
             self._is_admitted = False
             self._audit_source(source, why_not)
-            return
-        # If the core records another source by now, poll() will notice.
-        match self._core.admit_source(source.index, source.name):
-            case Admission.ADMITTED:
-                self._is_admitted = True
-                self._audit_source(source, None)
-                self.on_connected()
-            case Admission.MIXED:
+            if was_admitted:  # the server describes it otherwise now
+                self.silence()
                 self._reconnect(source)
+        elif self._admit(source) is Admission.MIXED:
+            self._reconnect(source)
+
+    def _admit(self, source: AudioDevice) -> Admission:
+        """If the core records another source by now, poll() will notice."""
+        admission = self._core.admit_source(source.index, source.name)
+        if admission is Admission.ADMITTED:
+            self._is_admitted = True
+            self._audit_source(source, None)
+            self.on_connected()
+        return admission
 
     def _reconnect(self, source: AudioDevice) -> None:
         """Make a new stream, on the source that this one is on now.
