@@ -9,18 +9,20 @@ Wanted: back within a second. Nothing is asserted.
 from __future__ import annotations
 
 import argparse
+import ctypes
 import os
+import select
 import signal
 import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pulsectl
 
@@ -33,9 +35,11 @@ from tests.support.pipewire_server import PipeWireServer, ServerProtocol
 from tests.support.pulse_server import PulseServer, feed, noise
 from tests.support.raw_frontend import eventually
 from tests.support.vchan_guest import PIPEWIRE, PULSEAUDIO, Habits, VchanGuest
+from tests.support.vchan_server import LEFT_PROD
 
 LIVES_SECONDS = 1.5  # an agent that lives for less than a second is not followed at once
-READ_SECONDS = 0.02  # by then a guest has read what was in its ring when the agent died
+LOOK_SECONDS = 0.001
+READ_SECONDS = 0.008  # after which nothing comes of an agent that has died
 PATIENCE_SECONDS = 10.0
 
 SERVERS = {
@@ -46,56 +50,78 @@ SERVERS = {
 Server = PulseServer | PipeWireServer
 
 
-class Arrivals:
-    """When sound arrived that was not silence, in seconds of the wall clock."""
+class Recording(Protocol):
+    def listen(self, seconds: float) -> None:
+        """Let it record for so long."""
 
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._last = 0.0
+    def await_sound(self) -> float:
+        """Return when the guest has something that is not silence, and that it had not when this
+        was called. In seconds of the wall clock."""
 
-    def hear(self, octets: bytes) -> None:
-        if octets.strip(b"\0"):
-            with self._changed:
-                self._last = time.time()
-                self._changed.notify_all()
 
-    def await_sound(self, since: float) -> float:
-        """Return when the first sound arrived that is later than this."""
-        with self._changed:
-            if not self._changed.wait_for(lambda: self._last > since, PATIENCE_SECONDS):
-                raise TimeoutError("the recording stays silent")
-            return self._last
+@dataclass(frozen=True, slots=True)
+class RingOf:
+    """What is written into the guest's ring, whether the guest has read it or not."""
+
+    guest: VchanGuest
+
+    def listen(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+    def await_sound(self) -> float:
+        _, server = self.guest.servers
+        known, end = server.index(LEFT_PROD), time.time() + PATIENCE_SECONDS
+        while time.time() < end:
+            if (written := server.index(LEFT_PROD)) != known:
+                octets = ctypes.string_at(server.left, server.left_octets) * 2
+                start = known % server.left_octets
+                if octets[start : start + (written - known) % 2**32].strip(b"\0"):
+                    return time.time()
+                known = written
+            time.sleep(LOOK_SECONDS)
+        raise TimeoutError("the recording stays silent")
+
+
+class OutputOf:
+    """What a process gives, which gives all that it has at once."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdout is not None
+        self._fd = process.stdout.fileno()
+
+    def listen(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            if select.select([self._fd], [], [], left)[0]:
+                os.read(self._fd, 1 << 16)
+
+    def await_sound(self) -> float:
+        while select.select([self._fd], [], [], READ_SECONDS)[0]:
+            os.read(self._fd, 1 << 16)
+        while select.select([self._fd], [], [], PATIENCE_SECONDS)[0]:
+            if os.read(self._fd, 1 << 16).strip(b"\0"):
+                return time.time()
+        raise TimeoutError("the recording stays silent")
 
 
 @contextmanager
-def over_vchan(machine: LocalMachine, habits: Habits, dom0: Dom0) -> Iterator[Arrivals]:
-    arrivals = Arrivals()
+def over_vchan(machine: LocalMachine, habits: Habits, dom0: Dom0) -> Iterator[Recording]:
     with VchanGuest(machine, "work", habits) as guest:
-        guest.on_recorded = arrivals.hear
         assert eventually(lambda: guest.is_connected), dom0.end_of_log
         guest.start_recording()
-        yield arrivals
+        yield RingOf(guest)
     machine.destroy("work")
 
 
 @contextmanager
-def over_sndif(machine: LocalMachine, dom0: Dom0) -> Iterator[Arrivals]:
-    arrivals, guest = Arrivals(), Guest(machine, "work")
+def over_sndif(machine: LocalMachine, dom0: Dom0) -> Iterator[Recording]:
+    guest = Guest(machine, "work")
     dom0.await_event("device_made", guest="work")
     command = [sys.executable, "-m", "bench.recorder", machine.url, "work"]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as recording:
-        thread = threading.Thread(target=_pass_on, args=(recording, arrivals))
-        thread.start()
-        yield arrivals
+        yield OutputOf(recording)
         recording.terminate()
-        thread.join()
     guest.destroy()
-
-
-def _pass_on(recording: subprocess.Popen[bytes], arrivals: Arrivals) -> None:
-    assert recording.stdout is not None
-    while octets := os.read(recording.stdout.fileno(), 1 << 16):
-        arrivals.hear(octets)
 
 
 @contextmanager
@@ -108,7 +134,7 @@ def speaking(server: Server, seconds: float) -> Iterator[None]:
         ):
             mixer.module_load(module, options)
         assert eventually(lambda: _prefer(mixer, "microphone"))
-    command = ["pacat", "--raw", "--device=voice", "--latency-msec=200"]
+    command = ["pacat", "--raw", "--device=voice", "--latency-msec=20"]
     command += [f"--rate={RATE_HZ}", "--channels=2", "--format=s16le"]
     with subprocess.Popen(command, env=server.environment, stdin=subprocess.PIPE) as speaker:
         feeder = feed(speaker, [noise(seconds, rate_hz=RATE_HZ)])
@@ -125,15 +151,17 @@ def _prefer(mixer: Any, source: str) -> bool:
     return False
 
 
-def kill(dom0: Dom0, arrivals: Arrivals) -> tuple[float, float, float]:
+def kill(dom0: Dom0, recording: Recording) -> tuple[float, float, float]:
     """Return the seconds from the death to the take-over, to the source, and to the sound."""
     kinds = ("stream_taken_over", "source_admitted")
     known = {kind: len(dom0.events(kind, direction="capture")) for kind in kinds}
-    agent = dom0.agent_pid
-    time.sleep(LIVES_SECONDS)
+    agent = os.pidfd_open(dom0.agent_pid)
+    recording.listen(LIVES_SECONDS)
     since = time.time()
-    os.kill(agent, signal.SIGKILL)
-    sound = arrivals.await_sound(since + READ_SECONDS)
+    signal.pidfd_send_signal(agent, signal.SIGKILL)
+    select.select([agent], [], [], PATIENCE_SECONDS)
+    os.close(agent)
+    sound = recording.await_sound()
     over, admitted = (
         when(dom0.await_event(kind, count=known[kind] + 1, direction="capture")) for kind in kinds
     )
@@ -166,9 +194,9 @@ def measure(
         ) as dom0,
     ):
         for front, recording in fronts.items():
-            with recording(machine, dom0) as arrivals:
-                arrivals.await_sound(0)
-                found = [kill(dom0, arrivals) for _ in range(count)]
+            with recording(machine, dom0) as arrives:
+                arrives.await_sound()
+                found = [kill(dom0, arrives) for _ in range(count)]
             print(row(f"  {front}", found), flush=True)
 
 
