@@ -405,8 +405,8 @@ BEYOND_THE_RING = ("set_index", 4713, RIGHT_PROD, 1 << 30)
 
 
 def told_of(agent: Agent, evil: Peer, *acts: tuple[Any, ...]) -> set[str]:
-    """What the trail says of an offer that was prepared so. The next offer is taken. What was offered
-    may be read once more when its pages are no longer shared, and be told of for that, too."""
+    """What the trail says of an offer that was prepared so. The next offer is taken. An offer may
+    be read once more when its pages are no longer shared, and be told of for that, too."""
     count = len(agent.events("protocol_violation", guest="personal"))
     evil.do("prepare")
     for act in acts:
