@@ -123,8 +123,11 @@ def main() -> None:
 def bench_latency(options: argparse.Namespace) -> None:
     """From the agent's taking a frame out of the ring to its being heard, over each of the two. In
     both the audio server gets all that it wants: what a guest writes over sndif, the agent takes at
-    once, so this guest's buffer must hold as much as the server's. Beside what is lost stands for how
-    long a processor ran nothing at all: the audio server then drops what it has missed."""
+    once, so this guest's buffer must hold as much as the server's.
+
+    Beside what is lost stands for how long a processor ran nothing at all. A sink plays silence for
+    what it has not got by then.
+    """
     print(f"\n{'latency, ms':34}{'median':>10}{'p99':>10}{'lost':>10}{'stall':>10}")
     with (
         stage(
