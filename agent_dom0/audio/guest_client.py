@@ -116,7 +116,6 @@ class GuestClient:
         if self._connection is None:
             self._connection = self._connections.join(self)
             self._linger_on()
-        self.mixer.expect()
 
     def leave(self, voice: Voice) -> None:
         """Remove the voice, which ends its stream at the server itself."""

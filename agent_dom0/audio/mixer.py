@@ -151,7 +151,8 @@ class Mixer:
         self._to_refresh: dict[_Key, None] = {}
         self._to_report: dict[MixerStream, tuple[MixerState, int]] = {}
         self._asks_default: list[Callable[[str | None], None]] = []
-        self._is_expected = False  # a connection, for streams that come soon
+        self._is_expected = False  # a recording, which needs to know its source soon
+        self._is_connected = False
         # Of this connection: what the server has told last of each source, by its index.
         self._sources: dict[int, AudioDevice] = {}
         # Of the thread: whether a stream has come, gone or changed, and when they may be counted.
@@ -180,10 +181,11 @@ class Mixer:
         self._wake()
 
     def expect(self) -> None:
-        """Connect now, for streams that come soon, and ask for all sources."""
-        self._is_expected = True
-        self._start()
-        self._wake()
+        """Connect while the server makes a recording, and ask for all sources."""
+        if not self._is_connected:
+            self._is_expected = True
+            self._start()
+            self._wake()
 
     def known_source(self, index: int, name: str) -> AudioDevice | None:
         """Return a source as the server has described it; None: it has not, in this connection."""
@@ -283,26 +285,31 @@ class Mixer:
             pulse.set_poll_func(lambda fds, seconds: self._poll(pulse, fds, seconds), _log_error)
             pulse.event_callback_set(self._on_event)
             pulse.connect()
-            if is_expected:
+            self._is_connected = True
+            if is_expected or self._is_expected:
+                self._is_expected = False
                 self._sources = _all_sources(pulse)
             pulse.event_mask_set("sink_input", "source_output")
             with self.lock:
                 self._to_refresh = dict.fromkeys(self._streams)
             self._must_count = True
-            while not self._is_closing:
+            ends = math.inf
+            while not self._is_closing and time.monotonic() < ends:
                 self._refresh_all(pulse)
                 self._count_streams(pulse)
-                lingers = not self._streams
+                if self._streams:
+                    ends, seconds = math.inf, self._until_count()
+                else:
+                    ends = min(ends, time.monotonic() + LINGER_SECONDS)
+                    seconds = max(ends - time.monotonic(), 0.001)
                 self._is_listening = True
-                pulse.event_listen(LINGER_SECONDS if lingers else self._until_count())
+                pulse.event_listen(seconds)
                 self._is_listening = False
-                if lingers and not self._streams:
-                    return
         except Exception:
             if not self._is_closing:  # then _poll() ends whatever libpulse does
                 raise
         finally:
-            self._is_listening = False
+            self._is_listening = self._is_connected = False
             self._sources = {}
             self._note_crowded(())
             pulse.close()

@@ -124,6 +124,8 @@ class ServerStream:
                 muted=self.volume.wanted_mute,
             ),
         )
+        if self._direction is Direction.CAPTURE:
+            self._client.mixer.expect()
 
     def detach(self) -> None:
         self._core.detach_audio()

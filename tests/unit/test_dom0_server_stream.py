@@ -52,6 +52,9 @@ class ToldMixer:
         self.known = {source.index: source for source in known}
         self.tell: Callable[[MixerState], None] | None = None
 
+    def expect(self) -> None:
+        pass
+
     def follow(
         self, _direction: Direction, _index: int, tell: Callable[[MixerState], None]
     ) -> ToldMixer:
