@@ -37,7 +37,7 @@ from tests.support.raw_frontend import eventually
 from tests.support.vchan_guest import PIPEWIRE, PULSEAUDIO, Habits, VchanGuest
 from tests.support.vchan_server import LEFT_PROD
 
-LIVES_SECONDS = 1.5  # an agent that lives for less than a second is not followed at once
+LIVES_SECONDS = 1.2  # an agent that lives for less than a second is not followed at once
 LOOK_SECONDS = 0.001
 READ_SECONDS = 0.008  # after which nothing comes of an agent that has died
 PATIENCE_SECONDS = 10.0

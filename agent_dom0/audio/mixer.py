@@ -151,10 +151,6 @@ class Mixer:
         self._to_refresh: dict[_Key, None] = {}
         self._to_report: dict[MixerStream, tuple[MixerState, int]] = {}
         self._asks_default: list[Callable[[str | None], None]] = []
-        self._is_expected = False  # a recording, which needs to know its source soon
-        self._is_connected = False
-        # Of this connection: what the server has told last of each source, by its index.
-        self._sources: dict[int, AudioDevice] = {}
         # Of the thread: whether a stream has come, gone or changed, and when they may be counted.
         self._must_count = False
         self._counts_at = 0.0
@@ -179,18 +175,6 @@ class Mixer:
             self._asks_default.append(told)
         self._start()
         self._wake()
-
-    def expect(self) -> None:
-        """Connect while the server makes a recording, and ask for all sources."""
-        if not self._is_connected:
-            self._is_expected = True
-            self._start()
-            self._wake()
-
-    def known_source(self, index: int, name: str) -> AudioDevice | None:
-        """Return a source as the server has described it; None: it has not, in this connection."""
-        source = self._sources.get(index)
-        return source if source is not None and source.name == name else None
 
     def _start(self) -> None:
         if self._thread is not None:
@@ -237,8 +221,7 @@ class Mixer:
     def _run(self) -> None:
         back_off = BackOff(RETRY_FIRST_SECONDS, RETRY_LAST_SECONDS)
         while not self._is_closing:
-            is_needed = bool(self._streams or self._asks_default)
-            if not is_needed and not self._is_expected:
+            if not self._streams and not self._asks_default:
                 self._wait(math.inf)
                 continue
             try:
@@ -251,7 +234,7 @@ class Mixer:
                 self._rest(RETRY_FIRST_SECONDS)
             except (pulsectl.PulseError, LimitReached, OSError, MemoryError) as error:
                 self._report_default(None)
-                if is_needed and not back_off.has_failed:
+                if not back_off.has_failed:
                     where = self.server or "of this session"
                     log.warning("mixer of audio server %s: %s; it tries again", where, error)
                 self._rest(back_off.next_seconds())
@@ -278,39 +261,30 @@ class Mixer:
 
     def _serve(self) -> None:
         """Connect, and follow the streams until there has been none for LINGER_SECONDS."""
-        is_expected, self._is_expected = self._is_expected, False
         descriptors.require_free(_DESCRIPTORS)
         pulse = pulsectl.Pulse("xensnd", server=mixer_address(self.server), connect=False)
         try:
             pulse.set_poll_func(lambda fds, seconds: self._poll(pulse, fds, seconds), _log_error)
             pulse.event_callback_set(self._on_event)
             pulse.connect()
-            self._is_connected = True
-            if is_expected or self._is_expected:
-                self._is_expected = False
-                self._sources = _all_sources(pulse)
             pulse.event_mask_set("sink_input", "source_output")
             with self.lock:
                 self._to_refresh = dict.fromkeys(self._streams)
             self._must_count = True
-            ends = math.inf
-            while not self._is_closing and time.monotonic() < ends:
+            while not self._is_closing:
                 self._refresh_all(pulse)
                 self._count_streams(pulse)
-                if self._streams:
-                    ends, seconds = math.inf, self._until_count()
-                else:
-                    ends = min(ends, time.monotonic() + LINGER_SECONDS)
-                    seconds = max(ends - time.monotonic(), 0.001)
+                lingers = not self._streams
                 self._is_listening = True
-                pulse.event_listen(seconds)
+                pulse.event_listen(LINGER_SECONDS if lingers else self._until_count())
                 self._is_listening = False
+                if lingers and not self._streams:
+                    return
         except Exception:
             if not self._is_closing:  # then _poll() ends whatever libpulse does
                 raise
         finally:
-            self._is_listening = self._is_connected = False
-            self._sources = {}
+            self._is_listening = False
             self._note_crowded(())
             pulse.close()
 
@@ -398,10 +372,7 @@ class Mixer:
         if now != (allowed := _capped(now, cap)):
             server.set_volume(allowed)
             now = allowed
-        device = server.device(info)
-        if device is not None and stream.direction is Direction.CAPTURE:
-            self._sources[device.index] = device
-        self._report(stream, MixerState(now, bool(info.mute), device), serial)
+        self._report(stream, MixerState(now, bool(info.mute), server.device(info)), serial)
 
     def _report(self, stream: MixerStream, state: MixerState, serial: int) -> None:
         with self.lock:
@@ -472,21 +443,13 @@ def _sink(pulse: Any, index: int) -> AudioDevice | None:
 def _source(pulse: Any, index: int) -> AudioDevice | None:
     if index == _NO_INDEX:
         return None
-    return _described(pulse.source_info(index), pulse.server_info().default_source_name)
-
-
-def _all_sources(pulse: Any) -> dict[int, AudioDevice]:
-    default = pulse.server_info().default_source_name
-    return {info.index: _described(info, default) for info in pulse.source_list()}
-
-
-def _described(info: Any, default: str) -> AudioDevice:
+    info = pulse.source_info(index)
     return AudioDevice(
-        info.index,
+        index,
         info.name,
         info.description or info.name,
         _is_monitor(info),
-        is_default=info.name == default,
+        is_default=info.name == pulse.server_info().default_source_name,
     )
 
 

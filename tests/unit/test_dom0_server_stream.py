@@ -20,7 +20,6 @@ from xensnd.vchan.sound import VchanSound
 
 MICROPHONE = AudioDevice(3, "microphone", "Microphone", is_monitor=False, is_default=True)
 MONITOR = AudioDevice(3, "microphone", "Microphone", is_monitor=True)
-OPTIONS = Options()
 
 
 class CoreOfRecording:
@@ -29,6 +28,7 @@ class CoreOfRecording:
     def __init__(self) -> None:
         self.audio_index: int | None = None
         self.source: tuple[int, str] | None = None
+        self.knows_microphone = False  # that the source is no monitor
         self.admitted: list[tuple[int, str]] = []
 
     def attach_audio(self, _client: object, _config: object) -> None:
@@ -44,16 +44,17 @@ class CoreOfRecording:
         self.admitted.append((index, name))
         return Admission.ADMITTED
 
+    def admit_microphone(self, index: int, name: str) -> Admission:
+        if not self.knows_microphone:
+            return Admission.NOT_ITS_SOURCE
+        return self.admit_source(index, name)
+
 
 class ToldMixer:
     """It tells of the stream what the test says."""
 
-    def __init__(self, *known: AudioDevice) -> None:
-        self.known = {source.index: source for source in known}
+    def __init__(self) -> None:
         self.tell: Callable[[MixerState], None] | None = None
-
-    def expect(self) -> None:
-        pass
 
     def follow(
         self, _direction: Direction, _index: int, tell: Callable[[MixerState], None]
@@ -61,12 +62,7 @@ class ToldMixer:
         self.tell = tell
         return self
 
-    def known_source(self, index: int, name: str) -> AudioDevice | None:
-        source = self.known.get(index)
-        return source if source is not None and source.name == name else None
-
     def tell_source(self, source: AudioDevice) -> None:
-        self.known[source.index] = source
         assert self.tell is not None
         self.tell(MixerState((1.0,), is_muted=False, device=source))
 
@@ -112,8 +108,10 @@ class ListedEvents:
 
 
 class RecordingScene:
-    def __init__(self, *known: AudioDevice) -> None:
-        self.core, self.mixer, self.events = CoreOfRecording(), ToldMixer(*known), ListedEvents()
+    """`device`: the only one from which the rule lets it record."""
+
+    def __init__(self, device: str | None = None) -> None:
+        self.core, self.mixer, self.events = CoreOfRecording(), ToldMixer(), ListedEvents()
         self.stream = ServerStream(
             cast(SoundCore, self.core),
             cast(GuestClient, OneGuest(self.mixer)),
@@ -122,7 +120,12 @@ class RecordingScene:
             cast(StreamVolume, NoVolume()),
             cast(Auditor, self.events),
         )
-        self.stream.sound(OPTIONS, 20_000)
+        self.stream.sound(Options(device=device), 20_000)
+        self.stream.poll()
+
+    def know_microphone(self) -> None:
+        """The server describes the source to the core."""
+        self.core.knows_microphone = True
         self.stream.poll()
 
     @property
@@ -141,9 +144,10 @@ def test_source_is_admitted_when_the_mixer_tells_what_it_is() -> None:
     run(test())
 
 
-def test_source_that_the_server_has_described_before_is_admitted_at_once() -> None:
+def test_microphone_that_the_core_knows_is_admitted_before_the_mixer_tells() -> None:
     async def test() -> None:
-        scene = RecordingScene(MICROPHONE)
+        scene = RecordingScene()
+        scene.know_microphone()
         assert scene.is_live
         scene.mixer.tell_source(MICROPHONE)
         assert scene.is_live
@@ -152,33 +156,36 @@ def test_source_that_the_server_has_described_before_is_admitted_at_once() -> No
     run(test())
 
 
-def test_monitor_that_the_server_has_described_before_is_not_admitted() -> None:
+def test_microphone_that_is_not_the_device_of_the_rule_is_not_admitted() -> None:
     async def test() -> None:
-        scene = RecordingScene(MONITOR)
+        scene = RecordingScene(device="headset")
+        scene.know_microphone()
         assert not scene.is_live
-        scene.mixer.tell_source(MONITOR)
-        assert not scene.is_live
-        assert scene.events.kinds == [EventKind.SOURCE_REFUSED]
 
     run(test())
 
 
-def test_source_of_another_name_is_not_the_one_that_was_described() -> None:
+def test_microphone_that_the_mixer_was_told_is_a_monitor_is_silent_again() -> None:
     async def test() -> None:
-        other = AudioDevice(3, "line_in", "Line in", is_monitor=False)
-        assert not RecordingScene(other).is_live
-
-    run(test())
-
-
-def test_source_that_turns_out_to_be_a_monitor_is_silent_again() -> None:
-    async def test() -> None:
-        scene = RecordingScene(MICROPHONE)
+        scene = RecordingScene()
+        scene.know_microphone()
+        scene.core.knows_microphone = False
         scene.mixer.tell_source(MONITOR)
         assert not scene.is_live
         scene.stream.poll()  # the stream that takes its place
         scene.mixer.tell_source(MONITOR)
         assert not scene.is_live
         assert scene.events.kinds == [EventKind.SOURCE_ADMITTED, EventKind.SOURCE_REFUSED]
+
+    run(test())
+
+
+def test_monitor_that_the_mixer_has_told_of_is_not_admitted_by_the_core() -> None:
+    async def test() -> None:
+        scene = RecordingScene()
+        scene.mixer.tell_source(MONITOR)
+        scene.know_microphone()
+        assert not scene.is_live
+        assert scene.events.kinds == [EventKind.SOURCE_REFUSED]
 
     run(test())

@@ -341,6 +341,16 @@ enum xn_admission xn_vchan_stream_admit_source(struct xn_vchan_stream *stream, u
     return admission;
 }
 
+enum xn_admission xn_vchan_stream_admit_microphone(struct xn_vchan_stream *stream, uint32_t index,
+                                                   const char *name) {
+    xn_engine_lock(stream->engine);
+    enum xn_admission admission = stream->audio
+                                      ? xn_audio_admit_microphone(stream->audio, index, name)
+                                      : XN_NOT_ITS_SOURCE;
+    xn_engine_unlock(stream->engine);
+    return admission;
+}
+
 uint32_t xn_vchan_stream_audio_index(struct xn_vchan_stream *stream) {
     xn_engine_lock(stream->engine);
     uint32_t index = stream->audio ? xn_audio_index(stream->audio) : UINT32_MAX;
