@@ -145,7 +145,7 @@ def waiting(work: Guest, backend: RawBackend, guest_pulse: PulseServer) -> Itera
     """`serve`, with an application that plays, and with a request START that has no answer."""
     with (
         work.start("serve", f"--server={guest_pulse.address}") as agent,
-        playing(guest_pulse, tone(4)),
+        playing(guest_pulse, tone(30)),
     ):
         stream = backend.connect()
         assert isinstance(stream.accept(), HwParamQuery)
@@ -190,7 +190,7 @@ def serving(work: Guest, backend: RawBackend, guest_pulse: PulseServer) -> Itera
     """`serve`, connected, with an application that plays."""
     with (
         work.start("serve", f"--server={guest_pulse.address}") as agent,
-        playing(guest_pulse, tone(4)),
+        playing(guest_pulse, tone(30)),
     ):
         backend.connect()
         yield agent

@@ -4,19 +4,23 @@ be broken. It runs as domain 0 of a local machine, in place of xensnd-dom0.
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass
 
 from tests.support.raw_frontend import ANSWER_SECONDS, eventually, words
 from tests.support.shared_pages import (
+    DIRECTORY_REFS_OFFSET,
     IN_PROD_OFFSET,
     REQ_PROD_OFFSET,
     RING_HEADER_OCTETS,
     RING_SLOTS,
     RSP_PROD_OFFSET,
 )
+from xensnd.sndif.layout import buffer_pages
 from xensnd.sndif.packets import (
     PACKET_OCTETS,
     HwParamQuery,
+    Open,
     Request,
     Response,
     Status,
@@ -127,6 +131,16 @@ class RawBackend:
 
     def frontend_state(self) -> XenbusState:
         return XenbusState(int(self.store.read(f"{self.frontend}/state")))
+
+    def map_buffer(self, request: Open) -> Pages:
+        """Of a stream that is opened with it, if its references fit into one directory page."""
+        directory = self.transport.map_pages(
+            self.guest_domid, [request.directory_ref], writable=False
+        )
+        start = DIRECTORY_REFS_OFFSET // 4
+        with closing(directory), words(directory) as entries:
+            refs = list(entries[start : start + buffer_pages(request.buffer_octets)])
+        return self.transport.map_pages(self.guest_domid, refs, writable=False)
 
     def await_frontend(self, state: XenbusState) -> None:
         found = eventually(lambda: self.frontend_state() is state)

@@ -37,7 +37,7 @@ def guest_server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any
 def test_what_applications_play_is_heard_in_dom0(
     work: Guest, pulse: PulseServer, guest_server: AnyServer
 ) -> None:
-    with serving(work, guest_server), pulse.listening() as ears, playing(guest_server, tone(3)):
+    with serving(work, guest_server), pulse.listening() as ears, playing(guest_server, tone(6)):
         heard = ears.listen_until(tone_lasts(2.5), 10)
     assert tone_seconds(heard) > 2.5
 

@@ -73,18 +73,6 @@ static void align_playback(struct xn_frontend *frontend, uint32_t octets) {
     start_rate_loop(frontend);
 }
 
-/* The backend's audio server takes a while to begin. What an application played meanwhile would
- * stay in the ring on top of the target, and rate changes take seconds to remove it. So silence
- * comes first, and samples when the position moves. Returns whether it does not yet. */
-static bool leads_in(struct xn_frontend *frontend) {
-    xn_frontend_take_events(frontend);
-    if (xn_frontend_fill(frontend) == 0) {
-        frontend->led_in_from = frontend->pcm.position;
-        write_silence(frontend, frontend->target_fill_octets);
-    }
-    return frontend->pcm.position == frontend->led_in_from;
-}
-
 /* Returns false if too little was captured so far; `octets` are about to be read. */
 static bool align_capture(struct xn_frontend *frontend, uint32_t octets) {
     uint64_t wanted = (uint64_t)frontend->target_fill_octets + octets;
@@ -111,10 +99,7 @@ static void fill_server(struct xn_frontend *frontend) {
 }
 
 static void write_recorded(struct xn_frontend *frontend, const void *from, uint32_t octets) {
-    if (!frontend->is_aligned) {
-        if (must_follow(frontend) && leads_in(frontend)) return;
-        align_playback(frontend, octets);
-    }
+    if (!frontend->is_aligned) align_playback(frontend, octets);
     uint32_t done = from ? xn_frontend_write_samples(frontend, from, octets)
                          : write_silence(frontend, octets);
     frontend->stats.lost_octets += octets - done;

@@ -40,7 +40,6 @@ struct xn_frontend {
     struct xn_audio *audio;
     struct xn_device *device; /* whose stream `audio` is; NULL: it is ours */
     uint32_t target_fill_octets;
-    uint64_t led_in_from; /* playback: the position at which silence was written first */
     bool is_aligned; /* the fill was brought to its target after the audio stream was attached */
     struct xn_rate_loop rate_loop;
     struct xn_frontend_stats stats;
