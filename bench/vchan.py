@@ -23,6 +23,7 @@ from bench.cost import cost, family
 from bench.guest import PIECE_MS
 from bench.measure import RECORD, lateness
 from bench.processes import build_probe, running
+from bench.stalls import watched_stalls
 from tests.support.agents import Dom0, Guest
 from tests.support.local_machine import LocalMachine
 from tests.support.pulse_server import PulseServer, noise
@@ -122,12 +123,19 @@ def main() -> None:
 def bench_latency(options: argparse.Namespace) -> None:
     """From the agent's taking a frame out of the ring to its being heard, over each of the two. In
     both the audio server gets all that it wants: what a guest writes over sndif, the agent takes at
-    once, so this guest's buffer must hold as much as the server's."""
-    print(f"\n{'latency, ms':34}{'median':>10}{'p99':>10}{'lost':>10}")
-    with stage(
-        f"--latency={options.latency}",
-        sink=lambda pulse: pulse.default_sink("same", rate_hz=RATE_HZ),
-    ) as (directory, pulse, machine, dom0):
+    once, so this guest's buffer must hold as much as the server's.
+
+    Beside what is lost stands for how long a processor ran nothing at all. A sink plays silence for
+    what it has not got by then.
+    """
+    print(f"\n{'latency, ms':34}{'median':>10}{'p99':>10}{'lost':>10}{'stall':>10}")
+    with (
+        stage(
+            f"--latency={options.latency}",
+            sink=lambda pulse: pulse.default_sink("same", rate_hz=RATE_HZ),
+        ) as (directory, pulse, machine, dom0),
+        watched_stalls(directory) as stalls,
+    ):
         probe = build_probe(directory)
         medians: dict[str, list[float]] = {"sndif": [], "vchan": []}
         for number in range(options.rounds):
@@ -153,9 +161,11 @@ def bench_latency(options: argparse.Namespace) -> None:
                     time.sleep(SETTLE_SECONDS)
                     since_ns = time.monotonic_ns()
                     time.sleep(options.seconds)
+                    until_ns = time.monotonic_ns()
                 machine.destroy(guest)
                 late = lateness(Path(f"{log}.written"), Path(f"{log}.heard"), since_ns)
                 figures = f"{late.median_ms:10.1f}{late.p99_ms:10.1f}{late.lost_frames:10}"
+                figures += f"{stalls.longest_ms(since_ns, until_ns):10.1f}"
                 print(f"{kind:34}{figures}", flush=True)
                 medians[kind].append(late.median_ms)
         apart = [vchan - sndif for sndif, vchan in zip(*medians.values(), strict=True)]

@@ -3,6 +3,10 @@
 A guest gets the sound of a source only when the source is known and is not the monitor of a sink.
 A monitor would give it what other guests play. Until then, and again from the moment that the
 server moves the stream, the core gives silence; see xn_audio_admit_source().
+
+The core asks the server what the source is as soon as the stream is there, so a recording that is
+taken over goes on at once. The mixer asks too, and what it is told is checked all the same. Only by
+that a monitor is admitted, where a rule names it.
 """
 
 from __future__ import annotations
@@ -139,6 +143,8 @@ class ServerStream:
             self._source = self._core.source
             self._is_admitted = False
             self._stream.poll()
+        if self.device is None:
+            self._admit_microphone()
 
     @property
     def audio_error(self) -> str | None:
@@ -163,20 +169,35 @@ class ServerStream:
         if self._direction is Direction.CAPTURE and state.device is not None:
             self._check_source(state.device)
 
+    def _admit_microphone(self) -> None:
+        """Until the mixer has told of the source."""
+        if self._is_admitted or self._source is None:
+            return
+        index, name = self._source
+        if self._options.device in {None, name}:
+            self._note(self._core.admit_microphone(index, name), name)
+
     def _check_source(self, source: AudioDevice) -> None:
         why_not = why_refused(source, self._options)
         if why_not is not None:
+            was_admitted = self._is_admitted and self._source == (source.index, source.name)
             self._is_admitted = False
-            self._audit_source(source, why_not)
+            self._audit_source(source.name, why_not)
+            if was_admitted:  # the server describes it otherwise now
+                self.silence()
+                self._reconnect(source)
             return
         # If the core records another source by now, poll() will notice.
-        match self._core.admit_source(source.index, source.name):
-            case Admission.ADMITTED:
-                self._is_admitted = True
-                self._audit_source(source, None)
-                self.on_connected()
-            case Admission.MIXED:
-                self._reconnect(source)
+        admission = self._core.admit_source(source.index, source.name)
+        self._note(admission, source.name)
+        if admission is Admission.MIXED:
+            self._reconnect(source)
+
+    def _note(self, admission: Admission, source: str) -> None:
+        if admission is Admission.ADMITTED:
+            self._is_admitted = True
+            self._audit_source(source, None)
+            self.on_connected()
 
     def _reconnect(self, source: AudioDevice) -> None:
         """Make a new stream, on the source that this one is on now.
@@ -194,14 +215,14 @@ class ServerStream:
         self._next_device = None if source.is_default else source.name
         self._client.join(self)
 
-    def _audit_source(self, source: AudioDevice, why_not: str | None) -> None:
-        if self._audited == (source.name, why_not):
+    def _audit_source(self, source: str, why_not: str | None) -> None:
+        if self._audited == (source, why_not):
             return
-        self._audited = (source.name, why_not)
+        self._audited = (source, why_not)
         if why_not is None:
             kind, priority = EventKind.SOURCE_ADMITTED, Priority.NOTICE
-            text = f"records {source.name}"
+            text = f"records {source}"
         else:
             kind, priority = EventKind.SOURCE_REFUSED, Priority.WARNING
-            text = f"gets silence: {source.name} {why_not}"
-        self._audit.tell(kind, text, priority, XENSND_SOURCE=source.name)
+            text = f"gets silence: {source} {why_not}"
+        self._audit.tell(kind, text, priority, XENSND_SOURCE=source)

@@ -167,8 +167,14 @@ class SoundApart(SoundCore):
         return self._seen.source
 
     def admit_source(self, index: int, name: str) -> Admission:
+        return self._admit("admit_source", index, name)
+
+    def admit_microphone(self, index: int, name: str) -> Admission:
+        return self._admit("admit_microphone", index, name)
+
+    def _admit(self, verb: str, index: int, name: str) -> Admission:
         try:
-            return self._call(replies.admission, "admit_source", index, name)
+            return self._call(replies.admission, verb, index, name)
         except EngineLost:
             return Admission.NOT_ITS_SOURCE
 

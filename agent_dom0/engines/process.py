@@ -266,6 +266,8 @@ class EngineProcess:
                 self._card_stream(stream).poke(arguments[0], bytes.fromhex(arguments[1]))
             case "admit_source":
                 return int(core.admit_source(*arguments))
+            case "admit_microphone":
+                return int(core.admit_microphone(*arguments))
             case "stats":
                 stats = core.stats()
                 return [getattr(stats, name) for name in stats.__slots__]

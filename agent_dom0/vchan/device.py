@@ -1,8 +1,11 @@
 """A guest's sound over vchan: where it offers its two vchans, and the streams that come of them.
 
 The two are one unit: they are connected when both are offered, and both are ended when one of them
-is, because the guest starts both again then. A guest removes its offer when a client has come, so
-an offer that is there is a new one, except just after connecting.
+is, because the guest starts both again then.
+
+A guest removes its offer when a client has come. But it may close its ends before it does so, and
+then removes the offer last, when the pages are no longer shared. So what was connected is no offer
+until its nodes are written anew. The four nodes are not read at once, so they may be of two offers.
 """
 
 from __future__ import annotations
@@ -28,6 +31,8 @@ from xensnd.vchan.control import CONNECTED, ControlWord, GuestSound
 from xensnd.vchan.nodes import PORTS, VchanNodes, VchanOffer, parse_offer
 
 NAME = "vchan"
+
+Values = list[tuple[str | None, str | None]]  # of the nodes of each port
 
 _VIOLATIONS = {
     Violation.RING_INDEX: "a ring's index is out of range",
@@ -77,11 +82,13 @@ class VchanDevice(GuestDevice):
             owner.budget,
             [nodes.event_channel for nodes in self._nodes],
             self.token,
-            self._step_later,
+            self._look_again,
         )
         self._connection: _Connection | None = None
         self._may_adopt = True  # what an earlier agent has left
-        self._refused: object = None  # the values of the nodes that are the guest's fault
+        # The values of the nodes that are of no use until they are written anew: they are the
+        # guest's fault, or those of a connection that has ended.
+        self._refused: Values | None = None
         self._why_refused: str | None = None  # as it was told, until another offer comes
         self._recovery = Recovery(self._tell_failure, self._step_later)
         self._another_look = Recovery(lambda _failure: None, self._look_again)  # at what is refused
@@ -115,8 +122,7 @@ class VchanDevice(GuestDevice):
     def follow(self, times: int) -> None:
         """Look at what the guest offers. XenStore has told so many times of its nodes."""
         if self._owner.budget.admits_store_events(times):
-            self._refused = None  # it may have been written anew with the same values
-            self.step()
+            self._contain(lambda: self._step(is_anew=True))
         else:
             self._contain(lambda: self._watched.pause(self._store))
 
@@ -165,7 +171,8 @@ class VchanDevice(GuestDevice):
 
     # Offers
 
-    def _step(self) -> None:
+    def _step(self, *, is_anew: bool = False) -> None:
+        """`is_anew`: the nodes may have been written anew, if with the same values."""
         self._watched.watch(self._store)
         if self._owner.is_quarantined:
             return
@@ -174,9 +181,27 @@ class VchanDevice(GuestDevice):
         connection = self._connection
         if connection is not None and not connection.link.is_open:
             self._end()
-        values = [self._read(nodes.ring_ref, nodes.event_channel) for nodes in self._nodes]
+        if is_anew:
+            self._refused = None
+        self._take_offers()
+
+    def _take_offers(self) -> None:
+        values = self._read()
         if values == self._refused:
             return
+        failure = self._try(values)
+        if failure is not None and (now := self._read()) != values:
+            # They were read while the guest wrote them anew: some of before, some of after that.
+            values, failure = now, self._try(now)
+        if failure is None:
+            self._why_refused = None
+            return
+        self._refuse(str(failure))
+        self._refused = values
+        self._another_look.note_failure(failure)
+
+    def _try(self, values: Values) -> RemoteProtocolError | None:
+        """Connect to what is offered, if both are. Return why it cannot be taken."""
         try:
             offers = {
                 nodes.port: offer
@@ -185,12 +210,9 @@ class VchanDevice(GuestDevice):
             }
             if len(offers) == len(PORTS):
                 self._take(offers)
-            self._why_refused = None
         except RemoteProtocolError as error:
-            self._refused = values
-            self._refuse(str(error))
-            # Its nodes may have been read while the guest wrote them anew: then no event follows.
-            self._another_look.note_failure(error)
+            return error
+        return None
 
     def _refuse(self, why: str) -> None:
         """XenStore tells of an offer more than once, as it has several nodes: its fault is audited
@@ -265,6 +287,7 @@ class VchanDevice(GuestDevice):
         for stream in connection.streams.values():
             stream.close()
         connection.link.close()
+        self._refused = _values_of(connection.link.offers)
         connection.link.saved.close()
         connection.link.saved.remove()
         self._owner.devices.pop(NAME, None)
@@ -353,11 +376,18 @@ class VchanDevice(GuestDevice):
 
     # XenStore
 
-    def _read(self, *paths: str) -> Sequence[str | None]:
+    def _read(self) -> Values:
+        paths = [path for nodes in self._nodes for path in (nodes.ring_ref, nodes.event_channel)]
         try:
-            return self._store.read_each(paths)
+            found = self._store.read_each(paths)
         except PermissionError:
-            return [None for _ in paths]
+            found = [None] * len(paths)
+        return list(zip(found[::2], found[1::2], strict=True))
+
+
+def _values_of(offers: Offers) -> Values:
+    """Return what the guest had written for them."""
+    return [(str(offers[port].ring_ref), str(offers[port].event_channel)) for port in PORTS]
 
 
 def _runs(sound: GuestSound, direction: Direction) -> bool:

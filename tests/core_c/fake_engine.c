@@ -310,3 +310,8 @@ enum xn_admission xn_audio_admit_source(struct xn_audio *admitting, uint32_t ind
     (void)admitting, (void)index, (void)name;
     return XN_NOT_ITS_SOURCE;
 }
+
+enum xn_admission xn_audio_admit_microphone(struct xn_audio *admitting, uint32_t index,
+                                            const char *name) {
+    return xn_audio_admit_source(admitting, index, name);
+}

@@ -166,6 +166,19 @@ TEST(frozen_server_is_replaced_by_the_clock_until_it_asks_again) {
     xn_vchan_stream_free(stream);
 }
 
+TEST(server_that_queues_more_may_ask_less_often) {
+    play();
+    attach_with(400 * MSEC);
+    server_writes(PLAY);
+    fake_server_asks(400);
+    fill_for(700 * MSEC);
+    CHECK_EQUAL(stats().stalled, 0);
+    CHECK_EQUAL(stats().discarded_octets, 0);
+    fill_for(300 * MSEC);
+    CHECK_EQUAL(stats().stalled, 1);
+    xn_vchan_stream_free(stream);
+}
+
 TEST(server_that_was_given_nothing_for_a_while_has_not_stalled_when_the_guest_plays_again) {
     play();
     server_writes(TEN_MSEC);

@@ -219,6 +219,39 @@ def test_second_server_on_a_port_takes_the_place_of_the_first(dom0: Dom0, evil: 
     assert not dom0.events("protocol_violation", domid=evil.domid)
 
 
+def test_guest_that_closes_its_ends_before_it_removes_its_offer_does_nothing_wrong(
+    dom0: Dom0, evil: Evil
+) -> None:
+    servers = evil.offer()
+    assert eventually(lambda: all(server.has_client for server in servers))
+    with dom0.one_more("device_disconnected", domid=evil.domid):
+        for server in servers:
+            server.unshare()
+    for server in servers:
+        server.withdraw()
+    evil.connect()
+    assert not dom0.events("protocol_violation", domid=evil.domid)
+
+
+def test_nodes_that_are_removed_and_put_back_are_an_offer_once(dom0: Dom0, evil: Evil) -> None:
+    servers = playback, capture = evil.make(PLAYBACK_PORT, 11, 13), evil.make(CAPTURE_PORT, 13, 11)
+    playback.offer()
+    playback.withdraw()
+    capture.offer()
+    time.sleep(0.3)
+    assert not capture.has_client
+    playback.offer()
+    assert eventually(lambda: all(server.has_client for server in servers)), dom0.end_of_log
+    for change in (VchanServer.withdraw, VchanServer.offer, VchanServer.withdraw):
+        for server in servers:
+            change(server)
+    with dom0.one_more("stream_started", direction="capture", domid=evil.domid):
+        capture.write(struct.pack("<I", ControlWord.SOURCE_START))
+    assert all(server.is_open for server in servers)
+    assert len(dom0.events("device_connected", domid=evil.domid)) == 1
+    assert not dom0.events("protocol_violation", domid=evil.domid)
+
+
 def test_guest_that_offers_again_and_again_is_connected_a_few_times_a_second(
     dom0: Dom0, evil: Evil
 ) -> None:

@@ -150,13 +150,16 @@ class VchanServer:
             self.channel.clear()
 
     def close(self) -> None:
-        """Close it, unless it is closed."""
-        if self._is_closed:
-            return
+        """Close it, unless it is closed. The nodes go last, as with libxenvchan."""
+        if not self._is_closed:
+            self.unshare()
+            self.withdraw()
+
+    def unshare(self) -> None:
+        """Close its end, and leave the nodes."""
         self._is_closed = True
         self.set_octet(SRV_LIVE, 0)
         self.channel.notify()
         for pages in self._shared:
             pages.close()
         self.channel.close()
-        self.withdraw()

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import cast
+
+import pytest
 
 from agent_dom0.events import EventKind, Priority
 from agent_dom0.guest import RunningGuest
@@ -114,6 +116,7 @@ class Scene(AwaitedEngine):
         self.links: list[NoLink] = []
         self.made: dict[Direction, NoVchanStream] = {}
         self.fails: Exception | None = None
+        self.on_connect: Callable[[], None] = lambda: None
         self.saved = saved
         self.store = MemoryStore()
         self.device = VchanDevice(cast(Store, self.store), 0, self, self, lambda work: work())
@@ -143,6 +146,7 @@ class Scene(AwaitedEngine):
         return cast(SavedLink | None, self.saved)
 
     def connect(self, offers: Offers, saved: SavedLink) -> VchanLink:
+        self.on_connect()
         if self.fails is not None:
             raise self.fails
         self.links.append(NoLink(offers, cast(NoSaved, saved)))
@@ -155,11 +159,15 @@ class Scene(AwaitedEngine):
     # What the guest does
 
     def offer(self, number: int, ports: Sequence[int] = (4713, 4714)) -> None:
+        self.write(number, ports)
+        self.device.follow(1)
+
+    def write(self, number: int, ports: Sequence[int] = (4713, 4714)) -> None:
+        """XenStore does not tell of it yet."""
         for port in ports:
             nodes = VchanNodes(DOMID, 0, port)
             self.store.nodes[nodes.ring_ref] = str(number)
             self.store.nodes[nodes.event_channel] = str(number + 1)
-        self.device.follow(1)
 
     def withdraw(self) -> None:
         self.store.nodes.clear()
@@ -312,6 +320,63 @@ def test_offer_that_is_refused_is_told_once_however_often_xenstore_tells_of_it()
         scene.fails = RemoteProtocolError("no such channel")
         scene.offer(10, [4714])
         assert len(scene.texts(EventKind.PROTOCOL_VIOLATION)) == 2
+
+    run(test())
+
+
+def test_offer_of_which_some_is_of_the_one_before_is_read_again_at_once() -> None:
+    async def test() -> None:
+        scene = Scene()
+
+        def write_anew() -> None:
+            scene.on_connect = lambda: None
+            scene.write(10)
+            raise RemoteProtocolError("no such page")
+
+        scene.on_connect = write_anew
+        scene.write(10, [4714])
+        scene.offer(8, [4713])
+        (link,) = scene.links
+        assert link.offers == {port: VchanOffer(10, 11) for port in (4713, 4714)}
+        assert scene.texts(EventKind.PROTOCOL_VIOLATION) == []
+
+    run(test())
+
+
+def test_guest_that_writes_its_offer_anew_each_time_is_refused_after_the_second() -> None:
+    async def test() -> None:
+        scene = Scene()
+        numbers = iter(range(10, 100, 2))
+
+        def write_anew() -> None:
+            scene.write(next(numbers))
+            raise RemoteProtocolError("no such page")
+
+        scene.on_connect = write_anew
+        scene.offer(8)
+        assert next(numbers) == 14
+        assert len(scene.texts(EventKind.PROTOCOL_VIOLATION)) == 1
+
+    run(test())
+
+
+@pytest.mark.parametrize("number", [8, 10], ids=["with the same numbers", "with others"])
+def test_offer_that_stands_there_when_the_guest_has_closed_it_is_no_offer(number: int) -> None:
+    """The guest shares its pages no longer, and removes the nodes after that."""
+
+    async def test() -> None:
+        scene = Scene()
+        scene.offer(8)
+        scene.links[0].is_open = False
+        scene.fails = RemoteProtocolError("no such page")
+        scene.device.poll()
+        scene.device.step()
+        assert not scene.device.is_in_use
+        scene.fails = None
+        scene.withdraw()
+        scene.offer(number)
+        assert [link.is_closed for link in scene.links] == [True, False]
+        assert scene.texts(EventKind.PROTOCOL_VIOLATION) == []
 
     run(test())
 

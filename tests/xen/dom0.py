@@ -116,10 +116,10 @@ class Pulse(Startable):
             self.sink("voice", rate_hz=rate_hz) as monitor,
             self.source(MICROPHONE, monitor) as source,
             self.prefers(SINK, source),
-            self.listening(source) as ears,
             self._dom0.start(*command),
         ):
-            ears.listen_until(lambda heard: heard.strip(b"\0"))
+            with self.listening(source) as ears:  # no longer, as it takes a processor's time
+                ears.listen_until(lambda heard: heard.strip(b"\0"))
             yield
 
     @contextmanager

@@ -6,6 +6,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +173,15 @@ def test_guest_plays_and_records_once_it_may_and_its_sound_server_may_start_anew
         assert ears.hears(spoken[: SECOND_OCTETS // 2]), difference(spoken, ears.heard)
 
 
+def kill(dom0: Machine, process: str) -> float:
+    """Kill it, and return when, in seconds of dom0's clock."""
+    return float(dom0.do("sh", "-c", 'date +%s.%N; kill -KILL "$1"', "-", process))
+
+
+def seconds_of(event: Any) -> float:
+    return datetime.fromisoformat(event["TIME"]).timestamp()
+
+
 def test_killed_agent_loses_no_frame_that_guests_play_and_tells_its_gaps(
     dom0: Machine, pulse: Pulse, agent: Agent, guest: XenGuest, other: XenGuest
 ) -> None:
@@ -206,7 +216,11 @@ def test_killed_agent_loses_no_frame_that_guests_play_and_tells_its_gaps(
             # Late, on an emulated processor: the agent learns first what it records.
             for name in ("work", "personal"):
                 taken_over.enter_context(agent.one_more("source_admitted", guest=name, seconds=60))
-            dom0.do("kill", "-KILL", agent.worker)
+            died = kill(dom0, agent.worker)
+        for name in ("work", "personal"):
+            for kind in ("stream_taken_over", "source_admitted"):
+                event = agent.events(kind, guest=name, direction="capture")[-1]
+                print(f"{name}: {kind} {seconds_of(event) - died:.2f} s after the death")
         for each in both:
             each.await_recorded(SECOND_OCTETS)
         wait_until(
@@ -338,14 +352,61 @@ def test_guest_that_moves_to_an_audio_domain_while_it_plays_is_heard_there_and_b
             assert heard_to_the_end_of(back, ears) == back
 
 
+@contextmanager
+def removed(dom0: Machine, guest: XenGuest, port: int) -> Iterator[None]:
+    """The nodes of this port, which are there again after that."""
+    directory = f"/local/domain/{guest.domid}/data/vchan/0/{port}"
+    paths = [f"{directory}/{name}" for name in ("ring-ref", "event-channel")]
+    values = [dom0.do("xenstore-read", path).strip() for path in paths]
+    dom0.do("xenstore-rm", directory)
+    yield
+    for path, value in zip(paths, values, strict=True):
+        dom0.do("xenstore-write", path, value)
+        dom0.do("xenstore-chmod", path, f"n{guest.domid}", "r0")
+
+
+def test_nodes_that_are_removed_and_put_back_are_an_offer_and_the_neighbour_plays_on(
+    dom0: Machine, pulse: Pulse, agent: Agent, guest: XenGuest, other: XenGuest
+) -> None:
+    one, two = (
+        noise(seconds, frame_octets=2, seed=seed, rate_hz=RATE_HZ)
+        for seconds, seed in ((2, 17), (12, 18))
+    )
+    with (
+        sound_of(guest, PULSEAUDIO) as sound,
+        sound_of(other, PULSEAUDIO) as neighbour,
+        heard_as_played(pulse) as ears,
+    ):
+        sound.load(on_left(one))
+        neighbour.load(on_right(two))
+        agent.stop()
+        for each in (sound, neighbour):
+            each.await_said("offered", 2)
+        with removed(dom0, guest, 4714):
+            agent.start()
+            neighbour.await_connected(2)
+            neighbour.play_loaded()
+            ears.listen_until(without_silence)
+            assert sound.times("connected 4713") == 1
+        sound.await_connected(2)
+        sound.play_loaded()
+        ears.listen_until(
+            lambda heard: one[-64:] in left_of(heard) and two[-64:] in right_of(heard),
+            HEARD_SECONDS,
+        )
+        assert neighbour.times("closed 4713") == 1
+    assert_whole(left_of(ears.heard), one)
+    assert_whole(right_of(ears.heard), two)
+
+
 # Against the rules
 
 BEYOND_THE_RING = ("set_index", 4713, RIGHT_PROD, 1 << 30)
 
 
 def told_of(agent: Agent, evil: Peer, *acts: tuple[Any, ...]) -> set[str]:
-    """What the trail says of an offer that was prepared so. The next offer is taken. Its nodes are
-    written one after the other, so new ones may be read beside old ones, and be told of too."""
+    """What the trail says of an offer that was prepared so. The next offer is taken. An offer may
+    be read once more when its pages are no longer shared, and be told of for that, too."""
     count = len(agent.events("protocol_violation", guest="personal"))
     evil.do("prepare")
     for act in acts:

@@ -161,6 +161,11 @@ class BackendStream:
         and again after the server has moved the stream to another source."""
         return Admission(lib.xn_backend_admit_source(self.handle, index, name.encode()))
 
+    def admit_microphone(self, index: int, name: str) -> Admission:
+        """Admit it only if the server has told the core by now that it is not the monitor of a
+        sink."""
+        return Admission(lib.xn_backend_admit_microphone(self.handle, index, name.encode()))
+
     @property
     def audio_error(self) -> str | None:
         """Return why the stream at the audio server failed; None: it did not."""

@@ -153,6 +153,8 @@ bool xn_backend_peek(struct xn_backend *, uint32_t offset, void *to, uint32_t oc
 bool xn_backend_poke(struct xn_backend *, uint32_t offset, const void *from, uint32_t octets);
 bool xn_backend_source(struct xn_backend *, uint32_t *index, char *name, uint32_t octets);
 enum xn_admission xn_backend_admit_source(struct xn_backend *, uint32_t index, const char *name);
+enum xn_admission xn_backend_admit_microphone(struct xn_backend *, uint32_t index,
+                                              const char *name);
 uint32_t xn_backend_audio_index(struct xn_backend *);
 void xn_backend_stats(struct xn_backend *, struct xn_backend_stats *);
 
@@ -184,6 +186,8 @@ void xn_vchan_stream_close_gate(struct xn_vchan_stream *);
 bool xn_vchan_stream_audio_failed(struct xn_vchan_stream *, const char **error);
 bool xn_vchan_stream_source(struct xn_vchan_stream *, uint32_t *index, char *name, uint32_t octets);
 enum xn_admission xn_vchan_stream_admit_source(struct xn_vchan_stream *, uint32_t index,
+    const char *name);
+enum xn_admission xn_vchan_stream_admit_microphone(struct xn_vchan_stream *, uint32_t index,
     const char *name);
 uint32_t xn_vchan_stream_audio_index(struct xn_vchan_stream *);
 void xn_vchan_stream_stats(struct xn_vchan_stream *, struct xn_backend_stats *);

@@ -44,6 +44,9 @@ class SoundCore(Protocol):
     @property
     def source(self) -> tuple[int, str] | None: ...
     def admit_source(self, index: int, name: str) -> Admission: ...
+    def admit_microphone(self, index: int, name: str) -> Admission:
+        """Admit it only if the core knows already that it is not the monitor of a sink."""
+
     @property
     def audio_error(self) -> str | None: ...
     @property

@@ -127,6 +127,9 @@ class VchanCore(SoundCore):
     def admit_source(self, index: int, name: str) -> Admission:
         return Admission(lib.xn_vchan_stream_admit_source(self.handle, index, name.encode()))
 
+    def admit_microphone(self, index: int, name: str) -> Admission:
+        return Admission(lib.xn_vchan_stream_admit_microphone(self.handle, index, name.encode()))
+
     @property
     def audio_error(self) -> str | None:
         error = ffi.new("const char **")

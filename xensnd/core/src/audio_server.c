@@ -95,6 +95,11 @@ enum xn_admission xn_audio_admit_source(struct xn_audio *audio, uint32_t index, 
     return audio->server->admit_source(audio, index, name);
 }
 
+enum xn_admission xn_audio_admit_microphone(struct xn_audio *audio, uint32_t index,
+                                            const char *name) {
+    return audio->server->admit_microphone(audio, index, name);
+}
+
 void xn_audio_set_rate(struct xn_audio *audio, uint32_t rate_hz) {
     audio->server->set_rate(audio, rate_hz);
 }

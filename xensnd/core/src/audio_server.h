@@ -33,6 +33,7 @@ struct xn_audio_server {
     uint32_t (*gaps)(const struct xn_audio *);
     const char *(*source)(const struct xn_audio *, uint32_t *index);
     enum xn_admission (*admit_source)(struct xn_audio *, uint32_t index, const char *name);
+    enum xn_admission (*admit_microphone)(struct xn_audio *, uint32_t index, const char *name);
     void (*set_rate)(struct xn_audio *, uint32_t rate_hz);
     uint32_t (*index)(const struct xn_audio *);
 };

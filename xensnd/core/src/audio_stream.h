@@ -107,6 +107,11 @@ const char *xn_audio_source(const struct xn_audio *audio, uint32_t *index);
 enum xn_admission { XN_ADMITTED, XN_NOT_ITS_SOURCE, XN_MIXED };
 enum xn_admission xn_audio_admit_source(struct xn_audio *audio, uint32_t index, const char *name);
 
+/* Capture: admits it only if the server has described it by now, and it is not the monitor of a sink.
+ * Python is woken when it has. Of PipeWire's own protocol that is not known. */
+enum xn_admission xn_audio_admit_microphone(struct xn_audio *audio, uint32_t index,
+                                            const char *name);
+
 void xn_audio_set_rate(struct xn_audio *audio, uint32_t rate_hz);
 
 /* Returns the server's index of the sink input or source output, or UINT32_MAX. */

@@ -119,6 +119,16 @@ enum xn_admission xn_backend_admit_source(struct xn_backend *backend, uint32_t i
     return admission;
 }
 
+enum xn_admission xn_backend_admit_microphone(struct xn_backend *backend, uint32_t index,
+                                              const char *name) {
+    xn_engine_lock(backend->engine);
+    enum xn_admission admission = backend->audio
+                                      ? xn_audio_admit_microphone(backend->audio, index, name)
+                                      : XN_NOT_ITS_SOURCE;
+    xn_engine_unlock(backend->engine);
+    return admission;
+}
+
 uint32_t xn_backend_audio_index(struct xn_backend *backend) {
     xn_engine_lock(backend->engine);
     uint32_t index = backend->audio ? xn_audio_index(backend->audio) : UINT32_MAX;

@@ -120,6 +120,8 @@ bool xn_backend_source(struct xn_backend *backend, uint32_t *index, char *name, 
 /* See xn_audio_admit_source(). */
 enum xn_admission xn_backend_admit_source(struct xn_backend *backend, uint32_t index,
                                           const char *name);
+enum xn_admission xn_backend_admit_microphone(struct xn_backend *backend, uint32_t index,
+                                              const char *name);
 
 uint32_t xn_backend_audio_index(struct xn_backend *backend);
 void xn_backend_stats(struct xn_backend *backend, struct xn_backend_stats *stats);

@@ -459,6 +459,13 @@ static enum xn_admission audio_admit_source(struct xn_audio *base, uint32_t inde
     return xn_source_admit(&audio->source, index);
 }
 
+/* The registry does not tell all properties of a node. */
+static enum xn_admission audio_admit_microphone(struct xn_audio *base, uint32_t index,
+                                                const char *name) {
+    (void)base, (void)index, (void)name;
+    return XN_NOT_ITS_SOURCE;
+}
+
 static void audio_set_rate(struct xn_audio *base, uint32_t rate_hz) {
     struct pipewire_audio *audio = (struct pipewire_audio *)base;
     float rate = (float)rate_hz / (float)audio->cycle.format.info.rate;
@@ -505,6 +512,7 @@ const struct xn_audio_server xn_pipewire_server = {
     .gaps = audio_gaps,
     .source = audio_source,
     .admit_source = audio_admit_source,
+    .admit_microphone = audio_admit_microphone,
     .set_rate = audio_set_rate,
     .index = audio_index,
 };

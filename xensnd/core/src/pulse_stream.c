@@ -10,6 +10,7 @@ struct pulse_audio {
     struct xn_audio_owner owner;
     pa_stream *stream; /* NULL until the context is ready */
     pa_operation *drain;
+    pa_operation *asking; /* what the source is */
     bool playback;
     bool connected; /* the stream was made, or making it has failed */
     bool running;
@@ -19,6 +20,7 @@ struct pulse_audio {
     uint32_t gaps;
     bool any_source;
     uint32_t admitted; /* the source's index; PA_INVALID_INDEX: none */
+    uint32_t microphone; /* likewise: the server has described it, and it is no monitor */
     bool mixed; /* the server may have octets of a source that was not admitted */
     pa_cvolume volume; /* channels 0: as the server remembers it */
     pa_seek_mode_t seek_mode; /* where the next write goes: relative to the end of the last, */
@@ -31,10 +33,18 @@ struct pulse_audio {
     pa_stream_flags_t flags;
 };
 
+static void ask_no_more(struct pulse_audio *audio) {
+    if (!audio->asking) return;
+    pa_operation_cancel(audio->asking);
+    pa_operation_unref(audio->asking);
+    audio->asking = NULL;
+}
+
 static void destroy(struct pulse_audio *audio) {
     struct pulse_client *client = audio->client;
     bool was_abandoned = audio->listener.is_abandoned;
     pulse_client_unlisten(client, &audio->listener);
+    ask_no_more(audio);
     if (audio->drain) {
         pa_operation_cancel(audio->drain);
         pa_operation_unref(audio->drain);
@@ -164,11 +174,41 @@ static void on_underflow(pa_stream *stream, void *data) {
     audio->dry = audio->running;
 }
 
+/* One of three marks says that it is a monitor. */
+static bool is_monitor(const pa_source_info *info) {
+    const char *ending = strrchr(info->name, '.');
+    const char *class = pa_proplist_gets(info->proplist, PA_PROP_DEVICE_CLASS);
+    return info->monitor_of_sink != PA_INVALID_INDEX || (ending && !strcmp(ending, ".monitor")) ||
+           (class && !strcmp(class, "monitor"));
+}
+
+static void on_source(pa_context *context, const pa_source_info *info, int eol, void *data) {
+    (void)context;
+    struct pulse_audio *audio = data;
+    if (eol) {
+        pa_operation_unref(audio->asking);
+        audio->asking = NULL;
+    } else if (!is_monitor(info)) {
+        audio->microphone = info->index;
+        xn_engine_wake_python(pulse_client_engine(audio->client));
+    }
+}
+
+static void ask_for_source(struct pulse_audio *audio) {
+    ask_no_more(audio);
+    audio->microphone = PA_INVALID_INDEX;
+    uint32_t index = pa_stream_get_device_index(audio->stream);
+    if (audio->any_source || index == PA_INVALID_INDEX) return;
+    audio->asking = pa_context_get_source_info_by_index(pulse_client_context(audio->client), index,
+                                                        on_source, audio);
+}
+
 static void on_moved(pa_stream *stream, void *data) {
     (void)stream;
     struct pulse_audio *audio = data;
     audio->mixed = audio->mixed || audio->admitted == PA_INVALID_INDEX;
     audio->admitted = PA_INVALID_INDEX;
+    ask_for_source(audio);
     xn_engine_wake_python(pulse_client_engine(audio->client));
 }
 
@@ -183,6 +223,7 @@ static void on_stream_state(pa_stream *stream, void *data) {
     if (state != PA_STREAM_READY && PA_STREAM_IS_GOOD(state)) return;
     if (state == PA_STREAM_FAILED) audio->error = pa_context_errno(pa_stream_get_context(stream));
     tell_owner(audio, XN_AUDIO_CHANGED);
+    if (state == PA_STREAM_READY) ask_for_source(audio);
     if (state == PA_STREAM_READY && audio->running) set_corked(audio, false);
     xn_engine_wake_python(pulse_client_engine(audio->client));
 }
@@ -279,7 +320,7 @@ static struct xn_audio *audio_new(struct xn_client *client, const struct xn_audi
     set_attributes(audio, config);
     set_volume(audio, config);
     audio->any_source = config->playback || config->any_source;
-    audio->admitted = PA_INVALID_INDEX;
+    audio->admitted = audio->microphone = PA_INVALID_INDEX;
     audio->listener = (struct pulse_client_listener){
         .changed = on_client_changed, .owner = audio, .guest = config->guest};
     pulse_client_listen(audio->client, &audio->listener);
@@ -402,6 +443,12 @@ static enum xn_admission audio_admit_source(struct xn_audio *base, uint32_t inde
     return XN_ADMITTED;
 }
 
+static enum xn_admission audio_admit_microphone(struct xn_audio *base, uint32_t index,
+                                                const char *name) {
+    bool is_known = ((struct pulse_audio *)base)->microphone == index;
+    return is_known ? audio_admit_source(base, index, name) : XN_NOT_ITS_SOURCE;
+}
+
 static void audio_set_rate(struct xn_audio *base, uint32_t rate_hz) {
     struct pulse_audio *audio = (struct pulse_audio *)base;
     if (is_ready(audio))
@@ -436,6 +483,7 @@ const struct xn_audio_server xn_pulse_server = {
     .gaps = audio_gaps,
     .source = audio_source,
     .admit_source = audio_admit_source,
+    .admit_microphone = audio_admit_microphone,
     .set_rate = audio_set_rate,
     .index = audio_index,
 };

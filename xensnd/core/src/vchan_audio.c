@@ -1,7 +1,5 @@
 #include "vchan_parts.h"
 
-/* If the audio server stalls for so long, the stream runs on the clock. */
-#define STALL_USEC 200000
 #define TICK_USEC 20000
 
 static uint32_t smaller(uint32_t a, uint32_t b) { return a < b ? a : b; }
@@ -230,7 +228,7 @@ void xn_vchan_note_idle(struct xn_vchan_stream *stream, int64_t now_usec) {
 static void watch_for_stall(struct xn_vchan_stream *stream, int64_t now_usec) {
     if (is_on_clock(stream)) return;
     xn_vchan_note_idle(stream, now_usec);
-    if (now_usec - stream->progress_usec <= STALL_USEC) return;
+    if (now_usec - stream->progress_usec <= stream->patience_usec) return;
     stream->stalled = true;
     stream->stats.stalled++;
 }
@@ -265,7 +263,7 @@ int64_t xn_vchan_due_usec(const struct xn_vchan_stream *stream, int64_t now_usec
     uint32_t octets;
     if (!stream->running || stream->violation) return XN_NEVER;
     if (!is_on_clock(stream)) {
-        int64_t stalls_usec = stream->progress_usec + STALL_USEC + 1;
+        int64_t stalls_usec = stream->progress_usec + stream->patience_usec + 1;
         if (stream->playback) return stream->underfed ? XN_NEVER : stalls_usec;
         int64_t trim_usec = xn_vchan_waiting_due_usec(&stream->waiting, now_usec);
         return trim_usec < stalls_usec ? trim_usec : stalls_usec;

@@ -34,6 +34,7 @@ struct xn_vchan_stream {
     bool begins;   /* capture: nothing was given since it was started */
     bool overrun;  /* capture: the guest has lost what came last */
     int64_t progress_usec; /* when the audio server last asked for octets or gave some */
+    int64_t patience_usec; /* if it does nothing for longer, the stream runs on the clock */
     int64_t clock_usec;    /* without the server: since when it runs on the clock */
     uint64_t clock_octets; /* moved by the clock since then */
 

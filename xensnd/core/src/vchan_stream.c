@@ -10,6 +10,10 @@
 /* What the guest did without a notification is looked at after so long. */
 #define TICK_MIN_USEC 1000
 
+/* An audio server that does nothing for so long has stalled, or for twice as long as what it queues:
+ * it has no need to ask before. */
+#define STALL_USEC 200000
+
 /* ---- the pass: see vchan_parts.h ------------------------------------------------------------ */
 
 void xn_vchan_violate(struct xn_vchan_stream *stream, enum xn_violation violation) {
@@ -292,6 +296,8 @@ bool xn_vchan_stream_attach_audio(struct xn_vchan_stream *stream, struct xn_clie
     xn_vchan_stream_detach_audio(stream);
     xn_engine_lock(stream->engine);
     stream->stalled = false;
+    stream->patience_usec = 2 * (int64_t)own.latency_usec;
+    if (stream->patience_usec < STALL_USEC) stream->patience_usec = STALL_USEC;
     stream->progress_usec = xn_now_usec();
     stream->audio = xn_audio_new(client, &own, &owner, error);
     if (stream->audio && stream->running) xn_audio_start(stream->audio);
@@ -337,6 +343,16 @@ enum xn_admission xn_vchan_stream_admit_source(struct xn_vchan_stream *stream, u
     xn_engine_lock(stream->engine);
     enum xn_admission admission =
         stream->audio ? xn_audio_admit_source(stream->audio, index, name) : XN_NOT_ITS_SOURCE;
+    xn_engine_unlock(stream->engine);
+    return admission;
+}
+
+enum xn_admission xn_vchan_stream_admit_microphone(struct xn_vchan_stream *stream, uint32_t index,
+                                                   const char *name) {
+    xn_engine_lock(stream->engine);
+    enum xn_admission admission = stream->audio
+                                      ? xn_audio_admit_microphone(stream->audio, index, name)
+                                      : XN_NOT_ITS_SOURCE;
     xn_engine_unlock(stream->engine);
     return admission;
 }

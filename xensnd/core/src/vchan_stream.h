@@ -97,6 +97,8 @@ bool xn_vchan_stream_source(struct xn_vchan_stream *stream, uint32_t *index, cha
                             uint32_t octets);
 enum xn_admission xn_vchan_stream_admit_source(struct xn_vchan_stream *stream, uint32_t index,
                                                const char *name);
+enum xn_admission xn_vchan_stream_admit_microphone(struct xn_vchan_stream *stream, uint32_t index,
+                                                   const char *name);
 uint32_t xn_vchan_stream_audio_index(struct xn_vchan_stream *stream);
 /* Recordings: `late_octets` and `gaps` are what the guest has lost, and how often. */
 void xn_vchan_stream_stats(struct xn_vchan_stream *stream, struct xn_backend_stats *stats);
