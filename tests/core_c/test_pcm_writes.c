@@ -103,6 +103,22 @@ TEST(stream_returns_to_what_was_overwritten_however_far_it_was) {
     CHECK_EQUAL(xn_pcm_available(&pcm), 1520);
 }
 
+TEST(what_was_written_further_ahead_than_was_told_is_dropped_when_the_position_returns) {
+    begin();
+    xn_pcm_wrote(&pcm, 0, 2000);
+    xn_pcm_start(&pcm, 0);
+    xn_pcm_take(&pcm, sink, 1000);
+    pcm.reported = 400;
+    pcm.position = 800;
+    xn_pcm_wrote(&pcm, 480, 1520);
+    xn_pcm_wrote(&pcm, 2000, 1000);
+    xn_pcm_wrote(&pcm, 0, 800);
+    CHECK_EQUAL(pcm.written, 800 + BUFFER);
+    xn_pcm_return_to(&pcm, pcm.rewritten, 0);
+    CHECK_EQUAL(pcm.written, 480 + BUFFER);
+    CHECK_EQUAL(xn_pcm_available(&pcm), BUFFER);
+}
+
 TEST(position_that_has_returned_is_told_again_only_when_it_is_further_than_it_was) {
     begin();
     xn_pcm_wrote(&pcm, 0, BUFFER);

@@ -188,6 +188,8 @@ void xn_pcm_return_to(struct xn_pcm *pcm, uint64_t position, int64_t now_usec) {
     pcm->taken = smaller(pcm->taken, from);
     pcm->heard = 0; /* the sink has to tell it anew */
     pcm->rewritten = XN_NOT_REWRITTEN;
+    /* What it wrote beyond a lap from here, it wrote further ahead than it was told. */
+    pcm->written = smaller(pcm->written, known_position(pcm) + pcm->config.buffer_octets);
     drop_overwritten(pcm);
     set_clock(pcm, pcm->position, now_usec);
 }
