@@ -54,7 +54,7 @@ check-fresh:
 # are reported.
 check-xen:
 	@tools/setup-env xen
-	$(PYTHON) -m pytest --reruns 1 -m "not quiet" tests/xen
+	@tools/check-xen
 
 # What is judged by time, or plays from a desktop's audio server in an emulated guest: seven minutes
 # more, on a machine that does nothing else.

@@ -19,12 +19,13 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from tests.support.cache import pack
 from tests.xen.image.labd import PORT
 from tests.xen.images import Images
 from tests.xen.remote import Machine
+from tests.xen.standstill import examine
 
 ROOT = Path(__file__).parents[2]
 TREE = ("xensnd", "agent_dom0", "agent_guest", "agent_session", "policy", "tests")
@@ -36,9 +37,10 @@ DOM0_MEMORY_MIB = 3072
 GUEST_MEMORY_MIB = 512
 BOOT_SECONDS = 150
 GUEST_BOOT_SECONDS = 150
+LAST_WORDS = 2000
 
 # A test run that is killed, or hangs, leaves no emulator behind.
-GUARD = ("setpriv", "--pdeathsig=TERM", "nice", "-n", "-10", "timeout", "--kill-after=5", "3600")
+GUARD = ("setpriv", "--pdeathsig=TERM", "nice", "-n", "-10", "timeout", "--kill-after=5", "7200")
 
 # dom0 has a processor for itself, since the sound is there; guests share the other one.
 DOM0_PROCESSOR = "dom0_max_vcpus=1 dom0_vcpus_pin"
@@ -52,6 +54,8 @@ CPU = "max,-smap,-xsave"
 
 
 class Lab:
+    running: ClassVar[list[Lab]] = []  # of this run's machines, the latest is the last
+
     def __init__(self, images: Images, directory: Path, root: Path | None = None) -> None:
         """`directory` takes what belongs to this run; `root` is another for dom0."""
         self.directory = directory
@@ -70,9 +74,11 @@ class Lab:
         except BaseException:
             self._end()
             raise
+        self.running.append(self)
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.running.remove(self)
         self._end()
 
     @property
@@ -84,6 +90,13 @@ class Lab:
     def _serial_log(self) -> str:
         path = self.directory / "serial.log"
         return path.read_text(errors="replace") if path.exists() else ""
+
+    def give_up(self) -> str:
+        """Ends a machine that stands still. What it had to say."""
+        before = self.serial_log[-LAST_WORDS:]
+        examined = examine(self.directory / "monitor", self.directory / "serial")
+        self._end()
+        return f"{before}\n{examined}"
 
     def guest(self, name: str, **options: Any) -> XenGuest:
         """A guest that runs while its block does: see XenGuest."""
@@ -127,7 +140,9 @@ class Lab:
             "qemu-system-x86_64",
             *("-accel", "tcg,thread=multi", "-cpu", CPU, "-machine", "q35"),
             *("-m", str(MEMORY_MIB), "-smp", "2", "-nodefaults", "-no-reboot"),
-            *("-display", "none", "-serial", f"file:{self.directory}/serial.log"),
+            *("-display", "none", "-serial", "chardev:serial"),
+            *("-chardev", f"{self._socket('serial')},logfile={self.directory}/serial.log"),
+            *("-mon", "monitor,mode=control", "-chardev", self._socket("monitor")),
             *("-kernel", str(self._images.xen), "-append", f"{xen} guest_loglvl=warning"),
             *("-initrd", f"{self._images.kernel} {LINUX},{self._images.dom0_ramdisk}"),
             *_drive(self._root),
@@ -136,6 +151,10 @@ class Lab:
             f"user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{self.port}-10.0.2.15:{PORT}",
             *("-device", "virtio-net-pci,netdev=net,romfile="),
         ]
+
+    def _socket(self, name: str) -> str:
+        """One of qemu's character devices, as a socket in the run's directory."""
+        return f"socket,id={name},path={self.directory}/{name},server=on,wait=off"
 
     def _end(self) -> None:
         """Nothing in the machine is worth keeping."""
