@@ -36,7 +36,7 @@ from xensnd.transport.interface import (
     require_u32,
 )
 from xensnd.transport.xenstore import REPLY_SECONDS_MAX as STORE_SECONDS_MAX
-from xensnd.transport.xenstore import XenStore
+from xensnd.transport.xenstore import SOCKET_REQUESTS_AT_ONCE, XenStore
 
 
 class OpenerTransport(Transport):
@@ -70,7 +70,8 @@ class OpenerTransport(Transport):
 
     def connect_store(self) -> StoreDescriptor:
         handed = self._call(STORE)
-        return StoreDescriptor(handed.fds[0], int(handed.layout["payload_octets_max"]))
+        payload_octets_max = int(handed.layout["payload_octets_max"])
+        return StoreDescriptor(handed.fds[0], payload_octets_max, SOCKET_REQUESTS_AT_ONCE)
 
     def open_store(self, *, timeout: float = STORE_SECONDS_MAX) -> XenStore:
         return XenStore.over_descriptor(self.connect_store(), "the opener", timeout=timeout)

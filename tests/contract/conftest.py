@@ -3,7 +3,7 @@ through the agent's opener."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -26,6 +26,11 @@ def machine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LocalMac
     store, kind = request.param
     with kind(tmp_path, store) as machine:
         yield machine
+
+
+@pytest.fixture
+def connect(machine: LocalMachine) -> Callable[[], XenStore]:
+    return machine.open_store
 
 
 @pytest.fixture

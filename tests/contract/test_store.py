@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import select
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -61,6 +62,21 @@ def test_many_nodes_are_written_and_read_at_once(store: XenStore, other_store: X
     paths = [*nodes, "/top/missing"]
     assert other_store.read_each(paths) == [*nodes.values(), None]
     assert other_store.read_each([]) == []
+
+
+def test_many_that_are_read_beside_other_connections_are_those_that_were_asked_for(
+    store: XenStore, connect: Callable[[], XenStore]
+) -> None:
+    """Beside others, the kernel's device sends a request late: xenstore.py."""
+    nodes = {f"/top/{'n' * (number % 7)}{number}": f"value {number}" for number in range(40)}
+    store.write_each(nodes)
+    readers = [connect() for _ in range(3)]
+
+    def read(reader: XenStore) -> bool:
+        return all(reader.read_each([*nodes]) == [*nodes.values()] for _ in range(20))
+
+    with ThreadPoolExecutor() as threads:
+        assert [*threads.map(read, readers)] == [True] * 3
 
 
 def test_one_of_many_that_fails_is_raised_and_the_connection_goes_on(store: XenStore) -> None:

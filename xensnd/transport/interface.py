@@ -35,10 +35,12 @@ class EventFds:
 
 
 class StoreDescriptor(NamedTuple):
-    """A descriptor that never blocks and carries XenStore's packets, and how large they may be."""
+    """A descriptor that never blocks and carries XenStore's packets, how large they may be, and how
+    many requests may be under way."""
 
     fd: int
     payload_octets_max: int
+    requests_at_once: int
 
 
 class Pages(Protocol):

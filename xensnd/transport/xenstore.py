@@ -39,9 +39,12 @@ ATTEMPTS_MAX = 100  # of a transaction: a guest that keeps writing must not dela
 PAYLOAD_OCTETS_MAX = 4096
 # About so many events are read at a time, so that who writes without end holds up nobody else.
 EVENTS_AT_ONCE = 1024
-# So many requests are made before the first reply is taken. All fit into the socket's buffer, and
-# who is on its other side need not be waited for each time.
-REQUESTS_AT_ONCE = 16
+# So many requests are made of a socket before the first reply is taken. All fit into its buffer,
+# and who is on its other side need not be waited for each time.
+SOCKET_REQUESTS_AT_ONCE = 16
+# Linux sends what was written to its device later, and has one buffer for that. A second request
+# would replace what the first one asks for (xenbus_dev_frontend.c, xenbus_file_write).
+XENBUS_REQUESTS_AT_ONCE = 1
 DIRECTORY_PART = 22  # which pyxs does not know
 
 _HEADER = struct.Struct("=IIII")  # operation, request, transaction, octets that follow
@@ -76,20 +79,19 @@ def connect_socket(path: Path | str) -> StoreDescriptor:
     """Connect to the socket of xenstored or the stand-in."""
     with _lost_at(path), socket.socket(socket.AF_UNIX) as connecting:
         connecting.connect(str(path))
-        return _nonblocking(connecting.detach(), PAYLOAD_OCTETS_MAX)
+        fd = connecting.detach()
+    os.set_blocking(fd, False)
+    return StoreDescriptor(fd, PAYLOAD_OCTETS_MAX, SOCKET_REQUESTS_AT_ONCE)
 
 
 def open_xenbus(path: Path | str) -> StoreDescriptor:
     """Open the kernel's device."""
     with _lost_at(path):
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-        # The kernel's limit includes the header; it closes the device if a request is longer.
-        return _nonblocking(fd, PAYLOAD_OCTETS_MAX - _HEADER.size)
-
-
-def _nonblocking(fd: int, payload_octets_max: int) -> StoreDescriptor:
     os.set_blocking(fd, False)
-    return StoreDescriptor(fd, payload_octets_max)
+    # The kernel's limit includes the header; it closes the device if a request is longer.
+    payload_octets_max = PAYLOAD_OCTETS_MAX - _HEADER.size
+    return StoreDescriptor(fd, payload_octets_max, XENBUS_REQUESTS_AT_ONCE)
 
 
 @contextmanager
@@ -125,11 +127,13 @@ class _Wire:
         connection: UnixSocketConnection,
         timeout: float,
         payload_octets_max: int,
+        requests_at_once: int,
     ) -> None:
         self.watches: set[tuple[str, str]] = set()
         self._connection = connection
         self._timeout = timeout
         self._payload_octets_max = payload_octets_max
+        self._requests_at_once = requests_at_once
         self._lost = ""
         self._request = 0
         self._received = bytearray()
@@ -154,13 +158,13 @@ class _Wire:
     def call(
         self, op: int, payloads: Sequence[bytes], transaction: int
     ) -> Sequence[bytes | _Failure]:
-        """Make all requests, a few at a time, and return the replies."""
+        """Make all requests, as many at a time as may be, and return the replies."""
         self._require_alive()
         if any(len(payload) > self._payload_octets_max for payload in payloads):
             raise OSError(errno.E2BIG, f"more than {self._payload_octets_max} octets for XenStore")
         replies: list[bytes | _Failure] = []
-        for start in range(0, len(payloads), REQUESTS_AT_ONCE):
-            some = payloads[start : start + REQUESTS_AT_ONCE]
+        for start in range(0, len(payloads), self._requests_at_once):
+            some = payloads[start : start + self._requests_at_once]
             numbers = [self._send(op, payload, transaction) for payload in some]
             deadline = time.monotonic() + self._timeout
             replies += [self._reply(number, deadline) for number in numbers]
@@ -279,7 +283,8 @@ class XenStore(Store):
     ) -> XenStore:
         """Use a connection that is open already, and is closed with the store. `path` is for
         messages."""
-        return cls(_Wire(_Connection(store.fd, path), timeout, store.payload_octets_max))
+        connection = _Connection(store.fd, path)
+        return cls(_Wire(connection, timeout, store.payload_octets_max, store.requests_at_once))
 
     def read(self, path: str) -> str:
         return _decoded(self._on_path(Op.READ, path))
