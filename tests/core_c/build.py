@@ -41,6 +41,7 @@ _BACKEND = [
     "pcm.c",
     "ring.c",
     "schedule.c",
+    "sound.c",
 ]
 _VCHAN = [
     "budget.c",
@@ -48,6 +49,7 @@ _VCHAN = [
     "gate.c",
     "sample_queue.c",
     "schedule.c",
+    "sound.c",
     "vchan_audio.c",
     "vchan_ring.c",
     "vchan_stream.c",

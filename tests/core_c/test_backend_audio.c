@@ -183,7 +183,7 @@ TEST(server_that_asks_with_no_stream_open_is_given_nothing) {
 TEST(recorded_data_lies_in_the_buffer_and_is_told) {
     connect(false), open(), attach();
     xn_backend_start(backend);
-    xn_backend_open_gate(backend, INT64_MAX);
+    xn_sound_open_gate(xn_backend_sound(backend), INT64_MAX);
     static uint8_t recorded[PERIOD];
     memset(recorded, 0x55, sizeof recorded);
     fake_server_records(recorded, sizeof recorded);

@@ -7,7 +7,7 @@ static struct xn_pcm kept;
 static void open_allowed(bool playback) {
     connect_and_keep(playback, &kept), open(), attach();
     fake_latency_usec = 0;
-    xn_backend_open_gate(backend, INT64_MAX);
+    xn_sound_open_gate(xn_backend_sound(backend), INT64_MAX);
 }
 
 static void send(enum xn_trigger trigger, bool notified) {
@@ -136,13 +136,13 @@ static void starts_only_after_python(void) {
 
 TEST(stream_that_is_not_allowed_starts_only_after_python) {
     open_allowed(true);
-    xn_backend_close_gate(backend);
+    xn_sound_close_gate(xn_backend_sound(backend));
     starts_only_after_python();
 }
 
 TEST(stream_whose_rule_has_ended_starts_only_after_python) {
     open_allowed(false);
-    xn_backend_open_gate(backend, fake_now_usec + 50 * MSEC);
+    xn_sound_open_gate(xn_backend_sound(backend), fake_now_usec + 50 * MSEC);
     fake_pass_usec(50 * MSEC);
     starts_only_after_python();
 }
@@ -154,7 +154,7 @@ TEST(stream_that_was_not_decided_starts_only_after_python) {
 
 TEST(stream_that_is_not_open_starts_only_after_python) {
     connect(true);
-    xn_backend_open_gate(backend, INT64_MAX);
+    xn_sound_open_gate(xn_backend_sound(backend), INT64_MAX);
     starts_only_after_python();
 }
 
@@ -216,7 +216,7 @@ TEST(recording_that_starts_at_once_gets_nothing_through_a_gate_that_closes) {
     memset(sound, 0x55, sizeof sound);
     open_allowed(false);
     CHECK_EQUAL(pull(XN_TRIGGER_START), 0);
-    xn_backend_close_gate(backend);
+    xn_sound_close_gate(xn_backend_sound(backend));
     fake_server_records(sound, PERIOD);
     CHECK_EQUAL(stats().octets, 0);
     CHECK_EQUAL(stats().discarded_octets, PERIOD);
@@ -261,7 +261,7 @@ TEST(opens_count_for_more_than_other_requests) {
         xn_backend_answer(backend, response.octets);
         CHECK_EQUAL(answer(), 0);
     }
-    xn_backend_open_gate(backend, INT64_MAX);
+    xn_sound_open_gate(xn_backend_sound(backend), INT64_MAX);
     starts_only_after_python();
 }
 

@@ -4,7 +4,7 @@
 
 TEST(microphone_arrives_in_the_other_ring) {
     record();
-    xn_vchan_stream_open_gate(stream, INT64_MAX);
+    xn_sound_open_gate(xn_vchan_stream_sound(stream), INT64_MAX);
     unsigned before = channel.notified;
     speak(TEN_MSEC);
     CHECK_EQUAL(channel.notified, before + 1);
@@ -18,7 +18,7 @@ TEST(closed_gate_is_silence_of_the_same_length) {
     speak(2 * FRAGMENT / 4);
     CHECK_EQUAL(server_can_read(), 2 * FRAGMENT / 4);
     CHECK_EQUAL(crossed(), 0);
-    xn_vchan_stream_open_gate(stream, fake_now_usec + 50 * MSEC);
+    xn_sound_open_gate(xn_vchan_stream_sound(stream), fake_now_usec + 50 * MSEC);
     speak(400);
     CHECK_EQUAL(crossed(), 400);
     fake_pass_usec(50 * MSEC);
@@ -29,7 +29,7 @@ TEST(closed_gate_is_silence_of_the_same_length) {
 
 static void check_most(uint32_t ring_octets, uint32_t most) {
     record_into(ring_octets);
-    xn_vchan_stream_open_gate(stream, INT64_MAX);
+    xn_sound_open_gate(xn_vchan_stream_sound(stream), INT64_MAX);
     for (int i = 0; i < 100; i++) speak(TEN_MSEC);
     CHECK_EQUAL(server_can_read(), most);
     CHECK_EQUAL(stats().gaps, 1);
@@ -58,7 +58,7 @@ static void speak_counted(uint32_t octets) {
 
 static void record_counted(uint32_t octets) {
     record_into(octets);
-    xn_vchan_stream_open_gate(stream, INT64_MAX);
+    xn_sound_open_gate(xn_vchan_stream_sound(stream), INT64_MAX);
     spoken = heard = 0;
 }
 
@@ -162,8 +162,8 @@ TEST(what_waits_is_silence_once_the_gate_is_closed) {
     for (int opens_again = 0; opens_again < 2; opens_again++) {
         record_counted(FRAGMENT);
         speak(FRAGMENT + 4000);
-        xn_vchan_stream_close_gate(stream);
-        if (opens_again) xn_vchan_stream_open_gate(stream, INT64_MAX);
+        xn_sound_close_gate(xn_vchan_stream_sound(stream));
+        if (opens_again) xn_sound_open_gate(xn_vchan_stream_sound(stream), INT64_MAX);
         CHECK_EQUAL(read_what_waits(), 4000);
         CHECK_EQUAL(stats().late_octets, 0);
         xn_vchan_stream_free(stream);
@@ -173,8 +173,8 @@ TEST(what_waits_is_silence_once_the_gate_is_closed) {
 TEST(what_waits_is_wiped_when_the_gate_was_closed_and_more_comes) {
     record_counted(FRAGMENT);
     speak(FRAGMENT + 400);
-    xn_vchan_stream_close_gate(stream);
-    xn_vchan_stream_open_gate(stream, INT64_MAX);
+    xn_sound_close_gate(xn_vchan_stream_sound(stream));
+    xn_sound_open_gate(xn_vchan_stream_sound(stream), INT64_MAX);
     speak(400);
     for (int i = 0; i < FRAGMENT; i++) CHECK_EQUAL(server_reads(), 0x55);
     fake_arrive();
@@ -187,7 +187,7 @@ TEST(what_was_recorded_with_a_closed_gate_is_silence_however_long_it_waits) {
     record();
     speak(2 * FRAGMENT);
     CHECK_EQUAL(crossed(), 0);
-    xn_vchan_stream_open_gate(stream, INT64_MAX);
+    xn_sound_open_gate(xn_vchan_stream_sound(stream), INT64_MAX);
     fake_arrive();
     CHECK_EQUAL(server_can_read(), FRAGMENT);
     CHECK_EQUAL(crossed(), 0);
@@ -210,7 +210,7 @@ TEST(nothing_waits_for_a_source_that_was_stopped_and_started) {
 TEST(recording_into_a_larger_ring_begins_with_silence_before_what_comes_first) {
     enum { BEGIN = XN_VCHAN_BEGIN_OCTETS };
     record_into(LARGE);
-    xn_vchan_stream_open_gate(stream, INT64_MAX);
+    xn_sound_open_gate(xn_vchan_stream_sound(stream), INT64_MAX);
     CHECK_EQUAL(server_can_read(), 0);
     speak(TEN_MSEC);
     CHECK_EQUAL(server_can_read(), BEGIN);
@@ -265,7 +265,7 @@ static void read_in_cycles(int ppm) {
 TEST(reader_that_keeps_a_fragment_in_the_ring_loses_nothing) {
     for (int i = 0; i < 12; i++) {
         record_into(LARGE);
-        xn_vchan_stream_open_gate(stream, INT64_MAX);
+        xn_sound_open_gate(xn_vchan_stream_sound(stream), INT64_MAX);
         speak(TEN_MSEC);
         fake_pass_usec(2 * i * MSEC); /* until its first cycle */
         read_in_cycles(100 * (i % 5 - 2));
@@ -316,7 +316,7 @@ TEST(stopped_microphone_is_nothing_at_all) {
 
 TEST(server_that_gives_nothing_is_replaced_by_the_clock) {
     record();
-    xn_vchan_stream_open_gate(stream, INT64_MAX);
+    xn_sound_open_gate(xn_vchan_stream_sound(stream), INT64_MAX);
     fake_pass_usec(400 * MSEC);
     CHECK_EQUAL(stats().stalled, 1);
     CHECK(server_can_read() > 0);

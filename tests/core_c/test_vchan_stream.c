@@ -355,7 +355,7 @@ TEST(what_was_moved_last_can_be_looked_at) {
     for (uint32_t i = 0; i < 8; i++) CHECK_EQUAL(last[i], counted(392 + i));
     xn_vchan_stream_free(stream);
     record();
-    xn_vchan_stream_open_gate(stream, INT64_MAX);
+    xn_sound_open_gate(xn_vchan_stream_sound(stream), INT64_MAX);
     speak(400);
     CHECK_EQUAL(xn_vchan_stream_recent(stream, last, 8), 8);
     CHECK_EQUAL(last[7], 0x55);

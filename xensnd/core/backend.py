@@ -8,16 +8,14 @@ from typing import Any
 
 from ..errors import AudioUnavailable, RemoteProtocolError
 from ._core import ffi, lib
-from .audio_client import Admission, AudioClient, AudioStreamConfig, text
+from .audio_client import AudioClient, AudioStreamConfig, text
 from .budget import Budget
 from .engine import ChannelHandle, Engine, channel_struct
-from .gate import deadline
 from .pcm import PcmParameters
-from .sound import BackendStats
+from .sound import BackendStats, SoundHere
 
 REFUSED_MAX = int(lib.XN_REFUSED_MAX)  # READs and WRITEs outside the buffer
 PCM_STATE_OCTETS = int(ffi.sizeof("struct xn_pcm"))
-SOURCE_NAME_OCTETS = 512  # libpulse's names are shorter
 
 
 class Violation(IntEnum):
@@ -27,8 +25,10 @@ class Violation(IntEnum):
     REFUSED = lib.XN_VIOLATION_REFUSED
 
 
-class BackendStream:
-    """The pages and channels must stay valid until close(), the PCM's buffer until close_pcm().
+class BackendStream(SoundHere):
+    """Opening, adopting or closing a PCM closes the gate.
+
+    The pages and channels must stay valid until close(), the PCM's buffer until close_pcm().
 
     `pcm_address` is memory of PCM_STATE_OCTETS where the core keeps the positions of an open PCM,
     so that another process can adopt the PCM; 0: in private memory. `budget` is the one that all
@@ -68,6 +68,7 @@ class BackendStream:
         )
         if self.handle == ffi.NULL:
             raise MemoryError
+        super().__init__(lib.xn_backend_sound(self.handle))
 
     def begin(self, *, succeeds: bool = False) -> None:
         """Start to serve. `succeeds`: another process served the stream before; adopt the PCM that
@@ -122,19 +123,6 @@ class BackendStream:
     def detach_audio(self) -> None:
         lib.xn_backend_detach_audio(self.handle)
 
-    def open_gate(self, until_usec: int | None = None) -> None:
-        """Let microphone data into the guest's buffer, until `until_usec` in microseconds of
-        time.monotonic(), or until close_gate(). The engine follows the time itself.
-
-        Opening, adopting or closing a PCM closes the gate. Playback does not use it.
-        """
-        lib.xn_backend_open_gate(self.handle, deadline(until_usec))
-
-    def close_gate(self) -> None:
-        """Give the guest silence. After this returns, no microphone data passes. Does not wait for
-        the engine's lock."""
-        lib.xn_backend_close_gate(self.handle)
-
     def peek(self, offset: int, octets: int) -> bytes:
         """Return a copy of a part of the PCM's buffer: untrusted."""
         data = ffi.new("uint8_t[]", octets)
@@ -147,37 +135,6 @@ class BackendStream:
         if not lib.xn_backend_poke(self.handle, offset, data, len(data)):
             raise RemoteProtocolError(f"octets {offset}+{len(data)} are not in the buffer")
 
-    @property
-    def source(self) -> tuple[int, str] | None:
-        """Return index and name of the source that is recorded; None: it is not known."""
-        index = ffi.new("uint32_t *")
-        name = ffi.new("char[]", SOURCE_NAME_OCTETS)
-        if not lib.xn_backend_source(self.handle, index, name, SOURCE_NAME_OCTETS):
-            return None
-        return int(index[0]), text(name)
-
-    def admit_source(self, index: int, name: str) -> Admission:
-        """Admit this source, if the stream is connected to it. Until then the guest gets silence,
-        and again after the server has moved the stream to another source."""
-        return Admission(lib.xn_backend_admit_source(self.handle, index, name.encode()))
-
-    def admit_microphone(self, index: int, name: str) -> Admission:
-        """Admit it only if the server has told the core by now that it is not the monitor of a
-        sink."""
-        return Admission(lib.xn_backend_admit_microphone(self.handle, index, name.encode()))
-
-    @property
-    def audio_error(self) -> str | None:
-        """Return why the stream at the audio server failed; None: it did not."""
-        error = ffi.new("const char **")
-        return text(error[0]) if lib.xn_backend_audio_failed(self.handle, error) else None
-
-    @property
-    def audio_index(self) -> int | None:
-        """Return the server's index of the sink input or source output."""
-        index = int(lib.xn_backend_audio_index(self.handle))
-        return None if index == 0xFFFFFFFF else index
-
     def stats(self) -> BackendStats:
         struct = ffi.new("struct xn_backend_stats *")
         lib.xn_backend_stats(self.handle, struct)
@@ -186,4 +143,4 @@ class BackendStream:
     def close(self) -> None:
         if self.handle:
             lib.xn_backend_free(self.handle)
-            self.handle = None
+            self.handle = self._sound = None

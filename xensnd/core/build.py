@@ -45,6 +45,7 @@ SOURCES = [
     "ring.c",
     "sample_queue.c",
     "schedule.c",
+    "sound.c",
     "vchan_audio.c",
     "vchan_ring.c",
     "vchan_stream.c",
@@ -120,6 +121,15 @@ struct xn_gate { ...; };
 void xn_gate_open(struct xn_gate *, int64_t until_usec);
 bool xn_gate_close_within(struct xn_gate *, int64_t usec);
 
+/* sound.h */
+void xn_sound_open_gate(struct xn_sound *, int64_t until_usec);
+void xn_sound_close_gate(struct xn_sound *);
+bool xn_sound_has_failed(struct xn_sound *, const char **error);
+bool xn_sound_source(struct xn_sound *, uint32_t *index, char *name, uint32_t octets);
+enum xn_admission xn_sound_admit_source(struct xn_sound *, uint32_t index, const char *name);
+enum xn_admission xn_sound_admit_microphone(struct xn_sound *, uint32_t index, const char *name);
+uint32_t xn_sound_index(struct xn_sound *);
+
 /* backend.h */
 #define XN_REFUSED_MAX ...
 enum xn_violation {
@@ -146,16 +156,9 @@ void xn_backend_stop(struct xn_backend *);
 bool xn_backend_attach_audio(struct xn_backend *, struct xn_client *,
     const struct xn_audio_config *, const char **error);
 void xn_backend_detach_audio(struct xn_backend *);
-void xn_backend_open_gate(struct xn_backend *, int64_t until_usec);
-void xn_backend_close_gate(struct xn_backend *);
-bool xn_backend_audio_failed(struct xn_backend *, const char **error);
 bool xn_backend_peek(struct xn_backend *, uint32_t offset, void *to, uint32_t octets);
 bool xn_backend_poke(struct xn_backend *, uint32_t offset, const void *from, uint32_t octets);
-bool xn_backend_source(struct xn_backend *, uint32_t *index, char *name, uint32_t octets);
-enum xn_admission xn_backend_admit_source(struct xn_backend *, uint32_t index, const char *name);
-enum xn_admission xn_backend_admit_microphone(struct xn_backend *, uint32_t index,
-                                              const char *name);
-uint32_t xn_backend_audio_index(struct xn_backend *);
+struct xn_sound *xn_backend_sound(struct xn_backend *);
 void xn_backend_stats(struct xn_backend *, struct xn_backend_stats *);
 
 /* vchan_ring.h */
@@ -181,15 +184,7 @@ void xn_vchan_stream_stop(struct xn_vchan_stream *);
 bool xn_vchan_stream_attach_audio(struct xn_vchan_stream *, struct xn_client *,
     const struct xn_audio_config *, const char **error);
 void xn_vchan_stream_detach_audio(struct xn_vchan_stream *);
-void xn_vchan_stream_open_gate(struct xn_vchan_stream *, int64_t until_usec);
-void xn_vchan_stream_close_gate(struct xn_vchan_stream *);
-bool xn_vchan_stream_audio_failed(struct xn_vchan_stream *, const char **error);
-bool xn_vchan_stream_source(struct xn_vchan_stream *, uint32_t *index, char *name, uint32_t octets);
-enum xn_admission xn_vchan_stream_admit_source(struct xn_vchan_stream *, uint32_t index,
-    const char *name);
-enum xn_admission xn_vchan_stream_admit_microphone(struct xn_vchan_stream *, uint32_t index,
-    const char *name);
-uint32_t xn_vchan_stream_audio_index(struct xn_vchan_stream *);
+struct xn_sound *xn_vchan_stream_sound(struct xn_vchan_stream *);
 void xn_vchan_stream_stats(struct xn_vchan_stream *, struct xn_backend_stats *);
 uint32_t xn_vchan_stream_recent(struct xn_vchan_stream *, void *to, uint32_t octets);
 

@@ -7,12 +7,11 @@ from typing import Any, NamedTuple
 
 from ..errors import AudioUnavailable
 from ._core import ffi, lib
-from .audio_client import Admission, AudioClient, AudioStreamConfig, text
-from .backend import SOURCE_NAME_OCTETS, Violation
+from .audio_client import AudioClient, AudioStreamConfig, text
+from .backend import Violation
 from .budget import Budget
 from .engine import ChannelHandle, Engine, channel_struct
-from .gate import deadline
-from .sound import BackendStats, SoundCore
+from .sound import BackendStats, SoundHere
 
 VCHAN_GIVEN_OCTETS = int(ffi.sizeof("struct xn_vchan_given"))
 
@@ -22,7 +21,7 @@ class RingMemory(NamedTuple):
     octets: int  # a power of two
 
 
-class VchanCore(SoundCore):
+class VchanCore(SoundHere):
     """The page, the rings and the channel must stay valid until close().
 
     `given_address` is memory of VCHAN_GIVEN_OCTETS where the core keeps what it gave to the audio
@@ -66,6 +65,7 @@ class VchanCore(SoundCore):
         )
         if self.handle == ffi.NULL:
             raise MemoryError
+        super().__init__(lib.xn_vchan_stream_sound(self.handle))
 
     def begin(self, *, succeeds: bool = False) -> None:
         """Connect to the guest, and begin to serve it. `succeeds`: another process was its client
@@ -110,36 +110,6 @@ class VchanCore(SoundCore):
     def detach_audio(self) -> None:
         lib.xn_vchan_stream_detach_audio(self.handle)
 
-    def open_gate(self, until_usec: int | None = None) -> None:
-        lib.xn_vchan_stream_open_gate(self.handle, deadline(until_usec))
-
-    def close_gate(self) -> None:
-        lib.xn_vchan_stream_close_gate(self.handle)
-
-    @property
-    def source(self) -> tuple[int, str] | None:
-        index = ffi.new("uint32_t *")
-        name = ffi.new("char[]", SOURCE_NAME_OCTETS)
-        if not lib.xn_vchan_stream_source(self.handle, index, name, SOURCE_NAME_OCTETS):
-            return None
-        return int(index[0]), text(name)
-
-    def admit_source(self, index: int, name: str) -> Admission:
-        return Admission(lib.xn_vchan_stream_admit_source(self.handle, index, name.encode()))
-
-    def admit_microphone(self, index: int, name: str) -> Admission:
-        return Admission(lib.xn_vchan_stream_admit_microphone(self.handle, index, name.encode()))
-
-    @property
-    def audio_error(self) -> str | None:
-        error = ffi.new("const char **")
-        return text(error[0]) if lib.xn_vchan_stream_audio_failed(self.handle, error) else None
-
-    @property
-    def audio_index(self) -> int | None:
-        index = int(lib.xn_vchan_stream_audio_index(self.handle))
-        return None if index == 0xFFFFFFFF else index
-
     def recent(self, octets: int) -> bytes:
         data = ffi.new("uint8_t[]", octets)
         count = lib.xn_vchan_stream_recent(self.handle, data, octets)
@@ -154,10 +124,10 @@ class VchanCore(SoundCore):
         """End, and tell the guest that its client has gone."""
         if self.handle:
             lib.xn_vchan_stream_free(self.handle)
-            self.handle = None
+            self.handle = self._sound = None
 
     def hand_over(self) -> None:
         """End without telling the guest: another process goes on as its client."""
         if self.handle:
             lib.xn_vchan_stream_hand_over(self.handle)
-            self.handle = None
+            self.handle = self._sound = None

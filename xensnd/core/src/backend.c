@@ -39,7 +39,7 @@ static void on_tick(void *owner, int64_t now_usec) { run_pass(owner, now_usec, f
 static void on_audio_event(void *owner, enum xn_audio_event event) {
     struct xn_backend *backend = owner;
     int64_t now_usec = xn_now_usec();
-    if (!backend->audio) return; /* xn_audio_new() has not returned yet */
+    if (!backend->sound.audio) return; /* xn_audio_new() has not returned yet */
     xn_backend_note_event(backend, event, now_usec);
     run_pass(backend, now_usec, false);
 }
@@ -50,91 +50,44 @@ bool xn_backend_attach_audio(struct xn_backend *backend, struct xn_client *clien
                              const struct xn_audio_config *config, const char **error) {
     const struct xn_audio_owner owner = {.on_event = on_audio_event, .owner = backend};
     xn_backend_detach_audio(backend);
-    xn_engine_lock(backend->engine);
+    xn_engine_lock(backend->sound.engine);
     backend->stalled = backend->is_held = false;
     backend->progress_usec = xn_now_usec();
     if (backend->playback) xn_pcm_rewind_to_position(backend->pcm);
     xn_backend_begin_sound(backend);
-    backend->audio = xn_audio_new(client, config, &owner, error);
-    if (backend->audio && backend->pcm->running) xn_audio_start(backend->audio);
-    xn_engine_unlock(backend->engine);
-    return backend->audio != NULL;
+    backend->sound.audio = xn_audio_new(client, config, &owner, error);
+    if (backend->sound.audio && backend->pcm->running) xn_audio_start(backend->sound.audio);
+    xn_engine_unlock(backend->sound.engine);
+    return backend->sound.audio != NULL;
 }
 
 void xn_backend_detach_audio(struct xn_backend *backend) {
-    xn_engine_lock(backend->engine);
+    xn_engine_lock(backend->sound.engine);
     int64_t now_usec = xn_now_usec();
     xn_backend_release_audio(backend, false);
     xn_pcm_hold(backend->pcm, now_usec);
     xn_backend_schedule(backend, now_usec); /* from here on the clock alone wakes it */
-    xn_engine_unlock(backend->engine);
-}
-
-void xn_backend_open_gate(struct xn_backend *backend, int64_t until_usec) {
-    xn_gate_open(backend->gate, until_usec);
-}
-
-void xn_backend_close_gate(struct xn_backend *backend) { xn_gate_close(backend->gate); }
-
-bool xn_backend_audio_failed(struct xn_backend *backend, const char **error) {
-    xn_engine_lock(backend->engine);
-    bool failed = backend->audio && xn_audio_has_failed(backend->audio);
-    if (failed) *error = xn_audio_error(backend->audio);
-    xn_engine_unlock(backend->engine);
-    return failed;
+    xn_engine_unlock(backend->sound.engine);
 }
 
 bool xn_backend_peek(struct xn_backend *backend, uint32_t offset, void *to, uint32_t octets) {
-    xn_engine_lock(backend->engine);
+    xn_engine_lock(backend->sound.engine);
     bool inside = backend->pcm->buffer && xn_pcm_in_buffer(backend->pcm, offset, octets);
     if (inside) memcpy(to, backend->pcm->buffer + offset, octets);
-    xn_engine_unlock(backend->engine);
+    xn_engine_unlock(backend->sound.engine);
     return inside;
 }
 
 bool xn_backend_poke(struct xn_backend *backend, uint32_t offset, const void *from,
                      uint32_t octets) {
-    xn_engine_lock(backend->engine);
+    xn_engine_lock(backend->sound.engine);
     bool inside = backend->pcm->buffer && xn_pcm_in_buffer(backend->pcm, offset, octets);
     if (inside) memcpy(backend->pcm->buffer + offset, from, octets);
-    xn_engine_unlock(backend->engine);
+    xn_engine_unlock(backend->sound.engine);
     return inside;
 }
 
-bool xn_backend_source(struct xn_backend *backend, uint32_t *index, char *name, uint32_t octets) {
-    xn_engine_lock(backend->engine);
-    const char *known = backend->audio ? xn_audio_source(backend->audio, index) : NULL;
-    if (known) snprintf(name, octets, "%s", known);
-    xn_engine_unlock(backend->engine);
-    return known != NULL;
-}
-
-enum xn_admission xn_backend_admit_source(struct xn_backend *backend, uint32_t index,
-                                          const char *name) {
-    xn_engine_lock(backend->engine);
-    enum xn_admission admission = backend->audio
-                                      ? xn_audio_admit_source(backend->audio, index, name)
-                                      : XN_NOT_ITS_SOURCE;
-    xn_engine_unlock(backend->engine);
-    return admission;
-}
-
-enum xn_admission xn_backend_admit_microphone(struct xn_backend *backend, uint32_t index,
-                                              const char *name) {
-    xn_engine_lock(backend->engine);
-    enum xn_admission admission = backend->audio
-                                      ? xn_audio_admit_microphone(backend->audio, index, name)
-                                      : XN_NOT_ITS_SOURCE;
-    xn_engine_unlock(backend->engine);
-    return admission;
-}
-
-uint32_t xn_backend_audio_index(struct xn_backend *backend) {
-    xn_engine_lock(backend->engine);
-    uint32_t index = backend->audio ? xn_audio_index(backend->audio) : UINT32_MAX;
-    xn_engine_unlock(backend->engine);
-    return index;
-}
+struct xn_sound *xn_backend_sound(struct xn_backend *backend) { return &backend->sound; }
 
 /* ---- what Python decides -------------------------------------------------------------------- */
 
@@ -145,14 +98,12 @@ struct xn_backend *xn_backend_new(struct xn_engine *engine, bool playback, void 
                                   struct xn_gate *gate) {
     struct xn_backend *backend = calloc(1, sizeof *backend);
     if (!backend) return NULL;
-    backend->engine = engine;
     backend->playback = playback;
     backend->pcm = pcm ? pcm : &backend->own_pcm;
     xn_budget_init(&backend->own_budget);
     backend->budget = budget ? budget : &backend->own_budget;
     backend->served = served ? served : &backend->own_served;
-    backend->gate = gate ? gate : &backend->own_gate;
-    xn_gate_close(backend->gate);
+    xn_sound_init(&backend->sound, engine, gate);
     xn_pcm_close(backend->pcm); /* if it was open, another process had it */
     backend->requests_channel = *requests;
     backend->events_channel = *events;
@@ -170,44 +121,44 @@ struct xn_backend *xn_backend_new(struct xn_engine *engine, bool playback, void 
 }
 
 void xn_backend_begin(struct xn_backend *backend, bool succeeds) {
-    xn_engine_lock(backend->engine);
+    xn_engine_lock(backend->sound.engine);
     backend->has_begun = true;
     run_pass(backend, xn_now_usec(), false);
     if (succeeds) {
         xn_channel_notify(&backend->requests_channel);
         xn_channel_notify(&backend->events_channel);
     }
-    xn_engine_unlock(backend->engine);
+    xn_engine_unlock(backend->sound.engine);
 }
 
 void xn_backend_free(struct xn_backend *backend) {
-    xn_engine_lock(backend->engine);
+    xn_engine_lock(backend->sound.engine);
     xn_backend_release_audio(backend, false);
-    xn_engine_api(backend->engine)->io_free(backend->requests_io);
-    xn_engine_remove_task(backend->engine, &backend->tick);
-    xn_engine_unlock(backend->engine);
+    xn_engine_api(backend->sound.engine)->io_free(backend->requests_io);
+    xn_engine_remove_task(backend->sound.engine, &backend->tick);
+    xn_engine_unlock(backend->sound.engine);
     free(backend);
 }
 
 enum xn_violation xn_backend_violation(struct xn_backend *backend) {
-    xn_engine_lock(backend->engine);
+    xn_engine_lock(backend->sound.engine);
     enum xn_violation violation = backend->violation;
-    xn_engine_unlock(backend->engine);
+    xn_engine_unlock(backend->sound.engine);
     return violation;
 }
 
 bool xn_backend_next_request(struct xn_backend *backend, uint8_t request[64]) {
-    xn_engine_lock(backend->engine);
+    xn_engine_lock(backend->sound.engine);
     bool waits = backend->request_waits;
     if (waits) memcpy(request, backend->request.octets, XN_PACKET_OCTETS);
-    xn_engine_unlock(backend->engine);
+    xn_engine_unlock(backend->sound.engine);
     return waits;
 }
 
 void xn_backend_answer(struct xn_backend *backend, const uint8_t response[64]) {
     struct xn_packet packet;
     memcpy(packet.octets, response, XN_PACKET_OCTETS);
-    xn_engine_lock(backend->engine);
+    xn_engine_lock(backend->sound.engine);
     if (backend->request_waits) {
         if (backend->progress == XN_REQUEST_ANSWERED) {
             xn_backend_followed(backend, xn_wire_status(&packet) != 0);
@@ -218,72 +169,72 @@ void xn_backend_answer(struct xn_backend *backend, const uint8_t response[64]) {
         backend->request_waits = backend->next_waits = false;
         run_pass(backend, xn_now_usec(), false);
     }
-    xn_engine_unlock(backend->engine);
+    xn_engine_unlock(backend->sound.engine);
 }
 
 void xn_backend_open_pcm(struct xn_backend *backend, const struct xn_pcm_config *config,
                          void *buffer) {
-    xn_engine_lock(backend->engine);
-    xn_gate_close(backend->gate);
+    xn_engine_lock(backend->sound.engine);
+    xn_gate_close(backend->sound.gate);
     xn_pcm_open(backend->pcm, config, buffer);
     memset(&backend->stats, 0, sizeof backend->stats);
-    xn_engine_unlock(backend->engine);
+    xn_engine_unlock(backend->sound.engine);
 }
 
 bool xn_backend_adopt_pcm(struct xn_backend *backend, const struct xn_pcm_config *config,
                           void *buffer) {
-    xn_engine_lock(backend->engine);
-    xn_gate_close(backend->gate);
+    xn_engine_lock(backend->sound.engine);
+    xn_gate_close(backend->sound.gate);
     bool adopted = xn_pcm_adopt(backend->pcm, config, buffer, xn_now_usec());
     if (adopted) xn_backend_follow_again(backend);
-    xn_engine_unlock(backend->engine);
+    xn_engine_unlock(backend->sound.engine);
     return adopted;
 }
 
 void xn_backend_close_pcm(struct xn_backend *backend) {
-    xn_engine_lock(backend->engine);
+    xn_engine_lock(backend->sound.engine);
     /* No event may follow: the frontend would take it for one of the PCM that it opens next. */
     xn_backend_report(backend);
     xn_backend_release_audio(backend, xn_pcm_available(backend->pcm) == 0);
-    xn_gate_close(backend->gate);
+    xn_gate_close(backend->sound.gate);
     xn_pcm_close(backend->pcm);
     backend->pcm->report_now = false;
     run_pass(backend, xn_now_usec(), false);
-    xn_engine_unlock(backend->engine);
+    xn_engine_unlock(backend->sound.engine);
 }
 
 void xn_backend_start(struct xn_backend *backend) {
-    xn_engine_lock(backend->engine);
+    xn_engine_lock(backend->sound.engine);
     struct xn_pcm *pcm = backend->pcm;
     if (pcm->buffer && !pcm->running && pcm->ahead != XN_STOPPED_AHEAD) {
         int64_t now_usec = xn_now_usec();
         xn_backend_run(backend, now_usec);
         run_pass(backend, now_usec, false);
     }
-    xn_engine_unlock(backend->engine);
+    xn_engine_unlock(backend->sound.engine);
 }
 
 void xn_backend_stop(struct xn_backend *backend) {
-    xn_engine_lock(backend->engine);
+    xn_engine_lock(backend->sound.engine);
     if (backend->pcm->buffer && backend->pcm->running) {
         xn_backend_halt(backend);
         run_pass(backend, xn_now_usec(), false);
     }
-    xn_engine_unlock(backend->engine);
+    xn_engine_unlock(backend->sound.engine);
 }
 
 void xn_backend_stats(struct xn_backend *backend, struct xn_backend_stats *stats) {
-    xn_engine_lock(backend->engine);
+    xn_engine_lock(backend->sound.engine);
     int64_t latency_usec;
     xn_backend_advance(backend, xn_now_usec());
     *stats = backend->stats;
     stats->position_octets = backend->pcm->position;
     stats->buffered_octets = backend->playback ? xn_pcm_available(backend->pcm) : 0;
     stats->server_latency_usec = -1;
-    if (backend->audio) {
-        stats->gaps += xn_audio_gaps(backend->audio);
-        if (xn_audio_latency_usec(backend->audio, &latency_usec))
+    if (backend->sound.audio) {
+        stats->gaps += xn_audio_gaps(backend->sound.audio);
+        if (xn_audio_latency_usec(backend->sound.audio, &latency_usec))
             stats->server_latency_usec = latency_usec;
     }
-    xn_engine_unlock(backend->engine);
+    xn_engine_unlock(backend->sound.engine);
 }

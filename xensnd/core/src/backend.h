@@ -16,9 +16,9 @@
 #include "audio_stream.h"
 #include "budget.h"
 #include "channel.h"
-#include "gate.h"
 #include "pcm.h"
 #include "shared_memory.h"
+#include "sound.h"
 
 struct xn_backend;
 
@@ -98,32 +98,14 @@ bool xn_backend_attach_audio(struct xn_backend *backend, struct xn_client *clien
 /* Disconnects it: the PCM runs on the clock. What the server has not yet played is dropped. */
 void xn_backend_detach_audio(struct xn_backend *backend);
 
-/* Capture: microphone data is copied into the guest's buffer until `until_usec` (monotonic;
- * INT64_MAX: until the gate is closed). At other times the guest gets silence. Opening, adopting or
- * closing a PCM closes the gate. Neither function waits for the engine. After
- * xn_backend_close_gate() returns, no data passes. */
-void xn_backend_open_gate(struct xn_backend *backend, int64_t until_usec);
-void xn_backend_close_gate(struct xn_backend *backend);
-
-/* Returns whether the stream at the server has failed; if so, *error is the reason. */
-bool xn_backend_audio_failed(struct xn_backend *backend, const char **error);
-
 /* Copy out of, and into, the open PCM's buffer. Return false if the span is not inside it. */
 bool xn_backend_peek(struct xn_backend *backend, uint32_t offset, void *to, uint32_t octets);
 bool xn_backend_poke(struct xn_backend *backend, uint32_t offset, const void *from,
                      uint32_t octets);
 
-/* Copies the index and the name of the source that is recorded; the name is cut to `octets`.
- * Returns false if it is not known. */
-bool xn_backend_source(struct xn_backend *backend, uint32_t *index, char *name, uint32_t octets);
+/* Its stream at the server, and its gate. Opening, adopting or closing a PCM closes the gate. */
+struct xn_sound *xn_backend_sound(struct xn_backend *backend);
 
-/* See xn_audio_admit_source(). */
-enum xn_admission xn_backend_admit_source(struct xn_backend *backend, uint32_t index,
-                                          const char *name);
-enum xn_admission xn_backend_admit_microphone(struct xn_backend *backend, uint32_t index,
-                                              const char *name);
-
-uint32_t xn_backend_audio_index(struct xn_backend *backend);
 void xn_backend_stats(struct xn_backend *backend, struct xn_backend_stats *stats);
 
 #endif

@@ -14,13 +14,13 @@ static bool give(struct xn_backend *backend, uint32_t wanted) {
     while (wanted > 0) {
         uint32_t available = xn_pcm_available(pcm);
         uint32_t octets = wanted < available ? wanted : available;
-        void *to = octets ? xn_audio_begin_write(backend->audio, &octets) : NULL;
+        void *to = octets ? xn_audio_begin_write(backend->sound.audio, &octets) : NULL;
         if (!to) return false;
         octets -= octets % pcm->config.frame_octets;
         xn_pcm_take(pcm, to, octets);
         xn_backend_note_given(backend, to, octets);
         backend->stats.octets += octets;
-        if (!xn_audio_commit(backend->audio, to, octets) || octets == 0) return false;
+        if (!xn_audio_commit(backend->sound.audio, to, octets) || octets == 0) return false;
         wanted -= octets;
     }
     return true;
@@ -35,17 +35,18 @@ static uint32_t take_back(struct xn_backend *backend, int64_t now_usec) {
     if (octets == 0 || now_usec < backend->rewrite_usec) return 0;
     backend->rewrite_usec = now_usec + REWRITE_USEC;
     if (xn_backend_wait_for_sound(backend, now_usec))
-        return xn_audio_replace_queued(backend->audio);
+        return xn_audio_replace_queued(backend->sound.audio);
     backend->stats.late_octets += xn_pcm_take_back(pcm);
     xn_backend_note_taken_back(backend);
-    backend->stats.late_octets += xn_audio_seek_back(backend->audio, octets);
+    backend->stats.late_octets += xn_audio_seek_back(backend->sound.audio, octets);
     return octets;
 }
 
 void xn_backend_fill_server(struct xn_backend *backend, int64_t now_usec) {
-    if (!backend->audio || !backend->pcm->running || !xn_audio_is_ready(backend->audio)) return;
+    if (!backend->sound.audio || !backend->pcm->running) return;
+    if (!xn_audio_is_ready(backend->sound.audio)) return;
     if (xn_backend_cork_silence(backend, now_usec)) return;
-    uint32_t wanted = xn_audio_writable(backend->audio);
+    uint32_t wanted = xn_audio_writable(backend->sound.audio);
     uint32_t again = take_back(backend, now_usec);
     backend->underfed = !give(backend, again + wanted);
 }
@@ -54,9 +55,9 @@ void xn_backend_fill_server(struct xn_backend *backend, int64_t now_usec) {
  * of octets that the frontend had room for. */
 static uint32_t capture_part(struct xn_backend *backend, const uint8_t *from, uint32_t octets,
                              int64_t now_usec) {
-    bool crosses = from && xn_gate_enter(backend->gate, xn_now_usec());
+    bool crosses = from && xn_gate_enter(backend->sound.gate, xn_now_usec());
     uint32_t count = xn_pcm_capture(backend->pcm, crosses ? from : NULL, octets, now_usec);
-    if (crosses) xn_gate_leave(backend->gate);
+    if (crosses) xn_gate_leave(backend->sound.gate);
     *(crosses ? &backend->stats.octets : &backend->stats.discarded_octets) += count;
     return count;
 }
@@ -77,12 +78,12 @@ static void capture(struct xn_backend *backend, const uint8_t *from, uint32_t oc
 void xn_backend_take_recorded(struct xn_backend *backend, int64_t now_usec) {
     const void *from;
     uint32_t octets;
-    while (backend->audio && xn_audio_peek(backend->audio, &from, &octets)) {
+    while (backend->sound.audio && xn_audio_peek(backend->sound.audio, &from, &octets)) {
         if (backend->pcm->running) {
             note_progress(backend, now_usec);
             capture(backend, from, octets, now_usec);
         }
-        xn_audio_drop(backend->audio);
+        xn_audio_drop(backend->sound.audio);
     }
 }
 
@@ -94,7 +95,7 @@ void xn_backend_note_event(struct xn_backend *backend, enum xn_audio_event event
         break;
     case XN_AUDIO_CHANGED:
         backend->progress_usec = now_usec;
-        if (xn_audio_has_failed(backend->audio)) backend->stalled = true;
+        if (xn_audio_has_failed(backend->sound.audio)) backend->stalled = true;
         break;
     case XN_AUDIO_RECORDED: /* progress once it is taken */
         break;
@@ -102,9 +103,9 @@ void xn_backend_note_event(struct xn_backend *backend, enum xn_audio_event event
 }
 
 void xn_backend_release_audio(struct xn_backend *backend, bool drain) {
-    if (!backend->audio) return;
-    backend->stats.gaps += xn_audio_gaps(backend->audio);
-    xn_audio_free(backend->audio, drain);
-    backend->audio = NULL;
+    if (!backend->sound.audio) return;
+    backend->stats.gaps += xn_audio_gaps(backend->sound.audio);
+    xn_audio_free(backend->sound.audio, drain);
+    backend->sound.audio = NULL;
     backend->stalled = backend->is_corked = false;
 }

@@ -33,7 +33,7 @@ void xn_backend_report(struct xn_backend *backend) {
 
 /* Returns whether the position follows the clock, and not the audio server. */
 static bool is_on_clock(const struct xn_backend *backend) {
-    return !backend->audio || backend->stalled || backend->is_corked;
+    return !backend->sound.audio || backend->stalled || backend->is_corked;
 }
 
 static int64_t stall_usec(const struct xn_backend *backend) {
@@ -44,7 +44,7 @@ static int64_t stall_usec(const struct xn_backend *backend) {
 void xn_backend_note_idle(struct xn_backend *backend, int64_t now_usec) {
     if (!backend->playback || is_on_clock(backend)) return;
     bool is_idle = xn_pcm_available(backend->pcm) == 0 && !backend->is_held &&
-                   !xn_audio_has_failed(backend->audio);
+                   !xn_audio_has_failed(backend->sound.audio);
     if (is_idle) backend->progress_usec = now_usec;
 }
 
@@ -64,7 +64,7 @@ static void advance_playback(struct xn_backend *backend, int64_t now_usec) {
         uint64_t before = pcm->taken;
         xn_pcm_advance_playback(pcm, now_usec, NULL, true);
         if (!backend->is_corked) backend->stats.discarded_octets += pcm->taken - before;
-    } else if (xn_audio_latency_usec(backend->audio, &latency_usec)) {
+    } else if (xn_audio_latency_usec(backend->sound.audio, &latency_usec)) {
         uint32_t queued = xn_pcm_usec_to_octets(pcm, latency_usec);
         uint64_t heard = queued < pcm->taken ? pcm->taken - queued : 0;
         xn_pcm_advance_playback(pcm, now_usec, &heard, false);
@@ -128,8 +128,8 @@ static struct xn_window stall_window(const struct xn_backend *backend) {
 }
 
 static struct xn_window rewrite_window(const struct xn_backend *backend) {
-    bool waits = backend->playback && backend->audio && backend->pcm->running &&
-                 xn_audio_is_ready(backend->audio) && xn_pcm_rewritten(backend->pcm) > 0;
+    bool waits = backend->playback && backend->sound.audio && backend->pcm->running &&
+                 xn_audio_is_ready(backend->sound.audio) && xn_pcm_rewritten(backend->pcm) > 0;
     return waits ? within(backend->rewrite_usec, 0) : xn_never;
 }
 
@@ -145,5 +145,5 @@ void xn_backend_schedule(struct xn_backend *backend, int64_t now_usec) {
     window = xn_window_of_both(window, pause_window(backend));
     if (backend->more_requests)
         window = xn_window_of_both(window, within(now_usec + TICK_MIN_USEC, 0));
-    xn_engine_schedule(backend->engine, &backend->tick, window);
+    xn_engine_schedule(backend->sound.engine, &backend->tick, window);
 }

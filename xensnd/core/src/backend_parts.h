@@ -21,7 +21,7 @@ enum xn_progress {
 };
 
 struct xn_backend {
-    struct xn_engine *engine;
+    struct xn_sound sound;
     struct xn_task tick;
     struct xn_channel requests_channel, events_channel;
     pa_io_event *requests_io;
@@ -41,8 +41,6 @@ struct xn_backend {
     bool is_polled;                       /* whether the request channel is polled */
 
     struct xn_pcm own_pcm, *pcm; /* in shared memory if it must outlive this process */
-    struct xn_gate own_gate, *gate; /* capture; shared with the process that decides */
-    struct xn_audio *audio;
     bool stalled;
     bool is_held; /* playback: the server has data and has not begun to play it */
     bool is_corked;     /* playback: the server's stream is corked, since all was silence */

@@ -12,7 +12,7 @@
 
 static void violate(struct xn_backend *backend, enum xn_violation violation) {
     backend->violation = violation;
-    xn_engine_wake_python(backend->engine);
+    xn_engine_wake_python(backend->sound.engine);
 }
 
 static int32_t transfer(struct xn_backend *backend, struct xn_transfer transfer) {
@@ -42,7 +42,7 @@ static void await_python(struct xn_backend *backend, const struct xn_packet *req
     backend->request_waits = true;
     backend->progress = XN_REQUEST_SEEN;
     if (are_few && xn_backend_serve_ahead(backend, now_usec)) return;
-    xn_engine_wake_python(backend->engine);
+    xn_engine_wake_python(backend->sound.engine);
 }
 
 /* Returns true if it was answered, and false if it waits for Python. */
@@ -114,7 +114,7 @@ void xn_backend_drain_requests(struct xn_backend *backend, int64_t now_usec, boo
     case XN_WITHIN_BUDGET:
         break;
     case XN_OVER_BUDGET:
-        xn_engine_wake_python(backend->engine);
+        xn_engine_wake_python(backend->sound.engine);
         break;
     case XN_OVER_FOR_TOO_LONG:
         if (!backend->violation) violate(backend, XN_VIOLATION_STORM);
@@ -126,7 +126,7 @@ void xn_backend_await_requests(struct xn_backend *backend, int64_t now_usec) {
     bool listens = backend->has_begun && !backend->violation &&
                    xn_budget_is_open(backend->budget, now_usec);
     if (listens != backend->is_polled)
-        xn_engine_api(backend->engine)
+        xn_engine_api(backend->sound.engine)
             ->io_enable(backend->requests_io, listens ? PA_IO_EVENT_INPUT : PA_IO_EVENT_NULL);
     backend->is_polled = listens;
     if (!listens) backend->more_requests = false; /* they are served after the pause */

@@ -48,14 +48,14 @@ static void advance_in_silence(struct xn_backend *backend, int64_t now_usec) {
 
 static void cork(struct xn_backend *backend) {
     backend->is_corked = true;
-    xn_audio_stop(backend->audio, false);
+    xn_audio_stop(backend->sound.audio, false);
     xn_pcm_rewind_to_position(backend->pcm);
 }
 
 static void uncork(struct xn_backend *backend, int64_t now_usec) {
     xn_backend_begin_sound(backend);
     backend->progress_usec = now_usec;
-    xn_audio_start(backend->audio);
+    xn_audio_start(backend->sound.audio);
 }
 
 bool xn_backend_cork_silence(struct xn_backend *backend, int64_t now_usec) {

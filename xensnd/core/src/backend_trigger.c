@@ -23,7 +23,7 @@ void xn_backend_run(struct xn_backend *backend, int64_t now_usec) {
 
 void xn_backend_halt(struct xn_backend *backend) {
     bool all_taken = xn_pcm_available(backend->pcm) == 0 && !backend->is_corked;
-    if (backend->audio) xn_audio_stop(backend->audio, all_taken);
+    if (backend->sound.audio) xn_audio_stop(backend->sound.audio, all_taken);
     xn_pcm_stop(backend->pcm);
     backend->uncorks = false;
 }
@@ -45,7 +45,7 @@ static enum xn_ahead effect_of(const struct xn_backend *backend) {
 }
 
 bool xn_backend_serve_ahead(struct xn_backend *backend, int64_t now_usec) {
-    if (!backend->pcm->buffer || !xn_gate_is_open(backend->gate, now_usec)) return false;
+    if (!backend->pcm->buffer || !xn_gate_is_open(backend->sound.gate, now_usec)) return false;
     enum xn_ahead effect = effect_of(backend);
     if (effect == XN_NOTHING_AHEAD) return false;
     if (effect == XN_STARTED_AHEAD)
@@ -58,7 +58,7 @@ bool xn_backend_serve_ahead(struct xn_backend *backend, int64_t now_usec) {
 }
 
 void xn_backend_conclude(struct xn_backend *backend) {
-    if (backend->uncorks && backend->audio) xn_audio_start(backend->audio);
+    if (backend->uncorks && backend->sound.audio) xn_audio_start(backend->sound.audio);
     backend->uncorks = false;
     if (!backend->request_waits || backend->progress != XN_REQUEST_SERVED) return;
     struct xn_packet response;
@@ -66,7 +66,7 @@ void xn_backend_conclude(struct xn_backend *backend) {
     xn_backend_ring_answer(&backend->ring, &response);
     xn_channel_notify(&backend->requests_channel);
     backend->progress = XN_REQUEST_ANSWERED;
-    xn_engine_wake_python(backend->engine);
+    xn_engine_wake_python(backend->sound.engine);
 }
 
 void xn_backend_followed(struct xn_backend *backend, bool refused) {
@@ -82,5 +82,5 @@ void xn_backend_follow_again(struct xn_backend *backend) {
     xn_wire_trigger_request(&backend->request, started ? XN_TRIGGER_START : XN_TRIGGER_STOP);
     backend->request_waits = true;
     backend->progress = XN_REQUEST_ANSWERED;
-    xn_engine_wake_python(backend->engine);
+    xn_engine_wake_python(backend->sound.engine);
 }

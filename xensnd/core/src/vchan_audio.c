@@ -75,12 +75,12 @@ static bool give(struct xn_vchan_stream *stream, uint32_t wanted) {
         uint64_t again = stream->given->octets - stream->again;
         uint32_t available = again ? (uint32_t)again : written(stream);
         uint32_t octets = smaller(wanted, available);
-        uint8_t *to = octets ? xn_audio_begin_write(stream->audio, &octets) : NULL;
+        uint8_t *to = octets ? xn_audio_begin_write(stream->sound.audio, &octets) : NULL;
         if (!to) return false;
         octets = whole_frames(octets);
         if (octets) octets = copy_next(stream, to, octets);
         stream->stats.octets += octets;
-        if (!xn_audio_commit(stream->audio, to, octets) || octets == 0) return false;
+        if (!xn_audio_commit(stream->sound.audio, to, octets) || octets == 0) return false;
         wanted -= octets;
     }
     return true;
@@ -88,15 +88,15 @@ static bool give(struct xn_vchan_stream *stream, uint32_t wanted) {
 
 static void note_heard(struct xn_vchan_stream *stream) {
     int64_t latency_usec;
-    if (!xn_audio_latency_usec(stream->audio, &latency_usec)) return;
+    if (!xn_audio_latency_usec(stream->sound.audio, &latency_usec)) return;
     uint64_t queued = octets_in(latency_usec), heard = stream->again;
     heard = queued < heard ? heard - queued : 0;
     if (heard > stream->given->heard) stream->given->heard = heard;
 }
 
 void xn_vchan_fill_server(struct xn_vchan_stream *stream) {
-    if (!stream->audio || !stream->running || !xn_audio_is_ready(stream->audio)) return;
-    stream->underfed = !give(stream, xn_audio_writable(stream->audio));
+    if (!stream->sound.audio || !stream->running || !xn_audio_is_ready(stream->sound.audio)) return;
+    stream->underfed = !give(stream, xn_audio_writable(stream->sound.audio));
     note_heard(stream);
 }
 
@@ -120,9 +120,9 @@ static uint32_t room(struct xn_vchan_stream *stream) {
 
 /* Puts one part, or silence instead if the gate is closed or `from` is NULL. */
 static void put_part(struct xn_vchan_stream *stream, const uint8_t *from, uint32_t octets) {
-    bool crosses = from && xn_gate_enter(stream->gate, xn_now_usec());
+    bool crosses = from && xn_gate_enter(stream->sound.gate, xn_now_usec());
     xn_vchan_put(&stream->vchan, crosses ? from : NULL, octets);
-    if (crosses) xn_gate_leave(stream->gate);
+    if (crosses) xn_gate_leave(stream->sound.gate);
     *(crosses ? &stream->stats.octets : &stream->stats.discarded_octets) += octets;
     stream->stats.position_octets += octets;
 }
@@ -154,7 +154,7 @@ static uint32_t put_what_fits(struct xn_vchan_stream *stream, const uint8_t *fro
 static uint32_t put_waiting(struct xn_vchan_stream *stream) {
     struct xn_queue *queue = &stream->waiting.queue;
     uint32_t done = 0, octets, fits;
-    xn_vchan_waiting_follow(&stream->waiting, stream->gate);
+    xn_vchan_waiting_follow(&stream->waiting, stream->sound.gate);
     do {
         const void *from = xn_queue_peek(queue, &octets);
         fits = put_what_fits(stream, from, octets);
@@ -182,7 +182,7 @@ static void put(struct xn_vchan_stream *stream, const uint8_t *from, uint32_t oc
     if (stream->begins && octets) begin_recording(stream, octets);
     uint32_t waited = put_waiting(stream);
     uint32_t direct = waits(stream) ? 0 : put_what_fits(stream, from, octets);
-    uint32_t lost = xn_vchan_waiting_keep(waiting, stream->gate, from ? from + direct : NULL,
+    uint32_t lost = xn_vchan_waiting_keep(waiting, stream->sound.gate, from ? from + direct : NULL,
                                           whole_frames(octets) - direct, now_usec);
     if (waits(stream)) {
         xn_vchan_ask(&stream->vchan, XN_VCHAN_READ);
@@ -198,19 +198,19 @@ void xn_vchan_take_recorded(struct xn_vchan_stream *stream, int64_t now_usec) {
     const void *from;
     uint32_t octets;
     if (waits(stream)) put(stream, NULL, 0, now_usec);
-    while (stream->audio && xn_audio_peek(stream->audio, &from, &octets)) {
+    while (stream->sound.audio && xn_audio_peek(stream->sound.audio, &from, &octets)) {
         if (stream->running) {
             note_progress(stream, now_usec);
             put(stream, from, octets, now_usec);
         }
-        xn_audio_drop(stream->audio);
+        xn_audio_drop(stream->sound.audio);
     }
 }
 
 /* ---- the clock ------------------------------------------------------------------------------ */
 
 static bool is_on_clock(const struct xn_vchan_stream *stream) {
-    return !stream->audio || stream->stalled;
+    return !stream->sound.audio || stream->stalled;
 }
 
 void xn_vchan_begin_clock(struct xn_vchan_stream *stream, int64_t now_usec) {
@@ -221,7 +221,7 @@ void xn_vchan_begin_clock(struct xn_vchan_stream *stream, int64_t now_usec) {
 void xn_vchan_note_idle(struct xn_vchan_stream *stream, int64_t now_usec) {
     if (!stream->playback || is_on_clock(stream)) return;
     bool is_idle = (stream->underfed || written(stream) == 0) &&
-                   !xn_audio_has_failed(stream->audio);
+                   !xn_audio_has_failed(stream->sound.audio);
     if (is_idle) stream->progress_usec = now_usec;
 }
 

@@ -14,7 +14,7 @@
 #include "vchan_waiting.h"
 
 struct xn_vchan_stream {
-    struct xn_engine *engine;
+    struct xn_sound sound;
     struct xn_task tick;
     struct xn_channel channel;
     pa_io_event *io;
@@ -26,8 +26,6 @@ struct xn_vchan_stream {
     struct xn_budget own_budget, *budget; /* its guest's */
     uint32_t own_served, *served;         /* its guest's, too */
 
-    struct xn_gate own_gate, *gate; /* capture */
-    struct xn_audio *audio;
     bool stalled;
     uint32_t untold_octets; /* playback: taken since the guest was told of room */
     bool underfed; /* playback: the server wants more than the guest has written */

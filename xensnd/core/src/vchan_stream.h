@@ -90,16 +90,7 @@ void xn_vchan_stream_stop(struct xn_vchan_stream *stream);
 bool xn_vchan_stream_attach_audio(struct xn_vchan_stream *stream, struct xn_client *client,
                                   const struct xn_audio_config *config, const char **error);
 void xn_vchan_stream_detach_audio(struct xn_vchan_stream *stream);
-void xn_vchan_stream_open_gate(struct xn_vchan_stream *stream, int64_t until_usec);
-void xn_vchan_stream_close_gate(struct xn_vchan_stream *stream);
-bool xn_vchan_stream_audio_failed(struct xn_vchan_stream *stream, const char **error);
-bool xn_vchan_stream_source(struct xn_vchan_stream *stream, uint32_t *index, char *name,
-                            uint32_t octets);
-enum xn_admission xn_vchan_stream_admit_source(struct xn_vchan_stream *stream, uint32_t index,
-                                               const char *name);
-enum xn_admission xn_vchan_stream_admit_microphone(struct xn_vchan_stream *stream, uint32_t index,
-                                                   const char *name);
-uint32_t xn_vchan_stream_audio_index(struct xn_vchan_stream *stream);
+struct xn_sound *xn_vchan_stream_sound(struct xn_vchan_stream *stream);
 /* Recordings: `late_octets` and `gaps` are what the guest has lost, and how often. */
 void xn_vchan_stream_stats(struct xn_vchan_stream *stream, struct xn_backend_stats *stats);
 
