@@ -67,11 +67,14 @@ static inline void open_with(uint32_t octets, uint32_t period_octets) {
 
 static inline void open(void) { open_with(BUFFER, PERIOD); }
 
-static inline void attach(void) {
-    const struct xn_audio_config config = {0};
+static inline void attach_for(uint32_t latency_usec) {
+    const struct xn_audio_config config = {.latency_usec = latency_usec};
     const char *error;
     CHECK(xn_backend_attach_audio(backend, NULL, &config, &error));
 }
+
+/* Its server never gets more than it asks for. */
+static inline void attach(void) { attach_for(0); }
 
 /* Sends a request as the frontend does. If `notified`, the backend is notified, and runs. */
 static inline void request(uint8_t operation, uint32_t offset, uint32_t octets, bool notified) {

@@ -27,6 +27,70 @@ static void play_ones(void) {
     CHECK_EQUAL(stats().position_octets, 20 * OCTETS_A_MSEC);
 }
 
+/* A playback by a guest that writes as late as it may: so much is written, of which the server has 16
+ * ms. It keeps 20, and asks for 2. Returns how much more it gets. */
+static uint32_t ask_a_late_writer_for_2_ms(uint32_t written_msec) {
+    connect(true), open(), attach_for(20 * MSEC);
+    write_all(0, 16 * OCTETS_A_MSEC);
+    xn_backend_start(backend);
+    CHECK_EQUAL(fake_server_asks(16 * OCTETS_A_MSEC), 16 * OCTETS_A_MSEC);
+    fake_now_usec += 8 * MSEC;
+    fake_latency_usec = 8 * MSEC;
+    write_all(16 * OCTETS_A_MSEC, (written_msec - 16) * OCTETS_A_MSEC);
+    return fake_server_asks(2 * OCTETS_A_MSEC);
+}
+
+TEST(write_of_a_late_writer_is_given_in_one_piece_though_the_server_asks_for_less) {
+    CHECK_EQUAL(ask_a_late_writer_for_2_ms(26), 10 * OCTETS_A_MSEC);
+    CHECK_EQUAL(stats().buffered_octets, 0);
+    xn_backend_free(backend);
+}
+
+TEST(server_has_no_more_than_its_latency_whatever_the_guest_has_written) {
+    CHECK_EQUAL(ask_a_late_writer_for_2_ms(28), 12 * OCTETS_A_MSEC); /* with these it has 20 ms */
+    xn_backend_free(backend);
+    CHECK_EQUAL(ask_a_late_writer_for_2_ms(29), 2 * OCTETS_A_MSEC);
+    CHECK_EQUAL(stats().buffered_octets, 11 * OCTETS_A_MSEC);
+    xn_backend_free(backend);
+}
+
+TEST(server_that_asks_for_nothing_gets_nothing_although_it_may_have_more) {
+    connect(true), open(), attach_for(20 * MSEC);
+    write_all(0, 4 * OCTETS_A_MSEC);
+    xn_backend_start(backend);
+    fake_latency_usec = 0;
+    CHECK_EQUAL(fake_server_asks(4 * OCTETS_A_MSEC), 4 * OCTETS_A_MSEC);
+    write_all(4 * OCTETS_A_MSEC, 4 * OCTETS_A_MSEC);
+    CHECK_EQUAL(stats().buffered_octets, 4 * OCTETS_A_MSEC);
+    xn_backend_free(backend);
+}
+
+/* Sends a WRITE of a millisecond. Returns whether the backend wants to be notified of it. */
+static int send_a_write(uint32_t at_msec) {
+    struct xn_packet packet;
+    const struct xn_transfer write = {1, XN_OP_WRITE, at_msec * OCTETS_A_MSEC, OCTETS_A_MSEC};
+    xn_wire_transfer_request(&packet, write);
+    return xn_frontend_ring_request(&frontend, &packet);
+}
+
+/* The server's next request may be for what it has got by then: nobody would look. */
+TEST(backend_is_notified_of_the_write_after_one_that_was_given_in_one_piece) {
+    connect(true), open(), attach_for(20 * MSEC);
+    request(XN_OP_WRITE, 0, 20 * OCTETS_A_MSEC, false); /* it does not await answers */
+    request(XN_OP_WRITE, 20 * OCTETS_A_MSEC, 10 * OCTETS_A_MSEC, true);
+    xn_backend_start(backend);
+    fake_latency_usec = 0;
+    CHECK_EQUAL(fake_server_asks(16 * OCTETS_A_MSEC), 16 * OCTETS_A_MSEC);
+    fake_latency_usec = 16 * MSEC;
+    request(XN_OP_WRITE, 30 * OCTETS_A_MSEC, OCTETS_A_MSEC, true);
+    CHECK_EQUAL(send_a_write(31), 0); /* the server's next request is soon enough */
+    fake_now_usec += 12 * MSEC;
+    fake_latency_usec = 4 * MSEC;
+    CHECK_EQUAL(fake_server_asks(2 * OCTETS_A_MSEC), 16 * OCTETS_A_MSEC);
+    CHECK_EQUAL(send_a_write(32), 1);
+    xn_backend_free(backend);
+}
+
 TEST(rewind_is_given_to_the_server_in_its_place) {
     play_ones();
     memset(buffer + 30 * OCTETS_A_MSEC, 0x22, 10 * OCTETS_A_MSEC);

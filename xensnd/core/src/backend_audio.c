@@ -42,13 +42,29 @@ static uint32_t take_back(struct xn_backend *backend, int64_t now_usec) {
     return octets;
 }
 
+/* Returns how much beyond what the server wants it is given: the rest of what the guest has written, if
+ * it then has no more than the latency that it was asked for. The server asks for as much each time.
+ * So a guest that writes as late as it may, and more at a time, would have each write split. */
+static uint32_t rest_to_give(const struct xn_backend *backend, uint32_t wanted) {
+    const struct xn_pcm *pcm = backend->pcm;
+    uint32_t available = xn_pcm_available(pcm);
+    int64_t queued_usec;
+    if (wanted == 0 || available <= wanted) return 0;
+    if (available > xn_pcm_usec_to_octets(pcm, backend->latency_usec)) return 0;
+    if (!xn_audio_latency_usec(backend->sound.audio, &queued_usec)) return 0;
+    uint32_t room = xn_pcm_usec_to_octets(pcm, backend->latency_usec - queued_usec);
+    return available <= room ? available - wanted : 0;
+}
+
 void xn_backend_fill_server(struct xn_backend *backend, int64_t now_usec) {
     if (!backend->sound.audio || !backend->pcm->running) return;
     if (!xn_audio_is_ready(backend->sound.audio)) return;
     if (xn_backend_cork_silence(backend, now_usec)) return;
     uint32_t wanted = xn_audio_writable(backend->sound.audio);
     uint32_t again = take_back(backend, now_usec);
-    backend->underfed = !give(backend, again + wanted);
+    uint32_t rest = again ? 0 : rest_to_give(backend, wanted);
+    /* After a rest its next request may be for what it has got already, and cause no pass. */
+    backend->underfed = !give(backend, again + wanted + rest) || rest > 0;
 }
 
 /* Copies one part, or silence instead if the gate is closed or `from` is NULL. Returns the number

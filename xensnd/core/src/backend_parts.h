@@ -41,12 +41,13 @@ struct xn_backend {
     bool is_polled;                       /* whether the request channel is polled */
 
     struct xn_pcm own_pcm, *pcm; /* in shared memory if it must outlive this process */
+    int64_t latency_usec; /* that the audio server was asked for */
     bool stalled;
     bool is_held; /* playback: the server has data and has not begun to play it */
     bool is_corked;     /* playback: the server's stream is corked, since all was silence */
     bool uncorks;       /* the PCM was started in this pass, whose end uncorks the server's stream */
     uint64_t sound_end; /* playback: end of the last data given that was not silence */
-    bool underfed; /* the audio server wants more than the guest has written */
+    bool underfed; /* the audio server has all that the guest has written, and would take more */
     int64_t rewrite_usec;  /* overwritten data is not given to the server before this time */
     int64_t progress_usec; /* when the audio server last asked for octets or gave some */
 
