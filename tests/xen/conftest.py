@@ -5,8 +5,8 @@ A case that fails shows what its machines have to say.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +17,15 @@ from tests.xen.guest import load_driver
 from tests.xen.images import build_images
 from tests.xen.lab import Lab, XenGuest
 from tests.xen.remote import Machine
-from tests.xen.standstill import works
+from tests.xen.standstill import Standstill, works
 from tests.xen.traces import gives_all_back, no_complaints
 
 CASE_SECONDS = 600  # the images are built within the first case's
 TAIL_LINES = 40
-STOOD_STILL = 75  # the exit status of a run that may go on with another machine: tools/check-xen
 
 _pulse = pytest.StashKey[Pulse]()
 _agent = pytest.StashKey[Agent]()
-_stood_still = pytest.StashKey[int]()  # how many cases had failed by then
-_last_words = pytest.StashKey[str]()
+_standstill = pytest.StashKey[Standstill]()
 
 
 @pytest.fixture(scope="session")
@@ -108,15 +106,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_standstill] = Standstill(config.getoption("--go-on-at", None))
+    config.pluginmanager.register(config.stash[_standstill])
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(CASE_SECONDS))
-    note = config.getoption("--go-on-at", None)
-    if note and (module := note.read_text()):
-        first = [module_of(item) for item in items].index(module)
-        config.hook.pytest_deselected(items=items[:first])
-        del items[:first]
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -128,36 +126,8 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     lab = Lab.running[-1]
     if works(lab.dom0):
         report.sections += _testimony(lab, item.config.stash)
-    elif _stood_still not in item.config.stash:
-        # Nothing that comes would pass, and each would wait for long.
-        item.config.stash[_stood_still] = item.session.testsfailed
-        item.config.stash[_last_words] = lab.give_up()
-        item.session.shouldstop = f"the lab's machine stood still in {item.nodeid}"
-        if note := item.config.getoption("--go-on-at", None):
-            note.write_text(module_of(item))
-
-
-@pytest.hookimpl(wrapper=True, trylast=True)
-def pytest_sessionfinish(session: pytest.Session) -> Generator[None, None, None]:
-    failed_before = session.config.stash.get(_stood_still, None)
-    if failed_before is None:
-        return (yield)
-    with suppress(Exception):  # of fixtures that clean up a machine that has gone
-        yield
-    if not failed_before:
-        session.exitstatus = STOOD_STILL
-
-
-def pytest_terminal_summary(
-    terminalreporter: pytest.TerminalReporter, config: pytest.Config
-) -> None:
-    if last_words := config.stash.get(_last_words, None):
-        terminalreporter.section("what the machine still had to say")
-        terminalreporter.line(last_words)
-
-
-def module_of(item: pytest.Item) -> str:
-    return item.nodeid.partition("::")[0]
+    else:
+        item.config.stash[_standstill].end(lab, item)
 
 
 def _testimony(lab: Lab, stash: pytest.Stash) -> list[tuple[str, str]]:
