@@ -81,6 +81,11 @@ def shown(dom0: Machine, *properties: str) -> dict[str, str]:
     return dict(line.split("=", 1) for line in lines)
 
 
+def journal_of(dom0: Machine) -> str:
+    """The last lines of the service."""
+    return dom0.do("journalctl", "--unit", SERVICE, "--lines=40", "--output=short-monotonic")
+
+
 def test_service_runs_as_soon_as_it_is_installed(dom0: Machine) -> None:
     state = shown(dom0, "ActiveState", "User", "StatusText", "NRestarts")
     assert state == {
@@ -181,9 +186,9 @@ def test_upgrade_while_a_guest_plays_leaves_its_card(
         wait_until(
             lambda: f"agent: {LATER}" in dom0.run("xensnd-policy", "status").output,
             START_SECONDS,
-            lambda: dom0.do("journalctl", "--unit", SERVICE, "--lines=40"),
+            lambda: journal_of(dom0),
         )
-        assert playing.is_running
+        assert playing.is_running, f"{playing.ended()}\n{journal_of(dom0)}"
         work.do("touch", "/tmp/enough")
         assert playing.ended().status == 0
         heard = ears.listen_until(lambda heard: heard.endswith(bytes(SECOND)))
