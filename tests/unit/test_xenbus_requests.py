@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import select
+import socket
 import struct
 import threading
-import tty
 from collections.abc import Iterator
-from contextlib import closing
 
 import pytest
 
@@ -19,17 +18,18 @@ SENDS_AFTER_SECONDS = 0.02  # without another request
 
 
 @pytest.fixture
-def device() -> Iterator[str]:
-    """The path of a device at which each node's value is its own path."""
-    ours, theirs = os.openpty()
-    for end in (ours, theirs):
-        tty.setraw(end)
-    kernel = threading.Thread(target=answer, args=[ours], daemon=True)
-    kernel.start()
-    yield os.ttyname(theirs)
-    os.close(theirs)
-    kernel.join()
-    os.close(ours)
+def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[XenStore]:
+    """At its device each node's value is the node's own path."""
+    kernel, ours = socket.socketpair()
+    answering = threading.Thread(target=answer, args=[kernel.fileno()], daemon=True)
+    answering.start()
+    with monkeypatch.context() as patched:
+        patched.setattr("xensnd.transport.xenstore.os.open", lambda *_: ours.detach())
+        store = XenStore.over_xenbus("/dev/xen/xenbus")
+    yield store
+    store.close()
+    answering.join()
+    kernel.close()
 
 
 def answer(device: int) -> None:
@@ -48,18 +48,20 @@ def answer(device: int) -> None:
                 value = bytes(buffer[: octets - 1])
                 os.write(device, HEADER.pack(op, request, transaction, len(value)) + value)
             headers.clear()
-    except OSError:  # the other end was closed
+    except OSError:
         return
 
 
 def read_exactly(device: int, count: int) -> bytes:
     octets = b""
     while len(octets) < count:
-        octets += os.read(device, count - len(octets))
+        more = os.read(device, count - len(octets))
+        if not more:
+            raise OSError("the other end was closed")
+        octets += more
     return octets
 
 
-def test_each_of_many_values_is_that_of_its_node(device: str) -> None:
+def test_each_of_many_values_is_that_of_its_node(store: XenStore) -> None:
     paths = ["device/vsnd/0/0/1/sample-rates", "device/vsnd/0/0/1/buffer-size", "name"]
-    with closing(XenStore.over_xenbus(device)) as store:
-        assert store.read_each(paths) == paths
+    assert store.read_each(paths) == paths
