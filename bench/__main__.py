@@ -44,7 +44,8 @@ def subjects(options: argparse.Namespace) -> list[Subject]:
             plays_by_pipewire=True,
         ),
         Bare("bare clients"),
-        Bare("bare clients, fed", is_fed=True),
+        Bare("bare clients, fed", "relay"),
+        Bare("bare clients, paced", "pace"),
         Tunnel(),
         *(
             Command(command, f"peer {number}: {command.split()[0]}")

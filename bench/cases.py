@@ -31,6 +31,11 @@ class Part:
         """Guests write at their own time, and not when somebody asks."""
         return self.listens and not self.is_full and not self.is_path
 
+    @property
+    def is_paced(self) -> bool:
+        """Guests have written ahead, and wait for the end of each period."""
+        return self.is_full and not self.is_silent
+
 
 PARTS = {
     part.name: part

@@ -2,13 +2,14 @@
  *
  *   probe play SERVER SINK LATENCY_MS left|right|silent LOG [RATE_HZ]   writes when it is asked
  *   probe relay SERVER SINK LATENCY_MS left|right|silent LOG            plays what a child writes
+ *   probe pace SERVER SINK LATENCY_MS left|right|silent LOG             tells a child what is heard
  *   probe listen SERVER SOURCE LOG [FRAGMENT_MS [RATE_HZ]]              records
  *   probe idle SERVER                             is connected, and has no stream
  *   probe feed left|right|silent LOG              writes to standard output
  *
  * 48 kHz, or that rate, stereo S16. Of the sound on the left, or on the right, each sample is the number of its
  * frame: 1 to 65535, and again from 1. 0 is silence. LOG is "-" if nothing is to be logged. `play`,
- * `relay` and `feed` log records of two 64-bit words: CLOCK_MONOTONIC in ns, and the count of frames
+ * `relay`, `pace` and `feed` log records of two 64-bit words: CLOCK_MONOTONIC in ns, and the count of frames
  * written up to then. `listen` logs what came, each time: CLOCK_MONOTONIC in ns, the count of octets
  * (64-bit words as well), and these octets.
  */
@@ -71,6 +72,7 @@ static struct {
     uint32_t frames[RELAY_FRAMES];
 } *relay;
 static int doorbell;
+static bool is_paced;
 static uint64_t relayed_frames;
 
 static void write_beat(void) {
@@ -141,8 +143,7 @@ static void on_relay_write(pa_stream *stream, size_t octets, void *data) {
     note_heard(stream);
 }
 
-static void on_write(pa_stream *stream, size_t octets, void *data) {
-    (void)data;
+static void fill(pa_stream *stream, size_t octets) {
     while (octets) {
         void *to;
         size_t room = octets;
@@ -154,6 +155,47 @@ static void on_write(pa_stream *stream, size_t octets, void *data) {
         pa_stream_write(stream, to, room, NULL, 0, PA_SEEK_RELATIVE);
         octets -= room;
     }
+}
+
+static void on_write(pa_stream *stream, size_t octets, void *data) {
+    (void)data;
+    fill(stream, octets);
+}
+
+/* A child is told when each 10 ms have been heard, as a guest is told the end of each of its periods:
+ * when the server asks, if that is in time for it, and by a timer otherwise. */
+#define PACE_USEC 10000
+#define PACE_EARLY_USEC 1250
+#define PACE_LATE_USEC 1750
+static pa_time_event *pace_timer;
+static int64_t next_end_usec = PACE_USEC;
+
+static void pace(pa_stream *stream) {
+    pa_usec_t usec;
+    int negative;
+    const pa_timing_info *timing = pa_stream_get_timing_info(stream);
+    if (!timing || !timing->playing || pa_stream_get_latency(stream, &usec, &negative) < 0) return;
+    int64_t written_usec = (int64_t)(written_frames * 1000000 / rate_hz);
+    int64_t heard_usec = written_usec - (negative ? -(int64_t)usec : (int64_t)usec);
+    if (heard_usec + PACE_EARLY_USEC >= next_end_usec) {
+        eventfd_write(doorbell, 1);
+        while (heard_usec + PACE_EARLY_USEC >= next_end_usec) next_end_usec += PACE_USEC;
+    }
+    int64_t left_usec = next_end_usec - heard_usec + PACE_LATE_USEC;
+    pa_context_rttime_restart(pa_stream_get_context(stream), pace_timer,
+                              pa_rtclock_now() + (pa_usec_t)left_usec);
+}
+
+static void on_pace_time(pa_mainloop_api *a, pa_time_event *event, const struct timeval *time,
+                         void *stream) {
+    (void)a, (void)event, (void)time;
+    pace(stream);
+}
+
+static void on_pace_write(pa_stream *stream, size_t octets, void *data) {
+    (void)data;
+    fill(stream, octets);
+    pace(stream);
 }
 
 /* A recorder has the samples in its own memory in the end. */
@@ -189,6 +231,9 @@ static void make_stream(pa_context *context) {
     if (relay) {
         api->io_new(api, doorbell, PA_IO_EVENT_INPUT, on_doorbell, stream);
         pa_stream_set_write_callback(stream, on_relay_write, NULL);
+    } else if (is_paced) {
+        pace_timer = pa_context_rttime_new(context, PA_USEC_INVALID, on_pace_time, stream);
+        pa_stream_set_write_callback(stream, on_pace_write, NULL);
     } else if (side) {
         pa_stream_set_write_callback(stream, on_write, NULL);
     } else {
@@ -196,7 +241,7 @@ static void make_stream(pa_context *context) {
     }
     if (side) {
         pa_stream_flags_t flags = PA_STREAM_ADJUST_LATENCY;
-        if (relay) flags |= PA_STREAM_AUTO_TIMING_UPDATE | PA_STREAM_INTERPOLATE_TIMING;
+        if (relay || is_paced) flags |= PA_STREAM_AUTO_TIMING_UPDATE | PA_STREAM_INTERPOLATE_TIMING;
         pa_stream_connect_playback(stream, device, &attributes, flags, NULL, NULL);
     } else {
         pa_stream_connect_record(stream, device, &attributes, PA_STREAM_ADJUST_LATENCY);
@@ -243,6 +288,18 @@ static int be_relay(const char *server) {
     return 1;
 }
 
+static int be_paced(const char *server) {
+    eventfd_t rung;
+    is_paced = true;
+    doorbell = eventfd(0, 0);
+    pid_t child = doorbell < 0 ? -1 : fork();
+    if (child < 0) return 1;
+    if (child) return be_client(server);
+    prctl(PR_SET_PDEATHSIG, SIGTERM);
+    while (eventfd_read(doorbell, &rung) == 0) continue;
+    return 1;
+}
+
 static int feed(void) {
     uint32_t frames[FEED_FRAMES];
     for (;;) {
@@ -270,13 +327,14 @@ int main(int argc, char **argv) {
     const char *what = argc > 1 ? argv[1] : "";
     int status = 2;
     bool relays = !strcmp(what, "relay") && argc == 7;
-    if (relays || (!strcmp(what, "play") && (argc == 7 || argc == 8))) {
+    bool paces = !strcmp(what, "pace") && argc == 7;
+    if (relays || paces || (!strcmp(what, "play") && (argc == 7 || argc == 8))) {
         device = argv[3];
         latency_ms = (uint32_t)atoi(argv[4]);
         side = argv[5];
         open_log(argv[6]);
         if (argc == 8) rate_hz = (uint32_t)atoi(argv[7]);
-        status = relays ? be_relay(argv[2]) : be_client(argv[2]);
+        status = relays ? be_relay(argv[2]) : paces ? be_paced(argv[2]) : be_client(argv[2]);
     } else if (!strcmp(what, "listen") && argc >= 5 && argc <= 7) {
         device = argv[3];
         open_log(argv[4]);

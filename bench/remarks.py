@@ -6,7 +6,8 @@ from bench.results import Results
 
 ALWAYS = (
     "What remains unequal:",
-    "- The agent tells guests their position all the time; bare clients ask for none.",
+    "- The agent tells guests when each period is over; of the bare clients, only those that are",
+    "  paced tell somebody.",
     "- Bare clients make their sound, or take it, and that is in their CPU. Guests do so too, and",
     "  that is not in the agent's: it copies from their rings, or into them.",
     "- The agent is one process for all guests, bare clients are one each, as guests would be.",

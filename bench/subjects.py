@@ -79,15 +79,17 @@ def _kind(part: Part) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Bare:
-    """Clients in C that do nothing else. They make their sound when they are asked for it; or, if
-    they are fed, another process makes it at its own time, as a guest does."""
+    """Clients in C that do nothing else. They make their sound when they are asked for it. Or, if
+    they are fed, another process makes it at its own time, as a guest does; or, if they are paced,
+    another process is told when each period is over, as a guest is."""
 
     name: str
-    is_fed: bool = False
+    plays: str = "play"  # or "relay", or "pace": what the probe does
 
     def does(self, case: Case) -> bool:
-        does = case.part.is_fed if self.is_fed else not case.part.is_path
-        return does and case.streams <= CLIENTS_MAX
+        part = case.part
+        does = {"play": not part.is_path, "relay": part.is_fed, "pace": part.is_paced}
+        return does[self.plays] and case.streams <= CLIENTS_MAX
 
     @contextmanager
     def performing(self, stage: Stage) -> Iterator[Sequence[int]]:
@@ -109,8 +111,7 @@ class Bare:
             return stage.probe("listen", server, MICROPHONE, log, stage.fragment_ms)
         log = stage.log_if_first(number, stage.written)
         side = side_of(part, number)
-        how = "relay" if self.is_fed else "play"
-        return stage.probe(how, server, SINK, stage.settings.latency_ms, side, log)
+        return stage.probe(self.plays, server, SINK, stage.settings.latency_ms, side, log)
 
 
 def side_of(part: Part, number: int) -> str:

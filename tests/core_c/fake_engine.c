@@ -136,6 +136,7 @@ bool fake_server_failed;
 uint32_t fake_server_plays;
 uint32_t fake_server_wants_again;
 uint32_t fake_server_keeps;
+bool fake_server_takes_ahead, fake_is_fed;
 uint8_t fake_server_has[FAKE_SERVER_HAS];
 
 struct xn_audio {
@@ -215,6 +216,16 @@ bool xn_audio_commit(struct xn_audio *written, const void *from, uint32_t octets
     return true;
 }
 
+bool xn_audio_takes_ahead(const struct xn_audio *asked) {
+    (void)asked;
+    return fake_server_takes_ahead;
+}
+
+void xn_audio_set_fed(struct xn_audio *fed, bool is_fed) {
+    (void)fed;
+    fake_is_fed = is_fed;
+}
+
 uint32_t xn_audio_replace_queued(struct xn_audio *replaced) {
     replaced->sought_back = replaced->given - fake_server_plays;
     return replaced->sought_back;
@@ -290,7 +301,7 @@ struct xn_engine *fake_engine_new(void) {
     fake_python_wakeups = 0;
     fake_jitter_usec = 0;
     fake_latency_usec = -1;
-    fake_server_failed = false;
+    fake_server_failed = fake_server_takes_ahead = fake_is_fed = false;
     fake_server_plays = fake_server_wants_again = fake_server_keeps = 0;
     first_stack = 0;
     late = false;

@@ -65,6 +65,9 @@ extern uint32_t fake_server_wants_again;
 /* It plays so much of what is written over unchanged. */
 extern uint32_t fake_server_keeps;
 
+/* Whether it takes more than it asks for, and whether the stream has said that it has enough. */
+extern bool fake_server_takes_ahead, fake_is_fed;
+
 /* What the server was given last, at its offset modulo this. */
 #define FAKE_SERVER_HAS 65536
 extern uint8_t fake_server_has[FAKE_SERVER_HAS];

@@ -284,3 +284,96 @@ TEST(nothing_is_recorded_before_start) {
     CHECK_EQUAL(stats().position_octets, before);
     xn_backend_free(backend);
 }
+
+/* ---- a guest that has written far ahead ----------------------------------------------------- */
+
+enum { AHEAD_MSEC = 5, FED_MSEC = 12 }; /* of a latency of 20 ms */
+
+/* A playback by a guest that has written so much, of which the server has its latency. */
+static void play_far_ahead(uint32_t written_msec) {
+    connect(true), open(), attach_for(20 * MSEC);
+    fake_server_takes_ahead = true;
+    memset(buffer, 0x11, BUFFER);
+    write_all(0, written_msec * OCTETS_A_MSEC);
+    xn_backend_start(backend);
+    CHECK_EQUAL(fake_server_asks(20 * OCTETS_A_MSEC), 20 * OCTETS_A_MSEC); /* it has not begun */
+    fake_now_usec += 5 * MSEC;
+    fake_latency_usec = 15 * MSEC;
+}
+
+TEST(server_gets_more_than_it_asks_for_and_need_not_be_heard_for_a_while) {
+    play_far_ahead(80);
+    CHECK_EQUAL(fake_is_fed, false);
+    CHECK_EQUAL(fake_server_asks(5 * OCTETS_A_MSEC), (5 + AHEAD_MSEC) * OCTETS_A_MSEC);
+    CHECK_EQUAL(fake_is_fed, true);
+    int64_t fed_usec = fake_now_usec;
+    CHECK(fake_next_due_usec() <= fed_usec + FED_MSEC * MSEC);
+    fake_latency_usec = (25 - FED_MSEC) * MSEC;
+    fake_pass_usec(FED_MSEC * MSEC); /* it has not asked, as far as is known */
+    CHECK_EQUAL(stats().octets, (30 + FED_MSEC) * OCTETS_A_MSEC);
+    CHECK_EQUAL(fake_is_fed, true);
+    xn_backend_free(backend);
+}
+
+TEST(server_that_asks_no_more_is_heard_again_and_gets_nothing) {
+    play_far_ahead(80);
+    fake_server_asks(5 * OCTETS_A_MSEC);
+    fake_latency_usec = 25 * MSEC; /* it plays nothing */
+    fake_pass_usec(FED_MSEC * MSEC);
+    CHECK_EQUAL(fake_is_fed, false);
+    fake_pass_usec(20 * MSEC);
+    fake_latency_usec = 0; /* its time goes on, which libpulse only computes */
+    fake_pass_usec(PERIOD / OCTETS_A_MSEC * MSEC);
+    CHECK_EQUAL(fake_is_fed, false);
+    CHECK_EQUAL(stats().octets, 30 * OCTETS_A_MSEC);
+    xn_backend_free(backend);
+}
+
+TEST(guest_that_has_less_than_the_latency_left_gets_each_request_answered) {
+    play_far_ahead(20 + 5 + 19);
+    CHECK_EQUAL(fake_server_asks(5 * OCTETS_A_MSEC), 5 * OCTETS_A_MSEC);
+    CHECK_EQUAL(fake_is_fed, false);
+    xn_backend_free(backend);
+}
+
+TEST(server_that_takes_no_more_than_its_latency_is_always_heard) {
+    play_far_ahead(80);
+    fake_server_takes_ahead = false;
+    CHECK_EQUAL(fake_server_asks(5 * OCTETS_A_MSEC), 5 * OCTETS_A_MSEC);
+    CHECK_EQUAL(fake_is_fed, false);
+    xn_backend_free(backend);
+}
+
+TEST(what_the_server_has_ahead_is_given_anew_when_the_guest_rewinds) {
+    play_far_ahead(80);
+    fake_server_asks(5 * OCTETS_A_MSEC);
+    fake_latency_usec = 25 * MSEC;
+    memset(buffer + 28 * OCTETS_A_MSEC, 0x22, 52 * OCTETS_A_MSEC);
+    write_all(28 * OCTETS_A_MSEC, 52 * OCTETS_A_MSEC);
+    CHECK_EQUAL(fake_server_has[28 * OCTETS_A_MSEC - 1], 0x11);
+    CHECK_EQUAL(fake_server_has[28 * OCTETS_A_MSEC], 0x22);
+    CHECK_EQUAL(fake_server_has[30 * OCTETS_A_MSEC - 1], 0x22);
+    CHECK_EQUAL(stats().octets, (30 + 2) * OCTETS_A_MSEC);
+    CHECK_EQUAL(fake_is_fed, true);
+    xn_backend_free(backend);
+}
+
+TEST(stream_that_stops_or_gets_another_server_has_given_that_nothing) {
+    play_far_ahead(80);
+    fake_server_asks(5 * OCTETS_A_MSEC);
+    xn_backend_stop(backend);
+    CHECK_EQUAL(fake_is_fed, false);
+    write_all(0, BUFFER);
+    fake_latency_usec = -1;
+    xn_backend_start(backend);
+    CHECK_EQUAL(fake_is_fed, false);
+    xn_backend_free(backend);
+
+    play_far_ahead(80);
+    fake_server_asks(5 * OCTETS_A_MSEC);
+    fake_latency_usec = -1;
+    attach_for(20 * MSEC);
+    fake_server_asks(5 * OCTETS_A_MSEC);
+    CHECK_EQUAL(fake_is_fed, false);
+    xn_backend_free(backend);
+}

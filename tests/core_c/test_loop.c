@@ -224,6 +224,121 @@ TEST(what_a_descriptor_defers_is_called_in_the_same_turn) {
     close(fd);
 }
 
+/* ---- servers that may wait ------------------------------------------------------------------ */
+
+static enum xn_loop_need needed(void *need) { return *(enum xn_loop_need *)need; }
+
+static void on_servers_io(pa_mainloop_api *a, pa_io_event *event, int fd, pa_io_event_flags_t flags,
+                          void *data) {
+    CHECK(a == &loop.server_api); /* libpulse ends the process if it is called by another one */
+    on_io(api, event, fd, flags, data);
+}
+
+/* Makes two servers with these needs, and a descriptor of one of them that is ready. Returns it. */
+static int begin_with_servers(enum xn_loop_need first, enum xn_loop_need second) {
+    static enum xn_loop_need needs[2];
+    static struct xn_loop_server servers[2];
+    begin();
+    needs[0] = first, needs[1] = second;
+    for (unsigned i = 0; i < 2; i++) {
+        servers[i] = (struct xn_loop_server){.need = needed, .owner = &needs[i]};
+        xn_loop_add_server(&loop, &servers[i]);
+    }
+    int fd = eventfd(1, EFD_NONBLOCK);
+    loop.server_api.io_new(&loop.server_api, fd, PA_IO_EVENT_INPUT, on_servers_io, NULL);
+    return fd;
+}
+
+static struct xn_task due_task;
+static unsigned runs_before;
+
+static void on_due(void *owner, int64_t now_usec) {
+    (void)owner, (void)now_usec;
+    runs_before = runs;
+}
+
+/* Returns whether a turn waits for the time, and not for the server; and reads that first then. */
+static bool rests_until_due(int64_t usec) {
+    int64_t due_usec = xn_now_usec() + usec;
+    due_task = (struct xn_task){.run = on_due};
+    xn_schedule_add(&loop.schedule, &due_task);
+    xn_schedule_set(&due_task, (struct xn_window){due_usec, due_usec});
+    runs_before = 0;
+    xn_loop_turn(&loop);
+    bool rests = runs_before == 1;
+    xn_schedule_remove(&loop.schedule, &due_task);
+    CHECK_EQUAL(rests, xn_now_usec() >= due_usec);
+    CHECK_EQUAL(runs, 1);
+    return rests;
+}
+
+TEST(server_that_is_fed_is_read_when_the_loop_wakes_for_something_else) {
+    int fd = begin_with_servers(XN_LOOP_IS_FED, XN_LOOP_NEEDS_NOTHING);
+    CHECK(rests_until_due(5000));
+    end();
+    close(fd);
+    fd = begin_with_servers(XN_LOOP_IS_FED, XN_LOOP_IS_FED);
+    CHECK(rests_until_due(5000));
+    end();
+    close(fd);
+}
+
+enum { LONG_USEC = 10000000 };
+
+TEST(server_is_read_at_once_if_one_waits_or_none_is_fed) {
+    int fd = begin_with_servers(XN_LOOP_IS_FED, XN_LOOP_WAITS);
+    CHECK(!rests_until_due(LONG_USEC));
+    end();
+    close(fd);
+    fd = begin_with_servers(XN_LOOP_NEEDS_NOTHING, XN_LOOP_NEEDS_NOTHING);
+    CHECK(!rests_until_due(LONG_USEC));
+    end();
+    close(fd);
+}
+
+TEST(guest_ends_the_rest) {
+    int fd = begin_with_servers(XN_LOOP_IS_FED, XN_LOOP_NEEDS_NOTHING), guests = eventfd(1, 0);
+    api->io_new(api, guests, PA_IO_EVENT_INPUT, on_io, NULL);
+    xn_loop_turn(&loop);
+    CHECK_EQUAL(runs, 2); /* both were read */
+    end();
+    close(fd);
+    close(guests);
+}
+
+TEST(rest_has_an_end_though_nothing_is_due) {
+    int fd = begin_with_servers(XN_LOOP_IS_FED, XN_LOOP_NEEDS_NOTHING);
+    xn_loop_turn(&loop);
+    CHECK_EQUAL(runs, 1);
+    end();
+    close(fd);
+}
+
+static void *feed_no_more(void *data) {
+    pthread_mutex_lock(&lock);
+    while (!loop.rests || !loop.waits) {
+        pthread_mutex_unlock(&lock);
+        usleep(100);
+        pthread_mutex_lock(&lock);
+    }
+    CHECK(loop.waits_until_usec > 0);
+    xn_loop_end_rest(&loop);
+    CHECK_EQUAL(loop.waits_until_usec, 0);
+    pthread_mutex_unlock(&lock);
+    return data;
+}
+
+TEST(server_that_another_thread_finds_hungry_is_read_at_once) {
+    int fd = begin_with_servers(XN_LOOP_IS_FED, XN_LOOP_NEEDS_NOTHING);
+    pthread_t thread;
+    CHECK_EQUAL(pthread_create(&thread, NULL, feed_no_more, NULL), 0);
+    while (runs == 0) xn_loop_turn(&loop); /* the thread may miss a rest */
+    CHECK_EQUAL(runs, 1);
+    pthread_join(thread, NULL);
+    end();
+    close(fd);
+}
+
 /* ---- other threads -------------------------------------------------------------------------- */
 
 static void *defer_something(void *data) {

@@ -58,6 +58,11 @@ def test_latency_is_known_where_no_full_buffer_is_part_of_it() -> None:
 
 
 def test_clients_are_fed_where_guests_write_at_their_own_time() -> None:
-    fed = Bare("fed", is_fed=True)
+    fed = Bare("fed", "relay")
     assert [part for part in PARTS if fed.does(Case(PARTS[part], 1))] == ["heard"]
     assert not fed.does(Case(PARTS["heard"], 61))
+
+
+def test_clients_tell_when_a_period_is_over_where_guests_have_written_ahead() -> None:
+    paced = Bare("paced", "pace")
+    assert [part for part in PARTS if paced.does(Case(PARTS[part], 1))] == ["playback", "listened"]

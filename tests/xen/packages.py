@@ -11,7 +11,6 @@ from tests.xen.remote import Machine
 ROOT = Path(__file__).parents[2]
 INSTALL_SECONDS = 300  # emulated, Python compiles slowly
 INBOX = "/run/packages"
-LATER = "99.0"
 
 
 def build_packages(to: Path) -> Path:
@@ -24,18 +23,18 @@ def build_packages(to: Path) -> Path:
     return to
 
 
-def build_later(packages: Path, to: Path) -> Path:
-    """The next version: nothing has changed but that, in the packages and in what they say."""
+def build_later(packages: Path, to: Path, version: str) -> Path:
+    """A later version: nothing has changed but that, in the packages and in what they say."""
     to.mkdir(parents=True, exist_ok=True)
     for package in packages.glob("*.deb"):
         unpacked = to / package.stem
         run("dpkg-deb", "--raw-extract", package, unpacked)
         control = unpacked / "DEBIAN/control"
-        (version,) = re.findall(r"^Version: (.*)$", control.read_text(), re.MULTILINE)
-        control.write_text(control.read_text().replace(version, f"{LATER}-1"))
+        (before,) = re.findall(r"^Version: (.*)$", control.read_text(), re.MULTILINE)
+        control.write_text(control.read_text().replace(before, f"{version}-1"))
         said = unpacked / "usr/lib/xensnd/xensnd/version.py"
         if said.exists():
-            said.write_text(f'VERSION = "{LATER}"\n')
+            said.write_text(f'VERSION = "{version}"\n')
         run("dpkg-deb", "--root-owner-group", "--build", unpacked, to)
         run("rm", "-r", unpacked)
     return to

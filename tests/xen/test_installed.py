@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,12 +16,13 @@ from tests.xen.dom0 import PATIENT, QUEUED_MSEC, Pulse
 from tests.xen.guest import LONG_BUFFER, STEREO, arecord, cards, load_driver, plays_exactly
 from tests.xen.images import PERSON, build_images
 from tests.xen.lab import Lab, XenGuest, wait_until
-from tests.xen.packages import LATER, apt, build_later, build_packages, install
+from tests.xen.packages import apt, build_later, build_packages, install
 from tests.xen.remote import Machine, Process
 from tests.xen.session import Session, SessionPulse
 
 SECOND = 4 * 48000
 SERVICE = "xensnd-dom0.service"
+LATER = itertools.count(99)  # the versions to upgrade to: a new one if a case is run once more
 EXPOSURE_MAX = 2.0
 START_SECONDS = 60
 
@@ -178,13 +180,15 @@ def playing_until_told(guest: XenGuest) -> Iterator[Process]:
 def test_upgrade_while_a_guest_plays_leaves_its_card(
     dom0: Machine, pulse: Pulse, work: XenGuest, packages: Path, tmp_path: Path
 ) -> None:
-    later = build_later(packages, tmp_path)
+    version = f"{next(LATER)}.0"
+    later = build_later(packages, tmp_path, version)
+    work.run("rm", "/tmp/enough")
     before = shown(dom0, "MainPID", "NRestarts")
     with pulse.listening() as ears, playing_until_told(work) as playing:
         ears.listen_until(lambda heard: len(heard.strip(b"\0")) > SECOND)
         install(dom0, later, "xensnd-common", "xensnd-dom0")
         wait_until(
-            lambda: f"agent: {LATER}" in dom0.run("xensnd-policy", "status").output,
+            lambda: f"agent: {version}" in dom0.run("xensnd-policy", "status").output,
             START_SECONDS,
             lambda: journal_of(dom0),
         )

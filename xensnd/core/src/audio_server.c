@@ -55,6 +55,12 @@ const char *xn_audio_error(const struct xn_audio *audio) { return audio->server-
 
 uint32_t xn_audio_writable(const struct xn_audio *audio) { return audio->server->writable(audio); }
 
+bool xn_audio_takes_ahead(const struct xn_audio *audio) { return audio->server->takes_ahead; }
+
+void xn_audio_set_fed(struct xn_audio *audio, bool is_fed) {
+    if (audio->server->set_fed) audio->server->set_fed(audio, is_fed);
+}
+
 void *xn_audio_begin_write(struct xn_audio *audio, uint32_t *octets) {
     return audio->server->begin_write(audio, octets);
 }

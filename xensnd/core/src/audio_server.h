@@ -20,6 +20,8 @@ struct xn_audio_server {
     bool (*is_ready)(const struct xn_audio *);
     bool (*has_failed)(const struct xn_audio *);
     const char *(*error)(const struct xn_audio *);
+    bool takes_ahead;
+    void (*set_fed)(struct xn_audio *, bool is_fed); /* NULL if it takes nothing ahead */
     uint32_t (*writable)(const struct xn_audio *);
     void *(*begin_write)(struct xn_audio *, uint32_t *octets);
     bool (*commit)(struct xn_audio *, const void *from, uint32_t octets);

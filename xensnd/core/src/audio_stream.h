@@ -62,6 +62,13 @@ const char *xn_audio_error(const struct xn_audio *audio);
 /* Playback: returns the octets that the server wants now; 0 while the stream is not ready. */
 uint32_t xn_audio_writable(const struct xn_audio *audio);
 
+/* Playback: returns whether the server takes more than it wants and than its latency. */
+bool xn_audio_takes_ahead(const struct xn_audio *audio);
+
+/* Playback: says whether the server has enough until its owner's next pass, which is scheduled. If
+ * all streams that run are fed, what the server wants does not wake the engine before. */
+void xn_audio_set_fed(struct xn_audio *audio, bool is_fed);
+
 /* Playback: xn_audio_begin_write() returns memory of the server for up to *octets, and sets *octets
  * to its size; NULL: there is none. xn_audio_commit() hands over the octets that were written
  * there; with 0 octets it gives the memory back. It returns false if the server did not take

@@ -56,6 +56,7 @@ bool xn_backend_attach_audio(struct xn_backend *backend, struct xn_client *clien
     if (backend->playback) xn_pcm_rewind_to_position(backend->pcm);
     xn_backend_begin_sound(backend);
     backend->latency_usec = config->latency_usec;
+    backend->fed_usec = 0;
     backend->sound.audio = xn_audio_new(client, config, &owner, error);
     if (backend->sound.audio && backend->pcm->running) xn_audio_start(backend->sound.audio);
     xn_engine_unlock(backend->sound.engine);

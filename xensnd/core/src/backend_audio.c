@@ -42,18 +42,37 @@ static uint32_t take_back(struct xn_backend *backend, int64_t now_usec) {
     return octets;
 }
 
+/* Returns how much the server can be given until it has so much. */
+static uint32_t room_up_to(const struct xn_backend *backend, int64_t usec) {
+    int64_t queued_usec;
+    if (!xn_audio_latency_usec(backend->sound.audio, &queued_usec)) return 0;
+    return xn_pcm_usec_to_octets(backend->pcm, usec - queued_usec);
+}
+
 /* Returns how much beyond what the server wants it is given: the rest of what the guest has written, if
  * it then has no more than the latency that it was asked for. The server asks for as much each time.
  * So a guest that writes as late as it may, and more at a time, would have each write split. */
 static uint32_t rest_to_give(const struct xn_backend *backend, uint32_t wanted) {
     const struct xn_pcm *pcm = backend->pcm;
     uint32_t available = xn_pcm_available(pcm);
-    int64_t queued_usec;
     if (wanted == 0 || available <= wanted) return 0;
     if (available > xn_pcm_usec_to_octets(pcm, backend->latency_usec)) return 0;
-    if (!xn_audio_latency_usec(backend->sound.audio, &queued_usec)) return 0;
-    uint32_t room = xn_pcm_usec_to_octets(pcm, backend->latency_usec - queued_usec);
-    return available <= room ? available - wanted : 0;
+    return available <= room_up_to(backend, backend->latency_usec) ? available - wanted : 0;
+}
+
+/* The same for a guest that has written far ahead: a quarter of the latency more than that. The server
+ * then need not be heard for three fifths of it (docs/architecture.md, "Ahead"). Only a server that
+ * still asks now and then gets it. */
+static uint32_t ahead_to_give(const struct xn_backend *backend, uint32_t wanted, int64_t now_usec) {
+    const struct xn_pcm *pcm = backend->pcm;
+    int64_t latency_usec = backend->latency_usec, ahead_usec = latency_usec / 4;
+    if (!xn_audio_takes_ahead(backend->sound.audio)) return 0;
+    if (now_usec - backend->progress_usec > latency_usec * 3 / 2) return 0;
+    uint64_t enough = (uint64_t)wanted + xn_pcm_usec_to_octets(pcm, latency_usec);
+    if (xn_pcm_available(pcm) < enough) return 0;
+    uint32_t room = room_up_to(backend, latency_usec + ahead_usec);
+    if (room < xn_pcm_usec_to_octets(pcm, ahead_usec)) return 0;
+    return room > wanted ? room - wanted : 0;
 }
 
 void xn_backend_fill_server(struct xn_backend *backend, int64_t now_usec) {
@@ -63,8 +82,10 @@ void xn_backend_fill_server(struct xn_backend *backend, int64_t now_usec) {
     uint32_t wanted = xn_audio_writable(backend->sound.audio);
     uint32_t again = take_back(backend, now_usec);
     uint32_t rest = again ? 0 : rest_to_give(backend, wanted);
+    uint32_t ahead = again ? 0 : ahead_to_give(backend, wanted, now_usec);
+    if (ahead) backend->fed_usec = now_usec + backend->latency_usec * 3 / 5;
     /* After a rest its next request may be for what it has got already, and cause no pass. */
-    backend->underfed = !give(backend, again + wanted + rest) || rest > 0;
+    backend->underfed = !give(backend, again + wanted + rest + ahead) || rest > 0;
 }
 
 /* Copies one part, or silence instead if the gate is closed or `from` is NULL. Returns the number

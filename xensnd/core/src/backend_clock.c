@@ -105,6 +105,17 @@ static struct xn_window within(int64_t from_usec, int64_t usec) {
     return (struct xn_window){from_usec, from_usec + usec};
 }
 
+/* Returns whether the audio server need not be heard before the next pass. */
+static bool is_fed(const struct xn_backend *backend, int64_t now_usec) {
+    return backend->playback && backend->pcm->running && !is_on_clock(backend) &&
+           !backend->underfed && backend->fed_usec > now_usec;
+}
+
+static struct xn_window feed_window(const struct xn_backend *backend, int64_t now_usec) {
+    int64_t early_usec = backend->latency_usec / 10;
+    return is_fed(backend, now_usec) ? within(backend->fed_usec - early_usec, early_usec) : xn_never;
+}
+
 /* Returns when the position has to be reported if nothing else happens before. */
 static struct xn_window report_window(const struct xn_backend *backend, int64_t now_usec) {
     const struct xn_pcm *pcm = backend->pcm;
@@ -143,6 +154,8 @@ void xn_backend_schedule(struct xn_backend *backend, int64_t now_usec) {
     window = xn_window_of_both(window, stall_window(backend));
     window = xn_window_of_both(window, rewrite_window(backend));
     window = xn_window_of_both(window, pause_window(backend));
+    window = xn_window_of_both(window, feed_window(backend, now_usec));
+    if (backend->sound.audio) xn_audio_set_fed(backend->sound.audio, is_fed(backend, now_usec));
     if (backend->more_requests)
         window = xn_window_of_both(window, within(now_usec + TICK_MIN_USEC, 0));
     xn_engine_schedule(backend->sound.engine, &backend->tick, window);

@@ -48,6 +48,7 @@ struct xn_backend {
     bool uncorks;       /* the PCM was started in this pass, whose end uncorks the server's stream */
     uint64_t sound_end; /* playback: end of the last data given that was not silence */
     bool underfed; /* the audio server has all that the guest has written, and would take more */
+    int64_t fed_usec;      /* until then the audio server has enough */
     int64_t rewrite_usec;  /* overwritten data is not given to the server before this time */
     int64_t progress_usec; /* when the audio server last asked for octets or gave some */
 

@@ -17,6 +17,7 @@ void xn_backend_run(struct xn_backend *backend, int64_t now_usec) {
     xn_pcm_start(backend->pcm, now_usec);
     xn_backend_begin_sound(backend);
     backend->progress_usec = now_usec;
+    backend->fed_usec = 0;
     backend->stalled = false;
     backend->uncorks = true;
 }

@@ -96,6 +96,20 @@ void xn_engine_wake_python(struct xn_engine *engine) { (void)eventfd_write(engin
 
 pa_mainloop_api *xn_engine_api(struct xn_engine *engine) { return &engine->loop.api; }
 
+pa_mainloop_api *xn_engine_server_api(struct xn_engine *engine) {
+    return &engine->loop.server_api;
+}
+
+void xn_engine_add_server(struct xn_engine *engine, struct xn_loop_server *server) {
+    xn_loop_add_server(&engine->loop, server);
+}
+
+void xn_engine_remove_server(struct xn_engine *engine, struct xn_loop_server *server) {
+    xn_loop_remove_server(&engine->loop, server);
+}
+
+void xn_engine_end_rest(struct xn_engine *engine) { xn_loop_end_rest(&engine->loop); }
+
 void xn_engine_add_task(struct xn_engine *engine, struct xn_task *task) {
     xn_schedule_add(&engine->loop.schedule, task);
 }

@@ -32,6 +32,14 @@ uint64_t xn_engine_wakeups(const struct xn_engine *engine);
 void xn_engine_lock(struct xn_engine *engine);
 void xn_engine_unlock(struct xn_engine *engine);
 pa_mainloop_api *xn_engine_api(struct xn_engine *engine);
+
+/* What libpulse is given to wait for its server: see struct xn_loop_server. */
+struct xn_loop_server;
+pa_mainloop_api *xn_engine_server_api(struct xn_engine *engine);
+void xn_engine_add_server(struct xn_engine *engine, struct xn_loop_server *server);
+void xn_engine_remove_server(struct xn_engine *engine, struct xn_loop_server *server);
+void xn_engine_end_rest(struct xn_engine *engine);
+
 void xn_engine_wake_python(struct xn_engine *engine);
 
 /* Returns a place for what the clients of one kind of audio server share. */

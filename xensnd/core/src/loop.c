@@ -12,6 +12,7 @@
 struct xn_loop_event {
     struct xn_loop_event *next;
     struct xn_loop *loop;
+    pa_mainloop_api *api; /* of these two, by which it was made; libpulse checks that */
     bool is_freed;
     void (*end)(struct xn_loop_event *); /* before its memory is freed */
     void *data;
@@ -20,6 +21,7 @@ struct xn_loop_event {
 struct pa_io_event {
     struct xn_loop_event base;
     int fd;
+    bool is_servers;
     pa_io_event_flags_t flags;
     pa_io_event_cb_t run;
     pa_io_event_destroy_cb_t destroy;
@@ -48,7 +50,8 @@ static void *new_event(pa_mainloop_api *api, size_t octets, void (*end)(struct x
                        void *data) {
     struct xn_loop *loop = api->userdata;
     struct xn_loop_event *event = pa_xmalloc0(octets);
-    *event = (struct xn_loop_event){.next = loop->events, .loop = loop, .end = end, .data = data};
+    *event = (struct xn_loop_event){
+        .next = loop->events, .loop = loop, .api = api, .end = end, .data = data};
     loop->events = event;
     return event;
 }
@@ -89,19 +92,23 @@ static pa_io_event_flags_t from_epoll(uint32_t events) {
 }
 
 static void control(pa_io_event *event, int operation) {
+    struct xn_loop *loop = event->base.loop;
     struct epoll_event wanted = {.events = to_epoll(event->flags), .data.ptr = event};
-    if (epoll_ctl(event->base.loop->epoll_fd, operation, event->fd, &wanted) < 0) abort();
+    if (epoll_ctl(loop->epoll_fd, operation, event->fd, &wanted) < 0) abort();
+    if (event->is_servers) return;
+    if (epoll_ctl(loop->resting_epoll_fd, operation, event->fd, &wanted) < 0) abort();
 }
 
 static void end_io(struct xn_loop_event *base) {
     pa_io_event *event = (pa_io_event *)base;
-    if (event->destroy) event->destroy(&base->loop->api, event, base->data);
+    if (event->destroy) event->destroy(base->api, event, base->data);
 }
 
 static pa_io_event *io_new(pa_mainloop_api *api, int fd, pa_io_event_flags_t flags,
                            pa_io_event_cb_t run, void *data) {
     pa_io_event *event = new_event(api, sizeof *event, end_io, data);
     event->fd = fd;
+    event->is_servers = api == &event->base.loop->server_api;
     event->flags = flags;
     event->run = run;
     control(event, EPOLL_CTL_ADD);
@@ -130,7 +137,7 @@ static void run_ready(struct xn_loop *loop, int count) {
         /* The kernel always reports the latter two. */
         pa_io_event_flags_t wanted = event->flags | PA_IO_EVENT_HANGUP | PA_IO_EVENT_ERROR;
         pa_io_event_flags_t flags = from_epoll(loop->ready[i].events) & wanted;
-        if (flags) event->run(&loop->api, event, event->fd, flags, event->base.data);
+        if (flags) event->run(event->base.api, event, event->fd, flags, event->base.data);
     }
 }
 
@@ -147,13 +154,13 @@ static int64_t to_monotonic_usec(const struct timeval *time) {
 static void on_time(void *owner, int64_t now_usec) {
     (void)now_usec;
     pa_time_event *event = owner;
-    event->run(&event->base.loop->api, event, &event->time, event->base.data);
+    event->run(event->base.api, event, &event->time, event->base.data);
 }
 
 static void end_time(struct xn_loop_event *base) {
     pa_time_event *event = (pa_time_event *)base;
     xn_schedule_remove(&base->loop->schedule, &event->task);
-    if (event->destroy) event->destroy(&base->loop->api, event, base->data);
+    if (event->destroy) event->destroy(base->api, event, base->data);
 }
 
 static void time_restart(pa_time_event *event, const struct timeval *time) {
@@ -190,7 +197,7 @@ static void end_defer(struct xn_loop_event *base) {
     pa_defer_event *event = (pa_defer_event *)base, **at = &base->loop->defer_events;
     while (*at != event) at = &(*at)->next;
     *at = event->next;
-    if (event->destroy) event->destroy(&base->loop->api, event, base->data);
+    if (event->destroy) event->destroy(base->api, event, base->data);
 }
 
 static void defer_enable(pa_defer_event *event, int enable) {
@@ -228,7 +235,7 @@ static void defer_set_destroy(pa_defer_event *event, pa_defer_event_destroy_cb_t
 static void run_deferred(struct xn_loop *loop) {
     if (loop->deferred == 0) return;
     for (pa_defer_event *event = loop->defer_events; event; event = event->next)
-        if (event->is_enabled) event->run(&loop->api, event, event->base.data);
+        if (event->is_enabled) event->run(event->base.api, event, event->base.data);
 }
 
 /* ---- the loop ------------------------------------------------------------------------------- */
@@ -236,9 +243,9 @@ static void run_deferred(struct xn_loop *loop) {
 static void quit(pa_mainloop_api *api, int status) { (void)api, (void)status; }
 
 /* The counter of wake_fd is never read: each write to it is reported once. */
-static bool poll_wake_fd(struct xn_loop *loop) {
+static bool poll_wake_fd(struct xn_loop *loop, int epoll_fd) {
     struct epoll_event wanted = {.events = EPOLLIN | EPOLLET};
-    return epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, loop->wake_fd, &wanted) == 0;
+    return epoll_fd >= 0 && epoll_ctl(epoll_fd, EPOLL_CTL_ADD, loop->wake_fd, &wanted) == 0;
 }
 
 bool xn_loop_init(struct xn_loop *loop, pthread_mutex_t *lock) {
@@ -259,27 +266,43 @@ bool xn_loop_init(struct xn_loop *loop, pthread_mutex_t *lock) {
                 .quit = quit},
         .lock = lock,
         .epoll_fd = epoll_create1(EPOLL_CLOEXEC),
+        .resting_epoll_fd = epoll_create1(EPOLL_CLOEXEC),
         .wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
     };
-    return loop->epoll_fd >= 0 && loop->wake_fd >= 0 && poll_wake_fd(loop);
+    loop->server_api = loop->api;
+    return loop->wake_fd >= 0 && poll_wake_fd(loop, loop->epoll_fd) &&
+           poll_wake_fd(loop, loop->resting_epoll_fd);
 }
 
 void xn_loop_free(struct xn_loop *loop) {
     for (struct xn_loop_event *event = loop->events; event; event = event->next) free_later(event);
     reap(loop);
     if (loop->epoll_fd >= 0) close(loop->epoll_fd);
+    if (loop->resting_epoll_fd >= 0) close(loop->resting_epoll_fd);
     if (loop->wake_fd >= 0) close(loop->wake_fd);
 }
 
-static int wait_unlocked(struct xn_loop *loop) {
-    int64_t now_usec = xn_now_usec();
-    int64_t until_usec = loop->deferred ? 0 : xn_schedule_latest_usec(&loop->schedule);
+static bool may_rest(const struct xn_loop *loop) {
+    bool is_one_fed = false;
+    if (loop->deferred) return false;
+    for (const struct xn_loop_server *server = loop->servers; server; server = server->next) {
+        enum xn_loop_need need = server->need(server->owner);
+        if (need == XN_LOOP_WAITS) return false;
+        is_one_fed = is_one_fed || need == XN_LOOP_IS_FED;
+    }
+    return is_one_fed;
+}
+
+static int64_t earlier(int64_t a, int64_t b) { return a < b ? a : b; }
+
+/* Returns how many descriptors are ready. */
+static int wait_unlocked(struct xn_loop *loop, int epoll_fd, int64_t now_usec, int64_t until_usec) {
     int64_t left_usec = until_usec > now_usec ? until_usec - now_usec : 0;
     struct timespec timeout = {left_usec / 1000000, left_usec % 1000000 * 1000};
     loop->waits_until_usec = until_usec;
     loop->waits = true;
     pthread_mutex_unlock(loop->lock);
-    int count = epoll_pwait2(loop->epoll_fd, loop->ready, XN_LOOP_READY_MAX,
+    int count = epoll_pwait2(epoll_fd, loop->ready, XN_LOOP_READY_MAX,
                              until_usec == XN_NEVER ? NULL : &timeout, NULL);
     if (count < 0 && errno != EINTR) abort(); /* or it would never wait again */
     pthread_mutex_lock(loop->lock);
@@ -287,15 +310,45 @@ static int wait_unlocked(struct xn_loop *loop) {
     return count;
 }
 
+static int await_ready(struct xn_loop *loop) {
+    int64_t now_usec = xn_now_usec();
+    int64_t until_usec = loop->deferred ? 0 : xn_schedule_latest_usec(&loop->schedule);
+    loop->rests = may_rest(loop);
+    if (loop->rests) {
+        until_usec = earlier(until_usec, now_usec + XN_LOOP_REST_USEC);
+        (void)wait_unlocked(loop, loop->resting_epoll_fd, now_usec, until_usec);
+        loop->rests = false;
+        until_usec = 0;
+    }
+    return wait_unlocked(loop, loop->epoll_fd, now_usec, until_usec);
+}
+
 void xn_loop_turn(struct xn_loop *loop) {
-    run_ready(loop, wait_unlocked(loop));
+    run_ready(loop, await_ready(loop));
     xn_schedule_run(&loop->schedule, xn_now_usec());
     run_deferred(loop);
     reap(loop);
+}
+
+void xn_loop_add_server(struct xn_loop *loop, struct xn_loop_server *server) {
+    server->next = loop->servers;
+    loop->servers = server;
+}
+
+void xn_loop_remove_server(struct xn_loop *loop, struct xn_loop_server *server) {
+    for (struct xn_loop_server **at = &loop->servers; *at; at = &(*at)->next) {
+        if (*at != server) continue;
+        *at = server->next;
+        return;
+    }
 }
 
 void xn_loop_wake_by(struct xn_loop *loop, int64_t usec) {
     if (!loop->waits || usec >= loop->waits_until_usec) return;
     loop->waits_until_usec = usec;
     (void)eventfd_write(loop->wake_fd, 1);
+}
+
+void xn_loop_end_rest(struct xn_loop *loop) {
+    if (loop->rests) xn_loop_wake_by(loop, 0);
 }

@@ -24,14 +24,29 @@
 /* So many descriptors are served in one turn. Where more are ready, epoll lets them alternate. */
 #define XN_LOOP_READY_MAX 64
 
+/* So long it rests at most. */
+#define XN_LOOP_REST_USEC 20000
+
 struct xn_loop_event;
+
+/* A connection to a server. The loop rests while at least one of them is fed and no other one waits:
+ * then it does not wake for their descriptors, and reads them when it has woken for something else. */
+enum xn_loop_need { XN_LOOP_NEEDS_NOTHING, XN_LOOP_IS_FED, XN_LOOP_WAITS };
+struct xn_loop_server {
+    struct xn_loop_server *next;
+    enum xn_loop_need (*need)(void *owner); /* asked before each rest */
+    void *owner;
+};
 
 struct xn_loop {
     pa_mainloop_api api;
+    pa_mainloop_api server_api; /* the same, for the descriptors of servers */
+    struct xn_loop_server *servers;
     struct xn_schedule schedule;
     pthread_mutex_t *lock;
     int epoll_fd, wake_fd;
-    bool waits;
+    int resting_epoll_fd; /* without the descriptors of servers */
+    bool waits, rests;
     int64_t waits_until_usec;
     struct xn_loop_event *events; /* of all kinds */
     bool has_freed;               /* some of them were freed in this turn */
@@ -49,6 +64,12 @@ void xn_loop_free(struct xn_loop *loop);
 /* Waits for a descriptor, or for the latest time of the schedule. Then calls what is ready, what is
  * due, and what is deferred, also what these have deferred. */
 void xn_loop_turn(struct xn_loop *loop);
+
+void xn_loop_add_server(struct xn_loop *loop, struct xn_loop_server *server);
+void xn_loop_remove_server(struct xn_loop *loop, struct xn_loop_server *server);
+
+/* Ends the rest, if there is one: a server is not fed any more. */
+void xn_loop_end_rest(struct xn_loop *loop);
 
 /* Ends the waiting, unless it lasts no longer than up to this time anyway. */
 void xn_loop_wake_by(struct xn_loop *loop, int64_t usec);

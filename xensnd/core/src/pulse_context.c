@@ -2,8 +2,11 @@
 
 #include <stdlib.h>
 
+#include "loop.h"
+
 struct pulse_client {
     struct xn_client base;
+    struct xn_loop_server server;
     pa_context *context;
     struct pulse_client_listener *listeners;
     bool was_ready;
@@ -22,6 +25,20 @@ static void tell_listeners(struct pulse_client *client) {
         next = l->next;
         l->changed(l->owner);
     }
+}
+
+/* A reply is never read late: libpulse takes the time when it reads a reply for that of the reply. */
+static enum xn_loop_need need(void *owner) {
+    const struct pulse_client *client = owner;
+    bool is_one_fed = false;
+    /* Of one that has failed that would be an error, which took the place of its own. */
+    if (!PA_CONTEXT_IS_GOOD(pa_context_get_state(client->context))) return XN_LOOP_NEEDS_NOTHING;
+    if (pa_context_is_pending(client->context)) return XN_LOOP_WAITS;
+    for (const struct pulse_client_listener *l = client->listeners; l; l = l->next) {
+        if (l->is_running && !l->is_fed) return XN_LOOP_WAITS;
+        is_one_fed = is_one_fed || l->is_running;
+    }
+    return is_one_fed ? XN_LOOP_IS_FED : XN_LOOP_NEEDS_NOTHING;
 }
 
 static void on_state(pa_context *context, void *data) {
@@ -46,12 +63,14 @@ struct xn_client *pulse_client_new(struct xn_engine *engine, const char *server,
     if (!client) return NULL;
     client->base = (struct xn_client){.server = &xn_pulse_server, .engine = engine};
     pa_proplist *list = pulse_proplist(properties);
-    client->context = pa_context_new_with_proplist(xn_engine_api(engine), NULL, list);
+    client->context = pa_context_new_with_proplist(xn_engine_server_api(engine), NULL, list);
     pa_proplist_free(list);
     if (!client->context) {
         free(client);
         return NULL;
     }
+    client->server = (struct xn_loop_server){.need = need, .owner = client};
+    xn_engine_add_server(engine, &client->server);
     pa_context_set_state_callback(client->context, on_state, client);
     /* A failure changes the context's state, which Python reads later. */
     (void)pa_context_connect(client->context, server, PA_CONTEXT_NOAUTOSPAWN, NULL);
@@ -60,6 +79,7 @@ struct xn_client *pulse_client_new(struct xn_engine *engine, const char *server,
 
 void pulse_client_free(struct xn_client *base) {
     struct pulse_client *client = pulse_client_of(base);
+    xn_engine_remove_server(client->base.engine, &client->server);
     pa_context_set_state_callback(client->context, NULL, NULL);
     pa_context_disconnect(client->context);
     pa_context_unref(client->context);

@@ -18,6 +18,8 @@ struct pulse_client_listener {
     void *owner;
     uint32_t guest;
     bool is_abandoned;
+    bool is_running; /* its owner has started it */
+    bool is_fed;     /* see xn_audio_set_fed() */
 };
 void pulse_client_listen(struct pulse_client *client, struct pulse_client_listener *listener);
 void pulse_client_unlisten(struct pulse_client *client, struct pulse_client_listener *listener);

@@ -13,7 +13,6 @@ struct pulse_audio {
     pa_operation *asking; /* what the source is */
     bool playback;
     bool connected; /* the stream was made, or making it has failed */
-    bool running;
     bool orphan; /* freed by its owner, and playing the rest, or abandoned */
     int error; /* why it has failed; the context's is that of the last error of all its streams */
     bool dry; /* the server has played all that it had */
@@ -159,7 +158,7 @@ static void audio_drop(struct xn_audio *base) {
 static void on_write(pa_stream *stream, size_t octets, void *data) {
     (void)stream, (void)octets;
     struct pulse_audio *audio = data;
-    if (audio->running) tell_owner(audio, XN_AUDIO_WANTS);
+    if (audio->listener.is_running) tell_owner(audio, XN_AUDIO_WANTS);
 }
 
 static void on_read(pa_stream *stream, size_t octets, void *data) {
@@ -171,7 +170,7 @@ static void on_read(pa_stream *stream, size_t octets, void *data) {
 static void on_underflow(pa_stream *stream, void *data) {
     (void)stream;
     struct pulse_audio *audio = data;
-    audio->dry = audio->running;
+    audio->dry = audio->listener.is_running;
 }
 
 /* One of three marks says that it is a monitor. */
@@ -224,7 +223,7 @@ static void on_stream_state(pa_stream *stream, void *data) {
     if (state == PA_STREAM_FAILED) audio->error = pa_context_errno(pa_stream_get_context(stream));
     tell_owner(audio, XN_AUDIO_CHANGED);
     if (state == PA_STREAM_READY) ask_for_source(audio);
-    if (state == PA_STREAM_READY && audio->running) set_corked(audio, false);
+    if (state == PA_STREAM_READY && audio->listener.is_running) set_corked(audio, false);
     xn_engine_wake_python(pulse_client_engine(audio->client));
 }
 
@@ -381,18 +380,18 @@ static void on_drained(pa_stream *stream, int success, void *data) {
     struct pulse_audio *audio = data;
     pa_operation_unref(audio->drain);
     audio->drain = NULL;
-    if (!audio->running) set_corked(audio, true);
+    if (!audio->listener.is_running) set_corked(audio, true);
 }
 
 static void audio_start(struct xn_audio *base) {
     struct pulse_audio *audio = (struct pulse_audio *)base;
-    audio->running = true;
+    audio->listener.is_running = true;
     if (is_ready(audio)) set_corked(audio, false); /* else on_stream_state() will */
 }
 
 static void audio_stop(struct xn_audio *base, bool drain) {
     struct pulse_audio *audio = (struct pulse_audio *)base;
-    audio->running = audio->dry = false;
+    audio->listener.is_running = audio->listener.is_fed = audio->dry = false;
     seek_to_end(audio);
     if (!is_ready(audio)) return;
     if (drain && audio->playback) {
@@ -418,6 +417,12 @@ static bool audio_latency_usec(const struct xn_audio *base, int64_t *latency_use
     if (pa_stream_get_latency(audio->stream, &usec, &negative) < 0) return false;
     *latency_usec = negative ? -(int64_t)usec : (int64_t)usec;
     return true;
+}
+
+static void audio_set_fed(struct xn_audio *base, bool is_fed) {
+    struct pulse_audio *audio = (struct pulse_audio *)base;
+    if (audio->listener.is_fed && !is_fed) xn_engine_end_rest(pulse_client_engine(audio->client));
+    audio->listener.is_fed = is_fed;
 }
 
 static uint32_t audio_gaps(const struct xn_audio *base) {
@@ -461,6 +466,8 @@ static uint32_t audio_index(const struct xn_audio *base) {
 }
 
 const struct xn_audio_server xn_pulse_server = {
+    .takes_ahead = true,
+    .set_fed = audio_set_fed,
     .client_new = pulse_client_new,
     .client_free = pulse_client_free,
     .client_state = pulse_client_state,
