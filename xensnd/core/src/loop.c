@@ -293,8 +293,6 @@ static bool may_rest(const struct xn_loop *loop) {
     return is_one_fed;
 }
 
-static int64_t earlier(int64_t a, int64_t b) { return a < b ? a : b; }
-
 /* Returns how many descriptors are ready. */
 static int wait_unlocked(struct xn_loop *loop, int epoll_fd, int64_t now_usec, int64_t until_usec) {
     int64_t left_usec = until_usec > now_usec ? until_usec - now_usec : 0;
@@ -315,7 +313,6 @@ static int await_ready(struct xn_loop *loop) {
     int64_t until_usec = loop->deferred ? 0 : xn_schedule_latest_usec(&loop->schedule);
     loop->rests = may_rest(loop);
     if (loop->rests) {
-        until_usec = earlier(until_usec, now_usec + XN_LOOP_REST_USEC);
         (void)wait_unlocked(loop, loop->resting_epoll_fd, now_usec, until_usec);
         loop->rests = false;
         until_usec = 0;

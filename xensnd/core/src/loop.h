@@ -24,13 +24,11 @@
 /* So many descriptors are served in one turn. Where more are ready, epoll lets them alternate. */
 #define XN_LOOP_READY_MAX 64
 
-/* So long it rests at most. */
-#define XN_LOOP_REST_USEC 20000
-
 struct xn_loop_event;
 
 /* A connection to a server. The loop rests while at least one of them is fed and no other one waits:
- * then it does not wake for their descriptors, and reads them when it has woken for something else. */
+ * then it does not wake for their descriptors, and reads them when it has woken for something else. Who
+ * says that a server is fed has a task that runs before it is not. */
 enum xn_loop_need { XN_LOOP_NEEDS_NOTHING, XN_LOOP_IS_FED, XN_LOOP_WAITS };
 struct xn_loop_server {
     struct xn_loop_server *next;
