@@ -23,6 +23,7 @@ HANDSHAKE_TIMEOUT_SECONDS = 10.0
 DEVICES = "device/vsnd"
 # What XenStore raises where the toolstack has removed the card's nodes.
 _TAKEN_AWAY = (KeyError, PermissionError)
+_TAKEN_AWAY_TEXT = "this guest's sound card was taken away"
 
 
 class NoCardError(UsageError):
@@ -64,11 +65,10 @@ class Card:
             loop.add_reader(store.fileno(), self._on_store)
             loop.add_reader(self._engine.fileno(), self._on_engine)
             store.watch(DEVICES, "devices")
-            await self._find_device(store)
-            await self._negotiate(store)
+            await self._connect(store)
         except _TAKEN_AWAY:
             await self._release()
-            raise TransportLost("this guest's sound card was taken away") from None
+            raise TransportLost(_TAKEN_AWAY_TEXT) from None
         except BaseException:
             await self._release()
             raise
@@ -88,18 +88,28 @@ class Card:
 
     # The device
 
-    async def _find_device(self, store: Store) -> None:
-        def devices() -> list[int]:
-            with contextlib.suppress(KeyError):
-                return sorted(int(name) for name in store.list(DEVICES) if name.isdigit())
-            return []
+    async def _connect(self, store: Store) -> None:
+        try:
+            await self._find_device(store)
+            await self._negotiate(store)
+        except RemoteProtocolError:
+            store.read(f"{self._device}/state")  # KeyError: it was only being removed
+            raise
 
-        if not await self._await(lambda: bool(devices()), CARD_TIMEOUT_SECONDS):
+    async def _find_device(self, store: Store) -> None:
+        devices: list[int] = []
+
+        def are_there() -> bool:
+            with contextlib.suppress(KeyError):
+                devices[:] = sorted(int(name) for name in store.list(DEVICES) if name.isdigit())
+            return bool(devices)
+
+        if not await self._await(are_there, CARD_TIMEOUT_SECONDS):
             raise NoCardError(
                 "this guest has no sound card; in dom0, check that xensnd-dom0 runs and that "
                 "its policy allows this guest to play or record: xensnd-policy explain GUEST"
             )
-        self._device = f"{DEVICES}/{devices()[0]}"
+        self._device = f"{DEVICES}/{devices[0]}"
         try:
             self._backend = store.read(f"{self._device}/backend")
             self._backend_domid = int(store.read(f"{self._device}/backend-id"))
@@ -129,7 +139,13 @@ class Card:
         with contextlib.suppress(KeyError, RemoteProtocolError):
             self._state = parse_state(store.read(f"{self._device}/state"))
         backend = self._backend_state(store)
-        if self._state in (XenbusState.INITIALISED, XenbusState.CONNECTED, XenbusState.CLOSING):
+        is_left = self._state in (
+            XenbusState.INITIALISED,
+            XenbusState.CONNECTED,
+            XenbusState.CLOSING,
+        )
+        # A backend that has connected does not offer again to a frontend in Initialising.
+        if is_left or backend is XenbusState.CONNECTED:
             self._enter(store, XenbusState.CLOSING)
             left = await self._await(
                 lambda: self._backend_state(store) is not XenbusState.CONNECTED,
@@ -145,17 +161,29 @@ class Card:
         self._enter(store, XenbusState.INITIALISING)
 
     def _step(self, store: Store) -> None:
+        self._require_same(store)
         backend = self._backend_state(store)
         action, state = FRONTEND_TABLE[self._state, backend]
         if action is FrontendAction.PUBLISH:
             self._end_streams()
-            self._publish(store)
-        elif action is FrontendAction.TEAR_DOWN:
+            self._publish(store, state)
+            return
+        if action is FrontendAction.TEAR_DOWN:
             self._end_streams()
         if state is not self._state:
             self._enter(store, state)
 
-    def _publish(self, store: Store) -> None:
+    def _require_same(self, store: Store) -> None:
+        """Raises TransportLost if the card was removed and made anew. The backend's state does not
+        tell: if both are done before we look, it is the one that we have seen before."""
+        known = {"backend": self._backend, "state": str(int(self._state))}
+        found = store.read_each([f"{self._device}/{name}" for name in known])
+        if list(found) != list(known.values()):
+            raise TransportLost(_TAKEN_AWAY_TEXT)
+
+    def _publish(self, store: Store, state: XenbusState) -> None:
+        """Publishes the rings and the state at once: in between, the card could be made anew, and
+        its backend would miss the rings."""
         self.config = parse_card(read_card_nodes(store, self._device))
         in_place = self._captures_in_place(store)
         for pcm in self.config.pcms:
@@ -166,9 +194,13 @@ class Card:
                 )
         for attempt in store.transactions():
             with attempt as transaction:
+                if self._backend_state(transaction) is not XenbusState.INIT_WAIT:
+                    return  # its change calls _step() again
                 for stream in self.streams:
                     for name, value in stream.rings.nodes().items():
                         transaction.write(f"{self._device}/{stream.name}/{name}", value)
+                transaction.write(f"{self._device}/state", str(int(state)))
+        self._state = state
 
     def _enter(self, store: Store, state: XenbusState) -> None:
         self._state = state

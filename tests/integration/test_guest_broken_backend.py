@@ -4,6 +4,7 @@ one is tried.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from agent_guest.card import HANDSHAKE_TIMEOUT_SECONDS
 from tests.support.agents import Guest, Running
 from tests.support.applications import playing
 from tests.support.heard import tone
@@ -125,6 +127,40 @@ def test_a_card_that_is_taken_away_while_it_connects_is_one_line(
         stream = backend.connect()
         assert isinstance(stream.accept(), HwParamQuery)
         assert running.errors.count("\n") <= 1, running.errors
+
+
+def test_a_card_that_is_made_anew_before_the_guest_looks_is_connected_at_once(
+    work: Guest, backend: RawBackend
+) -> None:
+    """The backend is then in the state in which the guest saw the one before."""
+    with playing_file(work) as running:
+        backend.offer()
+        backend.await_frontend(XenbusState.INITIALISED)
+        running.process.send_signal(signal.SIGSTOP)
+        backend.remove_device()
+        backend.make_device()
+        backend.offer()
+        running.process.send_signal(signal.SIGCONT)
+        is_published = eventually(
+            lambda: backend.frontend_state() is XenbusState.INITIALISED,
+            HANDSHAKE_TIMEOUT_SECONDS / 2,
+        )
+        assert is_published
+        assert isinstance(backend.finish_connecting().accept(), HwParamQuery)
+        assert running.errors.count("this guest's sound card was taken away") == 1
+        assert running.errors.count("\n") == 1, running.errors
+
+
+def test_a_backend_that_has_connected_with_a_frontend_before_this_one_offers_again(
+    work: Guest, backend: RawBackend
+) -> None:
+    """That frontend had gone back to Initialising by then."""
+    backend.enter(XenbusState.CONNECTED)
+    with playing_file(work) as running:
+        backend.await_frontend(XenbusState.CLOSING)
+        stream = backend.connect()
+        assert isinstance(stream.accept(), HwParamQuery)
+        assert not running.errors
 
 
 @pytest.fixture

@@ -106,7 +106,7 @@ class RawBackend:
     # XenStore
 
     def make_device(self) -> None:
-        """As a toolstack does."""
+        """As a toolstack does: at once, so that nobody sees half of it."""
         starting = str(int(XenbusState.INITIALISING))
         halves = {
             self.backend: ({"frontend": self.frontend, "state": starting}, [0, self.guest_domid]),
@@ -115,16 +115,18 @@ class RawBackend:
                 [self.guest_domid, 0],
             ),
         }
-        for directory, (nodes, (owner, reader)) in halves.items():
-            paths = {f"{directory}/{name}": value for name, value in nodes.items()}
-            for path, value in {directory: "", **paths}.items():
-                self.store.write(path, value)
-            for path in {directory, *paths, *(path.rpartition("/")[0] for path in paths)}:
-                self.store.set_permissions(path, [f"n{owner}", f"r{reader}"])
+        for attempt in self.store.transactions():
+            with attempt as transaction:
+                for directory, (nodes, (owner, reader)) in halves.items():
+                    transaction.mkdir(directory)  # what is made below it has its permissions
+                    transaction.set_permissions(directory, [f"n{owner}", f"r{reader}"])
+                    transaction.write_each({f"{directory}/{name}": nodes[name] for name in nodes})
 
     def remove_device(self) -> None:
-        self.store.remove(self.frontend)
-        self.store.remove(self.backend)
+        for attempt in self.store.transactions():
+            with attempt as transaction:
+                transaction.remove(self.frontend)
+                transaction.remove(self.backend)
 
     def enter(self, state: XenbusState) -> None:
         self.store.write(f"{self.backend}/state", str(int(state)))
