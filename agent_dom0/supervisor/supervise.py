@@ -24,8 +24,8 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from typing import NoReturn
 
 from agent_dom0.hire import AGENT, TAKES_OVER
@@ -64,6 +64,9 @@ def supervise(work: Work, opener: Opener) -> int:
     other end is the argument of `work`; and the socket to the opener before a renewal, if any.
     """
     supervisor = _Supervisor(work, opener)
+    # What is loaded by now stays as it is: no collection in a child has to copy these pages.
+    gc.collect()
+    gc.freeze()
     supervisor.retire(os.environ.pop(PREDECESSOR, ""))
     return supervisor.run()
 
@@ -79,15 +82,13 @@ class _Supervisor:
         self._is_ready = False
         self._child = 0
         self._opener = 0
+        self._last_opener = 0  # that of before the renewal, which is ending
         self._hire: socket.socket | None = None  # to send the opener an agent's socket
         self._heartbeat = -1  # the end that is read
         self._handlers = {signum: signal.signal(signum, self._pass_on) for signum in _PASSED_ON}
         self._handlers[RENEW] = signal.signal(RENEW, self._renew)
 
     def run(self) -> int:
-        # What is loaded by now stays as it is: no collection in a child has to copy these pages.
-        gc.collect()
-        gc.freeze()
         while True:
             started = time.monotonic()
             # No signal may come between the forks and the assignment of the children's ids.
@@ -97,6 +98,9 @@ class _Supervisor:
                 return 0
             self._fork()
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED)
+            if self._last_opener:
+                _await_end(self._last_opener)
+                self._last_opener = 0
             self._watch_child()
             code = self._reap()
             if self._is_stopping or (code >= 0 and code != CRASHED):
@@ -153,10 +157,7 @@ class _Supervisor:
             self._hire.close()
             self._hire = None
         if self._opener:
-            with _ended(self._opener) as ended:
-                if not select.select([ended], [], [], RETIRES_SECONDS)[0]:
-                    os.kill(self._opener, signal.SIGKILL)
-            os.waitpid(self._opener, 0)
+            _await_end(self._opener)
             self._opener = 0
 
     def _pass_on(self, signum: int, _frame: object) -> None:
@@ -204,19 +205,17 @@ class _Supervisor:
             self._dismiss_opener()
 
     def _renew_opener(self, hire: socket.socket) -> None:
-        """Start an opener, to which that of the supervisor before renewal hands over what lasts."""
+        """Start an opener, to which that of the supervisor before renewal hands over what lasts.
+        That one ends while the next agent takes over."""
         hire.set_inheritable(False)
-        before = self._opener
+        self._last_opener = self._opener
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with ours, theirs:
             with suppress(OSError):  # it has ended
                 socket.send_fds(hire, [TAKES_OVER], [theirs.fileno()])
             theirs.close()
-            started = self._start_opener(ours)
-        opener = self._opener
-        self._hire, self._opener = hire, before
-        self._dismiss_opener()
-        self._hire, self._opener = started, opener
+            self._hire = self._start_opener(ours)
+        hire.close()
 
     def _reap(self) -> int:
         """The exit status of the child."""
@@ -272,14 +271,13 @@ class _Supervisor:
                 self._manager.alive(message.text)
 
 
-@contextmanager
-def _ended(pid: int) -> Iterator[int]:
-    """A descriptor that is readable when the process has ended."""
-    fd = os.pidfd_open(pid)
-    try:
-        yield fd
-    finally:
-        os.close(fd)
+def _await_end(child: int) -> None:
+    """Wait until it has ended, and kill it if that takes too long."""
+    ended = os.pidfd_open(child)
+    if not select.select([ended], [], [], RETIRES_SECONDS)[0]:
+        os.kill(child, signal.SIGKILL)
+    os.close(ended)
+    os.waitpid(child, 0)
 
 
 def _report(text: str) -> None:
