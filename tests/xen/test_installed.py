@@ -10,11 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.heard import FRAME_OCTETS, gaps, gaps_of_whole, stretches, without_silence
+from tests.support.heard import (
+    FRAME_OCTETS,
+    RATE_HZ,
+    gaps,
+    gaps_of_whole,
+    stretches,
+    without_silence,
+)
 from tests.support.pulse_server import noise
 from tests.xen.dom0 import PATIENT, QUEUED_MSEC, Pulse
-from tests.xen.guest import LONG_BUFFER, STEREO, arecord, cards, load_driver, plays_exactly
-from tests.xen.images import PERSON, build_images
+from tests.xen.guest import LONG_BUFFER, arecord, cards, load_driver, plays_exactly
+from tests.xen.images import PERSON, SOURCE, build_images
 from tests.xen.lab import Lab, XenGuest, wait_until
 from tests.xen.packages import apt, build_later, build_packages, install
 from tests.xen.remote import Machine, Process
@@ -153,26 +160,32 @@ def test_grant_that_root_gives_is_used_up_by_the_agent(
         )
 
 
+# ALSA waits for 1.1 buffers, and emulated, beside apt, a renewal stops sound for up to 3 s. At this
+# rate the largest buffer lasts for 4.1 s.
+SLOW_HZ = 16000
+SLOW_SECOND = 4 * SLOW_HZ
+
 # The seconds of long_noise(), one by one.
-NOISE_UNTIL_TOLD = """
+NOISE_UNTIL_TOLD = f"""
 import itertools, os, random, sys
 for number in itertools.count():
     if os.path.exists("/tmp/enough"):
         break
-    octets = random.Random(number).randbytes(4 * 48000)
+    octets = random.Random(number).randbytes({SLOW_SECOND})
     sys.stdout.buffer.write(octets.replace(b"\\0", b"\\1"))
 """
 
 
 def long_noise(seconds: int) -> bytes:
     """No part of it is twice in it."""
-    return b"".join(noise(1, seed=number) for number in range(seconds))
+    return b"".join(noise(1, seed=number, rate_hz=SLOW_HZ) for number in range(seconds))
 
 
 @contextmanager
 def playing_until_told(guest: XenGuest) -> Iterator[Process]:
     """Until there is a file /tmp/enough, however long an emulated upgrade may take."""
-    aplay_it = " ".join(("aplay", "-q", "-t", "raw", "-D", "hw:0,0", *STEREO, *LONG_BUFFER))
+    sound = ("-f", "S16_LE", "-r", str(SLOW_HZ), "-c", "2")
+    aplay_it = " ".join(("aplay", "-q", "-t", "raw", "-D", "hw:0,0", *sound, *LONG_BUFFER))
     with guest.start("sh", "-c", f'python3 -c "$1" | {aplay_it}', "-", NOISE_UNTIL_TOLD) as playing:
         yield playing
 
@@ -184,8 +197,13 @@ def test_upgrade_while_a_guest_plays_leaves_its_card(
     later = build_later(packages, tmp_path, version)
     work.run("rm", "/tmp/enough")
     before = shown(dom0, "MainPID", "NRestarts")
-    with pulse.listening() as ears, playing_until_told(work) as playing:
-        ears.listen_until(lambda heard: len(heard.strip(b"\0")) > SECOND)
+    with (
+        pulse.sink("slow", rate_hz=SLOW_HZ) as monitor,
+        pulse.prefers("slow", SOURCE),
+        pulse.listening(monitor) as ears,
+        playing_until_told(work) as playing,
+    ):
+        ears.listen_until(lambda heard: len(heard.strip(b"\0")) > SLOW_SECOND)
         install(dom0, later, "xensnd-common", "xensnd-dom0")
         wait_until(
             lambda: f"agent: {version}" in dom0.run("xensnd-policy", "status").output,
@@ -196,12 +214,13 @@ def test_upgrade_while_a_guest_plays_leaves_its_card(
         assert playing.is_running, playing.ended()
         work.do("touch", "/tmp/enough")
         assert playing.ended().status == 0
-        heard = ears.listen_until(lambda heard: heard.endswith(bytes(SECOND)))
+        heard = ears.listen_until(lambda heard: heard.endswith(bytes(SLOW_SECOND)))
     # As late as dom0 is beside apt there may be silence in it, but nothing is lost.
-    seconds = 1 + len(without_silence(heard)) // SECOND
+    seconds = 1 + len(without_silence(heard)) // SLOW_SECOND
     end = stretches(heard, long_noise(seconds))[-1].end * FRAME_OCTETS
-    assert end % SECOND == 0
-    gaps_of_whole(heard, long_noise(end // SECOND), queued_msec=QUEUED_MSEC)
+    assert end % SLOW_SECOND == 0
+    queued_msec = QUEUED_MSEC * SLOW_HZ // RATE_HZ  # as that function counts
+    gaps_of_whole(heard, long_noise(end // SLOW_SECOND), queued_msec=queued_msec)
     assert shown(dom0, "MainPID", "NRestarts") == before
     assert "vsnd" in cards(work)
     plays_exactly(pulse, work, 5)
