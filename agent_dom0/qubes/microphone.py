@@ -182,6 +182,8 @@ class Microphones:
             if not is_known and keys[CONFIG] is None and guest in (self._were_there or ()):
                 self._state.ended.add(name)  # it has started while there was no agent
                 self._end_grants()
+            if not is_known:  # it records only if its state can be written as well
+                await self._put(db, guest, keys, REQUEST, self._registry.wants_to_record(guest))
             self._state.keys[guest] = keys
             self._follow_person(guest, keys)
             if not is_known:
@@ -247,10 +249,15 @@ class Microphones:
             return
         wants = self._registry.wants_to_record(guest)
         for prefix, holds in ((CONFIG, attached), (ACTUAL, attached), (REQUEST, wants)):
-            value = _ATTACHED if holds else _DETACHED
-            if keys[prefix] != value:
-                await db.write(prefix + guest.name, value)
-                keys[prefix] = value
+            if keys[prefix] != (_ATTACHED if holds else _DETACHED):
+                await self._put(db, guest, keys, prefix, holds)
+
+    async def _put(
+        self, db: QubesDb, guest: RunningGuest, keys: _Keys, prefix: str, holds: bool
+    ) -> None:
+        value = _ATTACHED if holds else _DETACHED
+        await db.write(prefix + guest.name, value)
+        keys[prefix] = value
 
     def _audit(self, kind: EventKind, guest: RunningGuest, what: str) -> None:
         text = f"its microphone was {what} in Qubes"
