@@ -34,6 +34,16 @@ TEST(copy_out_goes_around_the_end_of_a_buffer_of_any_size) {
     CHECK(memcmp(sink + 8, buffer, 12) == 0);
 }
 
+/* From where a guest has written over what was taken, it may be more than a lap to the end. */
+TEST(silence_is_looked_for_in_one_lap_of_the_buffer_and_not_past_its_end) {
+    begin();
+    memset(buffer, 0x80, BUFFER);
+    pcm.written = pcm.taken = 4 * BUFFER;
+    CHECK(xn_pcm_is_silent(&pcm, BUFFER + 8, 3 * BUFFER - 8));
+    buffer[4] = 0x81;
+    CHECK(!xn_pcm_is_silent(&pcm, BUFFER + 8, 3 * BUFFER - 8));
+}
+
 TEST(copy_in_goes_around_the_end_of_a_buffer_of_any_size) {
     begin();
     uint8_t before[BUFFER];

@@ -110,7 +110,9 @@ bool xn_is_silence(const void *octets, uint32_t count, uint8_t silence_octet) {
 
 bool xn_pcm_is_silent(const struct xn_pcm *pcm, uint64_t position, uint32_t octets) {
     if (position >= pcm->written) return true;
-    uint32_t count = (uint32_t)smaller(octets, pcm->written - position);
+    /* What was written over can be more than a lap behind what the sink has taken. */
+    uint64_t most = smaller(pcm->written - position, pcm->config.buffer_octets);
+    uint32_t count = (uint32_t)smaller(octets, most);
     uint32_t offset = (uint32_t)(position % pcm->config.buffer_octets);
     uint32_t first = (uint32_t)smaller(count, pcm->config.buffer_octets - offset);
     return xn_is_silence(pcm->buffer + offset, first, pcm->config.silence_octet) &&
