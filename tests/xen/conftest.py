@@ -86,6 +86,14 @@ def guest(lab: Lab, agent: Agent) -> Iterator[XenGuest]:  # noqa: ARG001  (it ma
 
 
 @pytest.fixture
+def deaths_are_forgotten(agent: Agent) -> Iterator[None]:
+    """A guest is not served for a while when what served it died twice. So a case that kills an
+    agent, or its rerun, leaves no death to the next one."""
+    yield
+    agent.forget_deaths()
+
+
+@pytest.fixture
 def new_guest(lab: Lab) -> Iterator[Callable[..., XenGuest]]:
     """`new_guest("personal")`: a domain that is there until the case ends."""
     with ExitStack() as stack:

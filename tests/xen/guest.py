@@ -65,13 +65,14 @@ def arecord(guest: XenGuest, seconds: int, *options: str) -> Ended:
         return recording.ended()
 
 
-def assert_recorded(recorded: Ended, spoken: bytes, seconds: int) -> None:
+def assert_recorded(recorded: Ended, spoken: bytes, seconds: int, *, rate_hz: int = 48000) -> None:
     """As long as it was asked for, and whole: a part of what was spoken, with nothing between. It
     begins in silence, until dom0's agent knows the source."""
     assert (recorded.status, recorded.errors) == (0, "")
-    assert len(recorded.octets) == seconds * SECOND
+    second = 4 * rate_hz
+    assert len(recorded.octets) == seconds * second
     heard = recorded.octets.lstrip(b"\0")  # noise has no octet 0
-    silence_seconds = (len(recorded.octets) - len(heard)) / SECOND
+    silence_seconds = (len(recorded.octets) - len(heard)) / second
     print(f"silent for {silence_seconds * 1000:.0f} ms, until the source was known")
     assert silence_seconds < SOURCE_KNOWN_SECONDS
     assert heard in spoken, difference(heard, spoken)

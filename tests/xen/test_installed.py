@@ -12,20 +12,27 @@ import pytest
 
 from tests.support.heard import (
     FRAME_OCTETS,
-    RATE_HZ,
     gaps,
     gaps_of_whole,
     stretches,
     without_silence,
 )
 from tests.support.pulse_server import noise
-from tests.xen.dom0 import PATIENT, QUEUED_MSEC, Pulse
+from tests.xen.dom0 import PATIENT, Pulse
 from tests.xen.guest import LONG_BUFFER, arecord, cards, load_driver, plays_exactly
-from tests.xen.images import PERSON, SOURCE, build_images
+from tests.xen.images import PERSON, build_images
 from tests.xen.lab import Lab, XenGuest, wait_until
 from tests.xen.packages import apt, build_later, build_packages, install
 from tests.xen.remote import Machine, Process
 from tests.xen.session import Session, SessionPulse
+from tests.xen.slow_sound import (
+    SLOW_HZ,
+    SLOW_QUEUED_MSEC,
+    SLOW_SECOND,
+    SLOW_STEREO,
+    hearing_slowly,
+    slow_seconds_heard,
+)
 
 SECOND = 4 * 48000
 SERVICE = "xensnd-dom0.service"
@@ -160,11 +167,6 @@ def test_grant_that_root_gives_is_used_up_by_the_agent(
         )
 
 
-# ALSA waits for 1.1 buffers, and emulated, beside apt, a renewal stops sound for up to 3 s. At this
-# rate the largest buffer lasts for 4.1 s.
-SLOW_HZ = 16000
-SLOW_SECOND = 4 * SLOW_HZ
-
 # The seconds of long_noise(), one by one.
 NOISE_UNTIL_TOLD = f"""
 import itertools, os, random, sys
@@ -184,8 +186,7 @@ def long_noise(seconds: int) -> bytes:
 @contextmanager
 def playing_until_told(guest: XenGuest) -> Iterator[Process]:
     """Until there is a file /tmp/enough, however long an emulated upgrade may take."""
-    sound = ("-f", "S16_LE", "-r", str(SLOW_HZ), "-c", "2")
-    aplay_it = " ".join(("aplay", "-q", "-t", "raw", "-D", "hw:0,0", *sound, *LONG_BUFFER))
+    aplay_it = " ".join(("aplay", "-q", "-t", "raw", "-D", "hw:0,0", *SLOW_STEREO, *LONG_BUFFER))
     with guest.start("sh", "-c", f'python3 -c "$1" | {aplay_it}', "-", NOISE_UNTIL_TOLD) as playing:
         yield playing
 
@@ -197,13 +198,8 @@ def test_upgrade_while_a_guest_plays_leaves_its_card(
     later = build_later(packages, tmp_path, version)
     work.run("rm", "/tmp/enough")
     before = shown(dom0, "MainPID", "NRestarts")
-    with (
-        pulse.sink("slow", rate_hz=SLOW_HZ) as monitor,
-        pulse.prefers("slow", SOURCE),
-        pulse.listening(monitor) as ears,
-        playing_until_told(work) as playing,
-    ):
-        ears.listen_until(lambda heard: len(heard.strip(b"\0")) > SLOW_SECOND)
+    with hearing_slowly(pulse) as ears, playing_until_told(work) as playing:
+        ears.listen_until(slow_seconds_heard(1))
         install(dom0, later, "xensnd-common", "xensnd-dom0")
         wait_until(
             lambda: f"agent: {version}" in dom0.run("xensnd-policy", "status").output,
@@ -219,8 +215,7 @@ def test_upgrade_while_a_guest_plays_leaves_its_card(
     seconds = 1 + len(without_silence(heard)) // SLOW_SECOND
     end = stretches(heard, long_noise(seconds))[-1].end * FRAME_OCTETS
     assert end % SLOW_SECOND == 0
-    queued_msec = QUEUED_MSEC * SLOW_HZ // RATE_HZ  # as that function counts
-    gaps_of_whole(heard, long_noise(end // SLOW_SECOND), queued_msec=queued_msec)
+    gaps_of_whole(heard, long_noise(end // SLOW_SECOND), queued_msec=SLOW_QUEUED_MSEC)
     assert shown(dom0, "MainPID", "NRestarts") == before
     assert "vsnd" in cards(work)
     plays_exactly(pulse, work, 5)

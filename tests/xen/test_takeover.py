@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
-from tests.support.heard import FRAME_OCTETS, gaps, gaps_of_whole, seconds_heard, stretches
+import pytest
+
+from tests.support.heard import FRAME_OCTETS, gaps, gaps_of_whole, stretches
 from tests.support.pulse_server import difference, noise
 from tests.xen.dom0 import ALLOW_BOTH, QUEUED_MSEC, Agent, Pulse
 from tests.xen.guest import (
     LONG_BUFFER,
     SECOND,
-    STEREO,
     aplay,
-    arecord,
     assert_recorded,
     cards,
     start_aplay,
+    start_playing,
     start_recording,
 )
 from tests.xen.lab import XenGuest
 from tests.xen.remote import Ended, Machine
+from tests.xen.slow_sound import (
+    SLOW_HZ,
+    SLOW_QUEUED_MSEC,
+    SLOW_SECOND,
+    SLOW_STEREO,
+    hearing_slowly,
+    slow_seconds_heard,
+)
+
+pytestmark = pytest.mark.usefixtures("deaths_are_forgotten")
 
 POLICY = ALLOW_BOTH
 PLAYED = Ended(0)
@@ -32,14 +43,17 @@ def test_killed_agent_loses_no_frame_of_a_guest_that_plays(
     dom0: Machine, pulse: Pulse, agent: Agent, guest: XenGuest
 ) -> None:
     guest.do("dmesg", "-c")
-    played, kills = noise(6), []
-    with pulse.listening() as ears, start_aplay(guest, played, *LONG_BUFFER) as playing:
-        for seconds in (1, 3):
-            kills.append(len(ears.listen_until(seconds_heard(seconds))) // FRAME_OCTETS)
+    played, kills = noise(9, rate_hz=SLOW_HZ), []
+    with (
+        hearing_slowly(pulse) as ears,
+        start_playing(guest, played, SLOW_STEREO, *LONG_BUFFER) as playing,
+    ):
+        for seconds in (1, 4):
+            kills.append(len(ears.listen_until(slow_seconds_heard(seconds))) // FRAME_OCTETS)
             kill_worker(dom0, agent)
         assert playing.ended() == PLAYED
         heard = ears.listen_until(lambda heard: played[-64:] in heard)
-    outages = gaps_of_whole(heard, played, queued_msec=QUEUED_MSEC)
+    outages = gaps_of_whole(heard, played, queued_msec=SLOW_QUEUED_MSEC)
     assert all(kill <= gap.at for kill, gap in zip(kills, outages, strict=True))
     assert guest.do("dmesg") == ""
     assert "vsnd" in cards(guest)
@@ -59,16 +73,15 @@ def test_killed_agent_leaves_the_card_of_an_idle_guest(
 def test_killed_agent_lets_a_guest_record_on(
     dom0: Machine, pulse: Pulse, agent: Agent, guest: XenGuest
 ) -> None:
-    spoken = noise(30, seed=3)
-    with (
-        pulse.microphone(spoken),
-        start_recording(guest, STEREO, "-d8", *LONG_BUFFER) as recording,
-    ):
-        before = recording.listen_until(lambda heard: len(heard.strip(b"\0")) > SECOND)
-        kill_worker(dom0, agent)
-        ended = recording.ended()
-        assert_recorded(arecord(guest, 1), spoken, 1)
-    assert (ended.status, ended.errors, len(ended.octets)) == (0, "", 8 * SECOND)
+    spoken = noise(40, seed=3, rate_hz=SLOW_HZ)
+    with pulse.microphone(spoken, rate_hz=SLOW_HZ):
+        with start_recording(guest, SLOW_STEREO, "-d12", *LONG_BUFFER) as recording:
+            before = recording.listen_until(slow_seconds_heard(1))
+            kill_worker(dom0, agent)
+            ended = recording.ended()
+        with start_recording(guest, SLOW_STEREO, "-d1") as recording:
+            assert_recorded(recording.ended(), spoken, 1, rate_hz=SLOW_HZ)
+    assert (ended.status, ended.errors, len(ended.octets)) == (0, "", 12 * SLOW_SECOND)
     assert ended.octets[-1:] != b"\0"
     (outage,) = gaps(ended.octets, spoken)
     assert len(before) // FRAME_OCTETS <= outage.at

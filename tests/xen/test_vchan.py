@@ -41,6 +41,8 @@ from tests.xen.qubes_sound import (
 from tests.xen.remote import Machine, Process
 from tests.xen.traces import gives_all_back, held
 
+pytestmark = pytest.mark.usefixtures("deaths_are_forgotten")
+
 RATE_HZ = 44100
 HEARD_SECONDS = 30
 POLICY = ALLOW_BOTH
