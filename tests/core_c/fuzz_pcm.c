@@ -99,9 +99,18 @@ static void return_to_rewritten(struct xn_pcm *before) {
     before->position = pcm.position;
 }
 
+/* From anywhere, for any length: what a guest makes of its positions reaches this. */
+static void look_for_silence(struct fuzz_input *input) {
+    const uint64_t from[] = {pcm.position, pcm.taken, pcm.written, pcm.rewritten, pcm.heard};
+    uint64_t position = from[fuzz_u8(input) % 5] - fuzz_u16(input) * pcm.config.frame_octets;
+    uint32_t octets = fuzz_u32(input);
+    if (!xn_pcm_is_silent(&pcm, position, octets)) return;
+    REQUIRE(xn_pcm_is_silent(&pcm, position, octets / 2));
+}
+
 static void playback_step(struct fuzz_input *input, uint32_t step, struct xn_pcm *before) {
     uint64_t heard = pcm.taken;
-    switch (step % 9) {
+    switch (step % 10) {
     case 0:
     case 1:
         write_somewhere(input);
@@ -126,6 +135,9 @@ static void playback_step(struct fuzz_input *input, uint32_t step, struct xn_pcm
         break;
     case 7:
         return_to_rewritten(before);
+        break;
+    case 8:
+        look_for_silence(input);
         break;
     default:
         xn_pcm_rewind_to_position(&pcm);
@@ -172,7 +184,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *octets, size_t octet_count) {
                                    .frame_octets = frame,
                                    .buffer_octets = frames * frame,
                                    .period_octets = fuzz_u16(&input) % (frames + 1) * frame,
-                                   .silence_octet = 0x80};
+                                   .silence_octet = playback ? 0 : 0x80};
     uint8_t *buffer = calloc(frames, frame);
     REQUIRE(buffer);
     now_usec = 1000;
