@@ -21,7 +21,7 @@ from tests.xen.standstill import Standstill, works
 from tests.xen.traces import gives_all_back, no_complaints
 
 CASE_SECONDS = 600  # the images are built within the first case's
-TAIL_LINES = 40
+TAIL_LINES = 100
 
 _pulse = pytest.StashKey[Pulse]()
 _agent = pytest.StashKey[Agent]()
@@ -145,6 +145,7 @@ def _testimony(lab: Lab, stash: pytest.Stash) -> list[tuple[str, str]]:
     }
     if (agent := stash.get(_agent, None)) is not None:
         readers["log of xensnd-dom0"] = lambda: agent.log
+        readers["where xensnd-dom0 is"] = agent.show_where
         readers["audit trail"] = lambda: agent.trail
     if (pulse := stash.get(_pulse, None)) is not None:
         readers["PulseAudio"] = lambda: pulse.log

@@ -18,6 +18,14 @@ ALLOW_BOTH = ALLOW_PLAYBACK.replace("deny", "allow")
 COMMAND = "agent_dom0[.]cli"  # as it stands in its processes' command lines, and in no search's
 MICROPHONE = "microphone"  # the source of microphone()
 READY_SECONDS = 30
+SHOWN_SECONDS = 1
+THREADS = """
+for pid; do
+    for task in /proc/$pid/task/*; do
+        echo "$(cat $task/comm) $(cut -d' ' -f3,14,15 $task/stat) $(cat $task/wchan) $task"
+    done
+done
+"""
 EVENT_SECONDS = 30
 
 # Emulated, and beside other work on two processors, dom0 leaves a process waiting for longer than
@@ -178,7 +186,8 @@ class Agent:
         self._directory = directory
         self._processes: list[Process] = []
         self._command = [
-            *("xensnd-dom0", "--transport=xen:", f"--server={pulse.address}"),
+            *("env", "PYTHONPATH=/opt/xensnd", "python3", "-m", "tests.xen.shows_where"),
+            *("agent_dom0.cli", "--transport=xen:", f"--server={pulse.address}"),
             *(f"--policy={directory}/policy.d", f"--audit={self._audit_file}", *options),
         ]
         self._process: Process | None = None
@@ -261,6 +270,14 @@ class Agent:
     @property
     def log(self) -> str:
         return "\n---- started again\n".join(process.errors for process in self._processes)
+
+    def show_where(self) -> str:
+        """Where each of its threads is, in Python and in the kernel, in the order of its log."""
+        before = len(self.log)
+        threads = [self._dom0.run("sh", "-c", THREADS, "-", *map(str, self._pids)).output]
+        one_by_one = f"for pid; do kill -USR1 $pid; sleep {SHOWN_SECONDS}; done"
+        self._dom0.run("sh", "-c", one_by_one, "-", *map(str, self._pids))
+        return "\n".join([*threads, self.log[before:]])
 
     @property
     def trail(self) -> str:
