@@ -1,4 +1,4 @@
-"""One boot of the lab serves all cases; each module has an agent, and a guest, of its own.
+"""One boot of the lab serves all cases of a run; each module has an agent, and a guest, of its own.
 
 A case that fails shows what its machines have to say.
 """
@@ -123,6 +123,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(CASE_SECONDS))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """A case that is run once more gets another agent: the first may be what failed."""
+    agent = item.config.stash.get(_agent, None)
+    if getattr(item, "execution_count", 1) > 1 and agent is not None and agent.is_running:
+        agent.restart()
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -213,6 +213,18 @@ class Agent:
             self._process.close()
             raise RuntimeError(f"xensnd-dom0 said {said!r}; its log:\n{self.log}")
 
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.is_running
+
+    def restart(self) -> None:
+        """Also one that does not respond."""
+        try:
+            self.stop()
+        except TimeoutError:
+            self._dom0.run("kill", "-KILL", *map(str, self._pids))
+        self.start()
+
     def stop(self) -> int:
         """As systemd would. Its exit status."""
         return self._end(signal.SIGTERM)
