@@ -49,10 +49,8 @@ _HANDLED = (*_PASSED_ON, RENEW)
 # In the environment of a renewed supervisor: its present agent, the pipe of its heartbeats, its
 # opener, and the socket to that.
 PREDECESSOR = "XENSND_PREDECESSOR"
-# A predecessor that does not end within this time is killed; its streams can be taken over too. But
-# if it serves a guest just then, that counts as a death for which the guest may be the cause. It
-# plays on until it ends, so patience costs nothing.
-RETIRES_SECONDS = 5.0
+# A predecessor that does not end within this time is killed; its streams can be taken over too.
+RETIRES_SECONDS = 2.0
 
 Work = Callable[[Heartbeat, socket.socket], int]
 Opener = Callable[[socket.socket, socket.socket | None], None]
@@ -198,7 +196,7 @@ class _Supervisor:
         ended = os.pidfd_open(self._child)
         os.kill(self._child, RENEW if hire >= 0 else signal.SIGTERM)
         if not select.select([ended], [], [], RETIRES_SECONDS)[0]:
-            _report(f"the agent of before has not ended within {RETIRES_SECONDS:g} s; it is killed")
+            _report(f"the previous agent has not ended within {RETIRES_SECONDS:g} s; it is killed")
             os.kill(self._child, signal.SIGKILL)
         os.close(ended)
         self._reap()

@@ -61,9 +61,9 @@ def without_silence(heard: bytes) -> bytes:
     return heard.replace(b"\0", b"")
 
 
-def seconds_heard(seconds: float) -> Callable[[bytes], bool]:
+def seconds_heard(seconds: float, rate_hz: int = RATE_HZ) -> Callable[[bytes], bool]:
     """Of stereo S16 noise, for listen_until()."""
-    return lambda heard: len(without_silence(heard)) > seconds * 4 * RATE_HZ
+    return lambda heard: len(without_silence(heard)) > seconds * FRAME_OCTETS * rate_hz
 
 
 def missing_msec(played: bytes, heard: bytes) -> list[int]:

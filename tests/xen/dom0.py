@@ -89,6 +89,17 @@ class Pulse(Startable):
             yield ears
 
     @contextmanager
+    def hearing_at(self, rate_hz: int, source: str = SOURCE) -> Iterator[Process]:
+        """Hears, octet for octet, what guests play at this rate from now on. They record from
+        `source`."""
+        with (
+            self.sink("same", rate_hz=rate_hz) as monitor,
+            self.prefers("same", source),
+            self.listening(monitor) as ears,
+        ):
+            yield ears
+
+    @contextmanager
     def sink(
         self, name: str, *, rate_hz: int = 48000, sample_format: str = "s16le"
     ) -> Iterator[str]:

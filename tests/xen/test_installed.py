@@ -14,6 +14,7 @@ from tests.support.heard import (
     FRAME_OCTETS,
     gaps,
     gaps_of_whole,
+    seconds_heard,
     stretches,
     without_silence,
 )
@@ -30,8 +31,6 @@ from tests.xen.slow_sound import (
     SLOW_QUEUED_MSEC,
     SLOW_SECOND,
     SLOW_STEREO,
-    hearing_slowly,
-    slow_seconds_heard,
 )
 
 SECOND = 4 * 48000
@@ -198,8 +197,8 @@ def test_upgrade_while_a_guest_plays_leaves_its_card(
     later = build_later(packages, tmp_path, version)
     work.run("rm", "/tmp/enough")
     before = shown(dom0, "MainPID", "NRestarts")
-    with hearing_slowly(pulse) as ears, playing_until_told(work) as playing:
-        ears.listen_until(slow_seconds_heard(1))
+    with pulse.hearing_at(SLOW_HZ) as ears, playing_until_told(work) as playing:
+        ears.listen_until(seconds_heard(1, SLOW_HZ))
         install(dom0, later, "xensnd-common", "xensnd-dom0")
         wait_until(
             lambda: f"agent: {version}" in dom0.run("xensnd-policy", "status").output,

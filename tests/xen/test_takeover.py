@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.heard import FRAME_OCTETS, gaps, gaps_of_whole, stretches
+from tests.support.heard import FRAME_OCTETS, gaps, gaps_of_whole, seconds_heard, stretches
 from tests.support.pulse_server import difference, noise
 from tests.xen.dom0 import ALLOW_BOTH, QUEUED_MSEC, Agent, Pulse
 from tests.xen.guest import (
@@ -24,8 +24,6 @@ from tests.xen.slow_sound import (
     SLOW_QUEUED_MSEC,
     SLOW_SECOND,
     SLOW_STEREO,
-    hearing_slowly,
-    slow_seconds_heard,
 )
 
 pytestmark = pytest.mark.usefixtures("deaths_are_forgotten")
@@ -45,11 +43,11 @@ def test_killed_agent_loses_no_frame_of_a_guest_that_plays(
     guest.do("dmesg", "-c")
     played, kills = noise(9, rate_hz=SLOW_HZ), []
     with (
-        hearing_slowly(pulse) as ears,
+        pulse.hearing_at(SLOW_HZ) as ears,
         start_playing(guest, played, SLOW_STEREO, *LONG_BUFFER) as playing,
     ):
         for seconds in (1, 4):
-            kills.append(len(ears.listen_until(slow_seconds_heard(seconds))) // FRAME_OCTETS)
+            kills.append(len(ears.listen_until(seconds_heard(seconds, SLOW_HZ))) // FRAME_OCTETS)
             kill_worker(dom0, agent)
         assert playing.ended() == PLAYED
         heard = ears.listen_until(lambda heard: played[-64:] in heard)
@@ -76,7 +74,7 @@ def test_killed_agent_lets_a_guest_record_on(
     spoken = noise(40, seed=3, rate_hz=SLOW_HZ)
     with pulse.microphone(spoken, rate_hz=SLOW_HZ):
         with start_recording(guest, SLOW_STEREO, "-d12", *LONG_BUFFER) as recording:
-            before = recording.listen_until(slow_seconds_heard(1))
+            before = recording.listen_until(seconds_heard(1, SLOW_HZ))
             kill_worker(dom0, agent)
             ended = recording.ended()
         with start_recording(guest, SLOW_STEREO, "-d1") as recording:

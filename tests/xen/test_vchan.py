@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from agent_dom0.supervisor.supervise import RENEW
-from tests.support.heard import FRAME_OCTETS, Gap, gaps, stretches, without_silence
+from tests.support.heard import FRAME_OCTETS, Gap, gaps, seconds_heard, stretches, without_silence
 from tests.support.pulse_server import difference, left_of, noise, on_left, on_right, right_of
 from tests.support.vchan_server import RIGHT_PROD
 from tests.xen.dom0 import (
@@ -25,7 +25,6 @@ from tests.xen.dom0 import (
     Agent,
     Pulse,
 )
-from tests.xen.images import SOURCE
 from tests.xen.interruptions import pause, save_and_go_on, save_and_restore
 from tests.xen.lab import Lab, XenGuest, wait_until
 from tests.xen.peer import Peer
@@ -73,21 +72,6 @@ def sound_of(guest: XenGuest, habits: str) -> Iterator[QubesSound]:
     with QubesSound(guest, habits) as sound:
         sound.await_connected()
         yield sound
-
-
-@contextmanager
-def heard_as_played(pulse: Pulse, source: str = SOURCE) -> Iterator[Process]:
-    """Of a sink that changes nothing of what a Qubes guest plays. It records from `source`."""
-    with (
-        pulse.sink("same", rate_hz=RATE_HZ) as monitor,
-        pulse.prefers("same", source),
-        pulse.listening(monitor) as ears,
-    ):
-        yield ears
-
-
-def heard_seconds(seconds: float) -> Callable[[bytes], bool]:
-    return lambda heard: len(without_silence(heard)) > seconds * SECOND_OCTETS
 
 
 def latest(heard: bytes) -> bytes:
@@ -153,7 +137,7 @@ def test_guest_plays_and_records_once_it_may_and_its_sound_server_may_start_anew
     with (
         sound_of(guest, habits) as sound,
         pulse.microphone(spoken, rate_hz=RATE_HZ),
-        heard_as_played(pulse, MICROPHONE) as ears,
+        pulse.hearing_at(RATE_HZ, MICROPHONE) as ears,
     ):
         with agent.one_more("decision", direction="capture", decision="deny"):
             sound.do("start")
@@ -193,7 +177,7 @@ def test_killed_agent_loses_no_frame_that_guests_play_and_tells_its_gaps(
         sound_of(guest, PULSEAUDIO) as sound,
         sound_of(other, PIPEWIRE) as other_sound,
         pulse.microphone(spoken, rate_hz=RATE_HZ),
-        heard_as_played(pulse, MICROPHONE) as ears,
+        pulse.hearing_at(RATE_HZ, MICROPHONE) as ears,
     ):
         both = (sound, other_sound)
         for each, frames in zip(both, (on_left(one), on_right(two)), strict=True):
@@ -244,10 +228,10 @@ def test_guest_plays_on_where_it_was_interrupted_and_after_the_agent_was_renewed
     dom0: Machine, pulse: Pulse, agent: Agent, guest: XenGuest
 ) -> None:
     played, later = noise(5, seed=7, rate_hz=RATE_HZ), noise(0.5, seed=8, rate_hz=RATE_HZ)
-    with sound_of(guest, PULSEAUDIO) as sound, heard_as_played(pulse) as ears:
+    with sound_of(guest, PULSEAUDIO) as sound, pulse.hearing_at(RATE_HZ) as ears:
         sound.play(played)
         for seconds, interrupt in ((1, pause), (2.5, save_and_go_on)):
-            ears.listen_until(heard_seconds(seconds))
+            ears.listen_until(seconds_heard(seconds, RATE_HZ))
             interrupt(dom0, guest)
         heard = ears.listen_until(lambda heard: played[-64:] in heard, 20)
         assert sound.times("closed 4713") == 0
@@ -285,7 +269,7 @@ def test_guest_that_is_destroyed_while_it_sounds_leaves_nothing_mapped_and_its_n
     with (
         sound_of(guest, PULSEAUDIO) as sound,
         pulse.microphone(noise(40, seed=13, rate_hz=RATE_HZ), rate_hz=RATE_HZ),
-        heard_as_played(pulse, MICROPHONE) as ears,
+        pulse.hearing_at(RATE_HZ, MICROPHONE) as ears,
     ):
         sound.load(on_left(one))
         alone = mapped(agent)
@@ -332,15 +316,15 @@ def test_guest_that_moves_to_an_audio_domain_while_it_plays_is_heard_there_and_b
         registered(audio, guest),
         sound_of(guest, PIPEWIRE) as sound,
     ):
-        with heard_as_played(pulse) as ears:
+        with pulse.hearing_at(RATE_HZ) as ears:
             sound.play(here)
-            ears.listen_until(heard_seconds(1))
+            ears.listen_until(seconds_heard(1, RATE_HZ))
             with agent.one_more("device_disconnected", guest="work"):
                 sound.do(f"move {audio.domid}")
             await_mapped(agent, others)
             assert without_silence(ears.heard) in here
         audio_agent.await_event("device_connected", guest="work")
-        with heard_as_played(audio_pulse) as ears:
+        with audio_pulse.hearing_at(RATE_HZ) as ears:
             ears.listen_until(without_silence)
             sound.play(there)
             before, _, after = heard_to_the_end_of(there, ears).partition(there)
@@ -349,7 +333,7 @@ def test_guest_that_moves_to_an_audio_domain_while_it_plays_is_heard_there_and_b
                 sound.do("move 0")
         await_mapped(audio_agent, 0)
         sound.await_connected(3)
-        with heard_as_played(pulse) as ears:
+        with pulse.hearing_at(RATE_HZ) as ears:
             sound.play(back)
             assert heard_to_the_end_of(back, ears) == back
 
@@ -377,7 +361,7 @@ def test_nodes_that_are_removed_and_put_back_are_an_offer_and_the_neighbour_play
     with (
         sound_of(guest, PULSEAUDIO) as sound,
         sound_of(other, PULSEAUDIO) as neighbour,
-        heard_as_played(pulse) as ears,
+        pulse.hearing_at(RATE_HZ) as ears,
     ):
         sound.load(on_left(one))
         neighbour.load(on_right(two))
@@ -456,7 +440,7 @@ def test_guest_whose_vchans_break_the_rules_is_told_of_and_its_neighbour_plays_o
     with (
         Peer(other, "tests.xen.evil_vchan") as evil,
         sound_of(guest, PULSEAUDIO) as sound,
-        heard_as_played(pulse) as ears,
+        pulse.hearing_at(RATE_HZ) as ears,
     ):
         sound.play(played)
         ears.listen_until(without_silence)
@@ -474,6 +458,6 @@ def test_guest_that_is_restored_offers_its_sound_anew_and_is_heard(
     """Linux ends a process that closes a channel of before; so the sound server is a new one."""
     played = noise(1, seed=10, rate_hz=RATE_HZ)
     save_and_restore(dom0, other)
-    with sound_of(other, PIPEWIRE) as sound, heard_as_played(pulse) as ears:
+    with sound_of(other, PIPEWIRE) as sound, pulse.hearing_at(RATE_HZ) as ears:
         sound.play(played)
         assert ears.hears(played), difference(played, ears.heard)
